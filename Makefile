@@ -1,0 +1,65 @@
+# The front door. `make` alone says what there is.
+CARGO ?= cargo
+ARGS ?=
+CORPUS ?= ../shared/corpus
+VENV := target/sdk-venv/bin
+
+.PHONY: help demo run build release test test-rust test-sdks test-snippets corpus bench check fmt
+
+help:
+	@echo "make demo     the gateway with simulated providers: needs no network and no key (ARGS=--once to end by itself)"
+	@echo "make run      the gateway with your providers, from the environment or .env (ARGS='-c conf/orbyt.toml')"
+	@echo "make test     all tests: Rust, the official SDKs for Python and Node, the snippets of the documents"
+	@echo "make check    format, lints, house rules, licences"
+	@echo "make bench    measures against a bare Pingora proxy (some minutes; keep the machine quiet)"
+	@echo "make corpus   replays recorded provider traffic (CORPUS=folder)"
+
+demo:
+	@scripts/deps.sh build
+	$(CARGO) run --locked -- demo $(ARGS)
+
+run:
+	@scripts/deps.sh build
+	$(CARGO) run --locked --release -- serve $(ARGS)
+
+build:
+	@scripts/deps.sh build
+	$(CARGO) build --locked --bins --examples
+
+release:
+	@scripts/deps.sh build
+	$(CARGO) build --locked --release
+
+test: test-rust test-sdks test-snippets
+
+test-rust:
+	@scripts/deps.sh test
+	$(CARGO) test --locked
+
+test-sdks: build
+	@scripts/deps.sh test
+	@scripts/sdks.sh
+	$(VENV)/python -m pytest --quiet -p no:cacheprovider tests/sdk/python
+	$(VENV)/python tests/sdk/gateway.py node --test --test-reporter=spec tests/sdk/node/sdk.test.mjs
+
+test-snippets: build
+	@scripts/deps.sh test
+	@scripts/sdks.sh
+	$(VENV)/python tests/snippets/run.py
+
+corpus: build
+	python3 tests/corpus/replay_corpus.py --corpus $(CORPUS) --gateway target/debug/orbyt
+
+bench: release
+	$(CARGO) bench --locked --bench gateway -- $(ARGS)
+	$(CARGO) bench --locked --bench translate
+
+check:
+	@scripts/deps.sh build
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+	$(CARGO) test --locked --quiet --test architecture
+	@scripts/supply-chain.sh
+
+fmt:
+	$(CARGO) fmt

@@ -1,0 +1,355 @@
+//! Measures Orbyt against a bare Pingora pass-through proxy before the same mock provider; the results are a table on stdout.
+//!
+//! ```text
+//!   load (core 1) ──> bare Pingora (core 0) ──┐
+//!        └──────────> Orbyt        (core 0) ──┴──> mock provider (core 2, else core 1)
+//! ```
+//!
+//! The rounds are interleaved, so that a machine that slows down does so for both. CPU a request comes first: on two cores rates
+//! are noisy, and the load generator may be what is slow. `--quick` makes the rounds short, `--soak` sends a million requests more.
+
+#[path = "gateway/bare.rs"]
+mod bare;
+#[path = "gateway/load.rs"]
+mod load;
+#[path = "gateway/mock.rs"]
+mod mock;
+#[path = "gateway/process.rs"]
+mod process;
+
+use load::{Client, Load};
+use process::Process;
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+const KEY: &str = "sk-or-v1-bench";
+const CONNECTIONS: usize = 64;
+const STREAMS: usize = 3_000;
+/// Authentication, limits and the log are on, as in service; the limits are too high to be met.
+const CONFIG: &str = r#"
+[server]
+workers = 1
+[limits]
+global_per_second = 10000000
+address_per_second = 10000000
+[telemetry]
+log_level = "info"
+log_format = "json"
+"#;
+
+fn main() -> Result<(), String> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        ["mock", port] => mock_provider(port),
+        ["bare", listen, upstream] => bare::serve(listen, upstream.parse().map_err(|_| "not an address")?),
+        _ => {
+            let quick = arguments.iter().any(|argument| argument == "--quick");
+            let soak = arguments.iter().any(|argument| argument == "--soak");
+            if cfg!(debug_assertions) {
+                return Err("build it with optimisation: cargo bench --bench gateway".to_owned());
+            }
+            process::pin_myself(1);
+            runtime()?.block_on(measure(quick, soak))
+        }
+    }
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, String> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string())
+}
+
+fn mock_provider(port: &str) -> Result<(), String> {
+    let serve = async {
+        let listener = tokio::net::TcpListener::bind(format!("127.0.0.1:{port}")).await?;
+        mock::serve(listener).await
+    };
+    runtime()?.block_on(serve).map_err(|error| error.to_string())
+}
+
+/// The processes under measurement.
+struct Bench {
+    folder: PathBuf,
+    mock: SocketAddr,
+    bare: (Process, SocketAddr),
+    orbyt: (Process, SocketAddr),
+    _mock: Process,
+}
+
+impl Bench {
+    async fn start() -> Result<Self, String> {
+        let me = std::env::current_exe().map_err(|error| error.to_string())?;
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let mock = free_address()?;
+        let mock_core = if cores > 2 { 2 } else { cores - 1 };
+        let mock_process = Process::start(mock_core, &me, &["mock", &mock.port().to_string()], &[])?;
+        let bare = start_bare(mock)?;
+        let folder = std::env::temp_dir().join(format!("orbyt-bench-{}", std::process::id()));
+        let orbyt = start_orbyt(&folder, mock)?;
+        let bench = Self { folder, mock, bare, orbyt, _mock: mock_process };
+        for address in [bench.mock, bench.bare.1, bench.orbyt.1] {
+            first_answer(address, Instant::now()).await?;
+        }
+        Ok(bench)
+    }
+}
+
+impl Drop for Bench {
+    fn drop(&mut self) {
+        // What is left in the folder for temporary files harms nobody.
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+fn free_address() -> Result<SocketAddr, String> {
+    let listener = TcpListener::bind("127.0.0.1:0").map_err(|error| error.to_string())?;
+    listener.local_addr().map_err(|error| error.to_string())
+}
+
+fn start_bare(mock: SocketAddr) -> Result<(Process, SocketAddr), String> {
+    let me = std::env::current_exe().map_err(|error| error.to_string())?;
+    let listen = free_address()?;
+    Ok((Process::start(0, &me, &["bare", &listen.to_string(), &mock.to_string()], &[])?, listen))
+}
+
+fn start_orbyt(folder: &Path, mock: SocketAddr) -> Result<(Process, SocketAddr), String> {
+    let listen = free_address()?;
+    std::fs::create_dir_all(folder).map_err(|error| error.to_string())?;
+    let config = folder.join("orbyt.toml");
+    std::fs::write(&config, CONFIG).map_err(|error| error.to_string())?;
+    let environment = [
+        ("HOME", folder.display().to_string()),
+        ("ORBYT_LISTEN", listen.to_string()),
+        ("ORBYT_CONSOLE_LISTEN", free_address()?.to_string()),
+        ("ORBYT_DATA_DIR", folder.display().to_string()),
+        ("ORBYT_API_KEYS", KEY.to_owned()),
+        ("OPENAI_API_KEY", "bench".to_owned()),
+        ("OPENAI_BASE_URL", format!("http://{mock}/v1")),
+        ("ANTHROPIC_API_KEY", "bench".to_owned()),
+        ("ANTHROPIC_BASE_URL", format!("http://{mock}")),
+    ];
+    let program = Path::new(env!("CARGO_BIN_EXE_orbyt"));
+    let process = Process::start(0, program, &["serve", "-c", &config.display().to_string()], &environment)?;
+    Ok((process, listen))
+}
+
+/// Asks until there is an answer; returns how long that took from `since`.
+async fn first_answer(address: SocketAddr, since: Instant) -> Result<Duration, String> {
+    let request = load::request(address, KEY, "openai/bench", false);
+    while since.elapsed() < Duration::from_secs(20) {
+        if let Ok(mut client) = Client::connect(address).await {
+            client.ask(&request).await?;
+            return Ok(since.elapsed());
+        }
+        tokio::time::sleep(Duration::from_micros(500)).await;
+    }
+    Err(format!("no answer from {address}"))
+}
+
+/// One thing to measure.
+struct Case {
+    name: &'static str,
+    /// Its measure: the case whose figures are 1.
+    against: usize,
+    through_orbyt: bool,
+    model: &'static str,
+    stream: bool,
+}
+
+const CASES: [Case; 6] = [
+    Case { name: "bare Pingora, JSON", against: 0, through_orbyt: false, model: "bench", stream: false },
+    Case { name: "Orbyt, JSON passed through", against: 0, through_orbyt: true, model: "openai/bench", stream: false },
+    Case {
+        name: "Orbyt, JSON from Anthropic",
+        against: 0,
+        through_orbyt: true,
+        model: "anthropic/bench",
+        stream: false,
+    },
+    Case { name: "bare Pingora, stream", against: 3, through_orbyt: false, model: "bench", stream: true },
+    Case { name: "Orbyt, stream passed through", against: 3, through_orbyt: true, model: "openai/bench", stream: true },
+    Case {
+        name: "Orbyt, stream from Anthropic",
+        against: 3,
+        through_orbyt: true,
+        model: "anthropic/bench",
+        stream: true,
+    },
+];
+
+/// What a case cost in one round.
+#[derive(Clone, Copy)]
+struct Cost {
+    /// Microseconds of CPU an answer.
+    cpu: f64,
+    /// Answers a second.
+    rate: f64,
+}
+
+async fn measure(quick: bool, soak: bool) -> Result<(), String> {
+    let begun = Instant::now();
+    let bench = Bench::start().await?;
+    let (rounds, window) = if quick { (2, Duration::from_millis(700)) } else { (5, Duration::from_millis(2_500)) };
+    println!("# Orbyt against bare Pingora\n");
+    println!(
+        "{CONNECTIONS} connections, {rounds} interleaved rounds of {window:?} a case, {} events a stream; {}.\n",
+        mock::EVENTS,
+        if process::can_pin() { "one core each" } else { "cores NOT pinned (taskset is not there)" }
+    );
+    let mut costs: Vec<Vec<Cost>> = CASES.iter().map(|_| Vec::new()).collect();
+    for round in 0..=rounds {
+        for (case, costs) in CASES.iter().zip(&mut costs) {
+            let cost = one_case(&bench, case, window).await?;
+            // The first round only warms up.
+            if round > 0 {
+                costs.push(cost);
+            }
+        }
+    }
+    print_costs(&costs);
+    let direct = bench_rate(bench.mock, "bench", window).await?;
+    println!("\nThe mock provider alone, with the same load: {direct:.0} requests/s.");
+    latency(&bench, &costs, window).await?;
+    memory(bench.mock).await?;
+    cold_start(bench.mock).await?;
+    if soak {
+        growth(&bench).await?;
+    }
+    println!("\nTook {:.0} s.", begun.elapsed().as_secs_f64());
+    Ok(())
+}
+
+async fn bench_rate(address: SocketAddr, model: &str, window: Duration) -> Result<f64, String> {
+    let request = load::request(address, KEY, model, false);
+    Ok(load::run(address, request, CONNECTIONS, window, None).await?.rate())
+}
+
+async fn one_case(bench: &Bench, case: &Case, window: Duration) -> Result<Cost, String> {
+    let (process, address) = if case.through_orbyt { &bench.orbyt } else { &bench.bare };
+    let request = load::request(*address, KEY, case.model, case.stream);
+    let before = process.cpu();
+    let load = load::run(*address, request, CONNECTIONS, window, None).await?;
+    let cpu = process.cpu() - before;
+    // Those in flight when the clock stopped have cost too: half of each, on average.
+    let answers = load.answers as f64 + CONNECTIONS as f64 / 2.0;
+    Ok(Cost { cpu: cpu.as_secs_f64() * 1e6 / answers, rate: load.rate() })
+}
+
+fn print_costs(costs: &[Vec<Cost>]) {
+    println!("| | CPU of bare | CPU an answer | range | rate of bare | answers/s |\n|---|--:|--:|--:|--:|--:|");
+    let cpu_of = |index: usize| median(costs[index].iter().map(|cost| cost.cpu).collect());
+    let rate_of = |index: usize| median(costs[index].iter().map(|cost| cost.rate).collect());
+    for (index, case) in CASES.iter().enumerate() {
+        // Ratios of neighbours in time, then their median.
+        let pairs = || costs[index].iter().zip(&costs[case.against]);
+        let cpu = median(pairs().map(|(cost, bare)| cost.cpu / bare.cpu).collect());
+        let rate = median(pairs().map(|(cost, bare)| cost.rate / bare.rate).collect());
+        let range = pairs().map(|(cost, bare)| cost.cpu / bare.cpu);
+        let (least, most) = range.fold((f64::MAX, 0.0_f64), |(least, most), ratio| (least.min(ratio), most.max(ratio)));
+        println!(
+            "| {} | **{cpu:.2}** | {:.1} us | {least:.2} to {most:.2} | {rate:.2} | {:.0} |",
+            case.name,
+            cpu_of(index),
+            rate_of(index)
+        );
+    }
+    println!("\nStreams are paced by the provider: their rate says nothing, their CPU does.");
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_unstable_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+/// Latency at half of the load that Orbyt can carry: through nothing, through bare Pingora, through Orbyt.
+async fn latency(bench: &Bench, costs: &[Vec<Cost>], window: Duration) -> Result<(), String> {
+    let half = median(costs[1].iter().map(|cost| cost.rate).collect()) / 2.0;
+    let routes = [
+        ("no proxy", bench.mock, "bench"),
+        ("bare Pingora", bench.bare.1, "bench"),
+        ("Orbyt", bench.orbyt.1, "openai/bench"),
+    ];
+    let mut seen: Vec<Vec<Load>> = routes.iter().map(|_| Vec::new()).collect();
+    for _ in 0..3 {
+        for ((_, address, model), seen) in routes.iter().zip(&mut seen) {
+            let request = load::request(*address, KEY, model, false);
+            seen.push(load::run(*address, request, CONNECTIONS, window, Some(half)).await?);
+        }
+    }
+    println!("\n| at {half:.0} requests/s (half load) | p50 | p99 | p99 added |\n|---|--:|--:|--:|");
+    let millis =
+        |loads: &[Load], share| median(loads.iter().map(|load| load.percentile(share).as_secs_f64() * 1e3).collect());
+    let base = millis(&seen[0], 0.99);
+    for ((name, ..), loads) in routes.iter().zip(&seen) {
+        let (p50, p99) = (millis(loads, 0.5), millis(loads, 0.99));
+        println!("| {name} | {p50:.2} ms | {p99:.2} ms | {:.2} ms |", p99 - base);
+    }
+    Ok(())
+}
+
+/// Memory that a stream takes while many stand open, each time in a process that has done nothing else.
+async fn memory(mock: SocketAddr) -> Result<(), String> {
+    println!("\n| {STREAMS} streams at once | memory before | with them | a stream |\n|---|--:|--:|--:|");
+    let routes = [
+        ("bare Pingora", "slow"),
+        ("Orbyt, passed through", "openai/slow"),
+        ("Orbyt, from Anthropic", "anthropic/slow"),
+    ];
+    for (name, model) in routes {
+        let folder = std::env::temp_dir().join(format!("orbyt-memory-{}", std::process::id()));
+        let (process, address) = if model == "slow" { start_bare(mock)? } else { start_orbyt(&folder, mock)? };
+        first_answer(address, Instant::now()).await?;
+        let request = load::request(address, KEY, model, true);
+        let before = process.memory();
+        let mut open = Vec::with_capacity(STREAMS);
+        for _ in 0..STREAMS {
+            let mut client = Client::connect(address).await?;
+            client.begin(&request).await?;
+            open.push(client);
+        }
+        tokio::time::sleep(Duration::from_millis(1_500)).await;
+        let with = process.memory();
+        let each = with.saturating_sub(before) as f64 / STREAMS as f64 / 1024.0;
+        println!("| {name} | {:.1} MB | {:.1} MB | {each:.1} KB |", megabytes(before), megabytes(with));
+        // What is left in the folder for temporary files harms nobody.
+        let _ = std::fs::remove_dir_all(&folder);
+    }
+    Ok(())
+}
+
+fn megabytes(bytes: u64) -> f64 {
+    bytes as f64 / 1024.0 / 1024.0
+}
+
+/// From the start of the process to the first answer.
+async fn cold_start(mock: SocketAddr) -> Result<(), String> {
+    let mut times = Vec::new();
+    for run in 0..7 {
+        let folder = std::env::temp_dir().join(format!("orbyt-cold-{}-{run}", std::process::id()));
+        let since = Instant::now();
+        let (process, address) = start_orbyt(&folder, mock)?;
+        times.push(first_answer(address, since).await?.as_secs_f64() * 1e3);
+        drop(process);
+        let _ = std::fs::remove_dir_all(&folder);
+    }
+    times.sort_unstable_by(f64::total_cmp);
+    println!("\nCold start to first answer: median {:.0} ms ({:.0} to {:.0} ms).", times[3], times[0], times[6]);
+    Ok(())
+}
+
+/// Whether memory grows over a million requests.
+async fn growth(bench: &Bench) -> Result<(), String> {
+    println!("\n| requests | memory of Orbyt |\n|--:|--:|");
+    let mut sent = 0;
+    let mut next = 0;
+    while sent < 1_000_000 {
+        if sent >= next {
+            println!("| {sent} | {:.1} MB |", megabytes(bench.orbyt.0.memory()));
+            next += 200_000;
+        }
+        let request = load::request(bench.orbyt.1, KEY, "openai/bench", false);
+        sent += load::run(bench.orbyt.1, request, CONNECTIONS, Duration::from_secs(2), None).await?.answers;
+    }
+    println!("| {sent} | {:.1} MB |", megabytes(bench.orbyt.0.memory()));
+    Ok(())
+}

@@ -1,0 +1,174 @@
+//! What a chunk of a stream costs in the dialects alone: nanoseconds, allocations and allocated bytes, from a provider's event to
+//! the client's. The results are a table on stdout.
+
+use orbyt::dialect::event::End;
+use orbyt::dialect::openai_chat::passthrough::Quirks;
+use orbyt::dialect::table::{Dialect, Setup, Translator};
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::hint::black_box;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+/// The system's allocator, counted.
+struct Counting;
+
+static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
+static BYTES: AtomicU64 = AtomicU64::new(0);
+
+// SAFETY: every call goes to the system's allocator unchanged; counting touches no memory of it.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        BYTES.fetch_add(layout.size() as u64, Ordering::Relaxed);
+        // SAFETY: as the caller promised.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: as the caller promised.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        BYTES.fetch_add(size as u64, Ordering::Relaxed);
+        // SAFETY: as the caller promised.
+        unsafe { System.realloc(pointer, layout, size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+const CHUNKS: u64 = 200_000;
+const ROUNDS: usize = 5;
+
+/// A provider's stream: what comes first, the chunk that is measured, and what ends it.
+struct Sample {
+    name: &'static str,
+    provider: Dialect,
+    quirks: Quirks,
+    prelude: &'static str,
+    chunk: &'static str,
+    end: &'static str,
+}
+
+const OPENAI_PRELUDE: &str = r#"data: {"id":"chatcmpl-1","object":"chat.completion.chunk","created":1763640000,"model":"m","choices":[{"index":0,"delta":{"role":"assistant","content":""},"finish_reason":null}]}
+
+"#;
+const OPENAI_CHUNK: &str = r#"data: {"id":"chatcmpl-1","object":"chat.completion.chunk","created":1763640000,"model":"m","system_fingerprint":"fp","choices":[{"index":0,"delta":{"content":" token"},"logprobs":null,"finish_reason":null}],"usage":null}
+
+"#;
+const OPENAI_END: &str = r#"data: {"id":"chatcmpl-1","object":"chat.completion.chunk","created":1763640000,"model":"m","choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}
+
+data: [DONE]
+
+"#;
+const ANTHROPIC_PRELUDE: &str = r#"event: message_start
+data: {"type":"message_start","message":{"id":"msg_1","type":"message","role":"assistant","model":"m","content":[],"stop_reason":null,"usage":{"input_tokens":4,"output_tokens":1}}}
+
+event: content_block_start
+data: {"type":"content_block_start","index":0,"content_block":{"type":"text","text":""}}
+
+"#;
+const ANTHROPIC_CHUNK: &str = r#"event: content_block_delta
+data: {"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":" token"}}
+
+"#;
+const ANTHROPIC_END: &str = r#"event: content_block_stop
+data: {"type":"content_block_stop","index":0}
+
+event: message_delta
+data: {"type":"message_delta","delta":{"stop_reason":"end_turn","stop_sequence":null},"usage":{"output_tokens":9}}
+
+event: message_stop
+data: {"type":"message_stop"}
+
+"#;
+const GEMINI_CHUNK: &str = "data: {\"candidates\": [{\"content\": {\"parts\": [{\"text\": \" token\"}],\"role\": \"model\"},\"index\": 0}],\"usageMetadata\": {\"promptTokenCount\": 4,\"totalTokenCount\": 9},\"modelVersion\": \"m\",\"responseId\": \"r1\"}\r\n\r\n";
+const GEMINI_END: &str = "data: {\"candidates\": [{\"content\": {\"parts\": [{\"text\": \".\"}],\"role\": \"model\"},\"finishReason\": \"STOP\",\"index\": 0}],\"usageMetadata\": {\"promptTokenCount\": 4,\"candidatesTokenCount\": 5,\"totalTokenCount\": 9},\"modelVersion\": \"m\",\"responseId\": \"r1\"}\r\n\r\n";
+
+const SAMPLES: [Sample; 4] = [
+    Sample {
+        name: "OpenAI, passed through",
+        provider: Dialect::OpenAiChat,
+        quirks: Quirks::NONE,
+        prelude: OPENAI_PRELUDE,
+        chunk: OPENAI_CHUNK,
+        end: OPENAI_END,
+    },
+    Sample {
+        name: "OpenAI-compatible, all quirks looked for",
+        provider: Dialect::OpenAiChat,
+        quirks: Quirks::ALL_TOLERANT,
+        prelude: OPENAI_PRELUDE,
+        chunk: OPENAI_CHUNK,
+        end: OPENAI_END,
+    },
+    Sample {
+        name: "Anthropic to OpenAI",
+        provider: Dialect::AnthropicMessages,
+        quirks: Quirks::NONE,
+        prelude: ANTHROPIC_PRELUDE,
+        chunk: ANTHROPIC_CHUNK,
+        end: ANTHROPIC_END,
+    },
+    Sample {
+        name: "Gemini to OpenAI",
+        provider: Dialect::Gemini,
+        quirks: Quirks::NONE,
+        prelude: GEMINI_CHUNK,
+        chunk: GEMINI_CHUNK,
+        end: GEMINI_END,
+    },
+];
+
+fn main() -> Result<(), String> {
+    println!("| a text chunk | ns | allocations | bytes allocated |\n|---|--:|--:|--:|");
+    for sample in &SAMPLES {
+        let mut best = f64::MAX;
+        let mut counted = (0.0, 0.0);
+        for _ in 0..ROUNDS {
+            let (nanos, allocations, bytes) = measure(sample)?;
+            best = best.min(nanos);
+            counted = (allocations, bytes);
+        }
+        println!("| {} | {best:.0} | {:.3} | {:.1} |", sample.name, counted.0, counted.1);
+    }
+    Ok(())
+}
+
+/// One stream of many chunks; returns nanoseconds, allocations and allocated bytes a chunk.
+fn measure(sample: &Sample) -> Result<(f64, f64, f64), String> {
+    let mut translator = Translator::new(Setup {
+        provider: sample.provider,
+        stream: true,
+        include_usage: true,
+        exclude_reasoning: false,
+        id: "chatcmpl-bench".to_owned(),
+        created: 1_763_640_000,
+        model: "bench".to_owned(),
+        answer_tool: None,
+        quirks: sample.quirks,
+    });
+    let mut out = Vec::with_capacity(64 * 1024);
+    let failed = |fault| format!("{}: {fault:?}", sample.name);
+    translator.push(sample.prelude.as_bytes(), &mut out).map_err(failed)?;
+    let (allocations, bytes) = (ALLOCATIONS.load(Ordering::Relaxed), BYTES.load(Ordering::Relaxed));
+    let begun = Instant::now();
+    for _ in 0..CHUNKS {
+        out.clear();
+        translator.push(black_box(sample.chunk.as_bytes()), &mut out).map_err(failed)?;
+        black_box(&out);
+    }
+    let took = begun.elapsed();
+    let each = |total: u64| total as f64 / CHUNKS as f64;
+    let counted =
+        (each(ALLOCATIONS.load(Ordering::Relaxed) - allocations), each(BYTES.load(Ordering::Relaxed) - bytes));
+    if !out.windows(6).any(|bytes| bytes == b" token") {
+        return Err(format!("{}: the chunk came to nothing", sample.name));
+    }
+    translator.push(sample.end.as_bytes(), &mut out).map_err(failed)?;
+    translator.finish(End::Clean, &mut out).map_err(failed)?;
+    Ok((took.as_nanos() as f64 / CHUNKS as f64, counted.0, counted.1))
+}

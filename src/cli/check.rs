@@ -1,0 +1,82 @@
+//! `orbyt check`: everything that is wrong with a configuration, before it is used.
+
+use crate::config::{self, Problem, Snapshot, Source};
+use std::io::{self, Write};
+
+/// Reads the configuration and writes every error and warning, one a line, then a summary.
+///
+/// # Errors
+/// When it cannot be written. `Ok(None)` means that there were errors.
+pub fn report(source: &Source, out: &mut impl Write) -> io::Result<Option<Snapshot>> {
+    match config::load(source) {
+        Ok(loaded) => {
+            lines(out, "warning", &loaded.warnings)?;
+            let snapshot = loaded.snapshot;
+            let keys: usize = snapshot.providers.iter().map(|provider| provider.keys.len()).sum();
+            writeln!(
+                out,
+                "ok: {}, {}, {}",
+                count(snapshot.providers.len(), "provider"),
+                count(keys, "provider key"),
+                count(loaded.warnings.len(), "warning"),
+            )?;
+            Ok(Some(snapshot))
+        }
+        Err(refused) => {
+            lines(out, "error", &refused.errors)?;
+            lines(out, "warning", &refused.warnings)?;
+            writeln!(out, "{}, {}", count(refused.errors.len(), "error"), count(refused.warnings.len(), "warning"))?;
+            Ok(None)
+        }
+    }
+}
+
+fn lines(out: &mut impl Write, severity: &str, problems: &[Problem]) -> io::Result<()> {
+    problems.iter().try_for_each(|problem| writeln!(out, "{severity}: {problem}"))
+}
+
+/// `1 error`, `2 errors`.
+fn count(number: usize, noun: &str) -> String {
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::provider::Catalog;
+    use std::sync::Arc;
+
+    fn run(text: &str) -> (bool, String) {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("orbyt.toml");
+        std::fs::write(&file, text).unwrap();
+        let catalog = Arc::new(Catalog::builtin().unwrap());
+        let source = Source { file: Some(file), process: Vec::new(), dotenv: None, catalog };
+        let mut out = Vec::new();
+        let is_sound = report(&source, &mut out).unwrap().is_some();
+        (is_sound, String::from_utf8(out).unwrap().replace(&format!("{}/", directory.path().display()), ""))
+    }
+
+    #[test]
+    fn a_sound_file_is_summed_up_after_its_warnings() {
+        let (is_sound, text) = run("[[provider]]\nid = 'openai'\n[[provider.key]]\nsecret = 'in-clear'\n");
+        assert!(is_sound);
+        let lines: Vec<_> = text.lines().collect();
+        assert!(
+            lines[0].starts_with("warning: orbyt.toml:4:10: provider[0].key[0].secret: a secret in clear"),
+            "{text}"
+        );
+        assert_eq!(lines[1..], ["ok: 1 provider, 1 provider key, 1 warning"]);
+        assert!(!text.contains("in-clear"));
+    }
+
+    #[test]
+    fn every_error_has_its_line() {
+        let (is_sound, text) = run("[retry]\nmx = 1\n[timeouts]\nidle = 1\n");
+        assert!(!is_sound);
+        let lines: Vec<_> = text.lines().collect();
+        assert_eq!(lines[0], "error: orbyt.toml:2:1: retry.mx: unknown key, did you mean \"max\"?");
+        assert!(lines[1].starts_with("error: orbyt.toml:4:8: timeouts.idle: must be a duration"));
+        assert_eq!(lines[2..], ["2 errors, 0 warnings"]);
+    }
+}

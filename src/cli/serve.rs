@@ -1,0 +1,43 @@
+//! `orbyt serve`: starts the gateway, says what it found, and serves until it is told to stop.
+
+use super::args::ServeArgs;
+use super::credentials::FirstStart;
+use super::start;
+use super::summary::summary;
+use crate::config::Source;
+use crate::wiring::{self, Parts};
+use std::io::{self, IsTerminal};
+use std::process::ExitCode;
+
+/// Runs the command.
+pub fn run(args: ServeArgs) -> ExitCode {
+    match serve(args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("{message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve(args: ServeArgs) -> Result<(), String> {
+    let source = Source::of_process(args.config).map_err(|problem| problem.to_string())?;
+    let on_terminal = io::stderr().is_terminal();
+    let prepared = start::prepare(&source, on_terminal)?;
+    let snapshot = prepared.loaded.snapshot;
+    let running = wiring::start(Parts {
+        snapshot: snapshot.clone(),
+        source: Some((source, prepared.loaded.files)),
+        log_sink: Box::new(io::stdout()),
+        log_to_terminal: io::stdout().is_terminal(),
+    })?;
+    for warning in &prepared.loaded.warnings {
+        log::warn!("{warning}");
+    }
+    if let FirstStart::Written(path) = &prepared.first_start {
+        log::info!("the first API key and the admin token are in {}", path.display());
+    }
+    eprintln!("{}", summary(&snapshot, &running.listening, &prepared.first_start));
+    running.until_signal();
+    Ok(())
+}

@@ -1,0 +1,256 @@
+//! What was written becomes what is run: [`Raw`] to [`Snapshot`], with every error and not only the first. Pure: files are
+//! read through [`Surroundings`].
+
+mod providers;
+mod routing;
+
+use super::env::Env;
+use super::keys::GatewayKeys;
+use super::net::listeners_clash;
+use super::problem::{At, Place, Problem, Report};
+use super::raw::*;
+use super::snapshot::*;
+use crate::provider::Catalog;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What the configuration refers to outside itself.
+pub struct Surroundings<'a> {
+    /// The environment.
+    pub env: &'a Env,
+    /// Reads a file; the error is the system's message.
+    pub read: &'a dyn Fn(&Path) -> Result<Vec<u8>, String>,
+    /// Paths in the configuration are relative to this directory: that of the file.
+    pub base: &'a Path,
+    /// Worker threads when the configuration leaves it open.
+    pub cores: usize,
+}
+
+/// Gives the settings their meaning. `None` when there was an error, which the report then holds.
+pub fn compile(raw: Raw, catalog: Arc<Catalog>, around: &Surroundings<'_>, report: &mut Report) -> Option<Snapshot> {
+    let mut compiler = Compiler { around, catalog: &catalog, report };
+    let timeouts = compiler.timeouts(&raw.timeouts, DEFAULT_TIMEOUTS);
+    let keys = compiler.gateway_keys(raw.server.api_keys.as_deref().unwrap_or_default());
+    let server = compiler.server(raw.server);
+    let console = compiler.console(raw.console);
+    compiler.clashes(&server, &console);
+    let mut providers = compiler.providers(&raw.providers, timeouts);
+    let aliases = compiler.aliases(&raw.models, &raw.providers);
+    let routing = compiler.routing(raw.routing, &raw.models, &raw.providers, &mut providers);
+    let retry = compiler.retry(&raw.retry);
+    let snapshot = Snapshot {
+        server,
+        console,
+        providers: providers.into_iter().map(Arc::new).collect(),
+        aliases,
+        keys,
+        routing,
+        retry,
+        breaker: breaker(&raw.breaker),
+        timeouts,
+        gate: gate(&raw.gate),
+        limits: limits(&raw.limits),
+        telemetry: telemetry(&raw.telemetry),
+        media: media(&raw.media),
+        catalog: Arc::clone(&catalog),
+    };
+    report.errors.is_empty().then_some(snapshot)
+}
+
+struct Compiler<'a> {
+    around: &'a Surroundings<'a>,
+    catalog: &'a Arc<Catalog>,
+    report: &'a mut Report,
+}
+
+const DEFAULT_TIMEOUTS: Timeouts = Timeouts {
+    connect: Duration::from_secs(5),
+    first_output: Duration::from_secs(60),
+    idle: Duration::from_secs(60),
+    total: Duration::from_secs(600),
+};
+
+impl Compiler<'_> {
+    fn server(&mut self, raw: RawServer) -> Server {
+        let tls = raw.tls.and_then(|tls| self.tls(tls));
+        Server {
+            listen: self.listen("server.listen", raw.listen, ([127, 0, 0, 1], 3001)),
+            tls,
+            data_dir: data_dir(&raw.data_dir, self.around.env, self.around.base),
+            max_body_bytes: or(&raw.max_body_bytes, 32 << 20),
+            trusted_proxies: all(raw.trusted_proxies),
+            cors: Cors { allow_origins: all(raw.allow_origins) },
+            workers: match or(&raw.workers, 0) {
+                0 => self.around.cores.max(1),
+                workers => workers as usize,
+            },
+            grace: or(&raw.grace, Duration::from_secs(30)),
+        }
+    }
+
+    fn tls(&mut self, at: At<RawTls>) -> Option<ServerTls> {
+        use rustls::pki_types::{PrivateKeyDer, pem::PemObject};
+        let raw = &at.value;
+        for (name, is_missing) in [
+            ("listen", raw.listen.as_ref().is_none_or(Vec::is_empty)),
+            ("certificate", raw.certificate.is_none()),
+            ("key", raw.key.is_none()),
+        ] {
+            if is_missing {
+                self.report.error(at.problem(format!("{name} is missing")));
+            }
+        }
+        if let Some(certificate) = &raw.certificate {
+            self.certificates(certificate);
+        }
+        if let Some(key) = &raw.key
+            && let Some(pem) = self.read(key)
+            && PrivateKeyDer::from_pem_slice(&pem).is_err()
+        {
+            self.report.error(key.problem("holds no private key in PEM form"));
+        }
+        let path = |path: &Setting<PathBuf>| path.as_ref().map(|path| self.around.base.join(&path.value));
+        let (certificate, key) = (path(&raw.certificate)?, path(&raw.key)?);
+        Some(ServerTls { listen: all(at.value.listen), certificate, key })
+    }
+
+    fn console(&mut self, raw: RawConsole) -> Console {
+        Console {
+            listen: self.listen("console.listen", raw.listen, ([127, 0, 0, 1], 4000)),
+            admin_token: raw.admin_token.and_then(|token| self.secret(&token)).map(|token| token.hash()),
+        }
+    }
+
+    fn listen(&mut self, key: &str, raw: Settings<SocketAddr>, default: ([u8; 4], u16)) -> Vec<SocketAddr> {
+        let Some(listen) = raw else { return vec![SocketAddr::from(default)] };
+        if listen.is_empty() {
+            self.report.error(Problem::general(format!("{key} has no address")));
+        }
+        for (index, at) in listen.iter().enumerate() {
+            if listen[..index].iter().any(|other| listeners_clash(&other.value, &at.value)) {
+                self.report.error(at.problem(format!("{} is listened on twice", at.value)));
+            }
+        }
+        listen.into_iter().map(|at| at.value).collect()
+    }
+
+    /// Reports listeners of different sections that want the same port.
+    fn clashes(&mut self, server: &Server, console: &Console) {
+        let tls = server.tls.iter().flat_map(|tls| &tls.listen);
+        let gateway = server.listen.iter().map(|address| ("server.listen", address));
+        let tls = tls.map(|address| ("server.tls.listen", address));
+        let console = console.listen.iter().map(|address| ("console.listen", address));
+        let all: Vec<_> = gateway.chain(tls).chain(console).collect();
+        for (index, (section, address)) in all.iter().enumerate() {
+            for (other_section, other) in all[..index].iter().filter(|(other, _)| other != section) {
+                if listeners_clash(address, other) {
+                    let message = format!("{section} {address} and {other_section} {other} want the same port");
+                    self.report.error(Problem::general(message));
+                }
+            }
+        }
+    }
+
+    fn gateway_keys(&mut self, raw: &[At<RawSecret>]) -> GatewayKeys {
+        let mut keys = GatewayKeys::default();
+        for at in raw {
+            if let Some(secret) = self.secret(at) {
+                keys.add_clear(secret);
+            }
+        }
+        keys
+    }
+
+    fn timeouts(&mut self, raw: &RawTimeouts, default: Timeouts) -> Timeouts {
+        let timeouts = Timeouts {
+            connect: or(&raw.connect, default.connect),
+            first_output: or(&raw.first_output, default.first_output),
+            idle: or(&raw.idle, default.idle),
+            total: or(&raw.total, default.total),
+        };
+        for at in [&raw.connect, &raw.first_output, &raw.idle].into_iter().flatten() {
+            if at.value > timeouts.total {
+                self.report.warn(at.problem(format!(
+                    "is longer than the total of {:?}, which ends the request first",
+                    timeouts.total
+                )));
+            }
+        }
+        timeouts
+    }
+
+    fn retry(&mut self, raw: &RawRetry) -> Retry {
+        let retry = Retry {
+            max: or(&raw.max, 2),
+            base: or(&raw.base, Duration::from_millis(250)),
+            cap: or(&raw.cap, Duration::from_secs(5)),
+            budget: or(&raw.budget, 0.2),
+        };
+        if retry.base > retry.cap
+            && let Some(at) = raw.base.as_ref().or(raw.cap.as_ref())
+        {
+            self.report.error(at.problem(format!("base ({:?}) is longer than cap ({:?})", retry.base, retry.cap)));
+        }
+        retry
+    }
+}
+
+/// Where state is kept: as written, else systemd's state directory, else the user's; else one below the working directory.
+pub fn data_dir(raw: &Setting<PathBuf>, env: &Env, base: &Path) -> PathBuf {
+    let of_service = || env.get("STATE_DIRECTORY").and_then(|dirs| dirs.split(':').next()).map(PathBuf::from);
+    let of_user = || env.get("HOME").map(|home| Path::new(home).join(".local/share/orbyt"));
+    let written = raw.as_ref().map(|dir| match dir.place {
+        Place::Env(_) => dir.value.clone(),
+        _ => base.join(&dir.value),
+    });
+    written.or_else(of_service).or_else(of_user).unwrap_or_else(|| PathBuf::from("orbyt-data"))
+}
+
+fn breaker(raw: &RawBreaker) -> Breaker {
+    Breaker {
+        enabled: or(&raw.enabled, true),
+        failures: or(&raw.failures, 5),
+        open_for: or(&raw.open_for, Duration::from_secs(30)),
+    }
+}
+
+fn gate(raw: &RawGate) -> Gate {
+    Gate {
+        max_bytes: usize::try_from(or(&raw.max_bytes, 8 << 20)).unwrap_or(usize::MAX),
+        max_wait: or(&raw.max_wait, None),
+        keepalive: or(&raw.keepalive, Some(Duration::from_secs(15))).unwrap_or_default(),
+        keepalive_before_commit: or(&raw.keepalive_before_commit, false),
+    }
+}
+
+fn limits(raw: &RawLimits) -> Limits {
+    Limits {
+        global_per_second: or(&raw.global_per_second, None),
+        address_per_second: or(&raw.address_per_second, None),
+        bad_key_per_minute: or(&raw.bad_key_per_minute, 60),
+        concurrent: or(&raw.concurrent, None),
+    }
+}
+
+fn telemetry(raw: &RawTelemetry) -> Telemetry {
+    Telemetry {
+        log_level: or(&raw.log_level, log::LevelFilter::Info),
+        log_format: or(&raw.log_format, LogFormat::Auto),
+    }
+}
+
+fn media(raw: &RawMedia) -> Media {
+    Media { fetch_remote: or(&raw.fetch_remote, false), max_bytes: or(&raw.max_bytes, 20 << 20) }
+}
+
+/// The value that was written, or the default.
+fn or<T: Copy>(setting: &Setting<T>, default: T) -> T {
+    setting.as_ref().map_or(default, |at| at.value)
+}
+
+/// The values of a list; none was written means an empty one.
+fn all<T>(list: Settings<T>) -> Vec<T> {
+    list.into_iter().flatten().map(|at| at.value).collect()
+}

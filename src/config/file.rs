@@ -1,0 +1,246 @@
+//! The configuration file: TOML text to [`Raw`], with every error in it and not only the first.
+
+use super::net::{IpNet, listen_address};
+use super::problem::{At, Report};
+use super::raw::*;
+use super::reader::{Document, Section, quoted};
+use super::snapshot::LogFormat;
+use crate::dialect::openai_chat::passthrough::Quirks;
+use crate::dialect::table::Dialect;
+use crate::domain::{Money, Strategy};
+use crate::provider::AuthScheme;
+
+/// What was read, and whether the syntax was sound: with a broken syntax, what seems to be missing may only be unreadable.
+pub struct Parsed {
+    /// The settings.
+    pub raw: Raw,
+    /// Errors and warnings.
+    pub report: Report,
+    /// Whether the file is TOML.
+    pub is_toml: bool,
+}
+
+/// Reads a file of that name with that text.
+pub fn parse(file: &str, text: &str) -> Parsed {
+    let document = Document::new(file, text);
+    let (raw, is_toml) = {
+        let table = document.parse();
+        let is_toml = document.is_clean();
+        (raw(&document.root(&table)), is_toml)
+    };
+    Parsed { raw, report: document.into_report(), is_toml }
+}
+
+fn raw(root: &Section<'_>) -> Raw {
+    let below = |key| root.section(key);
+    Raw {
+        server: below("server").map(|section| server(&section)).unwrap_or_default(),
+        console: below("console").map(|section| console(&section)).unwrap_or_default(),
+        providers: root.sections("provider").iter().filter_map(provider).collect(),
+        models: root.sections("model").iter().filter_map(alias).collect(),
+        routing: below("routing").map(|section| routing(&section)).unwrap_or_default(),
+        retry: below("retry").map(|section| retry(&section)).unwrap_or_default(),
+        breaker: below("breaker").map(|section| breaker(&section)).unwrap_or_default(),
+        timeouts: below("timeouts").map(|section| timeouts(&section)).unwrap_or_default(),
+        gate: below("gate").map(|section| gate(&section)).unwrap_or_default(),
+        limits: below("limits").map(|section| limits(&section)).unwrap_or_default(),
+        telemetry: below("telemetry").map(|section| telemetry(&section)).unwrap_or_default(),
+        media: below("media").map(|section| media(&section)).unwrap_or_default(),
+    }
+}
+
+/// What is said when an address to listen on cannot be read.
+pub const LISTEN: &str = r#"an address such as "127.0.0.1:3001", or a port"#;
+
+fn server(section: &Section<'_>) -> RawServer {
+    RawServer {
+        listen: section.list("listen", LISTEN, listen_address),
+        data_dir: section.path("data_dir"),
+        api_keys: section.secrets("api_keys"),
+        max_body_bytes: section.size("max_body_bytes"),
+        trusted_proxies: section.list(
+            "trusted_proxies",
+            r#"an address or a network such as "10.0.0.0/8""#,
+            IpNet::parse,
+        ),
+        workers: section.small("workers", 0..=1024),
+        grace: section.duration("grace"),
+        allow_origins: section
+            .section("cors")
+            .and_then(|cors| cors.list("allow_origins", r#"an origin such as "https://app.example", or "*""#, origin)),
+        tls: section.section("tls").map(|tls| At::new(server_tls(&tls), tls.place().clone())),
+    }
+}
+
+fn server_tls(section: &Section<'_>) -> RawTls {
+    RawTls {
+        listen: section.list("listen", LISTEN, listen_address),
+        certificate: section.path("certificate"),
+        key: section.path("key"),
+    }
+}
+
+/// An origin as browsers send it: scheme and authority, no path.
+fn origin(text: &str) -> Option<String> {
+    let after_scheme = text.split_once("://").map(|(_, rest)| rest);
+    let is_origin = after_scheme.is_some_and(|rest| !rest.is_empty() && !rest.contains(['/', ' ', ',']));
+    (text == "*" || is_origin).then(|| text.to_owned())
+}
+
+fn console(section: &Section<'_>) -> RawConsole {
+    RawConsole { listen: section.list("listen", LISTEN, listen_address), admin_token: section.secret("admin_token") }
+}
+
+fn provider(section: &Section<'_>) -> Option<RawProvider> {
+    let id = section.required("id");
+    let dialects = Dialect::ALL.map(Dialect::name);
+    let auths = ["bearer", "none", "x-api-key", "x-goog-api-key", "api-key"];
+    let raw = RawProvider {
+        name: section.text("name"),
+        enabled: section.boolean("enabled"),
+        base_url: section.text("base_url"),
+        dialect: section.choice("dialect", &dialects, Dialect::from_name),
+        auth: section.choice("auth", &auths, AuthScheme::from_name),
+        headers: section.map("headers"),
+        ca_file: section.path("ca_file"),
+        quirks: section.list("quirks", &format!("one of {}", quoted(Quirks::names())), Quirks::from_name),
+        weight: section.small("weight", 0..=MAX_WEIGHT),
+        discover: section.boolean("discover"),
+        aliases: section.texts("aliases"),
+        keys: section.sections("key").iter().filter_map(key).collect(),
+        timeouts: section.section("timeouts").map(|section| timeouts(&section)).unwrap_or_default(),
+        models: section.sections("model").iter().filter_map(model).collect(),
+        ..RawProvider::new(At::new(String::new(), section.place().clone()))
+    };
+    id.map(|id| RawProvider { id, ..raw })
+}
+
+fn key(section: &Section<'_>) -> Option<RawKey> {
+    let name = section.text("name");
+    let secret = section.secret("secret");
+    if secret.is_none() && !section.has("secret") {
+        section.error("secret is missing");
+    }
+    Some(RawKey { name, secret: secret? })
+}
+
+fn model(section: &Section<'_>) -> Option<RawModel> {
+    let id = section.required("id");
+    let price = |key| section.number(key, r#"a price in dollars per million tokens, such as "2.50""#, price);
+    let raw = RawModel {
+        name: section.text("name"),
+        aliases: section.texts("aliases"),
+        context: section.count("context"),
+        max_output: section.count("max_output"),
+        input: price("input"),
+        output: price("output"),
+        cached_input: price("cached_input"),
+        fallbacks: section.texts("fallbacks"),
+        id: At::new(String::new(), section.place().clone()),
+    };
+    id.map(|id| RawModel { id, ..raw })
+}
+
+fn price(text: &str) -> Option<Money> {
+    Money::from_dollars(text).filter(|price| *price >= Money::ZERO)
+}
+
+fn alias(section: &Section<'_>) -> Option<RawAlias> {
+    let name = section.required("name");
+    let targets = section.texts("targets");
+    if targets.as_ref().is_none_or(Vec::is_empty) {
+        section.error("targets is missing: what does the name stand for?");
+    }
+    let raw = RawAlias {
+        targets: targets.unwrap_or_default(),
+        fallbacks: section.texts("fallbacks"),
+        strategy: strategy(section),
+        name: At::new(String::new(), section.place().clone()),
+    };
+    name.map(|name| RawAlias { name, ..raw })
+}
+
+fn strategy(section: &Section<'_>) -> Setting<Strategy> {
+    section.choice("strategy", &Strategy::ALL.map(Strategy::name), Strategy::from_name)
+}
+
+fn routing(section: &Section<'_>) -> RawRouting {
+    RawRouting {
+        strategy: strategy(section),
+        providers: section.texts("providers"),
+        weights: section.smalls("weights", 0..=MAX_WEIGHT),
+        fallbacks: section.texts("fallbacks"),
+        auto: section.texts("auto"),
+    }
+}
+
+fn retry(section: &Section<'_>) -> RawRetry {
+    RawRetry {
+        max: section.small("max", 0..=MAX_RETRIES),
+        base: section.duration("base"),
+        cap: section.duration("cap"),
+        budget: section.share("budget"),
+    }
+}
+
+/// The largest weight of a provider.
+pub const MAX_WEIGHT: u32 = 1_000_000;
+
+/// The most that `[retry] max` and `GATEWAY_RETRY_MAX` may say.
+pub const MAX_RETRIES: u32 = 10;
+
+fn breaker(section: &Section<'_>) -> RawBreaker {
+    RawBreaker {
+        enabled: section.boolean("enabled"),
+        failures: section.small("failures", 1..=1000),
+        open_for: section.duration("open_for"),
+    }
+}
+
+fn timeouts(section: &Section<'_>) -> RawTimeouts {
+    RawTimeouts {
+        connect: section.duration("connect"),
+        first_output: section.duration("first_output"),
+        idle: section.duration("idle"),
+        total: section.duration("total"),
+    }
+}
+
+fn gate(section: &Section<'_>) -> RawGate {
+    RawGate {
+        max_bytes: section.size("max_bytes"),
+        max_wait: section.duration_or_off("max_wait"),
+        keepalive: section.duration_or_off("keepalive"),
+        keepalive_before_commit: section.boolean("keepalive_before_commit"),
+    }
+}
+
+fn limits(section: &Section<'_>) -> RawLimits {
+    RawLimits {
+        global_per_second: section.limit_or_off("global_per_second"),
+        address_per_second: section.limit_or_off("address_per_second"),
+        bad_key_per_minute: section.small("bad_key_per_minute", 1..=1_000_000),
+        concurrent: section.limit_or_off("concurrent"),
+    }
+}
+
+fn telemetry(section: &Section<'_>) -> RawTelemetry {
+    let levels = ["off", "error", "warn", "info", "debug", "trace"];
+    RawTelemetry {
+        log_level: section.choice("log_level", &levels, |text| text.parse().ok()),
+        log_format: section.choice("log_format", &["auto", "json", "human"], log_format),
+    }
+}
+
+fn log_format(text: &str) -> Option<LogFormat> {
+    match text {
+        "auto" => Some(LogFormat::Auto),
+        "json" => Some(LogFormat::Json),
+        "human" => Some(LogFormat::Human),
+        _ => None,
+    }
+}
+
+fn media(section: &Section<'_>) -> RawMedia {
+    RawMedia { fetch_remote: section.boolean("fetch_remote"), max_bytes: section.size("max_bytes") }
+}

@@ -1,0 +1,183 @@
+//! Reads the configuration from where it is: the only file in `config/` that touches the disk.
+
+use super::compile::{self, Surroundings, compile};
+use super::env::{self, Env};
+use super::file;
+use super::problem::{Problem, Report};
+use super::raw::Raw;
+use super::snapshot::Snapshot;
+use crate::provider::Catalog;
+use std::cell::RefCell;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Where the configuration comes from. Kept for the life of the process, so that a reload asks the same places again.
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// The configuration file, when one was named on the command line; else `ORBYT_CONFIG` names it, or there is none.
+    pub file: Option<PathBuf>,
+    /// The variables of the process.
+    pub process: Vec<(String, String)>,
+    /// A file with more variables, which those of the process win over. It need not exist.
+    pub dotenv: Option<PathBuf>,
+    /// The built-in providers and models.
+    pub catalog: Arc<Catalog>,
+}
+
+/// A configuration that can be used.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The configuration.
+    pub snapshot: Snapshot,
+    /// What is worth knowing about it.
+    pub warnings: Vec<Problem>,
+    /// The files that it was made of, those that were looked for and not there included: a change to any of them is a
+    /// reason to load again.
+    pub files: Vec<PathBuf>,
+}
+
+/// Why a configuration cannot be used.
+#[derive(Debug)]
+pub struct Refused {
+    /// Everything that is wrong, at least one thing.
+    pub errors: Vec<Problem>,
+    /// What else is worth knowing.
+    pub warnings: Vec<Problem>,
+}
+
+impl Source {
+    /// The variables of this process, `.env` in the working directory, and the file of the command line.
+    ///
+    /// # Errors
+    /// The built-in catalog's, which a test rules out.
+    pub fn of_process(file: Option<PathBuf>) -> Result<Self, Problem> {
+        let text = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
+            Some((name.into_string().ok()?, value.into_string().ok()?))
+        };
+        let catalog = Catalog::builtin().map_err(|error| Problem::general(format!("the built-in catalog: {error}")))?;
+        Ok(Self {
+            file,
+            process: std::env::vars_os().filter_map(text).collect(),
+            dotenv: Some(PathBuf::from(".env")),
+            catalog: Arc::new(catalog),
+        })
+    }
+
+    fn env(&self, files: &mut Vec<PathBuf>, report: &mut Report) -> Env {
+        let mut variables = Vec::new();
+        if let Some(path) = &self.dotenv {
+            files.push(path.clone());
+            match dotenvy::from_path_iter(path) {
+                Ok(entries) => {
+                    for entry in entries {
+                        match entry {
+                            Ok(variable) => variables.push(variable),
+                            // The message would repeat the line, which may hold a key.
+                            Err(_) => report
+                                .error(Problem::env(path.display().to_string(), "holds a line that is not NAME=value")),
+                        }
+                    }
+                }
+                Err(dotenvy::Error::Io(error)) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(_) => report.error(Problem::env(path.display().to_string(), "cannot be read")),
+            }
+        }
+        Env::new(self.process.iter().cloned(), variables)
+    }
+}
+
+/// Reads everything anew.
+///
+/// # Errors
+/// Everything that is wrong, all at once.
+pub fn load(source: &Source) -> Result<Loaded, Refused> {
+    let Written { raw, env, path, mut files, is_readable, mut report } = Written::read(source);
+    let seen = RefCell::new(&mut files);
+    let read = |path: &Path| {
+        seen.borrow_mut().push(path.to_owned());
+        std::fs::read(path).map_err(|error| plain(&error))
+    };
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let around = Surroundings { env: &env, read: &read, base: base(path.as_deref()), cores };
+    // With a broken syntax, what seems to be missing may only be unreadable.
+    let snapshot = if is_readable { compile(raw, Arc::clone(&source.catalog), &around, &mut report) } else { None };
+    report.sort();
+    match snapshot {
+        Some(snapshot) => Ok(Loaded { snapshot, warnings: report.warnings, files }),
+        None => Err(Refused { errors: report.errors, warnings: report.warnings }),
+    }
+}
+
+/// Where the state of the gateway is that this configuration describes, and whether the configuration brings an
+/// administrator's token. Secrets are not looked up, because only the service itself may be able to.
+///
+/// # Errors
+/// What keeps the file or the environment from being read.
+pub fn data_dir(source: &Source) -> Result<(PathBuf, bool), Refused> {
+    let Written { raw, env, path, report, .. } = Written::read(source);
+    if !report.errors.is_empty() {
+        return Err(Refused { errors: report.errors, warnings: report.warnings });
+    }
+    Ok((compile::data_dir(&raw.server.data_dir, &env, base(path.as_deref())), raw.console.admin_token.is_some()))
+}
+
+/// What is written in the file and the environment, with no meaning yet.
+struct Written {
+    raw: Raw,
+    env: Env,
+    path: Option<PathBuf>,
+    files: Vec<PathBuf>,
+    is_readable: bool,
+    report: Report,
+}
+
+impl Written {
+    fn read(source: &Source) -> Self {
+        let mut report = Report::default();
+        let mut files = Vec::new();
+        let env = source.env(&mut files, &mut report);
+        let path = source.file.clone().or_else(|| env.get("ORBYT_CONFIG").map(PathBuf::from));
+        let (mut raw, mut is_readable) = (Raw::default(), true);
+        if let Some(path) = &path {
+            files.push(path.clone());
+            match read_text(path) {
+                Ok(text) => {
+                    let parsed = file::parse(&path.display().to_string(), &text);
+                    report.errors.extend(parsed.report.errors);
+                    report.warnings.extend(parsed.report.warnings);
+                    (raw, is_readable) = (parsed.raw, parsed.is_toml);
+                }
+                Err(message) => {
+                    report.error(Problem::general(format!("{}: {message}", path.display())));
+                    is_readable = false;
+                }
+            }
+        }
+        env::apply(&env, &source.catalog, &mut raw, &mut report);
+        report.sort();
+        Self { raw, env, path, files, is_readable, report }
+    }
+}
+
+/// The directory that paths in a file are relative to: its own.
+fn base(file: Option<&Path>) -> &Path {
+    file.and_then(Path::parent).unwrap_or(Path::new(""))
+}
+
+fn read_text(path: &Path) -> Result<String, String> {
+    let bytes = std::fs::read(path).map_err(|error| plain(&error))?;
+    String::from_utf8(bytes).map_err(|error| {
+        let line =
+            error.as_bytes()[..error.utf8_error().valid_up_to()].iter().filter(|byte| **byte == b'\n').count() + 1;
+        format!("line {line} is not UTF-8")
+    })
+}
+
+/// The system's message without its number.
+fn plain(error: &std::io::Error) -> String {
+    match error.kind() {
+        std::io::ErrorKind::NotFound => "there is no such file".to_owned(),
+        std::io::ErrorKind::PermissionDenied => "may not be read".to_owned(),
+        _ => error.to_string(),
+    }
+}

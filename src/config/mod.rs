@@ -1,0 +1,35 @@
+//! Configuration: from what was written to what is run, with every error at once.
+//!
+//! ```text
+//!   file ──reader, file──┐                          ┌──> Snapshot (immutable, swapped as a whole)
+//!                        ├──> Raw ──────compile─────┤
+//!   environment ───env───┘   every value optional,  └──> every error, as file:line:column: key: message
+//!                            with its place
+//! ```
+//!
+//! [`settings::SETTINGS`] is the table of all keys: the reader refuses what is not in it, the README and
+//! `conf/orbyt.toml` are tested against it. Only [`load`] touches the disk.
+
+pub mod compile;
+pub mod env;
+pub mod file;
+pub mod keys;
+pub mod load;
+pub mod net;
+pub mod problem;
+pub mod raw;
+pub mod reader;
+pub mod settings;
+pub mod snapshot;
+pub mod values;
+
+pub use env::Env;
+pub use keys::GatewayKeys;
+pub use load::{Loaded, Refused, Source, data_dir, load};
+pub use net::{BaseUrl, IpNet};
+pub use problem::{Place, Problem};
+pub use settings::settings_table;
+pub use snapshot::*;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,233 @@
+//! The configuration as it was written: every value optional, each with its place. `file` fills it in, `env` writes over
+//! it, `compile` gives it its meaning.
+#![allow(missing_docs, reason = "the fields are the keys that `settings::SETTINGS` explains")]
+
+use super::net::IpNet;
+use super::problem::At;
+use super::snapshot::LogFormat;
+use crate::dialect::openai_chat::passthrough::Quirks;
+use crate::dialect::table::Dialect;
+use crate::domain::{Money, Secret, Strategy};
+use crate::provider::AuthScheme;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// A setting that may be missing.
+pub type Setting<T> = Option<At<T>>;
+/// A list of settings that may be missing.
+pub type Settings<T> = Option<Vec<At<T>>>;
+
+/// All sections.
+#[derive(Debug, Default)]
+pub struct Raw {
+    /// `[server]`
+    pub server: RawServer,
+    /// `[console]`
+    pub console: RawConsole,
+    /// `[[provider]]`, and those that the environment adds.
+    pub providers: Vec<RawProvider>,
+    /// `[[model]]`
+    pub models: Vec<RawAlias>,
+    /// `[routing]`
+    pub routing: RawRouting,
+    /// `[retry]`
+    pub retry: RawRetry,
+    /// `[breaker]`
+    pub breaker: RawBreaker,
+    /// `[timeouts]`
+    pub timeouts: RawTimeouts,
+    /// `[gate]`
+    pub gate: RawGate,
+    /// `[limits]`
+    pub limits: RawLimits,
+    /// `[telemetry]`
+    pub telemetry: RawTelemetry,
+    /// `[media]`
+    pub media: RawMedia,
+}
+
+/// A secret as it is referred to. Never printed: the text is a [`Secret`].
+#[derive(Clone, Debug)]
+pub enum RawSecret {
+    /// The text itself, in the file.
+    Plain(Secret),
+    /// The text itself, out of this environment variable.
+    FromEnv(Secret),
+    /// `{ env = "NAME" }`
+    Env(String),
+    /// `{ file = "PATH" }`
+    File(PathBuf),
+    /// `{ credential = "NAME" }`: a file below `$CREDENTIALS_DIRECTORY`, as systemd hands them over.
+    Credential(String),
+}
+
+/// `[server]`, `[server.cors]`, `[server.tls]`.
+#[derive(Debug, Default)]
+pub struct RawServer {
+    pub listen: Settings<SocketAddr>,
+    pub data_dir: Setting<PathBuf>,
+    pub api_keys: Settings<RawSecret>,
+    pub max_body_bytes: Setting<u64>,
+    pub trusted_proxies: Settings<IpNet>,
+    pub workers: Setting<u32>,
+    pub grace: Setting<Duration>,
+    pub allow_origins: Settings<String>,
+    pub tls: Setting<RawTls>,
+}
+
+/// `[server.tls]`.
+#[derive(Debug, Default)]
+pub struct RawTls {
+    pub listen: Settings<SocketAddr>,
+    pub certificate: Setting<PathBuf>,
+    pub key: Setting<PathBuf>,
+}
+
+/// `[console]`.
+#[derive(Debug, Default)]
+pub struct RawConsole {
+    pub listen: Settings<SocketAddr>,
+    pub admin_token: Setting<RawSecret>,
+}
+
+/// `[[provider]]`.
+#[derive(Debug)]
+pub struct RawProvider {
+    pub id: At<String>,
+    pub name: Setting<String>,
+    pub enabled: Setting<bool>,
+    pub base_url: Setting<String>,
+    pub dialect: Setting<Dialect>,
+    pub auth: Setting<AuthScheme>,
+    pub headers: Vec<(At<String>, String)>,
+    pub ca_file: Setting<PathBuf>,
+    pub quirks: Settings<Quirks>,
+    pub weight: Setting<u32>,
+    pub discover: Setting<bool>,
+    pub aliases: Settings<String>,
+    pub keys: Vec<RawKey>,
+    pub timeouts: RawTimeouts,
+    pub models: Vec<RawModel>,
+}
+
+impl RawProvider {
+    /// A provider of which only the id is known.
+    pub fn new(id: At<String>) -> Self {
+        Self {
+            id,
+            name: None,
+            enabled: None,
+            base_url: None,
+            dialect: None,
+            auth: None,
+            headers: Vec::new(),
+            ca_file: None,
+            quirks: None,
+            weight: None,
+            discover: None,
+            aliases: None,
+            keys: Vec::new(),
+            timeouts: RawTimeouts::default(),
+            models: Vec::new(),
+        }
+    }
+}
+
+/// `[[provider.key]]`.
+#[derive(Debug)]
+pub struct RawKey {
+    pub name: Setting<String>,
+    pub secret: At<RawSecret>,
+}
+
+/// `[[provider.model]]`. Prices are dollars per million tokens.
+#[derive(Debug)]
+pub struct RawModel {
+    pub id: At<String>,
+    pub name: Setting<String>,
+    pub aliases: Settings<String>,
+    pub context: Setting<u64>,
+    pub max_output: Setting<u64>,
+    pub input: Setting<Money>,
+    pub output: Setting<Money>,
+    pub cached_input: Setting<Money>,
+    pub fallbacks: Settings<String>,
+}
+
+/// `[[model]]`.
+#[derive(Debug)]
+pub struct RawAlias {
+    pub name: At<String>,
+    pub targets: Vec<At<String>>,
+    pub fallbacks: Settings<String>,
+    pub strategy: Setting<Strategy>,
+}
+
+/// `[routing]`.
+#[derive(Debug, Default)]
+pub struct RawRouting {
+    pub strategy: Setting<Strategy>,
+    pub providers: Settings<String>,
+    pub weights: Settings<u32>,
+    pub fallbacks: Settings<String>,
+    pub auto: Settings<String>,
+}
+
+/// `[retry]`.
+#[derive(Debug, Default)]
+pub struct RawRetry {
+    pub max: Setting<u32>,
+    pub base: Setting<Duration>,
+    pub cap: Setting<Duration>,
+    pub budget: Setting<f64>,
+}
+
+/// `[breaker]`.
+#[derive(Debug, Default)]
+pub struct RawBreaker {
+    pub enabled: Setting<bool>,
+    pub failures: Setting<u32>,
+    pub open_for: Setting<Duration>,
+}
+
+/// `[timeouts]` and `[provider.timeouts]`.
+#[derive(Debug, Default)]
+pub struct RawTimeouts {
+    pub connect: Setting<Duration>,
+    pub first_output: Setting<Duration>,
+    pub idle: Setting<Duration>,
+    pub total: Setting<Duration>,
+}
+
+/// `[gate]`. An inner `None` is `"off"`.
+#[derive(Debug, Default)]
+pub struct RawGate {
+    pub max_bytes: Setting<u64>,
+    pub max_wait: Setting<Option<Duration>>,
+    pub keepalive: Setting<Option<Duration>>,
+    pub keepalive_before_commit: Setting<bool>,
+}
+
+/// `[limits]`. An inner `None` is `"off"`.
+#[derive(Debug, Default)]
+pub struct RawLimits {
+    pub global_per_second: Setting<Option<u32>>,
+    pub address_per_second: Setting<Option<u32>>,
+    pub bad_key_per_minute: Setting<u32>,
+    pub concurrent: Setting<Option<u32>>,
+}
+
+/// `[telemetry]`.
+#[derive(Debug, Default)]
+pub struct RawTelemetry {
+    pub log_level: Setting<log::LevelFilter>,
+    pub log_format: Setting<LogFormat>,
+}
+
+/// `[media]`.
+#[derive(Debug, Default)]
+pub struct RawMedia {
+    pub fetch_remote: Setting<bool>,
+    pub max_bytes: Setting<u64>,
+}

@@ -1,0 +1,143 @@
+//! The table of all settings: what the reader accepts, what the README lists and what `conf/orbyt.toml` shows.
+
+/// One key of the configuration file.
+#[derive(Clone, Copy, Debug)]
+pub struct Setting {
+    /// Its section, without brackets: `server`, `provider.key`.
+    pub section: &'static str,
+    /// Its key.
+    pub key: &'static str,
+    /// Its default in TOML; empty when it has none.
+    pub default: &'static str,
+    /// A value in TOML that it takes, where the default does not show one.
+    pub example: &'static str,
+    /// The environment variable that wins over it; empty when there is none.
+    pub env: &'static str,
+    /// What it means.
+    pub meaning: &'static str,
+}
+
+/// The sections that hold a list of tables (`[[provider]]`).
+pub const LISTS: [&str; 4] = ["provider", "provider.key", "provider.model", "model"];
+
+/// Sections that are part of the design and come with later versions.
+pub const LATER: [&str; 4] = ["preset", "cache", "budgets", "alerts"];
+
+/// A setting that has a default.
+const fn set(section: &'static str, key: &'static str, default: &'static str, meaning: &'static str) -> Setting {
+    Setting { section, key, default, example: default, env: "", meaning }
+}
+
+/// A setting that has none.
+const fn open(section: &'static str, key: &'static str, example: &'static str, meaning: &'static str) -> Setting {
+    Setting { section, key, default: "", example, env: "", meaning }
+}
+
+const fn env(setting: Setting, env: &'static str) -> Setting {
+    Setting { env, ..setting }
+}
+
+/// Every setting, in the order in which it is documented.
+#[rustfmt::skip]
+pub const SETTINGS: &[Setting] = &[
+    env(set("server", "listen", r#"["127.0.0.1:3001"]"#, "Addresses of the gateway (HTTP/1.1 and h2c); a port alone means the loopback address."), "ORBYT_LISTEN"),
+    env(open("server", "data_dir", r#""/var/lib/orbyt""#, "Where state is kept; by default `$STATE_DIRECTORY`, else `~/.local/share/orbyt`."), "ORBYT_DATA_DIR"),
+    env(open("server", "api_keys", r#"[{ env = "TEAM_A_KEY" }]"#, "Static gateway keys (any strings). Without any, one is made on first start."), "ORBYT_API_KEYS"),
+    set("server", "max_body_bytes", r#""32MiB""#, "Largest request body; a larger one is a 413."),
+    set("server", "trusted_proxies", "[]", "Addresses or networks whose `x-forwarded-for` is believed."),
+    set("server", "workers", "0", "Worker threads; 0 means one per core."),
+    set("server", "grace", r#""30s""#, "How long a shutdown waits for requests in flight."),
+    set("server.cors", "allow_origins", "[]", "Origins of pages that may call from a browser, or `*`; empty means CORS is off."),
+    open("server.tls", "listen", r#"["0.0.0.0:3443"]"#, "Addresses of the HTTPS listener."),
+    open("server.tls", "certificate", r#""/etc/orbyt/tls/fullchain.pem""#, "PEM file of the certificate chain."),
+    open("server.tls", "key", r#""/etc/orbyt/tls/privkey.pem""#, "PEM file of its private key."),
+    env(set("console", "listen", r#"["127.0.0.1:4000"]"#, "Addresses of the console, its API and `/metrics`."), "ORBYT_CONSOLE_LISTEN"),
+    env(open("console", "admin_token", r#"{ credential = "admin_token" }"#, "The administrator's token; by default one is made on first start."), "ORBYT_ADMIN_TOKEN"),
+    open("provider", "id", r#""openai""#, "A provider of the catalog, or a name of your own (then `base_url` is needed)."),
+    open("provider", "name", r#""My OpenAI""#, "Its name for people."),
+    set("provider", "enabled", "true", "`false` leaves it out, also when the environment has its key."),
+    env(open("provider", "base_url", r#""https://api.openai.com/v1""#, "Where it is, as its own SDK takes it."), "<PROVIDER>_BASE_URL"),
+    open("provider", "dialect", r#""openai_chat""#, "Its wire format: `openai_chat`, `anthropic_messages` or `gemini`."),
+    open("provider", "auth", r#""bearer""#, "How it wants its key: `bearer`, `none`, `x-api-key`, `x-goog-api-key` or `api-key`."),
+    open("provider", "headers", r#"{ x-team = "a" }"#, "Headers of every request to it."),
+    open("provider", "ca_file", r#""/etc/orbyt/ca.pem""#, "PEM file of certificates that are trusted besides the system's."),
+    open("provider", "quirks", r#"["all_tolerant"]"#, "How it deviates from OpenAI's format; `none`, `all_tolerant`, or the names of the catalog."),
+    open("provider", "weight", "50", "Its share under the strategy `weighted`, relative to the others."),
+    open("provider", "discover", "true", "Whether its models are found by asking it (`GET /models`)."),
+    open("provider", "aliases", r#"["my-openai"]"#, "Other ids that mean the same."),
+    open("provider.key", "name", r#""team-a""#, "The key's name in logs and metrics; by default `<provider>_01` and so on."),
+    env(open("provider.key", "secret", r#"{ env = "OPENAI_API_KEY" }"#, "The key."), "<PROVIDER>_API_KEY"),
+    open("provider.timeouts", "connect", r#""2s""#, "As `[timeouts]`, for this provider alone."),
+    open("provider.timeouts", "first_output", r#""120s""#, "As `[timeouts]`, for this provider alone."),
+    open("provider.timeouts", "idle", r#""60s""#, "As `[timeouts]`, for this provider alone."),
+    open("provider.timeouts", "total", r#""900s""#, "As `[timeouts]`, for this provider alone."),
+    open("provider.model", "id", r#""my-finetune""#, "The model's name at the provider."),
+    open("provider.model", "name", r#""My fine-tune""#, "Its name for people."),
+    open("provider.model", "aliases", r#"["tuned"]"#, "Other names that mean the same."),
+    open("provider.model", "context", "128000", "Context in tokens."),
+    open("provider.model", "max_output", "16384", "Largest output in tokens."),
+    open("provider.model", "input", r#""2.50""#, "Dollars per million input tokens."),
+    open("provider.model", "output", r#""10.00""#, "Dollars per million output tokens."),
+    open("provider.model", "cached_input", r#""1.25""#, "Dollars per million cached input tokens."),
+    open("provider.model", "fallbacks", r#"["openai/gpt-4o-mini"]"#, "Models that stand in for it."),
+    open("model", "name", r#""smart""#, "A model name of your own."),
+    open("model", "targets", r#"["openai/gpt-4o", "anthropic/claude-sonnet-4"]"#, "What it stands for, in order of preference."),
+    open("model", "fallbacks", r#"["google/gemini-2.5-flash"]"#, "Models that stand in when no target can."),
+    open("model", "strategy", r#""cheap""#, "How to choose between the targets; by default as `[routing]`."),
+    set("routing", "strategy", r#""order""#, "How to choose where a request leaves it open: `order`, `cheap`, `fast`, `reliable`, `weighted`."),
+    env(open("routing", "providers", r#"["openai", "anthropic"]"#, "The providers in use, in order of preference; equivalents at the next one stand in for a model that is down. By default all that are configured."), "GATEWAY_PROVIDERS"),
+    env(open("routing", "weights", "[50, 50]", "Their weights, in the same order; sets the strategy `weighted`."), "GATEWAY_WEIGHTS"),
+    set("routing", "fallbacks", "[]", "Models that stand in for any other."),
+    set("routing", "auto", "[]", "What the model `auto` chooses from."),
+    env(set("retry", "max", "2", "How often the same target is tried again, 0 to 10."), "GATEWAY_RETRY_MAX"),
+    set("retry", "base", r#""250ms""#, "First wait, doubled each time, with full jitter."),
+    set("retry", "cap", r#""5s""#, "Longest wait."),
+    set("retry", "budget", "0.2", "Largest share of live traffic that may be retries, 0 to 1."),
+    set("breaker", "enabled", "true", "Whether a target that fails is left alone for a while."),
+    set("breaker", "failures", "5", "Faults in a row that open the breaker."),
+    env(set("breaker", "open_for", r#""30s""#, "How long it stays open before one request tries again."), "GATEWAY_HEALTH_CHECK_INTERVAL"),
+    set("timeouts", "connect", r#""5s""#, "Until a connection is there."),
+    set("timeouts", "first_output", r#""60s""#, "From the sent request to the first output."),
+    set("timeouts", "idle", r#""60s""#, "Between two pieces of an answer."),
+    set("timeouts", "total", r#""600s""#, "From the client's request to the end of the answer."),
+    set("gate", "max_bytes", r#""8MiB""#, "Most bytes of an answer held back before the client sees any."),
+    set("gate", "max_wait", r#""off""#, "Longest time an answer is held back; `off` waits for the first output."),
+    set("gate", "keepalive", r#""15s""#, "How often a comment keeps a silent stream alive; `off` for never."),
+    set("gate", "keepalive_before_commit", "false", "Whether comments are sent before the first output too: then no other target can take over any more."),
+    set("limits", "global_per_second", r#""off""#, "Requests a second, all clients together."),
+    set("limits", "address_per_second", r#""off""#, "Requests a second from one address."),
+    set("limits", "bad_key_per_minute", "60", "Requests with a bad key a minute from one address."),
+    set("limits", "concurrent", r#""off""#, "Requests in flight at once."),
+    env(set("telemetry", "log_level", r#""info""#, "`off`, `error`, `warn`, `info`, `debug` or `trace`."), "ORBYT_LOG"),
+    set("telemetry", "log_format", r#""auto""#, "`json`, `human`, or `auto`: human on a terminal."),
+    set("media", "fetch_remote", "false", "Whether pictures and documents given by address are fetched for providers that take none."),
+    set("media", "max_bytes", r#""20MiB""#, "Largest file that is fetched."),
+];
+
+/// The settings of a section.
+pub fn of(section: &str) -> impl Iterator<Item = &'static Setting> {
+    SETTINGS.iter().filter(move |setting| setting.section == section)
+}
+
+/// The names of the sections directly below one (`""` for the file itself), each once.
+pub fn sections_below(parent: &str) -> Vec<&'static str> {
+    let below = |setting: &'static Setting| match parent {
+        "" => setting.section.split('.').next(),
+        parent => setting.section.strip_prefix(parent)?.strip_prefix('.')?.split('.').next(),
+    };
+    let mut names: Vec<_> = SETTINGS.iter().filter_map(below).collect();
+    names.dedup();
+    names
+}
+
+/// All settings as a table in Markdown, for the README.
+pub fn settings_table() -> String {
+    let mut table = String::from("| setting | default | environment | meaning |\n|---|---|---|---|\n");
+    let code = |text: &str| if text.is_empty() { String::new() } else { format!("`{text}`") };
+    for setting in SETTINGS {
+        let Setting { section, key, default, env, meaning, .. } = setting;
+        let section = if LISTS.contains(section) { format!("[[{section}]]") } else { format!("[{section}]") };
+        table += &format!("| `{section} {key}` | {} | {} | {meaning} |\n", code(default), code(env));
+    }
+    table
+}

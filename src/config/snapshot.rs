@@ -1,0 +1,327 @@
+//! The configuration as the gateway runs on it: complete, valid, immutable, swapped as a whole on reload.
+
+use super::keys::GatewayKeys;
+use super::net::{BaseUrl, IpNet};
+use crate::dialect::openai_chat::passthrough::Quirks;
+use crate::dialect::table::Dialect;
+use crate::domain::secret::KeyHash;
+use crate::domain::{ProviderKey, Secret, Strategy};
+use crate::provider::{AuthScheme, Catalog, ModelRow, ProviderRow};
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Everything that a request needs to know of the configuration. A request keeps the snapshot that it began with.
+#[derive(Clone)]
+pub struct Snapshot {
+    /// The built-in providers and models.
+    pub catalog: Arc<Catalog>,
+    /// The gateway's own listeners.
+    pub server: Server,
+    /// The console's listener.
+    pub console: Console,
+    /// The providers in use, in order of preference.
+    pub providers: Vec<Arc<Provider>>,
+    /// The names of `[[model]]`.
+    pub aliases: Vec<Arc<ModelAlias>>,
+    /// Who may use the gateway.
+    pub keys: GatewayKeys,
+    /// How targets are chosen.
+    pub routing: Routing,
+    /// How often the same target is tried again.
+    pub retry: Retry,
+    /// When a target is left alone.
+    pub breaker: Breaker,
+    /// The clocks of an attempt.
+    pub timeouts: Timeouts,
+    /// How much of an answer is held back before the client sees any of it.
+    pub gate: Gate,
+    /// What the gateway itself refuses.
+    pub limits: Limits,
+    /// What is logged.
+    pub telemetry: Telemetry,
+    /// What is done with pictures and documents given by address.
+    pub media: Media,
+}
+
+/// Without the catalog, which is the same in every snapshot.
+impl fmt::Debug for Snapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { catalog: _, server, console, providers, aliases, keys, routing, .. } = self;
+        let Self { retry, breaker, timeouts, gate, limits, telemetry, media, .. } = self;
+        f.debug_struct("Snapshot")
+            .field("server", server)
+            .field("console", console)
+            .field("providers", providers)
+            .field("aliases", aliases)
+            .field("keys", keys)
+            .field("routing", routing)
+            .field("retry", retry)
+            .field("breaker", breaker)
+            .field("timeouts", timeouts)
+            .field("gate", gate)
+            .field("limits", limits)
+            .field("telemetry", telemetry)
+            .field("media", media)
+            .finish_non_exhaustive()
+    }
+}
+
+/// `[server]`: where clients come in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Server {
+    /// Plain HTTP/1.1 and h2c.
+    pub listen: Vec<SocketAddr>,
+    /// HTTPS, where configured.
+    pub tls: Option<ServerTls>,
+    /// Where state is kept: hashed keys, the ledger. Made when something is written there.
+    pub data_dir: PathBuf,
+    /// The largest request body in bytes; a larger one is a 413.
+    pub max_body_bytes: u64,
+    /// The proxies whose `x-forwarded-for` is believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Which pages in browsers may call.
+    pub cors: Cors,
+    /// Worker threads, at least one.
+    pub workers: usize,
+    /// How long a shutdown waits for requests in flight.
+    pub grace: Duration,
+}
+
+/// `[server.tls]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerTls {
+    /// Where HTTPS is served.
+    pub listen: Vec<SocketAddr>,
+    /// PEM file of the certificate chain, the server's own first. Known to be readable when the snapshot was made.
+    pub certificate: PathBuf,
+    /// PEM file of its private key. Known to be readable when the snapshot was made.
+    pub key: PathBuf,
+}
+
+/// `[server.cors]`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Cors {
+    /// Origins such as `https://app.example`, or `*`; empty means that CORS is off.
+    pub allow_origins: Vec<String>,
+}
+
+/// `[console]`: the control plane's listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Console {
+    /// Where the console, its API and `/metrics` are served.
+    pub listen: Vec<SocketAddr>,
+    /// The hash of the administrator's token; `None` locks everything that needs it.
+    pub admin_token: Option<KeyHash>,
+}
+
+/// A provider in use: its row of the catalog with what the operator changed.
+#[derive(Clone, Debug)]
+pub struct Provider {
+    /// Its id: the prefix of its models and the name in `x-provider`.
+    pub id: Arc<str>,
+    /// Its name for people.
+    pub name: String,
+    /// Its wire format.
+    pub dialect: Dialect,
+    /// Where it is; `Dialect::path` is appended.
+    pub base: BaseUrl,
+    /// How it wants its key.
+    pub auth: AuthScheme,
+    /// Headers of every request.
+    pub headers: Vec<(String, String)>,
+    /// How it deviates from OpenAI's format.
+    pub quirks: Quirks,
+    /// Its keys, in order; empty for a provider that needs none.
+    pub keys: Vec<Arc<ProviderKey>>,
+    /// Certificates (DER) that are trusted besides the system's roots.
+    pub ca: Vec<Vec<u8>>,
+    /// Its share under [`Strategy::Weighted`], relative to the others.
+    pub weight: Option<u32>,
+    /// Whether its models are found by asking it.
+    pub discovers: bool,
+    /// Its own clocks, complete, where `[provider.timeouts]` changes any.
+    pub timeouts: Option<Timeouts>,
+    /// Other ids that mean the same.
+    pub aliases: Vec<String>,
+    /// Its row of the catalog; for a provider that is not in the catalog, a row made of its settings.
+    pub row: Arc<ProviderRow>,
+    /// The models of `[[provider.model]]`; they come before those of the catalog.
+    pub models: Vec<Arc<ModelRow>>,
+}
+
+/// `[[model]]`: a name of the operator's own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ModelAlias {
+    /// The name that clients use.
+    pub name: Arc<str>,
+    /// What it stands for: `provider/model`, in order of preference.
+    pub targets: Vec<String>,
+    /// Models that stand in when no target can.
+    pub fallbacks: Vec<String>,
+    /// How to choose between the targets, where it differs from `[routing] strategy`.
+    pub strategy: Option<Strategy>,
+}
+
+/// `[routing]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Routing {
+    /// How to choose where a request leaves it open.
+    pub strategy: Strategy,
+    /// The providers in use, by id, when they were named: then the catalog's equivalent at the next one stands in for a
+    /// model that is down.
+    pub providers: Option<Vec<Arc<str>>>,
+    /// Models that stand in for any other.
+    pub fallbacks: Vec<String>,
+    /// What the model `auto` chooses from.
+    pub auto: Vec<String>,
+}
+
+/// `[retry]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Retry {
+    /// How often the same target is tried again, 0 to 10.
+    pub max: u32,
+    /// The first wait; doubled each time, with full jitter.
+    pub base: Duration,
+    /// The longest wait.
+    pub cap: Duration,
+    /// The largest share of live traffic that may be retries, 0 to 1.
+    pub budget: f64,
+}
+
+/// `[breaker]`: one a provider and model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Breaker {
+    /// Whether targets are left alone at all.
+    pub enabled: bool,
+    /// Faults in a row that open it.
+    pub failures: u32,
+    /// How long it stays open before one request tries again.
+    pub open_for: Duration,
+}
+
+/// `[timeouts]`: the four clocks of an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// Until a connection is there.
+    pub connect: Duration,
+    /// From the sent request to the first output.
+    pub first_output: Duration,
+    /// Between two pieces of an answer.
+    pub idle: Duration,
+    /// From the client's request to the end of the answer.
+    pub total: Duration,
+}
+
+/// `[gate]`: the commit gate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gate {
+    /// Bytes held back at most; more of them commit.
+    pub max_bytes: usize,
+    /// Time held back at most; `None` means until the first output.
+    pub max_wait: Option<Duration>,
+    /// How often a comment keeps a silent stream alive; zero means never.
+    pub keepalive: Duration,
+    /// Whether comments are sent before the commit too, which gives the status away.
+    pub keepalive_before_commit: bool,
+}
+
+/// `[limits]`: `None` means no limit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Requests a second, all clients together.
+    pub global_per_second: Option<u32>,
+    /// Requests a second from one address.
+    pub address_per_second: Option<u32>,
+    /// Failed authentications a minute from one address; then even good keys from there wait.
+    pub bad_key_per_minute: u32,
+    /// Requests in flight at once.
+    pub concurrent: Option<u32>,
+}
+
+/// `[telemetry]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Telemetry {
+    /// The least severe level that is logged.
+    pub log_level: log::LevelFilter,
+    /// The form of a log line.
+    pub log_format: LogFormat,
+}
+
+/// The form of a log line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people on a terminal, JSON elsewhere.
+    Auto,
+    /// One JSON object a line.
+    Json,
+    /// For people.
+    Human,
+}
+
+/// `[media]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Media {
+    /// Whether the gateway fetches remote media itself for providers that do not take addresses.
+    pub fetch_remote: bool,
+    /// The largest file that it fetches, in bytes.
+    pub max_bytes: u64,
+}
+
+impl Snapshot {
+    /// The provider of an id or one of its aliases.
+    pub fn provider(&self, id_or_alias: &str) -> Option<&Arc<Provider>> {
+        let called = |provider: &&Arc<Provider>| provider.aliases.iter().any(|alias| alias == id_or_alias);
+        let exact = self.providers.iter().find(|provider| &*provider.id == id_or_alias);
+        exact.or_else(|| self.providers.iter().find(called))
+    }
+
+    /// The `[[model]]` of a name.
+    pub fn alias(&self, name: &str) -> Option<&Arc<ModelAlias>> {
+        self.aliases.iter().find(|alias| &*alias.name == name)
+    }
+
+    /// Adds what the store knows: the gateway keys made on first start, and the administrator's token unless the
+    /// configuration names one.
+    pub fn with_stored(mut self, keys: impl IntoIterator<Item = (Arc<str>, KeyHash)>, admin: Option<KeyHash>) -> Self {
+        for (name, hash) in keys {
+            self.keys.add(name, hash);
+        }
+        self.console.admin_token = self.console.admin_token.or(admin);
+        self
+    }
+
+    /// Every secret of the configuration in clear, for the redaction of texts that may repeat one.
+    pub fn secrets(&self) -> impl Iterator<Item = &Secret> {
+        self.providers
+            .iter()
+            .flat_map(|provider| provider.keys.iter().map(|key| &key.secret))
+            .chain(self.keys.secrets())
+    }
+
+    /// The settings in which `new` differs and which only a restart can apply, as `section.key`.
+    pub fn needs_restart(&self, new: &Self) -> Vec<&'static str> {
+        let (old, new) = ((&self.server, &self.console), (&new.server, &new.console));
+        [
+            ("server.listen", old.0.listen != new.0.listen),
+            ("server.tls", old.0.tls.as_ref().map(|tls| &tls.listen) != new.0.tls.as_ref().map(|tls| &tls.listen)),
+            ("server.data_dir", old.0.data_dir != new.0.data_dir),
+            ("server.workers", old.0.workers != new.0.workers),
+            ("server.grace", old.0.grace != new.0.grace),
+            ("console.listen", old.1.listen != new.1.listen),
+        ]
+        .into_iter()
+        .filter_map(|(name, differs)| differs.then_some(name))
+        .collect()
+    }
+}
+
+impl Provider {
+    /// Whether a key has to be leased before it can be asked.
+    pub fn needs_key(&self) -> bool {
+        self.row.key_required
+    }
+}

@@ -1,0 +1,120 @@
+//! The control plane: `/metrics`, health and live events over HTTP, on a listener, a thread and a runtime of its own, so that
+//! nothing that happens here can slow down a request in the data plane.
+//!
+//! ```text
+//! listen.rs ──> serve.rs ──> routes.rs ──> auth.rs (only /api) ──> handler ──> problem.rs, when it went wrong
+//! bind once     a task a      security      admin token,            reads what [`Deps`] gives
+//!               connection    headers       failures limited
+//! ```
+//!
+//! It knows nothing of the data plane: what it shows it is handed as [`Deps`].
+
+mod auth;
+mod listen;
+mod problem;
+mod routes;
+mod serve;
+
+pub use listen::{ListenError, Sharing};
+
+use crate::domain::secret::KeyHash;
+use crate::telemetry::{Live, Metrics};
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use tokio::sync::watch;
+
+/// What the console shows and whom it lets in, as handed over by the wiring. The closures are asked at each request,
+/// so that reloads need no ceremony; they must not block.
+#[derive(Clone)]
+pub struct Deps {
+    /// For `/metrics`.
+    pub metrics: Arc<Metrics>,
+    /// For `/api/v1/live`.
+    pub live: Live,
+    /// The hash of the admin token in force. With `None` nobody gets in.
+    pub admin_token: Arc<dyn Fn() -> Option<KeyHash> + Send + Sync>,
+    /// For `/api/v1/health`: providers, states of keys by name, breakers.
+    pub health: Arc<dyn Fn() -> serde_json::Value + Send + Sync>,
+    /// For `/readyz`: whether the gateway takes requests.
+    pub ready: Arc<dyn Fn() -> bool + Send + Sync>,
+    /// Where the gateway listens, as URLs, for the front page.
+    pub gateway_urls: Vec<String>,
+    /// The gateway's version.
+    pub version: &'static str,
+}
+
+/// Why the console did not start.
+#[derive(Debug)]
+pub enum StartError {
+    /// An address could not be listened on; says which.
+    Listen(ListenError),
+    /// No thread or no runtime could be had.
+    Runtime(std::io::Error),
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Listen(error) => error.fmt(f),
+            Self::Runtime(error) => write!(f, "the console's thread cannot be started: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
+/// The running console.
+#[derive(Debug)]
+pub struct Console {
+    addresses: Vec<SocketAddr>,
+    stop: watch::Sender<bool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Console {
+    /// Listens on all these addresses, or on none.
+    ///
+    /// # Errors
+    /// When an address is in use or cannot be listened on, which the error names, or when no thread can be had.
+    pub fn start(listen: &[SocketAddr], sharing: Sharing, deps: Deps) -> Result<Self, StartError> {
+        let listeners: Vec<_> =
+            listen.iter().map(|&at| listen::bind(at, sharing)).collect::<Result<_, _>>().map_err(StartError::Listen)?;
+        let addresses = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Runtime)?;
+        let (stop, stopping) = watch::channel(false);
+        let stopping = serve::Stopping(stopping);
+        let router = routes::router(deps, stopping.clone());
+        let thread = std::thread::Builder::new()
+            .name("console".to_owned())
+            .spawn(move || runtime.block_on(serve::all(listeners, router, stopping)))
+            .map_err(StartError::Runtime)?;
+        Ok(Self { addresses, stop, thread: Some(thread) })
+    }
+
+    /// Where it listens, with the ports that the kernel chose.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// Stops listening, ends live streams and waits until what is being answered is answered, two seconds at most.
+    pub fn stop(mut self) {
+        self.stop.send_replace(true);
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            log::error!("the console has panicked");
+        }
+    }
+}
+
+impl Drop for Console {
+    fn drop(&mut self) {
+        self.stop.send_replace(true);
+    }
+}
+
+#[cfg(test)]
+mod tests;

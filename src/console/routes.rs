@@ -1,0 +1,171 @@
+//! The console's routes and what every answer has in common.
+
+use super::Deps;
+use super::auth::{self, Failures};
+use super::problem::Problem;
+use super::serve::Stopping;
+use crate::telemetry::live::Seen;
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::{Html, IntoResponse, Response};
+use axum::routing::get;
+use futures::stream::{self, Stream, StreamExt};
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// No request here needs a larger body.
+const MOST_BODY: usize = 64 << 10;
+/// How many may watch live events at a time, well below the connections so that `/metrics` always gets through.
+const MOST_WATCHERS: usize = 64;
+/// A quiet stream of live events shows in this interval that it is alive.
+const KEEPALIVE: Duration = Duration::from_secs(15);
+
+/// What the handlers share.
+pub(super) struct Shared {
+    pub deps: Deps,
+    pub failures: Failures,
+    /// Ends the live streams when the console stops.
+    stopping: Stopping,
+}
+
+/// All routes.
+pub(super) fn router(deps: Deps, stopping: Stopping) -> Router {
+    let shared = Arc::new(Shared { deps, failures: Failures::default(), stopping });
+    let admin = Router::new()
+        .route("/api/v1/live", get(live))
+        .route("/api/v1/health", get(health))
+        .route_layer(middleware::from_fn_with_state(Arc::clone(&shared), auth::require_admin));
+    Router::new()
+        .route("/", get(front_page))
+        .route("/metrics", get(metrics))
+        .route("/livez", get(alive))
+        .route("/readyz", get(ready))
+        .merge(admin)
+        .fallback(async || Problem::new(StatusCode::NOT_FOUND, "There is nothing here."))
+        .method_not_allowed_fallback(async || {
+            Problem::new(StatusCode::METHOD_NOT_ALLOWED, "This can only be read: use the methods in the Allow header.")
+        })
+        .layer(DefaultBodyLimit::max(MOST_BODY))
+        .layer(middleware::from_fn(bounded_and_guarded))
+        .with_state(shared)
+}
+
+/// Refuses bodies that nothing here needs, and tells browsers to take every answer for what it is and no more.
+async fn bounded_and_guarded(request: Request, next: Next) -> Response {
+    let length = request.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    let mut response = if length.is_some_and(|length: usize| length > MOST_BODY) {
+        Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "The body is larger than 64 KiB.").into_response()
+    } else {
+        next.run(request).await
+    };
+    let headers = response.headers_mut();
+    for (name, value) in [
+        (
+            header::CONTENT_SECURITY_POLICY,
+            "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
+        ),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::X_FRAME_OPTIONS, "DENY"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (header::CACHE_CONTROL, "no-store"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    response
+}
+
+async fn metrics(State(shared): State<Arc<Shared>>) -> Response {
+    let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
+    (kind, shared.deps.metrics.render()).into_response()
+}
+
+async fn alive() -> Response {
+    json(StatusCode::OK, &serde_json::json!({"status": "alive"}))
+}
+
+async fn ready(State(shared): State<Arc<Shared>>) -> Response {
+    if (shared.deps.ready)() {
+        json(StatusCode::OK, &serde_json::json!({"status": "ready"}))
+    } else {
+        json(StatusCode::SERVICE_UNAVAILABLE, &serde_json::json!({"status": "not ready"}))
+    }
+}
+
+async fn health(State(shared): State<Arc<Shared>>) -> Response {
+    json(StatusCode::OK, &(shared.deps.health)())
+}
+
+fn json(status: StatusCode, value: &serde_json::Value) -> Response {
+    (status, [(header::CONTENT_TYPE, "application/json")], value.to_string()).into_response()
+}
+
+/// What this is and where the gateway is: JSON for programs that ask for it, otherwise a page.
+async fn front_page(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Response {
+    const ROUTES: [&str; 5] = ["/metrics", "/livez", "/readyz", "/api/v1/live", "/api/v1/health"];
+    let Deps { version, gateway_urls, .. } = &shared.deps;
+    let accepts = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
+    if accepts.contains("application/json") && !accepts.contains("text/html") {
+        let page = serde_json::json!({
+            "name": "orbyt console", "version": version, "gateway": gateway_urls, "routes": ROUTES,
+        });
+        return json(StatusCode::OK, &page);
+    }
+    let gateways: String = gateway_urls
+        .iter()
+        .map(|url| format!("<li><code>{}/v1</code></li>\n", escaped(url.trim_end_matches('/'))))
+        .collect();
+    let routes: String = ROUTES.iter().map(|route| format!("<li><a href=\"{route}\">{route}</a></li>\n")).collect();
+    Html(format!(
+        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>Orbyt console</title></head><body>\n\
+         <h1>Orbyt {}</h1>\n<p>This is the console of an Orbyt LLM gateway. The gateway itself, an OpenAI-compatible API, is \
+         at:</p>\n<ul>\n{gateways}</ul>\n<p>Here you find (those under <code>/api</code> with the admin token as \
+         <code>Authorization: Bearer</code>):</p>\n<ul>\n{routes}</ul>\n</body></html>\n",
+        escaped(version)
+    ))
+    .into_response()
+}
+
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}
+
+/// Each request as it goes on, as server-sent events: `data:` is one [`LiveEvent`](crate::telemetry::LiveEvent) as
+/// JSON; an event named `missed` tells how many were lost on the way.
+async fn live(State(shared): State<Arc<Shared>>) -> Response {
+    let watcher = shared.deps.live.watch();
+    if shared.deps.live.watchers() > MOST_WATCHERS {
+        return Problem::new(StatusCode::SERVICE_UNAVAILABLE, "Too many are watching already.")
+            .retry_after(Duration::from_secs(5))
+            .into_response();
+    }
+    // Sent at once, so that the client knows that nothing it causes from here on will be missed.
+    let hello = Event::default().comment("live").retry(Duration::from_secs(2));
+    let events = stream::once(async { Ok(hello) }).chain(events(watcher, shared.stopping.clone()));
+    let keepalive = KeepAlive::new().interval(KEEPALIVE).text("alive");
+    let mut response = Sse::new(events).keep_alive(keepalive).into_response();
+    response.headers_mut().insert("x-accel-buffering", HeaderValue::from_static("no"));
+    response
+}
+
+fn events(
+    watcher: crate::telemetry::live::Watcher,
+    stopping: Stopping,
+) -> impl Stream<Item = Result<Event, Infallible>> {
+    stream::unfold((watcher, stopping), |(mut watcher, mut stopping)| async move {
+        let seen = tokio::select! {
+            () = stopping.told() => None,
+            seen = watcher.next() => seen,
+        };
+        let event = match seen? {
+            Seen::Event(event) => Event::default().json_data(&*event),
+            Seen::Missed(count) => Event::default().event("missed").json_data(serde_json::json!({"missed": count})),
+        };
+        // Nothing in an event can fail to be JSON; if ever, the watcher is told that something is missing.
+        let event = event.unwrap_or_else(|_| Event::default().event("missed").data(r#"{"missed":1}"#));
+        Some((Ok(event), (watcher, stopping)))
+    })
+}

@@ -1,0 +1,109 @@
+//! Accepts connections and serves HTTP/1.1 on them, within bounds of number and time.
+
+use axum::{Extension, Router};
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::task::JoinSet;
+
+/// How many connections are served at a time; more wait in the kernel.
+const MOST_CONNECTIONS: usize = 256;
+/// How long a connection may take to send a request's head, and so also how long it may be idle.
+const HEAD_WITHIN: Duration = Duration::from_secs(60);
+/// How long requests may still take when the console stops.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// The address at the other end of the connection of a request.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Peer(pub SocketAddr);
+
+/// Learns that the console stops.
+#[derive(Clone, Debug)]
+pub(super) struct Stopping(pub watch::Receiver<bool>);
+
+impl Stopping {
+    /// Returns once the console stops; that its handle is gone means the same.
+    pub async fn told(&mut self) {
+        let _ = self.0.wait_for(|stop| *stop).await;
+    }
+}
+
+/// Serves the router on all these listeners until told to stop.
+pub(super) async fn all(listeners: Vec<std::net::TcpListener>, router: Router, mut stopping: Stopping) {
+    let permits = Arc::new(Semaphore::new(MOST_CONNECTIONS));
+    let mut accepting = JoinSet::new();
+    for listener in listeners {
+        match TcpListener::from_std(listener) {
+            Ok(listener) => {
+                accepting.spawn(accept(listener, router.clone(), Arc::clone(&permits), stopping.clone()));
+            }
+            Err(error) => log::error!("a listener of the console cannot be used: {error}"),
+        }
+    }
+    stopping.told().await;
+    let _ = tokio::time::timeout(GRACE, all_of(&mut accepting)).await;
+}
+
+async fn accept(listener: TcpListener, router: Router, permits: Arc<Semaphore>, mut stopping: Stopping) {
+    let mut connections = JoinSet::new();
+    loop {
+        let next = async {
+            let permit = Arc::clone(&permits).acquire_owned().await;
+            (permit, listener.accept().await)
+        };
+        tokio::select! {
+            () = stopping.told() => break,
+            Some(_) = connections.join_next() => {}
+            accepted = next => match accepted {
+                (Ok(permit), Ok((stream, peer))) => {
+                    connections.spawn(connection(stream, peer, router.clone(), stopping.clone(), permit));
+                }
+                (_, Err(error)) => {
+                    log::warn!("the console cannot accept a connection: {error}");
+                    // Out of descriptors, most likely: trying again at once would only spin.
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+                (Err(_), Ok(_)) => break,
+            }
+        }
+    }
+    drop(listener);
+    all_of(&mut connections).await;
+}
+
+/// Waits for the end of all tasks, also of those that panic.
+async fn all_of(tasks: &mut JoinSet<()>) {
+    while tasks.join_next().await.is_some() {}
+}
+
+async fn connection(
+    stream: TcpStream,
+    peer: SocketAddr,
+    router: Router,
+    mut stopping: Stopping,
+    _permit: OwnedSemaphorePermit,
+) {
+    // Without it events wait for the acknowledgement of the one before; failing that they are merely late.
+    let _ = stream.set_nodelay(true);
+    let service = TowerToHyperService::new(router.layer(Extension(Peer(peer))));
+    let mut builder = http1::Builder::new();
+    builder.timer(TokioTimer::new()).header_read_timeout(HEAD_WITHIN);
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
+    // How a connection ends is of no consequence here: its requests have been answered or have lost their client.
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = stopping.told() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        log::debug!("a connection to the console from {peer} has broken: {error}");
+    }
+}

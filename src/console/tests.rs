@@ -1,0 +1,298 @@
+//! The console as its clients see it, over real sockets.
+
+use super::*;
+use crate::domain::{RequestId, Secret};
+use crate::telemetry::LiveEvent;
+use crate::telemetry::live::State;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::time::{Duration, Instant};
+
+const TOKEN: &str = "admin-token-for-tests";
+
+struct Fixture {
+    console: Console,
+    live: Live,
+    ready: Arc<AtomicBool>,
+    token: Arc<parking_lot::Mutex<Option<KeyHash>>>,
+}
+
+fn start() -> Fixture {
+    let metrics = Arc::new(Metrics::new("1.2.3").unwrap());
+    metrics.limited("global");
+    let (live, ready) = (Live::default(), Arc::new(AtomicBool::new(true)));
+    let token = Arc::new(parking_lot::Mutex::new(Some(Secret::new(TOKEN).hash())));
+    let (is_ready, expected) = (Arc::clone(&ready), Arc::clone(&token));
+    let deps = Deps {
+        metrics,
+        live: live.clone(),
+        admin_token: Arc::new(move || *expected.lock()),
+        health: Arc::new(|| serde_json::json!({"providers": {"openai": {"keys": {"openai_01": "idle"}}}})),
+        ready: Arc::new(move || is_ready.load(SeqCst)),
+        gateway_urls: vec!["http://127.0.0.1:3001".to_owned()],
+        version: "1.2.3",
+    };
+    let console = Console::start(&[([127, 0, 0, 1], 0).into()], Sharing::Exclusive, deps).unwrap();
+    Fixture { console, live, ready, token }
+}
+
+struct Answer {
+    status: u16,
+    head: String,
+    body: String,
+}
+
+impl Answer {
+    fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.body).unwrap()
+    }
+
+    #[track_caller]
+    fn assert_problem(&self, status: u16) {
+        assert_eq!(self.status, status, "{}", self.head);
+        assert!(self.head.contains("content-type: application/problem+json\r\n"), "{}", self.head);
+        assert_eq!(self.json()["status"], status);
+        assert!(self.json()["title"].is_string() && self.json()["detail"].is_string());
+    }
+}
+
+impl Fixture {
+    fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(self.console.addresses()[0]).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        stream
+    }
+
+    /// One request on a connection of its own; `headers` are whole lines.
+    fn send(&self, request_line: &str, headers: &str) -> Answer {
+        let mut stream = self.connect();
+        write!(stream, "{request_line} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{headers}\r\n").unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        let (head, body) = text.split_once("\r\n\r\n").unwrap();
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        Answer { status, head: format!("{head}\r\n"), body: body.to_owned() }
+    }
+
+    fn get(&self, path: &str) -> Answer {
+        self.send(&format!("GET {path}"), "")
+    }
+
+    fn get_with(&self, path: &str, token: &str) -> Answer {
+        self.send(&format!("GET {path}"), &format!("authorization: Bearer {token}\r\n"))
+    }
+
+    /// Begins to watch and reads as far as the first, empty line after the greeting.
+    fn watch(&self) -> BufReader<TcpStream> {
+        let mut stream = self.connect();
+        write!(stream, "GET /api/v1/live HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {TOKEN}\r\n\r\n").unwrap();
+        let mut lines = BufReader::new(stream);
+        let head = read_until(&mut lines, |line| line.is_empty());
+        assert!(head.iter().any(|line| line == "content-type: text/event-stream"), "{head:?}");
+        read_until(&mut lines, |line| line == "retry: 2000");
+        lines
+    }
+}
+
+/// The lines up to one that satisfies `last`, without their ends.
+fn read_until(lines: &mut impl BufRead, last: impl Fn(&str) -> bool) -> Vec<String> {
+    let mut read = Vec::new();
+    loop {
+        let mut line = String::new();
+        assert!(lines.read_line(&mut line).unwrap() > 0, "the connection has ended after {read:?}");
+        let line = line.trim_end().to_owned();
+        let found = last(&line);
+        read.push(line);
+        if found {
+            return read;
+        }
+    }
+}
+
+fn event(number: u64) -> LiveEvent {
+    LiveEvent::new(RequestId::from_random(0, number), number, State::Pending)
+}
+
+#[test]
+fn what_is_open_needs_no_token() {
+    let fixture = start();
+    let metrics = fixture.get("/metrics");
+    assert!(metrics.head.contains("content-type: text/plain; version=0.0.4"), "{}", metrics.head);
+    assert!(metrics.body.contains("orbyt_limited_total{limit=\"global\"} 1"), "{}", metrics.body);
+    assert_eq!(fixture.get("/livez").json()["status"], "alive");
+    assert_eq!(fixture.get("/readyz").status, 200);
+    fixture.ready.store(false, SeqCst);
+    assert_eq!(fixture.get("/readyz").status, 503);
+    assert_eq!(fixture.send("HEAD /metrics", "").body, "");
+}
+
+#[test]
+fn the_front_page_says_what_this_is_and_where_the_gateway_is() {
+    let fixture = start();
+    let page = fixture.get("/");
+    assert!(page.body.contains("Orbyt 1.2.3") && page.body.contains("http://127.0.0.1:3001/v1"), "{}", page.body);
+    let json = fixture.send("GET /", "accept: application/json\r\n").json();
+    assert_eq!((&json["version"], &json["gateway"][0]), (&"1.2.3".into(), &"http://127.0.0.1:3001".into()));
+}
+
+#[test]
+fn the_api_is_for_the_holder_of_the_admin_token() {
+    let fixture = start();
+    for path in ["/api/v1/health", "/api/v1/live"] {
+        let refused = fixture.get(path);
+        refused.assert_problem(401);
+        assert!(refused.head.contains("www-authenticate: Bearer"), "{}", refused.head);
+        fixture.get_with(path, "wrong").assert_problem(401);
+    }
+    let health = fixture.get_with("/api/v1/health", TOKEN);
+    assert_eq!(health.json()["providers"]["openai"]["keys"]["openai_01"], "idle");
+}
+
+#[test]
+fn a_reload_changes_the_token_and_without_one_nobody_gets_in() {
+    let fixture = start();
+    *fixture.token.lock() = Some(Secret::new("another").hash());
+    fixture.get_with("/api/v1/health", TOKEN).assert_problem(401);
+    assert_eq!(fixture.get_with("/api/v1/health", "another").status, 200);
+    *fixture.token.lock() = None;
+    fixture.get_with("/api/v1/health", "another").assert_problem(401);
+    fixture.get_with("/api/v1/health", "").assert_problem(401);
+}
+
+#[test]
+fn whoever_keeps_guessing_is_kept_out_and_told_for_how_long() {
+    let fixture = start();
+    for _ in 0..10 {
+        fixture.get_with("/api/v1/health", "guess").assert_problem(401);
+    }
+    let closed = fixture.get_with("/api/v1/health", TOKEN);
+    closed.assert_problem(429);
+    let wait = closed.head.split("retry-after: ").nth(1).and_then(|rest| rest.split("\r\n").next()?.parse().ok());
+    assert!(wait.is_some_and(|seconds: u64| (1..=60).contains(&seconds)), "{}", closed.head);
+    assert_eq!(fixture.get("/metrics").status, 200, "what is open stays open");
+}
+
+#[test]
+fn requests_without_a_token_are_not_guesses() {
+    let fixture = start();
+    for _ in 0..20 {
+        fixture.get("/api/v1/health").assert_problem(401);
+    }
+    assert_eq!(fixture.get_with("/api/v1/health", TOKEN).status, 200);
+}
+
+#[test]
+fn every_answer_carries_the_security_headers() {
+    let fixture = start();
+    for path in ["/", "/metrics", "/livez", "/nothing", "/api/v1/health"] {
+        let head = fixture.get(path).head;
+        for line in [
+            "content-security-policy: default-src 'none'; ",
+            "x-content-type-options: nosniff\r\n",
+            "cache-control: no-store\r\n",
+            "x-frame-options: DENY\r\n",
+        ] {
+            assert_eq!(head.matches(line).count(), 1, "{line} in {head}");
+        }
+    }
+}
+
+#[test]
+fn what_is_not_there_and_what_cannot_be_done_are_problems() {
+    let fixture = start();
+    for path in ["/nothing", "/api/v1/nothing", "/api", "/v1/chat/completions", "/metrics/"] {
+        fixture.get(path).assert_problem(404);
+    }
+    for path in ["/", "/metrics", "/readyz"] {
+        let refused = fixture.send(&format!("DELETE {path}"), "");
+        refused.assert_problem(405);
+        assert!(refused.head.contains("allow: GET,HEAD\r\n"), "{}", refused.head);
+    }
+    fixture.send("POST /metrics", "content-length: 1000000000\r\n").assert_problem(413);
+}
+
+#[test]
+fn live_events_arrive_as_they_happen() {
+    let fixture = start();
+    let mut lines = fixture.watch();
+    for number in [1, 2] {
+        fixture.live.send(|| event(number));
+        let data = read_until(&mut lines, |line| line.starts_with("data: ")).pop().unwrap();
+        let json: serde_json::Value = serde_json::from_str(&data["data: ".len()..]).unwrap();
+        assert_eq!((&json["at_ms"], &json["state"]), (&number.into(), &"pending".into()));
+    }
+}
+
+#[test]
+fn a_watcher_that_does_not_read_is_told_what_it_missed_and_holds_up_nobody() {
+    let fixture = start();
+    let mut lines = fixture.watch();
+    let began = Instant::now();
+    // More than the sockets' buffers and the backlog together can hold.
+    for number in 0..20_000 {
+        fixture.live.send(|| LiveEvent { model: Some("m".repeat(4_000).into()), ..event(number) });
+    }
+    assert!(began.elapsed() < Duration::from_secs(10), "sending took {:?}", began.elapsed());
+    assert_eq!(fixture.get("/livez").status, 200);
+    let missed = read_until(&mut lines, |line| line == "event: missed");
+    assert!(missed.len() > 1);
+    let count = read_until(&mut lines, |line| line.starts_with("data: ")).pop().unwrap();
+    assert!(count.starts_with("data: {\"missed\":"), "{count}");
+}
+
+#[test]
+fn a_watcher_that_leaves_is_forgotten() {
+    let fixture = start();
+    let lines = fixture.watch();
+    assert_eq!(fixture.live.watchers(), 1);
+    drop(lines);
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while fixture.live.watchers() > 0 {
+        assert!(Instant::now() < deadline, "the watcher is still there");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn watchers_are_limited_so_that_the_rest_stays_reachable() {
+    let fixture = start();
+    let watchers: Vec<_> = (0..64).map(|_| fixture.watch()).collect();
+    fixture.get_with("/api/v1/live", TOKEN).assert_problem(503);
+    assert_eq!(fixture.get("/metrics").status, 200);
+    assert_eq!(watchers.len(), 64);
+}
+
+#[test]
+fn stopping_ends_the_live_streams_cleanly_and_frees_the_port() {
+    let fixture = start();
+    let address = fixture.console.addresses()[0];
+    let mut lines = fixture.watch();
+    let began = Instant::now();
+    fixture.console.stop();
+    assert!(began.elapsed() < Duration::from_secs(2), "stopping took {:?}", began.elapsed());
+    let mut rest = String::new();
+    lines.read_to_string(&mut rest).unwrap();
+    assert!(rest.ends_with("0\r\n\r\n"), "the chunked body ends properly: {rest:?}");
+    assert!(listen::bind(address, Sharing::Exclusive).is_ok());
+}
+
+#[test]
+fn a_port_in_use_is_an_error_that_names_it() {
+    let fixture = start();
+    let address = fixture.console.addresses()[0];
+    let deps = Deps {
+        metrics: Arc::new(Metrics::new("1").unwrap()),
+        live: Live::default(),
+        admin_token: Arc::new(|| None),
+        health: Arc::new(|| serde_json::Value::Null),
+        ready: Arc::new(|| true),
+        gateway_urls: vec![],
+        version: "1",
+    };
+    let error = Console::start(&[address], Sharing::Exclusive, deps.clone()).unwrap_err().to_string();
+    assert!(error.contains(&address.to_string()) && error.contains("in use"), "{error}");
+    let successor = Console::start(&[address], Sharing::Successor, deps).unwrap();
+    assert_eq!(successor.addresses(), [address]);
+    successor.stop();
+}

@@ -1,0 +1,22 @@
+//! Wire formats, as pure state machines: bytes in, bytes out, no I/O and no clock.
+//!
+//! Everything meets in one hub, so that n client formats and m provider formats need n + m pieces of code:
+//!
+//! ```text
+//!   client's body ──parse──> chat::Request ──render──> provider's body
+//!   provider's bytes ──decode──> event::Event … ──encode──> client's bytes      (one machine for both framings)
+//! ```
+//!
+//! [`chat`] is the hub of requests, [`event`] that of answers, [`table`] says who translates to whom, and there is one
+//! folder for each format, with the same file names in each: `request.rs`, `response.rs`, `stream.rs`, `error.rs`.
+//! Where both sides speak the same format nothing is translated: see [`openai_chat::passthrough`].
+
+pub mod anthropic_messages;
+pub mod chat;
+pub mod error;
+pub mod event;
+pub mod extensions;
+pub mod gemini;
+pub mod openai_chat;
+pub mod sse;
+pub mod table;

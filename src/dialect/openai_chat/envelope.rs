@@ -1,0 +1,404 @@
+//! The hot path's view of a client's body: one validating scan, no tree, and a provider's body made of the same bytes.
+//!
+//! [`Envelope::scan`] notes where the top-level members stand and reads the few that the gateway acts on.
+//! [`Envelope::passthrough_body`] copies the bytes with the model replaced, the gateway's own members cut out, and usage asked for.
+//! Everything else, unknown members and white space included, reaches the provider as the client wrote it.
+
+use super::chunk::member;
+use super::edit::{Cutter, Edits};
+use super::quirks::Quirks;
+use super::scan::{Cursor, Invalid, integer};
+use super::write;
+use crate::dialect::extensions::{Extensions, Members};
+use crate::domain::{Fault, FaultKind};
+use bytes::Bytes;
+use memchr::memmem;
+use std::borrow::Cow;
+use std::ops::Range;
+
+/// A client's body and what the gateway has to know of it.
+#[derive(Clone, Debug)]
+pub struct Envelope {
+    /// The model that the client asks for, as it wrote it.
+    pub model: String,
+    /// Whether it wants a stream.
+    pub stream: bool,
+    /// Whether it wants a usage chunk in the stream.
+    pub include_usage: bool,
+    /// Bound of the output in tokens.
+    pub max_tokens: Option<u64>,
+    /// How many choices; `None` means one.
+    pub n: Option<u64>,
+    /// Whether reasoning is to be left out of the answer (`reasoning.exclude`, `include_reasoning: false`).
+    pub exclude_reasoning: bool,
+    /// What the client tells the gateway.
+    pub extensions: Extensions,
+    /// What the model must be able to do.
+    pub needs: Needs,
+    /// Estimated input tokens: a quarter of the bytes of `messages` and `tools`, base64 data left out. For routing and reservations, not
+    /// for the bill.
+    pub estimated_input_tokens: u64,
+    body: Bytes,
+    members: Vec<Member>,
+}
+
+/// What a request needs of a model. Media are looked for by the name of their part, so that a message whose whole text is such a
+/// name counts too: a false alarm that costs nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Needs {
+    /// Function calling.
+    pub tools: bool,
+    /// Answers in JSON (`response_format` other than text).
+    pub structured_output: bool,
+    /// Pictures in the input.
+    pub images: bool,
+    /// Documents in the input.
+    pub files: bool,
+    /// Sound in the input.
+    pub audio: bool,
+    /// Films in the input.
+    pub video: bool,
+}
+
+#[derive(Clone, Debug)]
+struct Member {
+    field: Field,
+    key: Range<usize>,
+    value: Range<usize>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Field {
+    Model,
+    Messages,
+    Tools,
+    ResponseFormat,
+    Stream,
+    StreamOptions,
+    MaxTokens,
+    MaxCompletionTokens,
+    N,
+    Reasoning,
+    ReasoningEffort,
+    IncludeReasoning,
+    Usage,
+    Extra,
+    Models,
+    Provider,
+    Fallbacks,
+    Route,
+    Other,
+}
+
+impl Field {
+    fn of(name: &str) -> Self {
+        match name {
+            "model" => Self::Model,
+            "messages" => Self::Messages,
+            "tools" | "functions" => Self::Tools,
+            "response_format" => Self::ResponseFormat,
+            "stream" => Self::Stream,
+            "stream_options" => Self::StreamOptions,
+            "max_tokens" => Self::MaxTokens,
+            "max_completion_tokens" => Self::MaxCompletionTokens,
+            "n" => Self::N,
+            "reasoning" => Self::Reasoning,
+            "reasoning_effort" => Self::ReasoningEffort,
+            "include_reasoning" => Self::IncludeReasoning,
+            "usage" => Self::Usage,
+            "extra" => Self::Extra,
+            "models" => Self::Models,
+            "provider" => Self::Provider,
+            "fallbacks" => Self::Fallbacks,
+            "route" => Self::Route,
+            _ => Self::Other,
+        }
+    }
+
+    /// Whether it is addressed to the gateway and no provider ever sees it.
+    fn is_extension(self) -> bool {
+        matches!(self, Self::Extra | Self::Models | Self::Provider | Self::Fallbacks | Self::Route)
+    }
+}
+
+impl Envelope {
+    /// Scans a body.
+    ///
+    /// # Errors
+    /// `BadRequest` when it is not a JSON object (with line and column), has no model or no messages, or when a member that the gateway
+    /// acts on has the wrong type.
+    pub fn scan(body: Bytes) -> Result<Self, Fault> {
+        let members = members(&body)?;
+        let mut envelope = Self {
+            model: String::new(),
+            stream: false,
+            include_usage: false,
+            max_tokens: None,
+            n: None,
+            exclude_reasoning: false,
+            extensions: Extensions::default(),
+            needs: Needs::default(),
+            estimated_input_tokens: 0,
+            body,
+            members,
+        };
+        envelope.read_options()?;
+        envelope.read_messages()?;
+        envelope.extensions = envelope.read_extensions()?;
+        Ok(envelope)
+    }
+
+    /// The client's body as it came.
+    pub fn body(&self) -> &Bytes {
+        &self.body
+    }
+
+    /// The body for a provider of the same format.
+    pub fn passthrough_body(&self, model: &str, quirks: Quirks) -> Vec<u8> {
+        let (mut edits, mut cutter) = (Edits::default(), Cutter::default());
+        let ask_for_usage = self.stream && !self.include_usage && !quirks.has(Quirks::NO_STREAM_OPTIONS);
+        let mut to_add = ask_for_usage && self.last(Field::StreamOptions).is_none();
+        for member in &self.members {
+            let (value, text) = (member.value.clone(), &self.body[member.value.clone()]);
+            if self.is_cut(member, quirks) {
+                edits.replace(cutter.cut(&self.body, member.key.start..value.end), &[]);
+                continue;
+            }
+            cutter.keep(value.end);
+            match member.field {
+                Field::Model => {
+                    let mut name = Vec::with_capacity(model.len() + 2);
+                    write::string(model, &mut name);
+                    let usage: &[u8] = if to_add { b",\"stream_options\":{\"include_usage\":true}" } else { b"" };
+                    edits.replace(value, &[&name, usage]);
+                    to_add = false;
+                }
+                Field::StreamOptions if ask_for_usage => self.ask_for_usage(value, &mut edits),
+                Field::MaxCompletionTokens if quirks.has(Quirks::MAX_TOKENS) => {
+                    edits.replace(member.key.clone(), &[b"\"max_tokens\""]);
+                }
+                Field::MaxTokens if quirks.has(Quirks::MAX_COMPLETION_TOKENS) => {
+                    edits.replace(member.key.clone(), &[b"\"max_completion_tokens\""]);
+                }
+                Field::Reasoning if quirks.has(Quirks::REASONING_EFFORT) => {
+                    if let Some(effort) = effort(text) {
+                        edits.replace(member.key.clone(), &[b"\"reasoning_effort\""]);
+                        edits.replace(value, &[effort]);
+                    }
+                }
+                _ => {}
+            }
+        }
+        let mut out = Vec::new();
+        edits.apply(&self.body, &mut out);
+        out
+    }
+
+    /// Whether a member is taken out of a provider's body.
+    fn is_cut(&self, member: &Member, quirks: Quirks) -> bool {
+        let text = &self.body[member.value.clone()];
+        match member.field {
+            Field::Usage => !quirks.has(Quirks::OPENROUTER_NATIVE) && inside(text, b"include").is_some(),
+            Field::StreamOptions => quirks.has(Quirks::NO_STREAM_OPTIONS),
+            // Under its new name it would stand beside the one that is there already.
+            Field::MaxCompletionTokens => quirks.has(Quirks::MAX_TOKENS) && self.last(Field::MaxTokens).is_some(),
+            Field::MaxTokens => {
+                quirks.has(Quirks::MAX_COMPLETION_TOKENS) && self.last(Field::MaxCompletionTokens).is_some()
+            }
+            Field::Reasoning if quirks.has(Quirks::REASONING_EFFORT) && text.starts_with(b"{") => {
+                let says_how_much = effort(text).is_some() || inside(text, b"max_tokens").is_some();
+                self.last(Field::ReasoningEffort).is_some() || !says_how_much
+            }
+            field => field.is_extension(),
+        }
+    }
+
+    fn ask_for_usage(&self, options: Range<usize>, edits: &mut Edits) {
+        let text = &self.body[options.clone()];
+        if text.first() != Some(&b'{') {
+            return edits.replace(options, &[b"{\"include_usage\":true}"]);
+        }
+        match inside(text, b"include_usage") {
+            Some(place) => edits.replace(options.start + place.start..options.start + place.end, &[b"true"]),
+            None => {
+                let is_empty = text[1..].trim_ascii_start().first() == Some(&b'}');
+                edits.insert(options.start + 1, &[b"\"include_usage\":true", if is_empty { b"" } else { b"," }]);
+            }
+        }
+    }
+
+    /// The value of a member, the last one when there are several; `None` when it is absent or null.
+    fn last(&self, field: Field) -> Option<&[u8]> {
+        let member = self.members.iter().rfind(|member| member.field == field)?;
+        Some(&self.body[member.value.clone()]).filter(|text| *text != b"null")
+    }
+
+    fn read_options(&mut self) -> Result<(), Fault> {
+        self.model = match self.last(Field::Model) {
+            Some(text) if text.starts_with(b"\"") => {
+                serde_json::from_slice(text).map_err(|_| must_be("model", "a string"))?
+            }
+            Some(_) => return Err(must_be("model", "a string")),
+            None => return Err(Fault::bad_request("model", "you must provide a model")),
+        };
+        if self.model.trim().is_empty() {
+            return Err(Fault::bad_request("model", "you must provide a model"));
+        }
+        self.stream = self.boolean(Field::Stream, "stream")?.unwrap_or(false);
+        let options = self.last(Field::StreamOptions);
+        if options.is_some_and(|text| !text.starts_with(b"{")) {
+            return Err(must_be("stream_options", "an object"));
+        }
+        self.include_usage = self.stream && options.is_some_and(|text| is_true(text, b"include_usage"));
+        self.n = self.count(Field::N, "n")?;
+        let max_tokens = self.count(Field::MaxTokens, "max_tokens")?;
+        self.max_tokens = self.count(Field::MaxCompletionTokens, "max_completion_tokens")?.or(max_tokens);
+        self.exclude_reasoning = self.last(Field::Reasoning).is_some_and(|text| is_true(text, b"exclude"))
+            || self.last(Field::IncludeReasoning) == Some(b"false");
+        Ok(())
+    }
+
+    fn read_messages(&mut self) -> Result<(), Fault> {
+        let messages =
+            self.last(Field::Messages).ok_or_else(|| Fault::bad_request("messages", "you must provide messages"))?;
+        if messages.first() != Some(&b'[') {
+            return Err(must_be("messages", "a list"));
+        }
+        if messages[1..].trim_ascii_start().first() == Some(&b']') {
+            return Err(Fault::bad_request("messages", "messages must not be empty"));
+        }
+        let has = |name: &str| memmem::find(messages, name.as_bytes()).is_some();
+        let tools = self.last(Field::Tools).unwrap_or_default();
+        let format = self.last(Field::ResponseFormat);
+        let needs = Needs {
+            tools: tools.len() > 2,
+            structured_output: format
+                .is_some_and(|text| inside(text, b"type").is_none_or(|kind| &text[kind] != b"\"text\"")),
+            images: has("\"image_url\""),
+            files: has("\"file\"") || has("\"file_url\"") || has("\"document_url\""),
+            audio: has("\"input_audio\""),
+            video: has("\"video_url\""),
+        };
+        let data = base64_bytes(messages, needs.audio || needs.files);
+        self.estimated_input_tokens = (messages.len() - data + tools.len()) as u64 / 4;
+        self.needs = needs;
+        Ok(())
+    }
+
+    fn read_extensions(&self) -> Result<Extensions, Fault> {
+        // The scan has checked the JSON already, so reading these small pieces again cannot fail but for their nesting.
+        let read = |field| {
+            let text = self.last(field)?;
+            serde_json::from_slice(text).ok()
+        };
+        Extensions::parse(Members {
+            extra: read(Field::Extra),
+            models: read(Field::Models),
+            provider: read(Field::Provider),
+            fallbacks: read(Field::Fallbacks),
+        })
+    }
+
+    fn boolean(&self, field: Field, name: &'static str) -> Result<Option<bool>, Fault> {
+        match self.last(field) {
+            None => Ok(None),
+            Some(b"true") => Ok(Some(true)),
+            Some(b"false") => Ok(Some(false)),
+            Some(_) => Err(must_be(name, "true or false")),
+        }
+    }
+
+    fn count(&self, field: Field, name: &'static str) -> Result<Option<u64>, Fault> {
+        match self.last(field) {
+            None => Ok(None),
+            Some(text) => integer(text).map(Some).ok_or_else(|| must_be(name, "a whole number that is not negative")),
+        }
+    }
+}
+
+/// Finds the top-level members.
+fn members(body: &[u8]) -> Result<Vec<Member>, Fault> {
+    if let Err(broken) = std::str::from_utf8(body) {
+        let message = format!("the body is not UTF-8: byte {} does not belong there", broken.valid_up_to());
+        return Err(Fault::new(FaultKind::BadRequest, message));
+    }
+    if body.starts_with("\u{feff}".as_bytes()) {
+        return Err(Fault::new(
+            FaultKind::BadRequest,
+            "the body begins with a byte order mark, which JSON does not allow",
+        ));
+    }
+    let mut members = Vec::with_capacity(16);
+    let mut cursor = Cursor::new(body, 0);
+    match cursor.peek() {
+        None => return Err(Fault::new(FaultKind::BadRequest, "the body is empty: a JSON object was expected")),
+        // What is no object may still be valid JSON; the message is about the first thing that is wrong.
+        Some(byte) if byte != b'{' && cursor.clone().value().is_ok() => {
+            return Err(Fault::new(FaultKind::BadRequest, "the body must be a JSON object"));
+        }
+        Some(_) => {}
+    }
+    let outcome = cursor.object(|cursor, key| {
+        let value = cursor.value()?;
+        members.push(Member { field: Field::of(&name(&body[key.clone()])), key, value });
+        Ok::<(), Invalid>(())
+    });
+    outcome.and_then(|_| cursor.end()).map_err(|invalid| {
+        let (line, column) = invalid.line_and_column(body);
+        Fault::new(
+            FaultKind::BadRequest,
+            format!("the body is not JSON: {} at line {line}, column {column}", invalid.what),
+        )
+    })?;
+    Ok(members)
+}
+
+/// A key's text, escapes resolved.
+fn name(key: &[u8]) -> Cow<'_, str> {
+    if key.contains(&b'\\') {
+        return serde_json::from_slice::<String>(key).unwrap_or_default().into();
+    }
+    std::str::from_utf8(super::scan::inner(key)).unwrap_or_default().into()
+}
+
+fn must_be(name: &'static str, expected: &str) -> Fault {
+    Fault::bad_request(name, format!("{name} must be {expected}"))
+}
+
+/// The place of a member inside the text of an object.
+fn inside(object: &[u8], name: &[u8]) -> Option<Range<usize>> {
+    member(object, 0, name)
+}
+
+fn is_true(object: &[u8], name: &[u8]) -> bool {
+    inside(object, name).is_some_and(|place| &object[place] == b"true")
+}
+
+/// The effort that OpenRouter's `reasoning` object asks for, as JSON.
+fn effort(reasoning: &[u8]) -> Option<&[u8]> {
+    let named = inside(reasoning, b"effort").map(|place| &reasoning[place]).filter(|text| text.starts_with(b"\""));
+    let off = inside(reasoning, b"enabled").filter(|place| &reasoning[place.clone()] == b"false");
+    named.or_else(|| off.map(|_| &b"\"none\""[..]))
+}
+
+/// How many bytes of a JSON text are base64: data URLs, and with `bare` also long `data` and `file_data` members without the prefix.
+fn base64_bytes(text: &[u8], bare: bool) -> usize {
+    let string_at = |start: usize| memchr::memchr(b'"', &text[start..]).unwrap_or(text.len() - start);
+    let mut total: usize = memmem::find_iter(text, b";base64,").map(string_at).sum();
+    if bare {
+        for key in [&b"\"data\":"[..], b"\"file_data\":"] {
+            for at in memmem::find_iter(text, key) {
+                let value = text[at + key.len()..].trim_ascii_start();
+                let string = value.strip_prefix(b"\"").unwrap_or_default();
+                let length = memchr::memchr(b'"', string).unwrap_or(0);
+                if !string.starts_with(b"data:") && length > 256 {
+                    total += length;
+                }
+            }
+        }
+    }
+    total.min(text.len())
+}
+
+#[cfg(test)]
+mod tests;

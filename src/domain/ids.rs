@@ -1,0 +1,51 @@
+//! Identifiers that users see.
+
+use std::fmt;
+
+/// The id of one client request: `req_` and 24 lower-case hex digits, unique for all practical purposes.
+/// It is sent back as `x-request-id` and names the request's record.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct RequestId([u8; 12]);
+
+impl RequestId {
+    /// Makes an id from 96 random bits, which the caller draws (this module has no randomness of its own).
+    pub fn from_random(high: u32, low: u64) -> Self {
+        let mut bytes = [0; 12];
+        bytes[..4].copy_from_slice(&high.to_be_bytes());
+        bytes[4..].copy_from_slice(&low.to_be_bytes());
+        Self(bytes)
+    }
+
+    /// The random part alone, as hex: ids derived from the request (`chatcmpl-…`) are made of it.
+    pub fn hex(&self) -> String {
+        hex::encode(self.0)
+    }
+}
+
+impl fmt::Display for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = [0u8; 24];
+        // The buffer is exactly twice the input, so encoding cannot fail.
+        let _ = hex::encode_to_slice(self.0, &mut text);
+        f.write_str("req_")?;
+        f.write_str(std::str::from_utf8(&text).unwrap_or_default())
+    }
+}
+
+impl fmt::Debug for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn is_printed_with_its_prefix_and_all_its_bits() {
+        let id = RequestId::from_random(0x0102_0304, 0xff);
+        assert_eq!(id.to_string(), "req_0102030400000000000000ff");
+        assert_eq!(id.hex(), "0102030400000000000000ff");
+    }
+}

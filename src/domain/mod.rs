@@ -1,0 +1,24 @@
+//! The words of the gateway: pure values with no I/O, no clock and no Pingora.
+//!
+//! Read [`fault`] and [`verdict`] together: a [`Fault`] says what went wrong and who is to blame, a
+//! [`Verdict`] says what the gateway does about it. [`record`] is what remains of a request afterwards.
+
+pub mod fault;
+pub mod ids;
+pub mod money;
+pub mod principal;
+pub mod record;
+pub mod secret;
+pub mod strategy;
+pub mod usage;
+pub mod verdict;
+
+pub use fault::{Blame, Clock, Fault, FaultKind};
+pub use ids::RequestId;
+pub use money::Money;
+pub use principal::{Principal, ProviderKey};
+pub use record::{AttemptRecord, Ended, RequestRecord};
+pub use secret::Secret;
+pub use strategy::Strategy;
+pub use usage::Usage;
+pub use verdict::Verdict;

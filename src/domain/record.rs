@@ -1,0 +1,111 @@
+//! What remains of a request: one record, from which every decision can be explained.
+
+use super::{Money, RequestId, Usage};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How a request ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Ended {
+    /// The client has the whole answer.
+    Complete,
+    /// The client was answered with an error status.
+    Error,
+    /// The answer broke after the commit and the client was told so in-band.
+    Broken,
+    /// The client went away.
+    ClientGone,
+    /// The gateway shut down and the grace period ran out.
+    Shutdown,
+}
+
+impl Ended {
+    /// A stable lower-case name for logs and metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Complete => "complete",
+            Self::Error => "error",
+            Self::Broken => "broken",
+            Self::ClientGone => "client_gone",
+            Self::Shutdown => "shutdown",
+        }
+    }
+}
+
+/// One try at one target with one key.
+#[derive(Clone, Debug)]
+pub struct AttemptRecord {
+    /// The provider's id.
+    pub provider: Arc<str>,
+    /// The model as the provider knows it.
+    pub model: Arc<str>,
+    /// The name (never the text) of the key that was leased.
+    pub key_name: Arc<str>,
+    /// From the client's request to the start of this attempt.
+    pub started: Duration,
+    /// How long it took.
+    pub took: Duration,
+    /// The provider's HTTP status, when a head arrived.
+    pub status: Option<u16>,
+    /// The fault's name, `None` for the attempt that served.
+    pub reason: Option<&'static str>,
+    /// The fault's message, already redacted.
+    pub message: Option<String>,
+    /// What triage made of it: a verdict's name, or `ok`.
+    pub verdict: &'static str,
+}
+
+/// Everything that is kept about one request. Bodies and keys are not.
+#[derive(Clone, Debug)]
+pub struct RequestRecord {
+    /// Its id.
+    pub id: RequestId,
+    /// When it arrived, in milliseconds since the Unix epoch.
+    pub arrived_unix_ms: u64,
+    /// The name of the gateway key, when authentication got that far.
+    pub key_name: Option<Arc<str>>,
+    /// HTTP method and path, for requests that never named a model.
+    pub route: String,
+    /// The model that the client asked for.
+    pub requested_model: Option<Arc<str>>,
+    /// The provider that served, or was tried last.
+    pub provider: Option<Arc<str>>,
+    /// The model that served, or was tried last.
+    pub model: Option<Arc<str>>,
+    /// The strategy that ordered the plan.
+    pub strategy: &'static str,
+    /// Whether the client asked for a stream.
+    pub stream: bool,
+    /// The status that the client saw; 0 when it left before any.
+    pub status: u16,
+    /// All attempts in order.
+    pub attempts: Vec<AttemptRecord>,
+    /// Whether another target than the first one served.
+    pub fallback: bool,
+    /// Parameters that the serving provider could not honour.
+    pub dropped: Vec<String>,
+    /// What the provider counted.
+    pub usage: Option<Usage>,
+    /// What that costs by the catalog's prices; `None` when a price or the usage is unknown.
+    pub cost: Option<Money>,
+    /// From the request to the first output at the client.
+    pub ttft: Option<Duration>,
+    /// From the request to the last byte.
+    pub latency: Duration,
+    /// The part of the latency in which no provider was being waited for.
+    pub overhead: Duration,
+    /// How it ended.
+    pub ended: Ended,
+    /// The error's code when it ended in one.
+    pub error_code: Option<String>,
+}
+
+impl RequestRecord {
+    /// How many attempts were made; a target that was passed over without asking it is none.
+    pub fn attempt_count(&self) -> usize {
+        self.attempts.iter().filter(|attempt| attempt.verdict != SKIPPED).count()
+    }
+}
+
+/// [`AttemptRecord::verdict`] of a target that was passed over without asking it: its breaker is open or no key is ready.
+pub const SKIPPED: &str = "skipped";

@@ -1,0 +1,27 @@
+//! Tokens, in OpenAI's meaning of the words.
+
+use serde::{Deserialize, Serialize};
+
+/// What an answer used. `prompt_tokens` includes what was read from and written to a prompt cache;
+/// `completion_tokens` includes reasoning. Whatever a provider counts otherwise, its dialect turns into this.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Usage {
+    /// Input tokens, cached ones included.
+    pub prompt_tokens: u64,
+    /// Output tokens, reasoning included.
+    pub completion_tokens: u64,
+    /// The provider's own total, or the sum.
+    pub total_tokens: u64,
+    /// Of the input: read from a cache. `None` when the provider does not say.
+    pub cached_tokens: Option<u64>,
+    /// Of the input: written to a cache. `None` when the provider does not say.
+    pub cache_write_tokens: Option<u64>,
+    /// Of the output: reasoning. `None` when the provider does not say.
+    pub reasoning_tokens: Option<u64>,
+    /// Of the input: audio. `None` when the provider does not say.
+    pub audio_prompt_tokens: Option<u64>,
+    /// Of the output: audio. `None` when the provider does not say.
+    pub audio_completion_tokens: Option<u64>,
+    /// Of what was written to a cache: kept for an hour, which costs more. `None` when the provider does not say.
+    pub cache_write_1h_tokens: Option<u64>,
+}

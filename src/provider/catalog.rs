@@ -1,0 +1,311 @@
+//! Finds providers and models by any name that people use for them. Built once from the data files, never changed.
+
+use super::model::{Class, Family, ModelRow, RawFamily, RawModel, Status};
+use super::row::{ProviderRow, RawProvider};
+use serde::Deserialize;
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+const PROVIDERS: &str = include_str!("data/providers.toml");
+const FAMILIES: &str = include_str!("data/families.toml");
+/// One file for each provider that has models of its own in the catalog.
+const MODELS: [(&str, &str); 15] = [
+    ("openai", include_str!("data/models/openai.toml")),
+    ("anthropic", include_str!("data/models/anthropic.toml")),
+    ("google", include_str!("data/models/google.toml")),
+    ("mistral", include_str!("data/models/mistral.toml")),
+    ("deepseek", include_str!("data/models/deepseek.toml")),
+    ("xai", include_str!("data/models/xai.toml")),
+    ("cohere", include_str!("data/models/cohere.toml")),
+    ("meta", include_str!("data/models/meta.toml")),
+    ("perplexity", include_str!("data/models/perplexity.toml")),
+    ("groq", include_str!("data/models/groq.toml")),
+    ("together", include_str!("data/models/together.toml")),
+    ("fireworks", include_str!("data/models/fireworks.toml")),
+    ("huggingface", include_str!("data/models/huggingface.toml")),
+    ("openrouter", include_str!("data/models/openrouter.toml")),
+    ("ollama", include_str!("data/models/ollama.toml")),
+];
+
+/// All providers and models that the gateway knows. Names are compared without regard to upper and lower case.
+#[derive(Debug)]
+pub struct Catalog {
+    providers: Vec<Arc<ProviderRow>>,
+    /// Ids and aliases.
+    provider_names: HashMap<String, usize>,
+    /// The listed rows, then their snapshots.
+    models: Vec<Arc<ModelRow>>,
+    listed: usize,
+    /// For each provider: every name of a model there.
+    names_at: Vec<HashMap<String, usize>>,
+    /// Every bare name: the rows that it may mean, in order.
+    bare_names: HashMap<String, Vec<usize>>,
+    /// The rows of each `same_as` group, in the order of the providers.
+    groups: HashMap<String, Vec<usize>>,
+    /// For each class at each provider: the row that stands for it.
+    stand_ins: HashMap<(usize, Class), usize>,
+    /// The longest prefix first.
+    families: Vec<Family>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ProvidersFile {
+    provider: Vec<RawProvider>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FamiliesFile {
+    family: Vec<RawFamily>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ModelsFile {
+    model: Vec<RawModel>,
+}
+
+impl Catalog {
+    /// The catalog that comes with the gateway.
+    ///
+    /// # Errors
+    /// What is wrong with the data files; the tests see to it that nothing is.
+    pub fn builtin() -> Result<Self, String> {
+        let mut models = Vec::new();
+        for (provider, text) in MODELS {
+            let file: ModelsFile = toml::from_str(text).map_err(|error| format!("models/{provider}.toml: {error}"))?;
+            models.extend(file.model);
+        }
+        let families: FamiliesFile = toml::from_str(FAMILIES).map_err(|error| format!("families.toml: {error}"))?;
+        let providers: ProvidersFile = toml::from_str(PROVIDERS).map_err(|error| format!("providers.toml: {error}"))?;
+        Self::build(providers.provider, families.family, models)
+    }
+
+    fn build(providers: Vec<RawProvider>, families: Vec<RawFamily>, models: Vec<RawModel>) -> Result<Self, String> {
+        let mut catalog = Self {
+            providers: Vec::with_capacity(providers.len()),
+            provider_names: HashMap::new(),
+            models: Vec::with_capacity(models.len() * 2),
+            listed: models.len(),
+            names_at: Vec::with_capacity(providers.len()),
+            bare_names: HashMap::new(),
+            groups: HashMap::new(),
+            stand_ins: HashMap::new(),
+            families: families.into_iter().map(RawFamily::compile).collect::<Result<_, _>>()?,
+        };
+        catalog.families.sort_by_key(|family| std::cmp::Reverse(family.prefix.len()));
+        for raw in providers {
+            catalog.add_provider(raw.compile()?)?;
+        }
+        catalog.add_models(models)?;
+        catalog.index_bare_names();
+        Ok(catalog)
+    }
+
+    fn add_provider(&mut self, row: ProviderRow) -> Result<(), String> {
+        let index = self.providers.len();
+        for name in std::iter::once(row.id.as_ref()).chain(row.aliases.iter().map(String::as_str)) {
+            if self.provider_names.insert(name.to_ascii_lowercase(), index).is_some() {
+                return Err(format!("provider {}: the name {name} is taken", row.id));
+            }
+        }
+        self.providers.push(Arc::new(row));
+        self.names_at.push(HashMap::new());
+        Ok(())
+    }
+
+    fn add_models(&mut self, raw: Vec<RawModel>) -> Result<(), String> {
+        let mut snapshots = Vec::new();
+        for raw in raw {
+            let (row, dated) = raw.compile()?;
+            let row = Arc::new(row);
+            snapshots.extend(dated.into_iter().map(|dated| Arc::new(row.snapshot(dated))));
+            self.add_model(row)?;
+        }
+        for row in snapshots {
+            self.add_model(row)?;
+        }
+        Ok(())
+    }
+
+    fn add_model(&mut self, row: Arc<ModelRow>) -> Result<(), String> {
+        let index = self.models.len();
+        let Some(&provider) = self.provider_names.get(row.provider.as_ref()) else {
+            return Err(format!("model {}: there is no such provider", row.id));
+        };
+        for name in names_of(&row) {
+            let other = *self.names_at[provider].entry(name.to_ascii_lowercase()).or_insert(index);
+            if other != index {
+                return Err(format!("model {}: the name {name} is taken by {}", row.id, self.models[other].id));
+            }
+        }
+        if row.snapshot_of.is_none() {
+            if let Some(group) = &row.same_as {
+                self.groups.entry(group.to_ascii_lowercase()).or_default().push(index);
+            }
+            // The first live row of a class stands for it; failing that the first of all.
+            let stand_in = self.stand_ins.entry((provider, row.class)).or_insert(index);
+            if row.status == Status::Live && self.models.get(*stand_in).is_some_and(|held| held.status != Status::Live)
+            {
+                *stand_in = index;
+            }
+        }
+        self.models.push(row);
+        Ok(())
+    }
+
+    /// Notes for every bare name which rows it may mean: first those that bear it, then those of the same weights, both in the
+    /// order of the providers, which has the makers of models before those that only host them.
+    fn index_bare_names(&mut self) {
+        let places: Vec<_> =
+            self.models.iter().map(|row| self.provider_names.get(row.provider.as_ref()).copied()).collect();
+        let order = |&index: &usize| (places[index], index);
+        for group in self.groups.values_mut() {
+            group.sort_by_key(order);
+        }
+        let mut bare: HashMap<String, Vec<usize>> = HashMap::with_capacity(self.models.len() * 4);
+        for (index, row) in self.models.iter().enumerate() {
+            for name in names_of(row) {
+                note(&mut bare, name, index);
+                if let Some((_, last)) = name.rsplit_once('/') {
+                    note(&mut bare, last, index);
+                }
+            }
+        }
+        for (name, indices) in &mut bare {
+            indices.sort_by_key(order);
+            let own = indices.clone();
+            let groups = own.iter().filter_map(|&index| self.models[index].same_as.as_deref());
+            for group in groups.chain(std::iter::once(name.as_str())) {
+                for &mate in self.groups.get(&lower(group)[..]).into_iter().flatten() {
+                    if !indices.contains(&mate) {
+                        indices.push(mate);
+                    }
+                }
+            }
+        }
+        for (group, members) in &self.groups {
+            bare.entry(group.clone()).or_insert_with(|| members.clone());
+        }
+        self.bare_names = bare;
+    }
+
+    /// The provider of this id or alias.
+    pub fn provider(&self, id_or_alias: &str) -> Option<&Arc<ProviderRow>> {
+        self.provider_index(id_or_alias).map(|index| &self.providers[index])
+    }
+
+    /// All providers, those that make models before those that only host them.
+    pub fn providers(&self) -> &[Arc<ProviderRow>] {
+        &self.providers
+    }
+
+    /// All models that are listed; snapshots are not.
+    pub fn models(&self) -> &[Arc<ModelRow>] {
+        &self.models[..self.listed]
+    }
+
+    /// The model of this name at this provider: its name there, an alias, a dated or older name, with or without the provider's id
+    /// before it.
+    pub fn model_at(&self, provider_id: &str, name: &str) -> Option<&Arc<ModelRow>> {
+        let provider = self.provider_index(provider_id)?;
+        let names = &self.names_at[provider];
+        let name = lower(name);
+        let index = names.get(name.as_ref()).or_else(|| {
+            let (prefix, rest) = name.split_once('/')?;
+            (self.provider_index(prefix)? == provider).then(|| names.get(rest))?
+        })?;
+        Some(&self.models[*index])
+    }
+
+    /// Every row that a name without a provider may mean, the maker's first: `gpt-4o` is OpenAI's, and the same weights elsewhere
+    /// follow. A name with a provider before it means that provider's row first.
+    pub fn find(&self, bare: &str) -> Vec<&Arc<ModelRow>> {
+        let name = lower(bare);
+        let prefixed = name.split_once('/').and_then(|(prefix, rest)| self.model_at(prefix, rest));
+        let rest = prefixed.and_then(|row| self.bare_names.get(lower(&row.upstream).as_ref()));
+        let indices = self.bare_names.get(name.as_ref()).into_iter().chain(rest).flatten();
+        let mut rows: Vec<&Arc<ModelRow>> = prefixed.into_iter().collect();
+        for row in indices.map(|&index| &self.models[index]) {
+            if !rows.iter().any(|known| known.id == row.id) {
+                rows.push(row);
+            }
+        }
+        rows
+    }
+
+    /// The provider that a bare name which is not in the catalog most likely means, by how it begins.
+    pub fn guess_provider(&self, bare: &str) -> Option<&Arc<ProviderRow>> {
+        self.provider(self.family(bare)?.owner.as_deref()?)
+    }
+
+    /// The row that stands in for another at a provider: the same weights, else what stands there for its class, else for the
+    /// nearest class. Never a row of the model's own provider.
+    pub fn equivalent(&self, row: &ModelRow, provider_id: &str) -> Option<&Arc<ModelRow>> {
+        let provider = self.provider_index(provider_id)?;
+        let id = &self.providers[provider].id;
+        if *id == row.provider {
+            return None;
+        }
+        let group = row.same_as.as_deref().and_then(|group| self.groups.get(lower(group).as_ref()));
+        let same = group.into_iter().flatten().find(|&&index| self.models[index].provider == *id);
+        let index =
+            same.or_else(|| row.class.nearest().iter().find_map(|class| self.stand_ins.get(&(provider, *class))))?;
+        Some(&self.models[*index])
+    }
+
+    /// A row for a model that the catalog does not have at this provider: it has no prices, and what it can do is taken from a model
+    /// of that name elsewhere, else guessed by how the name begins.
+    pub fn unknown_model(&self, provider: &ProviderRow, name: &str) -> ModelRow {
+        self.unknown_model_at(&provider.id, name)
+    }
+
+    /// The same for a provider that has no row, because it is only in the configuration.
+    pub fn unknown_model_at(&self, provider_id: &str, name: &str) -> ModelRow {
+        // Hosts put variants behind a colon: `model:free`, `model:host`.
+        let elsewhere = |name: &str| self.find(name).first().copied();
+        match elsewhere(name).or_else(|| elsewhere(name.rsplit_once(':')?.0)) {
+            Some(known) => ModelRow::unknown_like(provider_id, name, known),
+            None => ModelRow::unknown(provider_id, name, self.family(name)),
+        }
+    }
+
+    fn provider_index(&self, id_or_alias: &str) -> Option<usize> {
+        self.provider_names.get(lower(id_or_alias).as_ref()).copied()
+    }
+
+    /// The family of a name, by its last segment: hosts put the maker or a path before it.
+    fn family(&self, name: &str) -> Option<&Family> {
+        let last = name.rsplit('/').next()?;
+        self.families.iter().find(|family| {
+            last.get(..family.prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(&family.prefix))
+        })
+    }
+}
+
+/// Every name that leads to a row at its provider.
+fn names_of(row: &ModelRow) -> impl Iterator<Item = &str> {
+    let own = row.id.split_once('/').map(|(_, name)| name);
+    own.into_iter().chain(std::iter::once(row.upstream.as_ref())).chain(row.aliases.iter().map(String::as_str))
+}
+
+fn note(bare: &mut HashMap<String, Vec<usize>>, name: &str, index: usize) {
+    let indices = bare.entry(name.to_ascii_lowercase()).or_default();
+    if !indices.contains(&index) {
+        indices.push(index);
+    }
+}
+
+/// A name as it is looked up; almost all are in lower case already and cost nothing.
+fn lower(name: &str) -> Cow<'_, str> {
+    if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        Cow::Owned(name.to_ascii_lowercase())
+    } else {
+        Cow::Borrowed(name)
+    }
+}
+
+#[cfg(test)]
+mod tests;

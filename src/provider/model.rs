@@ -1,0 +1,397 @@
+//! A model at a provider as a row of the catalog: its name there, what it takes, what it can do and what it costs.
+
+use super::prices::{Prices, RawPrices};
+use crate::dialect::chat::{ModelTraits, StructuredOutput, Thinking};
+use serde::Deserialize;
+use std::sync::Arc;
+
+/// One model at one provider. The same weights at two providers are two rows.
+#[derive(Clone, Debug)]
+pub struct ModelRow {
+    /// `provider/name`, the name by which the gateway lists it.
+    pub id: Arc<str>,
+    /// The provider's id.
+    pub provider: Arc<str>,
+    /// The name that is sent to the provider.
+    pub upstream: Arc<str>,
+    /// Its name for people.
+    pub name: String,
+    /// When it came out, in seconds since the Unix epoch.
+    pub created: Option<u64>,
+    /// A sentence for listings.
+    pub description: Option<String>,
+    /// How many tokens it takes, as the provider counts them (input alone, or input and output).
+    pub context: Option<u64>,
+    /// How many tokens it can answer.
+    pub max_output: Option<u64>,
+    /// What it costs.
+    pub prices: Prices,
+    /// What it can do.
+    pub capabilities: Capabilities,
+    /// Other names that lead here; what is sent is [`ModelRow::upstream`] all the same. A dated name that the provider tells
+    /// apart is a row of its own: see [`ModelRow::snapshot_of`].
+    pub aliases: Vec<String>,
+    /// Ids of the models that stand in when it is down and nothing else is configured.
+    pub fallbacks: Vec<String>,
+    /// The group of rows that are the same weights at several providers.
+    pub same_as: Option<String>,
+    /// What it is to its provider.
+    pub class: Class,
+    /// Where it is in its life.
+    pub status: Status,
+    /// The id of the row that this one is a dated version of; such a row is found, but not listed.
+    pub snapshot_of: Option<Arc<str>>,
+    /// How it is made to think.
+    pub thinking: Thinking,
+    /// How it is made to answer in JSON.
+    pub structured_output: StructuredOutput,
+    /// Whether `temperature`, `top_p` and `top_k` are accepted.
+    pub sampling: bool,
+    /// Whether a document or picture may be given by address.
+    pub media_urls: bool,
+}
+
+impl ModelRow {
+    /// What a renderer has to know about it; `require_parameters` is the request's `provider.require_parameters`.
+    pub fn traits(&self, require_parameters: bool) -> ModelTraits {
+        ModelTraits {
+            model: self.upstream.as_ref().to_owned(),
+            max_output: self.max_output,
+            structured_output: self.structured_output,
+            thinking: self.thinking,
+            sampling: self.sampling,
+            media_urls: self.media_urls,
+            require_parameters,
+        }
+    }
+}
+
+/// What a model can do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Capabilities {
+    /// Calls functions.
+    pub tools: bool,
+    /// Calls several at once.
+    pub parallel_tools: bool,
+    /// Sees pictures.
+    pub vision: bool,
+    /// Reads PDF files.
+    pub pdf: bool,
+    /// Hears.
+    pub audio_input: bool,
+    /// Watches.
+    pub video_input: bool,
+    /// Answers by a JSON schema, natively or by a forced tool call.
+    pub structured_output: bool,
+    /// Answers in JSON.
+    pub json_mode: bool,
+    /// Thinks before it answers.
+    pub reasoning: bool,
+    /// Answers in pieces.
+    pub streaming: bool,
+}
+
+impl Capabilities {
+    /// Everything: what is assumed of a model that nothing is known about, so that nothing is kept from it.
+    pub const ALL: Self = Self {
+        tools: true,
+        parallel_tools: true,
+        vision: true,
+        pdf: true,
+        audio_input: true,
+        video_input: true,
+        structured_output: true,
+        json_mode: true,
+        reasoning: true,
+        streaming: true,
+    };
+
+    /// Reads the list of words in the data; every model streams unless the list says `no_streaming`.
+    fn from_words(words: &[String]) -> Result<Self, String> {
+        let mut can = Self { streaming: true, ..Self::default() };
+        for word in words {
+            match word.as_str() {
+                "tools" => can.tools = true,
+                "parallel_tools" => can.parallel_tools = true,
+                "vision" => can.vision = true,
+                "pdf" => can.pdf = true,
+                "audio" => can.audio_input = true,
+                "video" => can.video_input = true,
+                "json_schema" => can.structured_output = true,
+                "json_mode" => can.json_mode = true,
+                "reasoning" => can.reasoning = true,
+                "no_streaming" => can.streaming = false,
+                _ => return Err(format!("unknown capability {word:?}")),
+            }
+        }
+        Ok(can)
+    }
+}
+
+/// What a model is to its provider. Models of one class at two providers are each other's equivalents.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Class {
+    /// The strongest.
+    Flagship,
+    /// The one for most work.
+    Balanced,
+    /// The fast and cheap one.
+    Small,
+    /// Made to think long.
+    Reasoning,
+    /// Made to write programs.
+    Coding,
+    /// Answers from the web.
+    Search,
+    /// Speaks and hears.
+    Audio,
+}
+
+impl Class {
+    /// The classes in which an equivalent is looked for, the nearest first.
+    pub(super) fn nearest(self) -> &'static [Self] {
+        match self {
+            Self::Flagship => &[Self::Flagship, Self::Reasoning, Self::Balanced, Self::Small],
+            Self::Balanced => &[Self::Balanced, Self::Flagship, Self::Small, Self::Reasoning],
+            Self::Small => &[Self::Small, Self::Balanced, Self::Flagship, Self::Reasoning],
+            Self::Reasoning => &[Self::Reasoning, Self::Flagship, Self::Balanced, Self::Small],
+            Self::Coding => &[Self::Coding, Self::Flagship, Self::Balanced, Self::Reasoning, Self::Small],
+            Self::Search => &[Self::Search],
+            Self::Audio => &[Self::Audio],
+        }
+    }
+}
+
+/// Where a model is in its life.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// In service.
+    #[default]
+    Live,
+    /// In service, may change or go without notice.
+    Preview,
+    /// Its end is announced, or the provider has switched it off already. The name still leads to it, and its fallbacks stand in.
+    Deprecated,
+}
+
+impl Status {
+    /// Its name in listings.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Live => "live",
+            Self::Preview => "preview",
+            Self::Deprecated => "deprecated",
+        }
+    }
+}
+
+/// How a model is asked, as it stands in a row's `ask`: what [`ModelTraits`] needs besides the name.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawAsk {
+    thinking: Option<RawThinking>,
+    structured: RawStructured,
+    sampling: bool,
+    media_urls: bool,
+}
+
+impl Default for RawAsk {
+    fn default() -> Self {
+        Self { thinking: None, structured: RawStructured::Native, sampling: true, media_urls: true }
+    }
+}
+
+impl RawAsk {
+    fn thinking(self) -> Thinking {
+        match self.thinking {
+            None => Thinking::None,
+            Some(RawThinking::Level) => Thinking::Level,
+            Some(RawThinking::Budget { min, max, can_disable }) => Thinking::Budget { min, max, can_disable },
+        }
+    }
+
+    fn structured_output(self) -> StructuredOutput {
+        match self.structured {
+            RawStructured::Native => StructuredOutput::Native,
+            RawStructured::ForcedTool => StructuredOutput::ForcedTool,
+        }
+    }
+}
+
+/// `"level"`, or `{ budget = { min = …, max = …, can_disable = … } }`.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+enum RawThinking {
+    Level,
+    Budget { min: u64, max: u64, can_disable: bool },
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum RawStructured {
+    Native,
+    ForcedTool,
+}
+
+/// A row as it stands under `[[model]]` in `data/models/`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawModel {
+    id: Arc<str>,
+    /// The name that is sent; else the id without its provider.
+    upstream: Option<Arc<str>>,
+    name: String,
+    created: Option<u64>,
+    description: Option<String>,
+    context: Option<u64>,
+    max_output: Option<u64>,
+    #[serde(default)]
+    price: RawPrices,
+    #[serde(default)]
+    can: Vec<String>,
+    #[serde(default)]
+    ask: RawAsk,
+    #[serde(default)]
+    aliases: Vec<String>,
+    /// Dated names that the provider tells apart: they are sent as they are.
+    #[serde(default)]
+    snapshots: Vec<Arc<str>>,
+    #[serde(default)]
+    fallbacks: Vec<String>,
+    same_as: Option<String>,
+    class: Class,
+    #[serde(default)]
+    status: Status,
+}
+
+impl RawModel {
+    /// Gives the row its meaning: the row itself, and the names of its dated versions.
+    ///
+    /// # Errors
+    /// A text that names the row and what in it means nothing.
+    pub(super) fn compile(self) -> Result<(ModelRow, Vec<Arc<str>>), String> {
+        let Some((provider, name)) = self.id.split_once('/') else {
+            return Err(format!("model {}: an id is provider/name", self.id));
+        };
+        let row = ModelRow {
+            provider: provider.into(),
+            upstream: self.upstream.unwrap_or_else(|| name.into()),
+            name: self.name,
+            created: self.created,
+            description: self.description,
+            context: self.context,
+            max_output: self.max_output,
+            prices: self.price.compile().map_err(|error| format!("model {}: {error}", self.id))?,
+            capabilities: Capabilities::from_words(&self.can).map_err(|error| format!("model {}: {error}", self.id))?,
+            aliases: self.aliases,
+            fallbacks: self.fallbacks,
+            same_as: self.same_as,
+            class: self.class,
+            status: self.status,
+            snapshot_of: None,
+            thinking: self.ask.thinking(),
+            structured_output: self.ask.structured_output(),
+            sampling: self.ask.sampling,
+            media_urls: self.ask.media_urls,
+            id: self.id,
+        };
+        Ok((row, self.snapshots))
+    }
+}
+
+/// What the beginning of a name says about a model that the catalog does not have, as it stands under `[[family]]`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawFamily {
+    prefix: String,
+    /// The provider that a bare name of this family means.
+    owner: Option<String>,
+    /// What its models can do; everything, when it is not said.
+    can: Option<Vec<String>>,
+    #[serde(default)]
+    ask: RawAsk,
+}
+
+/// A [`RawFamily`] with its words understood.
+#[derive(Clone, Debug)]
+pub(super) struct Family {
+    /// How the names of the family begin, in lower case.
+    pub(super) prefix: String,
+    /// The id of the provider that a bare name of this family means.
+    pub(super) owner: Option<String>,
+    /// What its models can do.
+    pub(super) capabilities: Capabilities,
+    ask: RawAsk,
+}
+
+impl RawFamily {
+    /// # Errors
+    /// A text that names the family and the word in it that means nothing.
+    pub(super) fn compile(self) -> Result<Family, String> {
+        let capabilities = match &self.can {
+            Some(words) => {
+                Capabilities::from_words(words).map_err(|error| format!("family {}: {error}", self.prefix))?
+            }
+            None => Capabilities::ALL,
+        };
+        Ok(Family { prefix: self.prefix.to_ascii_lowercase(), owner: self.owner, capabilities, ask: self.ask })
+    }
+}
+
+impl ModelRow {
+    /// A row for a model that the catalog does not have: without prices and bounds, with what its family is known for. Without
+    /// a family everything is tried, and thinking is asked for by a word, because that is how new models do it.
+    pub(super) fn unknown(provider: &str, name: &str, family: Option<&Family>) -> Self {
+        Self {
+            id: format!("{provider}/{name}").into(),
+            provider: provider.into(),
+            upstream: name.into(),
+            name: name.to_owned(),
+            created: None,
+            description: None,
+            context: None,
+            max_output: None,
+            prices: Prices::default(),
+            capabilities: family.map_or(Capabilities::ALL, |family| family.capabilities),
+            aliases: Vec::new(),
+            fallbacks: Vec::new(),
+            same_as: None,
+            class: Class::Balanced,
+            status: Status::Live,
+            snapshot_of: None,
+            thinking: family.map_or(Thinking::Level, |family| family.ask.thinking()),
+            structured_output: family.map_or(StructuredOutput::Native, |family| family.ask.structured_output()),
+            sampling: family.is_none_or(|family| family.ask.sampling),
+            media_urls: family.is_none_or(|family| family.ask.media_urls),
+        }
+    }
+
+    /// The same for a model that is in the catalog at another provider: what it can do is known.
+    pub(super) fn unknown_like(provider: &str, name: &str, known: &Self) -> Self {
+        Self {
+            context: known.context,
+            max_output: known.max_output,
+            capabilities: known.capabilities,
+            class: known.class,
+            same_as: known.same_as.clone(),
+            thinking: known.thinking,
+            structured_output: known.structured_output,
+            sampling: known.sampling,
+            media_urls: known.media_urls,
+            ..Self::unknown(provider, name, None)
+        }
+    }
+
+    /// The row of a dated version: the same in all but the name that is sent.
+    pub(super) fn snapshot(&self, dated: Arc<str>) -> Self {
+        Self {
+            id: format!("{}/{dated}", self.provider).into(),
+            upstream: dated,
+            snapshot_of: Some(Arc::clone(&self.id)),
+            aliases: Vec::new(),
+            ..self.clone()
+        }
+    }
+}

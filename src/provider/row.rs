@@ -1,0 +1,177 @@
+//! A provider as a row of the catalog: where it is, how it is spoken to and how it is paid for.
+
+use crate::dialect::openai_chat::passthrough::Quirks;
+use crate::dialect::table::Dialect;
+use serde::Deserialize;
+use std::sync::Arc;
+
+/// How a provider wants its key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum AuthScheme {
+    /// `authorization: Bearer KEY`.
+    Bearer,
+    /// The key alone in this header.
+    Header(&'static str),
+    /// No key is needed; one that is given all the same is sent as [`AuthScheme::Bearer`].
+    None,
+}
+
+impl AuthScheme {
+    /// The header that carries a key.
+    pub fn header(self) -> &'static str {
+        match self {
+            Self::Bearer | Self::None => "authorization",
+            Self::Header(name) => name,
+        }
+    }
+
+    /// The scheme of a name in the data or in `[[provider]] auth`: `bearer`, `none` or one of the headers that providers
+    /// are known to use.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Some(match name {
+            "bearer" => Self::Bearer,
+            "none" => Self::None,
+            "x-api-key" => Self::Header("x-api-key"),
+            "x-goog-api-key" => Self::Header("x-goog-api-key"),
+            "api-key" => Self::Header("api-key"),
+            _ => return None,
+        })
+    }
+}
+
+/// A provider that the catalog knows.
+#[derive(Clone, Debug)]
+pub struct ProviderRow {
+    /// Its id: the prefix of its models, the name in `extra.provider` and in `x-provider`.
+    pub id: Arc<str>,
+    /// Other ids that mean the same.
+    pub aliases: Vec<String>,
+    /// Its name for people.
+    pub name: String,
+    /// The wire format that it is spoken to in.
+    pub dialect: Dialect,
+    /// Where it is by default: what [`Dialect::path`] is appended to. No trailing slash.
+    pub base_url: String,
+    /// What is appended to a base URL from outside that ends without it, because the provider's own SDK takes it
+    /// without: see [`ProviderRow::base_url_from`].
+    pub base_path: String,
+    /// What is taken off the end of a base URL from outside, because [`Dialect::path`] brings it.
+    pub trim_path: String,
+    /// How it wants its key.
+    pub auth: AuthScheme,
+    /// Headers of every request.
+    pub headers: Vec<(String, String)>,
+    /// How it deviates from OpenAI's format.
+    pub quirks: Quirks,
+    /// The environment variables of its keys; the first that is set counts.
+    pub key_env: Vec<String>,
+    /// The environment variables of its base URL; the first that is set counts.
+    pub base_url_env: Vec<String>,
+    /// Whether it is of no use without a key.
+    pub key_required: bool,
+    /// Whether its models are found in its own `GET /models` list (OpenAI's form) instead of in the catalog.
+    pub discovers: bool,
+    /// Its value of OpenTelemetry's `gen_ai.provider.name`.
+    pub otel_name: String,
+}
+
+impl ProviderRow {
+    /// Completes a base URL as users know it from the provider's own SDK, so that [`Dialect::path`] can follow: without a
+    /// trailing slash, with [`ProviderRow::base_path`], without [`ProviderRow::trim_path`]. A URL that has no path at all
+    /// gets that of the default base URL.
+    ///
+    /// ```text
+    ///   OPENAI_BASE_URL=http://h/v1       -> http://h/v1              ANTHROPIC_BASE_URL=http://h      -> http://h
+    ///   OPENAI_BASE_URL=http://h          -> http://h/v1              ANTHROPIC_BASE_URL=http://h/v1/  -> http://h
+    ///   COHERE_BASE_URL=http://h          -> http://h/compatibility/v1
+    /// ```
+    pub fn base_url_from(&self, given: &str) -> String {
+        let mut url = given.trim().trim_end_matches('/').to_owned();
+        if !self.trim_path.is_empty()
+            && let Some(rest) = url.strip_suffix(&self.trim_path)
+        {
+            url.truncate(rest.trim_end_matches('/').len());
+        }
+        if path_of(&url).is_empty() {
+            url.push_str(path_of(&self.base_url));
+        } else if !url.ends_with(&self.base_path) {
+            url.push_str(&self.base_path);
+        }
+        url
+    }
+}
+
+/// The path of an absolute URL, without its scheme and authority.
+fn path_of(url: &str) -> &str {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    rest.find('/').map_or("", |at| &rest[at..])
+}
+
+/// A row as it stands in `data/providers.toml`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawProvider {
+    id: Arc<str>,
+    #[serde(default)]
+    aliases: Vec<String>,
+    name: String,
+    #[serde(default = "openai_chat")]
+    dialect: String,
+    base_url: String,
+    #[serde(default)]
+    base_path: String,
+    #[serde(default)]
+    trim_path: String,
+    #[serde(default = "bearer")]
+    auth: String,
+    #[serde(default)]
+    headers: Vec<(String, String)>,
+    #[serde(default)]
+    quirks: Vec<String>,
+    #[serde(default)]
+    key_env: Vec<String>,
+    #[serde(default)]
+    base_url_env: Vec<String>,
+    #[serde(default)]
+    discovers: bool,
+    otel_name: String,
+}
+
+fn openai_chat() -> String {
+    Dialect::OpenAiChat.name().to_owned()
+}
+
+fn bearer() -> String {
+    "bearer".to_owned()
+}
+
+impl RawProvider {
+    /// Gives the row its meaning.
+    ///
+    /// # Errors
+    /// A text that names the row and the word in it that means nothing.
+    pub(super) fn compile(self) -> Result<ProviderRow, String> {
+        let bad = |what: &str, word: &str| format!("provider {}: unknown {what} {word:?}", self.id);
+        let auth = AuthScheme::from_name(&self.auth).ok_or_else(|| bad("auth", &self.auth))?;
+        let dialect = Dialect::from_name(&self.dialect).ok_or_else(|| bad("dialect", &self.dialect))?;
+        let quirks = self.quirks.iter().map(|name| Quirks::from_name(name).ok_or_else(|| bad("quirk", name)));
+        let quirks = quirks.collect::<Result<Quirks, String>>()?;
+        Ok(ProviderRow {
+            id: self.id,
+            aliases: self.aliases,
+            name: self.name,
+            dialect,
+            base_url: self.base_url,
+            base_path: self.base_path,
+            trim_path: self.trim_path,
+            auth,
+            headers: self.headers,
+            quirks,
+            key_env: self.key_env,
+            base_url_env: self.base_url_env,
+            key_required: auth != AuthScheme::None,
+            discovers: self.discovers,
+            otel_name: self.otel_name,
+        })
+    }
+}

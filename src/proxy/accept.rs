@@ -1,0 +1,115 @@
+//! The first stage: which route a request is for.
+
+use super::error::{ApiError, Reason};
+use http::Method;
+
+/// The gateway's routes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Route {
+    /// `POST /v1/chat/completions`.
+    Chat,
+    /// `GET /v1/models`.
+    Models,
+    /// `GET /v1/models/{id}`; the id may hold slashes.
+    Model(String),
+    /// `GET /livez`: the process runs.
+    Live,
+    /// `GET /readyz`: it takes requests.
+    Ready,
+    /// `GET /`: what this is.
+    Root,
+    /// `OPTIONS` anywhere: a browser asks before it sends.
+    Preflight,
+}
+
+impl Route {
+    /// Whether the route needs a gateway key.
+    pub(super) fn needs_key(&self) -> bool {
+        matches!(self, Self::Chat | Self::Models | Self::Model(_))
+    }
+}
+
+/// Finds the route of a method and path. A trailing slash and a doubled `/v1` (from base URLs that already have it) are forgiven.
+///
+/// # Errors
+/// 404 or 405 in OpenAI's form.
+pub(super) fn route(method: &Method, path: &str) -> Result<Route, ApiError> {
+    if method == Method::OPTIONS {
+        return Ok(Route::Preflight);
+    }
+    let tidy = path.strip_prefix("/v1/v1/").map_or_else(|| path.to_owned(), |rest| format!("/v1/{rest}"));
+    let tidy = match tidy.trim_end_matches('/') {
+        "" => "/",
+        other => other,
+    };
+    let (route, allow) = match tidy {
+        "/" => (Route::Root, "GET"),
+        "/livez" => (Route::Live, "GET"),
+        "/readyz" => (Route::Ready, "GET"),
+        "/v1/chat/completions" | "/chat/completions" => (Route::Chat, "POST"),
+        "/v1/models" | "/models" => (Route::Models, "GET"),
+        _ => match tidy.strip_prefix("/v1/models/").or_else(|| tidy.strip_prefix("/models/")) {
+            Some(id) => (Route::Model(percent_decode(id)), "GET"),
+            None => {
+                return Err(ApiError::new(Reason::UnknownUrl, format!("Unknown URL: {method} {}", short(path))));
+            }
+        },
+    };
+    let fits = method.as_str() == allow || (method == Method::HEAD && allow == "GET");
+    if fits {
+        Ok(route)
+    } else {
+        let error = ApiError::new(Reason::MethodNotAllowed, format!("{} takes {allow}, not {method}", short(path)));
+        Err(ApiError { allow: Some(allow), ..error })
+    }
+}
+
+/// A path as it may be repeated in a message.
+fn short(path: &str) -> String {
+    path.chars().take(200).collect()
+}
+
+/// Undoes percent-encoding, which SDKs apply to the slash in a model's id. What is not an escape stays.
+fn percent_decode(text: &str) -> String {
+    let bytes = text.as_bytes();
+    let (mut out, mut at) = (Vec::with_capacity(bytes.len()), 0);
+    while at < bytes.len() {
+        let escape = bytes.get(at + 1..at + 3).filter(|_| bytes[at] == b'%');
+        let byte = escape.and_then(|hex| std::str::from_utf8(hex).ok()).and_then(|hex| u8::from_str_radix(hex, 16).ok());
+        out.push(byte.unwrap_or(bytes[at]));
+        at += if byte.is_some() { 3 } else { 1 };
+    }
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_every_route() {
+        for (method, path, expected) in [
+            (Method::POST, "/v1/chat/completions", Route::Chat),
+            (Method::POST, "/v1/chat/completions/", Route::Chat),
+            (Method::POST, "/v1/v1/chat/completions", Route::Chat),
+            (Method::POST, "/chat/completions", Route::Chat),
+            (Method::GET, "/v1/models", Route::Models),
+            (Method::GET, "/v1/models/openai/gpt-x", Route::Model("openai/gpt-x".into())),
+            (Method::GET, "/v1/models/openai%2Fgpt-x", Route::Model("openai/gpt-x".into())),
+            (Method::GET, "/v1/models/50%25", Route::Model("50%".into())),
+            (Method::GET, "/", Route::Root),
+            (Method::HEAD, "/livez", Route::Live),
+            (Method::GET, "/readyz", Route::Ready),
+            (Method::OPTIONS, "/v1/chat/completions", Route::Preflight),
+        ] {
+            assert_eq!(route(&method, path).unwrap(), expected, "{method} {path}");
+        }
+    }
+
+    #[test]
+    fn tells_a_wrong_path_from_a_wrong_method() {
+        assert_eq!(route(&Method::GET, "/v1/engines").unwrap_err().status, 404);
+        let wrong = route(&Method::GET, "/v1/chat/completions").unwrap_err();
+        assert_eq!((wrong.status, wrong.allow), (405, Some("POST")));
+    }
+}

@@ -1,0 +1,210 @@
+//! One try at one target: the head and the peer of the provider's request, and the hooks of the second role.
+//!
+//! An attempt is a Pingora subrequest. Its head is built here from nothing (no header of the client's survives unless it is named),
+//! its body goes in as one piece, and its [`Report`] tells the relay what only Pingora's hooks see.
+
+use super::dns::Dns;
+use super::names::Target;
+use crate::config::snapshot::{Provider, Timeouts};
+use crate::domain::{Fault, FaultKind, ProviderKey};
+use crate::provider::AuthScheme;
+use http::HeaderValue;
+use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderName, USER_AGENT};
+use parking_lot::Mutex;
+use pingora::http::RequestHeader;
+use pingora::protocols::ALPN;
+use pingora::protocols::http::subrequest::server::SubrequestHandle;
+use pingora::proxy::subrequest::{BodyMode, Ctx as SubrequestCtx};
+use pingora::proxy::{PreparedSubrequest, Session};
+use pingora::protocols::tls::CaType;
+use pingora::utils::tls::{WrappedX509, parse_x509};
+use pingora::upstreams::peer::HttpPeer;
+use pingora::{Error, ErrorType};
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
+use std::net::SocketAddr;
+use std::sync::{Arc, LazyLock};
+use std::time::{Duration, Instant};
+
+const AGENT: &str = concat!("orbyt/", env!("CARGO_PKG_VERSION"));
+/// How long an idle connection to a provider is kept for the next request.
+const KEEP_IDLE: Duration = Duration::from_secs(90);
+/// How many requests share one HTTP/2 connection to a provider.
+const STREAMS_PER_CONNECTION: usize = 64;
+
+/// What the hooks of an attempt learn.
+#[derive(Debug, Default)]
+pub(super) struct Report(Mutex<Seen>);
+
+#[derive(Clone, Debug, Default)]
+struct Seen {
+    reused: bool,
+    connected: bool,
+    failure: Option<(bool, ErrorType, String)>,
+}
+
+impl Report {
+    pub(super) fn connected(&self, reused: bool) {
+        let mut seen = self.0.lock();
+        seen.connected = true;
+        seen.reused = reused;
+    }
+
+    /// Keeps the first error; later ones follow from it.
+    pub(super) fn failed(&self, error: &Error) {
+        let mut seen = self.0.lock();
+        if seen.failure.is_none() {
+            let context = error.context.as_ref().map(|context| context.as_str().to_owned());
+            seen.failure = Some((seen.connected, error.etype().clone(), context.unwrap_or_default()));
+        }
+    }
+
+    /// Whether the attempt went over a connection that had served before.
+    pub(super) fn reused(&self) -> bool {
+        self.0.lock().reused
+    }
+
+    /// The fault behind an attempt that ended without a complete answer.
+    pub(super) fn fault(&self) -> Fault {
+        let seen = self.0.lock();
+        match &seen.failure {
+            Some((false, error, context)) => {
+                let why = if context.is_empty() { error.as_str().to_owned() } else { context.clone() };
+                Fault::new(FaultKind::Connect, format!("no connection to the provider: {why}"))
+            }
+            Some((true, ErrorType::InvalidHTTPHeader | ErrorType::H1Error | ErrorType::InvalidH2, _)) => {
+                Fault::malformed("the provider's answer is not HTTP")
+            }
+            _ => Fault::new(FaultKind::Reset, "the provider closed the connection before its answer was complete"),
+        }
+    }
+}
+
+/// What an attempt's session carries from the relay into its hooks.
+pub(super) struct AttemptCtx {
+    pub(super) peer: Box<HttpPeer>,
+    head: Option<RequestHeader>,
+    pub(super) report: Arc<Report>,
+}
+
+impl AttemptCtx {
+    /// Takes the context of a subrequest out of its session and gives the session the provider's head; `None` in a client's session.
+    pub(super) fn enter(session: &mut Session) -> Option<Box<Self>> {
+        let slot = session.subrequest_ctx.as_mut()?.user_ctx_mut()?;
+        let mut ctx = slot.downcast_mut::<Option<Box<Self>>>()?.take()?;
+        if let Some(head) = ctx.head.take() {
+            *session.req_header_mut() = head;
+        }
+        Some(ctx)
+    }
+}
+
+/// Everything that one attempt sends.
+pub(super) struct Outgoing<'a> {
+    pub(super) target: &'a Target,
+    pub(super) key: Option<&'a ProviderKey>,
+    pub(super) stream: bool,
+    pub(super) body_len: usize,
+    /// Headers that the renderer asks for.
+    pub(super) headers: &'a [(&'static str, String)],
+    pub(super) address: SocketAddr,
+    pub(super) timeouts: Timeouts,
+}
+
+/// Makes the subrequest of an attempt; nothing is sent before it runs.
+///
+/// # Errors
+/// `Configuration` when a configured header or path cannot be said in HTTP, `Internal` when Pingora gives no spawner.
+pub(super) fn prepare(
+    session: &mut Session,
+    outgoing: &Outgoing<'_>,
+) -> Result<(PreparedSubrequest, SubrequestHandle, Arc<Report>), Fault> {
+    let report = Arc::new(Report::default());
+    let ctx = AttemptCtx { peer: Box::new(peer(outgoing)), head: Some(head(outgoing)?), report: report.clone() };
+    // The subrequest is made from the client's head, which an h2 session has only in h1 clothes.
+    session.req_header_mut().set_version(http::Version::HTTP_11);
+    let spawner = session.subrequest_spawner.as_ref().ok_or_else(|| Fault::new(FaultKind::Internal, "no spawner"))?;
+    let user_ctx = Box::new(Some(Box::new(ctx)));
+    let subrequest_ctx = SubrequestCtx::builder().body_mode(BodyMode::ExpectBody).user_ctx(user_ctx).build();
+    let (prepared, handle) = spawner.create_subrequest(session.as_downstream(), subrequest_ctx);
+    Ok((prepared, handle, report))
+}
+
+fn head(outgoing: &Outgoing<'_>) -> Result<RequestHeader, Fault> {
+    let provider = &outgoing.target.provider;
+    let path = provider.base.path.clone() + &provider.dialect.path(&outgoing.target.model.upstream, outgoing.stream);
+    let wrong = |what: &str| Fault::new(FaultKind::Configuration, format!("provider {}: {what}", provider.id));
+    let mut head = RequestHeader::build("POST", path.as_bytes(), Some(8)).map_err(|_| wrong("its path is not valid"))?;
+    let mut put = |name: HeaderName, value: HeaderValue| {
+        // Inserting fails only for header names that `http` itself refuses, and these are parsed already.
+        let _ = head.insert_header(name, value);
+    };
+    put(HOST, text(&provider.base.authority()).ok_or_else(|| wrong("its host is not valid"))?);
+    put(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    put(CONTENT_LENGTH, HeaderValue::from(outgoing.body_len));
+    put(ACCEPT, HeaderValue::from_static(if outgoing.stream { "text/event-stream" } else { "application/json" }));
+    put(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    put(USER_AGENT, HeaderValue::from_static(AGENT));
+    for (name, value) in &provider.headers {
+        let name = name.parse::<HeaderName>().map_err(|_| wrong("a header's name is not valid"))?;
+        put(name, text(value).ok_or_else(|| wrong("a header's value is not valid"))?);
+    }
+    for (name, value) in outgoing.headers {
+        put(HeaderName::from_static(name), text(value).ok_or_else(|| wrong("a header's value is not valid"))?);
+    }
+    if let Some(key) = outgoing.key {
+        let (name, value) = match provider.auth {
+            AuthScheme::Bearer | AuthScheme::None => (AUTHORIZATION, text(&format!("Bearer {}", key.secret.reveal()))),
+            AuthScheme::Header(name) => (HeaderName::from_static(name), text(key.secret.reveal())),
+        };
+        let bad_key = || Fault::new(FaultKind::BadCredentials, "the provider's key holds characters that no header takes");
+        let mut value = value.ok_or_else(bad_key)?;
+        value.set_sensitive(true);
+        put(name, value);
+    }
+    Ok(head)
+}
+
+fn text(value: &str) -> Option<HeaderValue> {
+    HeaderValue::from_str(value).ok()
+}
+
+fn peer(outgoing: &Outgoing<'_>) -> HttpPeer {
+    let provider = &outgoing.target.provider;
+    let mut peer = HttpPeer::new(outgoing.address, provider.base.tls, provider.base.host.clone());
+    // Two providers at one address do not share connections: their trust may differ.
+    peer.group_key = BuildHasherDefault::<DefaultHasher>::default().hash_one(&provider.id);
+    let options = &mut peer.options;
+    options.connection_timeout = Some(outgoing.timeouts.connect);
+    options.total_connection_timeout = Some(outgoing.timeouts.connect);
+    options.idle_timeout = Some(KEEP_IDLE);
+    options.alpn = if provider.base.tls { ALPN::H2H1 } else { ALPN::H1 };
+    options.max_h2_streams = STREAMS_PER_CONNECTION;
+    if !provider.ca.is_empty() {
+        options.ca = Some(trusted(&provider.ca));
+    }
+    peer
+}
+
+/// The system's roots and the provider's own: Pingora takes a peer's list instead of the system's, not besides it.
+fn trusted(extra: &[Vec<u8>]) -> Arc<CaType> {
+    static SYSTEM: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
+        rustls_native_certs::load_native_certs().certs.into_iter().map(|certificate| certificate.to_vec()).collect()
+    });
+    // What does not parse was refused with the configuration; the system's list may hold odd ones.
+    let parses = |der: &&Vec<u8>| x509_parser::parse_x509_certificate(der).is_ok();
+    let all = SYSTEM.iter().chain(extra).filter(parses);
+    all.map(|der| WrappedX509::new(der.clone(), parse_x509)).collect::<Vec<_>>().into()
+}
+
+/// The addresses of a provider.
+///
+/// # Errors
+/// `Connect` when its name is not found.
+pub(super) async fn addresses(dns: &Dns, provider: &Provider, limit: Duration) -> Result<Arc<[SocketAddr]>, Fault> {
+    let lookup = dns.addresses(&provider.base.host, provider.base.port, Instant::now());
+    match tokio::time::timeout(limit, lookup).await {
+        Ok(Ok(found)) => Ok(found),
+        Ok(Err(message)) => Err(Fault::new(FaultKind::Connect, message)),
+        Err(_) => Err(Fault::new(FaultKind::Connect, "looking up the provider's name took too long")),
+    }
+}

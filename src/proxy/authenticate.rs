@@ -1,0 +1,70 @@
+//! Who is asking: the gateway key of a request.
+
+use super::error::{ApiError, Reason};
+use crate::config::snapshot::{Server, Snapshot};
+use crate::domain::Principal;
+use http::HeaderMap;
+use std::net::IpAddr;
+
+/// Finds the holder of the key in `authorization: Bearer …` or `x-api-key`.
+///
+/// # Errors
+/// 401 that says what is missing.
+pub(super) fn authenticate(snapshot: &Snapshot, headers: &HeaderMap) -> Result<Principal, ApiError> {
+    let Some(presented) = presented_key(headers) else {
+        return Err(ApiError::new(
+            Reason::InvalidApiKey,
+            "You did not send a gateway key: send it as `Authorization: Bearer KEY` or `x-api-key: KEY`",
+        ));
+    };
+    snapshot.keys.find(presented).ok_or_else(|| {
+        ApiError::new(Reason::InvalidApiKey, "The gateway key is not known: check it, or ask the gateway's operator")
+    })
+}
+
+fn presented_key(headers: &HeaderMap) -> Option<&str> {
+    let bearer = headers.get(http::header::AUTHORIZATION).and_then(|value| value.to_str().ok()).and_then(|value| {
+        let (scheme, key) = value.split_once(' ')?;
+        scheme.eq_ignore_ascii_case("bearer").then_some(key.trim())
+    });
+    bearer.or_else(|| headers.get("x-api-key").and_then(|value| value.to_str().ok())).filter(|key| !key.is_empty())
+}
+
+/// The client's address: the peer's own, or, behind a trusted proxy, the last address in `x-forwarded-for` that is not a trusted
+/// proxy itself.
+pub(super) fn client_address(server: &Server, peer: Option<IpAddr>, headers: &HeaderMap) -> Option<IpAddr> {
+    let trusted = |address: IpAddr| server.trusted_proxies.iter().any(|net| net.contains(address));
+    let peer = peer?;
+    if !trusted(peer) {
+        return Some(peer);
+    }
+    let forwarded = headers.get_all("x-forwarded-for").iter().filter_map(|value| value.to_str().ok());
+    let hops: Vec<IpAddr> =
+        forwarded.flat_map(|value| value.split(',')).filter_map(|hop| hop.trim().parse().ok()).collect();
+    Some(hops.into_iter().rev().find(|hop| !trusted(*hop)).unwrap_or(peer))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::HeaderValue;
+
+    fn headers(list: &[(&'static str, &'static str)]) -> HeaderMap {
+        let mut map = HeaderMap::new();
+        for (name, value) in list {
+            map.append(*name, HeaderValue::from_static(value));
+        }
+        map
+    }
+
+    #[test]
+    fn reads_both_headers_and_prefers_the_bearer() {
+        assert_eq!(presented_key(&headers(&[("authorization", "Bearer a")])), Some("a"));
+        assert_eq!(presented_key(&headers(&[("authorization", "bearer  a ")])), Some("a"));
+        assert_eq!(presented_key(&headers(&[("x-api-key", "b")])), Some("b"));
+        assert_eq!(presented_key(&headers(&[("authorization", "Bearer a"), ("x-api-key", "b")])), Some("a"));
+        for nothing in [headers(&[]), headers(&[("authorization", "Basic a")]), headers(&[("x-api-key", "")])] {
+            assert_eq!(presented_key(&nothing), None);
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! What all requests share, and what one request carries along.
+
+use super::dns::Dns;
+use super::error::ApiError;
+use super::limit::Limiter;
+use crate::config::snapshot::Snapshot;
+use crate::domain::{Ended, RequestId, RequestRecord};
+use crate::routing::breaker::Policy;
+use crate::routing::retry_budget::RetryBudget;
+use crate::store::ports::live::{KeyPool, Targets};
+use crate::telemetry::{InFlight, Telemetry};
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use tokio::sync::watch;
+
+/// Where the process is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Serving.
+    Serving,
+    /// No new connections; requests in flight finish.
+    Draining,
+    /// The grace period is over: streams end with an error.
+    Ending,
+}
+
+/// What all requests share.
+pub struct Core {
+    /// The configuration; a request keeps the one it began with.
+    pub snapshot: ArcSwap<Snapshot>,
+    /// Models that were discovered at providers which list their own: `(provider id, model names)`.
+    pub discovered: ArcSwap<Vec<(Arc<str>, Vec<String>)>>,
+    /// The pool of provider keys.
+    pub pool: Arc<dyn KeyPool>,
+    /// Breakers and health.
+    pub targets: Arc<dyn Targets>,
+    /// Log, metrics and live events.
+    pub telemetry: Arc<Telemetry>,
+    /// Where the process is in its life.
+    pub phase: watch::Sender<Phase>,
+    pub(super) limiter: Limiter,
+    pub(super) dns: Dns,
+    pub(super) retry_budget: Mutex<RetryBudget>,
+}
+
+impl Core {
+    /// The shared state of a gateway that starts with this configuration.
+    pub fn new(
+        snapshot: Snapshot,
+        pool: Arc<dyn KeyPool>,
+        targets: Arc<dyn Targets>,
+        telemetry: Arc<Telemetry>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            snapshot: ArcSwap::from_pointee(snapshot),
+            discovered: ArcSwap::default(),
+            pool,
+            targets,
+            telemetry,
+            phase: watch::Sender::new(Phase::Serving),
+            limiter: Limiter::default(),
+            dns: Dns::default(),
+            retry_budget: Mutex::default(),
+        })
+    }
+}
+
+/// The breaker's policy in a snapshot.
+pub(super) fn breaker_policy(snapshot: &Snapshot) -> Policy {
+    let breaker = &snapshot.breaker;
+    Policy { enabled: breaker.enabled, failures: breaker.failures, open_for: breaker.open_for }
+}
+
+/// Why a stage ends the walk.
+#[derive(Debug)]
+pub(super) enum Stop {
+    /// The client gets this error.
+    Refuse(Box<ApiError>),
+    /// The client is gone; there is nobody to answer.
+    Gone,
+    /// The answer had begun and cannot be completed; the connection must not end cleanly.
+    Cut,
+}
+
+impl<E: Into<ApiError>> From<E> for Stop {
+    fn from(error: E) -> Self {
+        Self::Refuse(Box::new(error.into()))
+    }
+}
+
+/// A client's request on its way.
+pub(super) struct ClientCtx {
+    /// The configuration that it began with.
+    pub(super) snapshot: Arc<Snapshot>,
+    /// What will remain of it.
+    pub(super) record: RequestRecord,
+    /// When it arrived.
+    pub(super) started: Instant,
+    /// Time spent waiting for providers.
+    pub(super) waited: Duration,
+    /// It holds a place among the requests in flight.
+    pub(super) admitted: bool,
+    /// `access-control-allow-origin` of its answer.
+    pub(super) cors_origin: Option<String>,
+    /// Dropping it counts the request out, whichever way it ends: a shutdown waits for that.
+    _in_flight: InFlight,
+}
+
+impl ClientCtx {
+    pub(super) fn new(core: &Arc<Core>) -> Self {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let record = RequestRecord {
+            id: RequestId::from_random(fastrand::u32(..), fastrand::u64(..)),
+            arrived_unix_ms: u64::try_from(now.as_millis()).unwrap_or(u64::MAX),
+            key_name: None,
+            route: String::new(),
+            requested_model: None,
+            provider: None,
+            model: None,
+            strategy: "",
+            stream: false,
+            status: 0,
+            attempts: Vec::new(),
+            fallback: false,
+            dropped: Vec::new(),
+            usage: None,
+            cost: None,
+            ttft: None,
+            latency: Duration::ZERO,
+            overhead: Duration::ZERO,
+            ended: Ended::ClientGone,
+            error_code: None,
+        };
+        Self {
+            snapshot: core.snapshot.load_full(),
+            record,
+            started: Instant::now(),
+            waited: Duration::ZERO,
+            admitted: false,
+            cors_origin: None,
+            _in_flight: core.telemetry.arrived(),
+        }
+    }
+
+    /// Unix seconds of its arrival: the `created` of a translated answer.
+    pub(super) fn created(&self) -> u64 {
+        self.record.arrived_unix_ms / 1000
+    }
+}

@@ -1,0 +1,155 @@
+//! The limits that stand in front of everything: all requests together, one address, bad keys, requests in flight.
+//!
+//! The rates are pingora-limits' sliding estimators: two counters an interval, no lock. They come before authentication, so that a
+//! flood of bad keys costs as little as any other flood.
+
+use super::error::{ApiError, Reason};
+use crate::config::snapshot::Limits;
+use pingora_limits::rate::Rate;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// The counters behind `[limits]`.
+pub(super) struct Limiter {
+    global: Rate,
+    addresses: Rate,
+    bad_keys: Rate,
+    in_flight: AtomicUsize,
+}
+
+impl Default for Limiter {
+    fn default() -> Self {
+        Self {
+            global: Rate::new(SECOND),
+            addresses: Rate::new(SECOND),
+            bad_keys: Rate::new(MINUTE),
+            in_flight: AtomicUsize::new(0),
+        }
+    }
+}
+
+impl Limiter {
+    /// Lets a request pass or says why not, in the order of the cheapest question first.
+    ///
+    /// # Errors
+    /// 429 with a wait.
+    pub(super) fn admit(&self, limits: &Limits, address: Option<IpAddr>) -> Result<(), Limited> {
+        if exceeds(&self.global, &"all", limits.global_per_second) {
+            let message = "the gateway takes no more requests this second (limits.global_per_second)";
+            return Err(Limited { limit: "global", message, wait: SECOND });
+        }
+        if let Some(address) = address {
+            if exceeds(&self.addresses, &address, limits.address_per_second) {
+                let message = "too many requests from this address (limits.address_per_second)";
+                return Err(Limited { limit: "address", message, wait: SECOND });
+            }
+            if self.bad_keys.observe(&address, 0) >= clamp(limits.bad_key_per_minute) {
+                let message = "too many wrong keys from this address (limits.bad_key_per_minute)";
+                return Err(Limited { limit: "bad_key", message, wait: MINUTE });
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes note of a wrong key.
+    pub(super) fn bad_key(&self, address: Option<IpAddr>) {
+        if let Some(address) = address {
+            self.bad_keys.observe(&address, 1);
+        }
+    }
+
+    /// Takes a place among the requests in flight.
+    ///
+    /// # Errors
+    /// 429 when `limits.concurrent` are there already.
+    pub(super) fn enter(&self, limits: &Limits) -> Result<(), Limited> {
+        let before = self.in_flight.fetch_add(1, Ordering::Relaxed);
+        if limits.concurrent.is_some_and(|most| before >= most as usize) {
+            self.leave();
+            let message = "too many requests in flight (limits.concurrent)";
+            return Err(Limited { limit: "concurrent", message, wait: SECOND });
+        }
+        Ok(())
+    }
+
+    /// Gives the place back.
+    pub(super) fn leave(&self) {
+        self.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Whether this event goes beyond the limit of its interval.
+fn exceeds<K: std::hash::Hash>(rate: &Rate, key: &K, limit: Option<u32>) -> bool {
+    limit.is_some_and(|limit| rate.observe(key, 1) > clamp(limit))
+}
+
+fn clamp(limit: u32) -> isize {
+    isize::try_from(limit).unwrap_or(isize::MAX)
+}
+
+/// A limit that was reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Limited {
+    /// Its name in the metrics.
+    pub(super) limit: &'static str,
+    message: &'static str,
+    wait: Duration,
+}
+
+impl From<Limited> for ApiError {
+    fn from(limited: Limited) -> Self {
+        Self::new(Reason::RateLimited, limited.message).retry_after(limited.wait)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OFF: Limits =
+        Limits { global_per_second: None, address_per_second: None, bad_key_per_minute: 3, concurrent: None };
+
+    #[test]
+    fn the_global_limit_holds_within_an_interval() {
+        let (limiter, limits) = (Limiter::default(), Limits { global_per_second: Some(5), ..OFF });
+        let passed = (0..20).filter(|_| limiter.admit(&limits, None).is_ok()).count();
+        // The clock may turn to the next interval once while the test runs.
+        assert!((5..=10).contains(&passed), "{passed}");
+    }
+
+    #[test]
+    fn one_address_does_not_use_up_anothers_share() {
+        let (limiter, limits) = (Limiter::default(), Limits { address_per_second: Some(2), ..OFF });
+        let (a, b) = (Some(IpAddr::from([127, 0, 0, 1])), Some(IpAddr::from([127, 0, 0, 2])));
+        for _ in 0..20 {
+            let _ = limiter.admit(&limits, a);
+        }
+        assert!(limiter.admit(&limits, a).is_err());
+        assert!(limiter.admit(&limits, b).is_ok());
+    }
+
+    #[test]
+    fn bad_keys_shut_their_address_out() {
+        let (limiter, address) = (Limiter::default(), Some(IpAddr::from([127, 0, 0, 1])));
+        for _ in 0..3 {
+            assert!(limiter.admit(&OFF, address).is_ok());
+            limiter.bad_key(address);
+        }
+        let refused = limiter.admit(&OFF, address).unwrap_err();
+        assert_eq!((refused.limit, refused.wait), ("bad_key", MINUTE));
+        assert_eq!(ApiError::from(refused).status, 429);
+    }
+
+    #[test]
+    fn places_in_flight_come_back() {
+        let (limiter, limits) = (Limiter::default(), Limits { concurrent: Some(1), ..OFF });
+        assert!(limiter.enter(&limits).is_ok());
+        assert!(limiter.enter(&limits).is_err());
+        limiter.leave();
+        assert!(limiter.enter(&limits).is_ok());
+    }
+}

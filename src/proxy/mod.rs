@@ -1,0 +1,35 @@
+//! The data plane: the only module that knows Pingora.
+//!
+//! One [`proxy::Gateway`] implements Pingora's `ProxyHttp` in two roles. The client's session walks the stages; each attempt at a
+//! provider is a *subrequest* that runs the same hooks in the second role, because Pingora's own retry loop cannot take back a
+//! response head and replays only 64 KiB of a request body. Pingora marks the subrequest API as alpha: the crate is pinned, and
+//! every use of it is in [`attempt`] and [`relay`].
+//!
+//! The stages, in the order of a request, one file each:
+//!
+//! ```text
+//!   accept -> limit -> authenticate -> (body) -> plan -> lease -> attempt -> relay -> triage -> respond -> record
+//!                                                        ▲                             │
+//!                                                        └─────────────────────────────┘
+//! ```
+
+mod accept;
+mod attempt;
+mod authenticate;
+mod body;
+pub mod core;
+mod dns;
+pub mod error;
+mod lease;
+mod limit;
+mod models;
+mod names;
+mod plan;
+pub mod proxy;
+mod record;
+mod relay;
+mod respond;
+mod triage;
+
+pub use core::Core;
+pub use proxy::Gateway;

@@ -1,0 +1,114 @@
+//! `GET /v1/models`: what can be asked for, in OpenAI's shape with OpenRouter's additions.
+//!
+//! Source of the additions (`context_length`, `architecture`, `pricing`, `top_provider`, `supported_parameters`): OpenRouter's
+//! documentation of its models list.
+
+use super::core::Core;
+use super::names::Names;
+use crate::config::snapshot::Snapshot;
+use crate::dialect::chat::Thinking;
+use crate::domain::Money;
+use crate::provider::{ModelRow, Status};
+use serde_json::{Map, Value, json};
+
+/// The list, or one model of it.
+pub(super) struct Listing<'a> {
+    snapshot: &'a Snapshot,
+    discovered: arc_swap::Guard<std::sync::Arc<Vec<(std::sync::Arc<str>, Vec<String>)>>>,
+}
+
+impl<'a> Listing<'a> {
+    pub(super) fn new(core: &Core, snapshot: &'a Snapshot) -> Self {
+        Self { snapshot, discovered: core.discovered.load() }
+    }
+
+    /// All models of the configured providers, the operator's own names first.
+    pub(super) fn list(&self) -> Value {
+        let aliases = self.snapshot.aliases.iter().filter_map(|alias| self.named(&alias.name));
+        let rows = self.snapshot.providers.iter().flat_map(|provider| {
+            let local = provider.models.iter();
+            let known = self.snapshot.catalog.models().iter().filter(|row| row.provider == provider.id);
+            local.chain(known).filter(|row| row.status != Status::Deprecated).map(|row| item(&row.id, row))
+        });
+        let names = Names { snapshot: self.snapshot, discovered: &self.discovered };
+        let found = self.discovered.iter().filter_map(|(id, models)| Some((self.snapshot.provider(id)?, models)));
+        let discovered = found.flat_map(|(provider, models)| {
+            models.iter().map(|name| item(&format!("{}/{name}", provider.id), &names.at(provider, name).model)).collect::<Vec<_>>()
+        });
+        json!({"object": "list", "data": aliases.chain(rows).chain(discovered).collect::<Vec<_>>()})
+    }
+
+    /// The model of any name that a request could use; `None` when it means nothing.
+    pub(super) fn named(&self, name: &str) -> Option<Value> {
+        let names = Names { snapshot: self.snapshot, discovered: &self.discovered };
+        let meaning = names.resolve(name).ok()?;
+        let first = meaning.targets.first()?;
+        let mut item = item(name, &first.model);
+        if meaning.alias.is_some() {
+            item["owned_by"] = json!("orbyt");
+        }
+        Some(item)
+    }
+}
+
+fn item(id: &str, row: &ModelRow) -> Value {
+    let can = row.capabilities;
+    let inputs = [("text", true), ("image", can.vision), ("file", can.pdf), ("audio", can.audio_input), ("video", can.video_input)];
+    let inputs: Vec<&str> = inputs.iter().filter(|(_, can)| *can).map(|(name, _)| *name).collect();
+    json!({
+        "id": id,
+        "object": "model",
+        "created": row.created.unwrap_or(0),
+        "owned_by": &*row.provider,
+        "canonical_slug": &*row.id,
+        "name": row.name,
+        "description": row.description,
+        "context_length": row.context,
+        "architecture": {
+            "modality": format!("{}->text", inputs.join("+")),
+            "input_modalities": inputs,
+            "output_modalities": ["text"],
+            "tokenizer": null,
+        },
+        "pricing": pricing(row),
+        "top_provider": {
+            "context_length": row.context,
+            "max_completion_tokens": row.max_output,
+            "is_moderated": false,
+        },
+        "supported_parameters": parameters(row),
+        "status": row.status.name(),
+        "fallbacks": row.fallbacks,
+    })
+}
+
+/// Dollars per token as decimal strings; what is unknown is left out, not zero.
+fn pricing(row: &ModelRow) -> Value {
+    let prices = &row.prices;
+    let list = [
+        ("prompt", prices.input),
+        ("completion", prices.output),
+        ("request", prices.request),
+        ("image", prices.image),
+        ("internal_reasoning", prices.reasoning),
+        ("input_cache_read", prices.cached_input),
+        ("input_cache_write", prices.cache_write_5m),
+        ("audio", prices.audio_input),
+    ];
+    let known = list.into_iter().filter_map(|(name, price): (&str, Option<Money>)| Some((name, price?)));
+    Value::Object(known.map(|(name, price)| (name.to_owned(), json!(price.to_dollars()))).collect::<Map<_, _>>())
+}
+
+fn parameters(row: &ModelRow) -> Vec<&'static str> {
+    let can = row.capabilities;
+    let mut list = vec!["max_tokens", "stop"];
+    let optional: [(bool, &[&str]); 5] = [
+        (row.sampling, &["temperature", "top_p"]),
+        (can.tools, &["tools", "tool_choice"]),
+        (can.structured_output, &["structured_outputs", "response_format"]),
+        (can.json_mode && !can.structured_output, &["response_format"]),
+        (can.reasoning || row.thinking != Thinking::None, &["reasoning", "include_reasoning"]),
+    ];
+    list.extend(optional.iter().filter(|(can, _)| *can).flat_map(|(_, names)| names.iter()));
+    list
+}

@@ -1,0 +1,187 @@
+//! What a model's name means: the targets behind it.
+
+use super::error::{ApiError, Reason};
+use crate::config::snapshot::{ModelAlias, Provider, Snapshot};
+use crate::domain::Strategy;
+use crate::provider::{ModelRow, Status};
+use std::sync::Arc;
+
+/// A model at a provider.
+#[derive(Clone, Debug)]
+pub(super) struct Target {
+    /// The provider.
+    pub(super) provider: Arc<Provider>,
+    /// The model there.
+    pub(super) model: Arc<ModelRow>,
+}
+
+/// A name taken apart.
+#[derive(Clone, Debug)]
+pub(super) struct Meaning {
+    /// The targets, in order of preference; never empty.
+    pub(super) targets: Vec<Target>,
+    /// The `[[model]]` that the name stands for.
+    pub(super) alias: Option<Arc<ModelAlias>>,
+    /// The strategy that a suffix or the alias asks for.
+    pub(super) strategy: Option<Strategy>,
+    /// The name has its provider in front, so that no other provider is meant.
+    pub(super) pinned: bool,
+}
+
+/// Looks names up in a snapshot.
+pub(super) struct Names<'a> {
+    pub(super) snapshot: &'a Snapshot,
+    pub(super) discovered: &'a [(Arc<str>, Vec<String>)],
+}
+
+impl Names<'_> {
+    /// What a name means: an alias of `[[model]]`, `auto`, `provider/model` or a bare name, with an optional `:floor` or `:nitro`.
+    ///
+    /// # Errors
+    /// 503 when no provider is configured, 404 with advice when nothing is meant by the name.
+    pub(super) fn resolve(&self, name: &str) -> Result<Meaning, ApiError> {
+        if self.snapshot.providers.is_empty() {
+            return Err(no_provider());
+        }
+        let (name, suffix) = split_suffix(name.trim());
+        if let Some(slug) = name.strip_prefix("@preset/") {
+            let message = format!("The preset {slug:?} does not exist: this version has no presets");
+            return Err(ApiError::new(Reason::ModelNotFound, message).param("model"));
+        }
+        let mut meaning = match self.snapshot.alias(name) {
+            Some(alias) => self.of_alias(alias)?,
+            None => self.of_model(name)?,
+        };
+        meaning.strategy = suffix.or(meaning.strategy);
+        Ok(meaning)
+    }
+
+    fn of_alias(&self, alias: &Arc<ModelAlias>) -> Result<Meaning, ApiError> {
+        let targets: Vec<Target> =
+            alias.targets.iter().filter_map(|name| self.of_model(name).ok()).flat_map(|found| found.targets).collect();
+        if targets.is_empty() {
+            let message = format!("None of the targets of the model {:?} has a configured provider", alias.name);
+            return Err(ApiError::new(Reason::ModelNotFound, message).param("model"));
+        }
+        Ok(Meaning { targets, alias: Some(alias.clone()), strategy: alias.strategy, pinned: true })
+    }
+
+    fn of_model(&self, name: &str) -> Result<Meaning, ApiError> {
+        let plain = |targets, pinned| Meaning { targets, alias: None, strategy: None, pinned };
+        if name == "auto" {
+            let targets = self.auto();
+            return if targets.is_empty() { Err(self.unknown(name)) } else { Ok(plain(targets, false)) };
+        }
+        if let Some((prefix, rest)) = name.split_once('/')
+            && let Some(provider) = self.snapshot.provider(prefix)
+            && !rest.is_empty()
+        {
+            return Ok(plain(vec![self.at(provider, rest)], true));
+        }
+        let targets = self.bare(name);
+        if targets.is_empty() { Err(self.unknown(name)) } else { Ok(plain(targets, false)) }
+    }
+
+    /// A model at a provider that is known; the catalog's row or one made up from its name.
+    pub(super) fn at(&self, provider: &Arc<Provider>, name: &str) -> Target {
+        let local = provider.models.iter().find(|row| *row.upstream == *name || row.aliases.iter().any(|alias| alias == name));
+        let known = || self.snapshot.catalog.model_at(&provider.id, name).cloned();
+        let unknown = || self.snapshot.catalog.unknown_model_at(&provider.id, name);
+        let model = local.cloned().or_else(known).unwrap_or_else(|| Arc::new(unknown()));
+        Target { provider: provider.clone(), model }
+    }
+
+    /// Every configured provider that a bare name may mean, the model's owner first.
+    fn bare(&self, name: &str) -> Vec<Target> {
+        let mut targets: Vec<Target> = Vec::new();
+        let mut add = |target: Target| {
+            if !targets.iter().any(|known| known.provider.id == target.provider.id) {
+                targets.push(target);
+            }
+        };
+        for provider in &self.snapshot.providers {
+            let own = provider.models.iter().any(|row| *row.upstream == *name || row.aliases.iter().any(|a| a == name));
+            if own {
+                add(self.at(provider, name));
+            }
+        }
+        for row in self.snapshot.catalog.find(name) {
+            if let Some(provider) = self.snapshot.provider(&row.provider) {
+                add(Target { provider: provider.clone(), model: row.clone() });
+            }
+        }
+        for (provider, models) in self.discovered {
+            if models.iter().any(|model| model == name || model.strip_suffix(":latest") == Some(name))
+                && let Some(provider) = self.snapshot.provider(provider)
+            {
+                add(self.at(provider, name));
+            }
+        }
+        let guessed = self.snapshot.catalog.guess_provider(name).and_then(|row| self.snapshot.provider(&row.id));
+        let only = match self.snapshot.providers.as_slice() {
+            [only] => Some(only),
+            _ => None,
+        };
+        match (targets.is_empty(), guessed, only) {
+            (true, Some(provider), _) | (true, None, Some(provider)) => vec![self.at(provider, name)],
+            _ => targets,
+        }
+    }
+
+    /// What `auto` chooses from: `[routing] auto`, else every live model of the configured providers.
+    fn auto(&self) -> Vec<Target> {
+        let listed = &self.snapshot.routing.auto;
+        if !listed.is_empty() {
+            let named = |name: &String| self.of_model(name).ok().filter(|_| name != "auto");
+            return listed.iter().filter_map(named).flat_map(|found| found.targets).collect();
+        }
+        let live = self.snapshot.catalog.models().iter().filter(|row| row.status == Status::Live);
+        live.filter_map(|row| {
+            let provider = self.snapshot.provider(&row.provider)?;
+            Some(Target { provider: provider.clone(), model: row.clone() })
+        })
+        .collect()
+    }
+
+    /// The same model at another provider: its row there, the catalog's equivalent, or the same name.
+    pub(super) fn elsewhere(&self, target: &Target, provider: &Arc<Provider>) -> Target {
+        if target.provider.id == provider.id {
+            return target.clone();
+        }
+        match self.snapshot.catalog.equivalent(&target.model, &provider.id) {
+            Some(row) => Target { provider: provider.clone(), model: row.clone() },
+            None => self.at(provider, &target.model.upstream),
+        }
+    }
+
+    fn unknown(&self, name: &str) -> ApiError {
+        let prefix = name.split_once('/').map_or(name, |(prefix, _)| prefix);
+        let row = self.snapshot.catalog.provider(prefix).or_else(|| self.snapshot.catalog.find(name).first().and_then(|row| {
+            self.snapshot.catalog.provider(&row.provider)
+        }));
+        let shown: String = name.chars().take(200).collect();
+        let advice = match row.and_then(|row| Some((row, row.key_env.first().or(row.base_url_env.first())?))) {
+            Some((row, env)) => format!("the provider {} is not configured: set {env}", row.id),
+            None => "no configured provider has it: see GET /v1/models, or write provider/model".to_owned(),
+        };
+        ApiError::new(Reason::ModelNotFound, format!("The model {shown:?} is not available: {advice}")).param("model")
+    }
+}
+
+/// What a gateway without providers says.
+pub(super) fn no_provider() -> ApiError {
+    ApiError::new(
+        Reason::NoProvider,
+        "No provider is configured: set OPENAI_API_KEY, ANTHROPIC_API_KEY, GEMINI_API_KEY or another provider's key in the \
+         gateway's environment or .env file, or add a [[provider]] to its configuration, then reload it",
+    )
+}
+
+fn split_suffix(name: &str) -> (&str, Option<Strategy>) {
+    for (suffix, strategy) in [(":floor", Strategy::Cheap), (":nitro", Strategy::Fast)] {
+        if let Some(rest) = name.strip_suffix(suffix) {
+            return (rest, Some(strategy));
+        }
+    }
+    (name, None)
+}

@@ -1,0 +1,233 @@
+//! The plan of a request: every target that may serve it, in the order in which they are tried.
+//!
+//! What the request names replaces what is configured. The legs are: the model asked for; the fallbacks (of the request, else of the
+//! `[[model]]`, else of `[routing]`); and, when the providers in use were named (`GATEWAY_PROVIDERS`) and no fallback was, the catalog's
+//! equivalent at each of the others.
+
+use super::core::Core;
+use super::error::{ApiError, Reason};
+use super::names::{Meaning, Names, Target};
+use crate::config::snapshot::{Provider, Snapshot};
+use crate::dialect::extensions::{Extensions, ProviderChoice, Sort};
+use crate::dialect::openai_chat::envelope::Envelope;
+use crate::domain::{Money, Strategy};
+use crate::routing::plan::{Candidate, Facts, order};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What is assumed of the output when the request does not bound it, for the estimate of its price alone.
+const ASSUMED_OUTPUT_TOKENS: u64 = 1000;
+
+/// `provider.max_price` is quoted per so many tokens.
+const TOKENS_PER_QUOTE: u64 = 1_000_000;
+
+/// The targets of a request and the rules for trying them.
+#[derive(Debug)]
+pub(super) struct Plan {
+    /// Targets with the leg that each belongs to, in order.
+    pub(super) targets: Vec<(usize, Target)>,
+    /// The strategy that ordered them.
+    pub(super) strategy: Strategy,
+    /// Retries of one target.
+    pub(super) retry_max: u32,
+    /// How long the request may take in all.
+    pub(super) total: Duration,
+    /// Refuse with a 400 instead of dropping a parameter.
+    pub(super) require_parameters: bool,
+}
+
+impl Plan {
+    /// Makes the plan of a request.
+    ///
+    /// # Errors
+    /// 404 when nothing is meant by the model's name, 400 when the request contradicts itself.
+    pub(super) fn new(core: &Core, snapshot: &Snapshot, envelope: &Envelope) -> Result<Self, ApiError> {
+        let discovered = core.discovered.load();
+        let planner = Planner { snapshot, names: Names { snapshot, discovered: &discovered }, wishes: &envelope.extensions };
+        let meaning = planner.names.resolve(&envelope.model)?;
+        let (strategy, lock) = planner.strategy(&meaning)?;
+        let mut legs = planner.legs(&meaning, strategy)?;
+        if let Some(provider) = &lock {
+            planner.lock(&mut legs, provider);
+        }
+        planner.narrow(&mut legs)?;
+        let mut candidates: Vec<Candidate<Target>> = Vec::new();
+        for (leg, targets) in legs.into_iter().enumerate() {
+            for target in targets {
+                let known = |c: &Candidate<Target>| {
+                    c.target.provider.id == target.provider.id && c.target.model.upstream == target.model.upstream
+                };
+                if !candidates.iter().any(known) {
+                    let facts = facts(core, &target, envelope);
+                    candidates.push(Candidate { target, leg, facts });
+                }
+            }
+        }
+        if candidates.len() > 1 {
+            order(strategy, &mut candidates, fastrand::f64);
+        }
+        let targets: Vec<(usize, Target)> = candidates.into_iter().map(|c| (c.leg, c.target)).collect();
+        let preferences = &envelope.extensions.preferences;
+        Ok(Self {
+            targets: if preferences.allow_fallbacks == Some(false) { targets.into_iter().take(1).collect() } else { targets },
+            strategy,
+            retry_max: envelope.extensions.retry.unwrap_or(snapshot.retry.max),
+            total: envelope.extensions.timeout.unwrap_or(snapshot.timeouts.total),
+            require_parameters: preferences.require_parameters == Some(true),
+        })
+    }
+
+    /// Whether another target of the same leg follows.
+    pub(super) fn has_next_provider(&self, at: usize) -> bool {
+        self.targets.get(at + 1).is_some_and(|(leg, _)| *leg == self.targets[at].0)
+    }
+
+    /// Where the next leg begins.
+    pub(super) fn next_leg(&self, at: usize) -> Option<usize> {
+        let leg = self.targets.get(at)?.0;
+        (at + 1..self.targets.len()).find(|next| self.targets[*next].0 != leg)
+    }
+}
+
+struct Planner<'a> {
+    snapshot: &'a Snapshot,
+    names: Names<'a>,
+    wishes: &'a Extensions,
+}
+
+impl Planner<'_> {
+    /// The strategy, and the provider that the request is locked to.
+    fn strategy(&self, meaning: &Meaning) -> Result<(Strategy, Option<Arc<Provider>>), ApiError> {
+        let configured = meaning.strategy.unwrap_or(self.snapshot.routing.strategy);
+        let sorted = match self.wishes.preferences.sort {
+            Some(Sort::Price) => Strategy::Cheap,
+            Some(Sort::Throughput | Sort::Latency) => Strategy::Fast,
+            None => configured,
+        };
+        let word = match &self.wishes.provider {
+            None => return Ok((sorted, None)),
+            Some(ProviderChoice::Cheap) => return Ok((Strategy::Cheap, None)),
+            Some(ProviderChoice::Fast) => return Ok((Strategy::Fast, None)),
+            Some(ProviderChoice::Reliable) => return Ok((Strategy::Reliable, None)),
+            Some(ProviderChoice::Named(word)) => word,
+        };
+        match self.snapshot.provider(word) {
+            Some(provider) => Ok((sorted, Some(provider.clone()))),
+            None => {
+                let ids: Vec<&str> = self.snapshot.providers.iter().map(|provider| &*provider.id).collect();
+                let message = format!(
+                    "extra.provider is {word:?}: it must be cheap, fast, reliable or a configured provider ({})",
+                    ids.join(", ")
+                );
+                Err(ApiError::new(Reason::InvalidRequest, message).param("extra.provider"))
+            }
+        }
+    }
+
+    fn legs(&self, meaning: &Meaning, strategy: Strategy) -> Result<Vec<Vec<Target>>, ApiError> {
+        let mut legs = vec![meaning.targets.clone()];
+        let (fallbacks, asked) = self.fallbacks(meaning);
+        for name in fallbacks {
+            match self.fallback(name, &meaning.targets[0]) {
+                Ok(targets) => legs.push(targets),
+                Err(error) if asked => return Err(error.param("extra.fallback_models")),
+                // `orbyt check` has warned of it; a request does not fail for a fallback that it did not ask for.
+                Err(_) => {}
+            }
+        }
+        if legs.len() == 1 && !asked {
+            self.add_equivalents(&mut legs, meaning, strategy);
+        }
+        Ok(legs)
+    }
+
+    /// The fallbacks that apply, and whether the request itself named them.
+    fn fallbacks<'a>(&'a self, meaning: &'a Meaning) -> (&'a [String], bool) {
+        for models in [&self.wishes.fallback_models, &self.wishes.models] {
+            if !models.is_empty() {
+                return (models, true);
+            }
+        }
+        match &meaning.alias {
+            Some(alias) if !alias.fallbacks.is_empty() => (&alias.fallbacks, false),
+            _ => (&self.snapshot.routing.fallbacks, false),
+        }
+    }
+
+    /// A fallback is a model, or a provider for the same model there.
+    fn fallback(&self, name: &str, primary: &Target) -> Result<Vec<Target>, ApiError> {
+        match self.snapshot.provider(name) {
+            Some(provider) => Ok(vec![self.names.elsewhere(primary, provider)]),
+            None => Ok(self.names.resolve(name)?.targets),
+        }
+    }
+
+    /// With the providers in use named, the catalog's equivalents at the others stand in. Under weights they share the traffic of a
+    /// model that was asked for by its bare name; otherwise they follow in order.
+    fn add_equivalents(&self, legs: &mut Vec<Vec<Target>>, meaning: &Meaning, strategy: Strategy) {
+        let Some(ids) = &self.snapshot.routing.providers else { return };
+        let primary = &meaning.targets[0];
+        for provider in ids.iter().filter_map(|id| self.snapshot.provider(id)) {
+            if legs[0].iter().any(|target| target.provider.id == provider.id) {
+                continue;
+            }
+            let Some(row) = self.snapshot.catalog.equivalent(&primary.model, &provider.id) else { continue };
+            let target = Target { provider: provider.clone(), model: row.clone() };
+            if strategy == Strategy::Weighted && !meaning.pinned {
+                legs[0].push(target);
+            } else {
+                legs.push(vec![target]);
+            }
+        }
+    }
+
+    /// Keeps every leg at one provider; a leg without it asks for the same model there.
+    fn lock(&self, legs: &mut [Vec<Target>], provider: &Arc<Provider>) {
+        for leg in legs {
+            match leg.iter().position(|target| target.provider.id == provider.id) {
+                Some(_) => leg.retain(|target| target.provider.id == provider.id),
+                None => *leg = leg.first().map(|first| self.names.elsewhere(first, provider)).into_iter().collect(),
+            }
+        }
+    }
+
+    /// Applies OpenRouter's `only`, `ignore`, `order` and `max_price`.
+    fn narrow(&self, legs: &mut [Vec<Target>]) -> Result<(), ApiError> {
+        let preferences = &self.wishes.preferences;
+        let id = |name: &String| self.snapshot.provider(name).map(|provider| provider.id.clone());
+        let ids = |names: &[String]| names.iter().filter_map(id).collect::<Vec<_>>();
+        let (only, ignore, first) = (ids(&preferences.only), ids(&preferences.ignore), ids(&preferences.order));
+        for leg in legs.iter_mut() {
+            leg.retain(|target| {
+                let wanted = preferences.only.is_empty() || only.contains(&target.provider.id);
+                wanted && !ignore.contains(&target.provider.id) && self.affordable(target)
+            });
+            leg.sort_by_key(|target| first.iter().position(|id| *id == target.provider.id).unwrap_or(usize::MAX));
+        }
+        if legs.iter().all(Vec::is_empty) {
+            let message = "no target is left: provider.only, provider.ignore or provider.max_price leaves every one out";
+            return Err(ApiError::new(Reason::InvalidRequest, message).param("provider"));
+        }
+        Ok(())
+    }
+
+    /// Whether a target's prices are known to be within `provider.max_price`.
+    fn affordable(&self, target: &Target) -> bool {
+        let (most, prices) = (&self.wishes.preferences.max_price, &target.model.prices);
+        let within = |price: Option<Money>, most: Option<Money>| {
+            most.is_none_or(|most| price.is_some_and(|token| token * TOKENS_PER_QUOTE <= most))
+        };
+        within(prices.input, most.prompt) && within(prices.output, most.completion)
+    }
+}
+
+fn facts(core: &Core, target: &Target, envelope: &Envelope) -> Facts {
+    let health = core.targets.health(&target.provider.id, &target.model.upstream);
+    let output = envelope.max_tokens.unwrap_or(ASSUMED_OUTPUT_TOKENS);
+    Facts {
+        price: target.model.prices.estimate(envelope.estimated_input_tokens, output),
+        first_output_ms: health.first_output_ms(),
+        success_rate: health.success_rate(),
+        weight: target.provider.weight.unwrap_or(1),
+    }
+}

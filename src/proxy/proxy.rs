@@ -1,0 +1,257 @@
+//! Pingora's hooks, in two roles: the client's session walks the stages, an attempt is one request to a provider.
+
+use super::accept::{self, Route};
+use super::attempt::AttemptCtx;
+use super::authenticate::{authenticate, client_address};
+use super::core::{ClientCtx, Core, Phase, Stop};
+use super::error::{ApiError, Reason};
+use super::limit::Limited;
+use super::models::Listing;
+use super::plan::Plan;
+use super::triage::Walk;
+use super::{body, record, respond};
+use crate::dialect::openai_chat::envelope::Envelope;
+use async_trait::async_trait;
+use bytes::Bytes;
+use pingora::modules::http::HttpModules;
+use pingora::protocols::Digest;
+use pingora::proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
+use pingora::upstreams::peer::HttpPeer;
+use pingora::{Error, ErrorType, Result};
+use serde_json::json;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// The gateway as Pingora sees it.
+pub struct Gateway {
+    core: Arc<Core>,
+}
+
+/// Which of the two roles a session plays; told apart once, in `early_request_filter`.
+pub enum Ctx {
+    /// Not told apart yet.
+    New,
+    /// A client's request.
+    Client(Box<ClientRole>),
+    /// One attempt at a provider.
+    Attempt(Box<AttemptRole>),
+}
+
+/// A client's request; what it holds is the data plane's own.
+pub struct ClientRole(ClientCtx);
+
+/// An attempt; what it holds is the data plane's own.
+pub struct AttemptRole(Box<AttemptCtx>);
+
+impl Gateway {
+    /// The gateway over its shared state.
+    pub fn new(core: Arc<Core>) -> Self {
+        Self { core }
+    }
+
+    /// Walks the stages of a client's request.
+    async fn answer(&self, session: &mut Session, client: &mut ClientCtx) -> Result<(), Stop> {
+        let head = session.req_header();
+        let address = client_address(&client.snapshot.server, peer_address(session), &head.headers);
+        client.cors_origin = cors_origin(&client.snapshot.server.cors.allow_origins, session);
+        let route = accept::route(&head.method, head.uri.path())?;
+        if matches!(route, Route::Live | Route::Ready | Route::Root) {
+            return self.plain(session, client, &route).await;
+        }
+        let count = |limited: &Limited| self.core.telemetry.metrics.limited(limited.limit);
+        self.core.limiter.admit(&client.snapshot.limits, address).inspect_err(count)?;
+        if route == Route::Preflight {
+            return respond::preflight(session, client).await;
+        }
+        if route.needs_key() {
+            let principal = authenticate(&client.snapshot, &session.req_header().headers)
+                .inspect_err(|_| self.core.limiter.bad_key(address))?;
+            client.record.key_name = Some(principal.key_name);
+        }
+        self.core.limiter.enter(&client.snapshot.limits).inspect_err(count)?;
+        client.admitted = true;
+        match route {
+            Route::Chat => self.chat(session, client).await,
+            Route::Model(id) => self.model(session, client, &id).await,
+            _ => {
+                let snapshot = client.snapshot.clone();
+                let list = Listing::new(&self.core, &snapshot).list().to_string();
+                respond::whole(session, client, 200, "application/json", list.into()).await
+            }
+        }
+    }
+
+    async fn chat(&self, session: &mut Session, client: &mut ClientCtx) -> Result<(), Stop> {
+        if *self.core.phase.borrow() == Phase::Ending {
+            return Err(ApiError::new(Reason::ShuttingDown, "the gateway is shutting down").into());
+        }
+        let body = body::read(session, client.snapshot.server.max_body_bytes).await?;
+        let envelope = Envelope::scan(body)?;
+        let model: Arc<str> = envelope.model.as_str().into();
+        self.core.telemetry.pending(client.record.id, Some(&model));
+        client.record.requested_model = Some(model);
+        client.record.stream = envelope.stream;
+        refuse_unbuilt(&envelope)?;
+        let snapshot = client.snapshot.clone();
+        let plan = Plan::new(&self.core, &snapshot, &envelope)?;
+        // On a kept-alive connection a pipelined next request must not look like a client that misbehaves.
+        session.downstream_session.set_pipelining_enabled(true);
+        Walk::new(&self.core, session, client, &envelope, plan).run().await
+    }
+
+    async fn model(&self, session: &mut Session, client: &mut ClientCtx, id: &str) -> Result<(), Stop> {
+        let snapshot = client.snapshot.clone();
+        let Some(item) = Listing::new(&self.core, &snapshot).named(id) else {
+            let shown: String = id.chars().take(200).collect();
+            let message = format!("The model {shown:?} is not available: see GET /v1/models");
+            return Err(ApiError::new(Reason::ModelNotFound, message).param("model").into());
+        };
+        respond::whole(session, client, 200, "application/json", item.to_string().into()).await
+    }
+
+    /// What load balancers and the curious ask, without a key.
+    async fn plain(&self, session: &mut Session, client: &mut ClientCtx, route: &Route) -> Result<(), Stop> {
+        let draining = *self.core.phase.borrow() != Phase::Serving;
+        let (status, body) = match route {
+            Route::Ready if draining => (503, json!({"status": "draining"})),
+            Route::Live | Route::Ready => (200, json!({"status": "ok"})),
+            _ => {
+                let console = client.snapshot.console.listen.first().map(|address| format!("http://{address}"));
+                let version = env!("CARGO_PKG_VERSION");
+                (200, json!({"name": "orbyt", "version": version, "api": "/v1/chat/completions", "console": console}))
+            }
+        };
+        respond::whole(session, client, status, "application/json", Bytes::from(body.to_string())).await
+    }
+}
+
+/// What a request may ask for by its documented name, but this version cannot do, is refused rather than ignored: a limit on money
+/// above all.
+fn refuse_unbuilt(envelope: &Envelope) -> Result<(), ApiError> {
+    let wishes = &envelope.extensions;
+    let unbuilt = [("extra.preset", wishes.preset.is_some()), ("extra.max_cost", wishes.max_cost.is_some())];
+    match unbuilt.iter().find(|(_, asked)| *asked) {
+        None => Ok(()),
+        Some((name, _)) => {
+            let message = format!("{name} is not supported by this version of the gateway: leave it out");
+            Err(ApiError::new(Reason::InvalidRequest, message).param(*name))
+        }
+    }
+}
+
+fn peer_address(session: &Session) -> Option<IpAddr> {
+    session.client_addr().and_then(|address| address.as_inet()).map(|address| address.ip())
+}
+
+/// The origin that a browser may be told about, when `server.cors` allows the one that asks.
+fn cors_origin(allowed: &[String], session: &Session) -> Option<String> {
+    if allowed.is_empty() {
+        return None;
+    }
+    let origin = session.req_header().headers.get("origin")?.to_str().ok()?;
+    allowed.iter().any(|one| one == "*" || one == origin).then(|| origin.to_owned())
+}
+
+#[async_trait]
+impl ProxyHttp for Gateway {
+    type CTX = Ctx;
+
+    fn new_ctx(&self) -> Ctx {
+        Ctx::New
+    }
+
+    /// None: what passes is not compressed, and each module costs every request.
+    fn init_downstream_modules(&self, _modules: &mut HttpModules) {}
+
+    async fn early_request_filter(&self, session: &mut Session, ctx: &mut Ctx) -> Result<()> {
+        *ctx = match AttemptCtx::enter(session) {
+            Some(attempt) => Ctx::Attempt(Box::new(AttemptRole(attempt))),
+            None => Ctx::Client(Box::new(ClientRole(ClientCtx::new(&self.core)))),
+        };
+        Ok(())
+    }
+
+    fn allow_spawning_subrequest(&self, _session: &Session, ctx: &Ctx) -> bool {
+        matches!(ctx, Ctx::Client(_))
+    }
+
+    async fn request_filter(&self, session: &mut Session, ctx: &mut Ctx) -> Result<bool> {
+        let Ctx::Client(role) = ctx else { return Ok(false) };
+        let client = &mut role.0;
+        let stop = match self.answer(session, client).await {
+            Ok(()) => return Ok(true),
+            Err(Stop::Refuse(error)) => match respond::error(session, client, &error).await {
+                Ok(()) => return Ok(true),
+                Err(stop) => stop,
+            },
+            Err(stop) => stop,
+        };
+        // Returning `Ok` would end the client's response as if it were whole.
+        Err(Error::explain(ErrorType::ConnectionClosed, if matches!(stop, Stop::Cut) { "cut" } else { "client gone" }))
+    }
+
+    async fn upstream_peer(&self, _session: &mut Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
+        match ctx {
+            Ctx::Attempt(role) => Ok(role.0.peer.clone()),
+            _ => Err(Error::explain(ErrorType::InternalError, "only an attempt has a peer")),
+        }
+    }
+
+    async fn connected_to_upstream(
+        &self,
+        _session: &mut Session,
+        reused: bool,
+        _peer: &HttpPeer,
+        _fd: std::os::unix::io::RawFd,
+        _digest: Option<&Digest>,
+        ctx: &mut Ctx,
+    ) -> Result<()> {
+        if let Ctx::Attempt(role) = ctx {
+            role.0.report.connected(reused);
+        }
+        Ok(())
+    }
+
+    fn fail_to_connect(&self, _session: &mut Session, _peer: &HttpPeer, ctx: &mut Ctx, error: Box<Error>) -> Box<Error> {
+        if let Ctx::Attempt(role) = ctx {
+            role.0.report.failed(&error);
+        }
+        error
+    }
+
+    /// Whether an attempt is made again is triage's to say.
+    fn error_while_proxy(
+        &self,
+        _peer: &HttpPeer,
+        _session: &mut Session,
+        mut error: Box<Error>,
+        ctx: &mut Ctx,
+        _client_reused: bool,
+    ) -> Box<Error> {
+        if let Ctx::Attempt(role) = ctx {
+            role.0.report.failed(&error);
+        }
+        error.set_retry(false);
+        error
+    }
+
+    /// Pingora would write a 502 here, into an attempt's answer too.
+    async fn fail_to_proxy(&self, _session: &mut Session, _error: &Error, _ctx: &mut Ctx) -> FailToProxy {
+        FailToProxy { error_code: 0, can_reuse_downstream: false }
+    }
+
+    /// A failure is logged once, in the request's own line.
+    fn suppress_error_log(&self, _session: &Session, _ctx: &Ctx, _error: &Error) -> bool {
+        true
+    }
+
+    fn suppress_proxy_warn_log(&self, _: &Session, _: &Ctx, _: &Error, _: ProxyWarnLogContext) -> bool {
+        true
+    }
+
+    async fn logging(&self, session: &mut Session, _error: Option<&Error>, ctx: &mut Ctx) {
+        if let Ctx::Client(role) = ctx {
+            record::close(&self.core, session, &mut role.0);
+        }
+    }
+}

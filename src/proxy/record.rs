@@ -1,0 +1,24 @@
+//! The last stage: closes the record and tells the world, once for each request, whichever way it ended.
+
+use super::core::{ClientCtx, Core};
+use crate::domain::Ended;
+use pingora::proxy::Session;
+
+/// Closes a request's record.
+pub(super) fn close(core: &Core, session: &Session, client: &mut ClientCtx) {
+    let record = &mut client.record;
+    record.latency = client.started.elapsed();
+    record.overhead = record.latency.saturating_sub(client.waited);
+    if record.route.is_empty() {
+        let head = session.req_header();
+        record.route = format!("{} {}", head.method, head.uri.path());
+    }
+    if record.status == 0 {
+        record.ended = if record.ended == Ended::Shutdown { Ended::Shutdown } else { Ended::ClientGone };
+    }
+    if client.admitted {
+        core.limiter.leave();
+        client.admitted = false;
+    }
+    core.telemetry.finished(record);
+}

@@ -1,0 +1,155 @@
+//! What goes back to the client: heads, whole answers, errors.
+
+use super::core::{ClientCtx, Stop};
+use super::error::ApiError;
+use super::names::Target;
+use crate::domain::Ended;
+use bytes::Bytes;
+use http::StatusCode;
+use http::header::{HeaderName, HeaderValue};
+use pingora::http::ResponseHeader;
+use pingora::proxy::Session;
+use std::time::Duration;
+
+/// How long a client may take to accept a piece of its answer.
+pub(super) const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The body of an answer: whole with its length, or a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Framing {
+    /// So many bytes.
+    Length(usize),
+    /// Until it ends.
+    Stream,
+}
+
+/// A head with the headers that every answer has.
+pub(super) fn head(
+    session: &Session,
+    client: &ClientCtx,
+    status: u16,
+    content_type: &'static str,
+    framing: Framing,
+) -> Box<ResponseHeader> {
+    let (mut parts, ()) = http::Response::new(()).into_parts();
+    parts.status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut head = ResponseHeader::from(parts);
+    put(&mut head, "content-type", content_type);
+    match framing {
+        Framing::Length(length) => put(&mut head, "content-length", length.to_string()),
+        Framing::Stream => {
+            put(&mut head, "cache-control", "no-cache");
+            if session.req_header().version == http::Version::HTTP_11 && !session.as_downstream().is_http2() {
+                put(&mut head, "transfer-encoding", "chunked");
+            }
+        }
+    }
+    put(&mut head, "x-request-id", client.record.id.to_string());
+    if let Some(origin) = &client.cors_origin {
+        put(&mut head, "access-control-allow-origin", origin.clone());
+        put(&mut head, "access-control-expose-headers", EXPOSED);
+        put(&mut head, "vary", "origin");
+    }
+    Box::new(head)
+}
+
+/// The headers that a browser may show to a page.
+const EXPOSED: &str =
+    "x-request-id, x-provider, x-model, x-orbyt-attempts, x-orbyt-fallback, x-orbyt-dropped, retry-after";
+
+/// Puts a header on a head; a value that HTTP cannot carry is left out, with what cannot be shown replaced.
+pub(super) fn put(head: &mut ResponseHeader, name: &'static str, value: impl Into<String>) {
+    let value: String = value.into();
+    let value = HeaderValue::from_str(&value).or_else(|_| {
+        let shown: String = value.chars().map(|c| if c.is_ascii_graphic() || c == ' ' { c } else { '?' }).collect();
+        HeaderValue::from_str(&shown)
+    });
+    if let Ok(value) = value {
+        let _ = head.insert_header(HeaderName::from_static(name), value);
+    }
+}
+
+/// Puts the headers on a head that say who served and how.
+pub(super) fn put_routing(head: &mut ResponseHeader, client: &ClientCtx, target: Option<&Target>) {
+    if let Some(target) = target {
+        put(head, "x-provider", &*target.provider.id);
+        put(head, "x-model", &*target.model.upstream);
+    }
+    put(head, "x-orbyt-attempts", client.record.attempt_count().to_string());
+    put(head, "x-orbyt-fallback", if client.record.fallback { "true" } else { "false" });
+    if !client.record.dropped.is_empty() {
+        put(head, "x-orbyt-dropped", client.record.dropped.join(", "));
+    }
+}
+
+/// Answers with a whole body.
+///
+/// # Errors
+/// `Gone` when the client does not take it.
+pub(super) async fn whole(
+    session: &mut Session,
+    client: &mut ClientCtx,
+    status: u16,
+    content_type: &'static str,
+    body: Bytes,
+) -> Result<(), Stop> {
+    let head = head(session, client, status, content_type, Framing::Length(body.len()));
+    send(session, client, head, body).await
+}
+
+/// Answers with an error in OpenAI's form.
+///
+/// # Errors
+/// `Gone` when the client does not take it.
+pub(super) async fn error(session: &mut Session, client: &mut ClientCtx, error: &ApiError) -> Result<(), Stop> {
+    let body = Bytes::from(error.body(&client.record.attempts));
+    let mut head = head(session, client, error.status, "application/json", Framing::Length(body.len()));
+    if let Some(wait) = error.retry_after {
+        let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+        put(&mut head, "retry-after", seconds.max(1).to_string());
+    }
+    if let Some(allow) = error.allow {
+        put(&mut head, "allow", allow);
+    }
+    if client.record.requested_model.is_some() {
+        put_routing(&mut head, client, None);
+    }
+    client.record.ended = Ended::Error;
+    client.record.error_code = error.code.as_deref().map(str::to_owned);
+    // What is left of the body is not read: the connection ends with this answer.
+    if !session.is_body_done() {
+        session.set_keepalive(None);
+    }
+    send(session, client, head, body).await
+}
+
+async fn send(session: &mut Session, client: &mut ClientCtx, head: Box<ResponseHeader>, body: Bytes) -> Result<(), Stop> {
+    client.record.status = head.status.as_u16();
+    let bodiless = session.req_header().method == http::Method::HEAD || head.status == StatusCode::NO_CONTENT;
+    let write = async {
+        session.write_response_header(head, bodiless).await?;
+        if bodiless { Ok(()) } else { session.write_response_body(Some(body), true).await }
+    };
+    match tokio::time::timeout(WRITE_TIMEOUT, write).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(_)) | Err(_) => Err(Stop::Gone),
+    }
+}
+
+/// Answers a browser's question before it sends.
+///
+/// # Errors
+/// `Gone` when the client does not take it.
+pub(super) async fn preflight(session: &mut Session, client: &mut ClientCtx) -> Result<(), Stop> {
+    let mut head = head(session, client, 204, "text/plain", Framing::Length(0));
+    head.remove_header("content-type");
+    head.remove_header("content-length");
+    if client.cors_origin.is_some() {
+        let asked = session.req_header().headers.get("access-control-request-headers");
+        let allowed = asked.and_then(|value| value.to_str().ok()).unwrap_or("authorization, content-type").to_owned();
+        put(&mut head, "access-control-allow-headers", allowed);
+        put(&mut head, "access-control-allow-methods", "GET, POST, OPTIONS");
+        put(&mut head, "access-control-max-age", "86400");
+    }
+    send(session, client, head, Bytes::new()).await
+}

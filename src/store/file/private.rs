@@ -1,0 +1,40 @@
+//! Files that only their owner may read, written so that a crash leaves the old or the new one and nothing between.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::Path;
+
+/// Replaces a file by one of mode 0600, on disk when it returns. Its directory is made with mode 0700 when there is none.
+///
+/// # Errors
+/// The system's; the file is then as it was.
+pub fn write_private(path: &Path, contents: &[u8]) -> io::Result<()> {
+    let directory = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{}.new", std::process::id()));
+    let temporary = directory.join(name);
+    let result = write_new(&temporary, contents).and_then(|()| fs::rename(&temporary, path));
+    if result.is_err() {
+        // What is half written is of no use; that it cannot be removed is not what went wrong.
+        let _ = fs::remove_file(&temporary);
+    }
+    result?;
+    // The rename itself is on disk only when the directory is.
+    File::open(directory)?.sync_all()
+}
+
+fn write_new(path: &Path, contents: &[u8]) -> io::Result<()> {
+    // One left by a crash may have another mode or owner, so it is not written into.
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    file.write_all(contents)?;
+    file.sync_all()
+}

@@ -1,0 +1,5 @@
+//! State behind ports: [`ports`] says what the gateway needs, each other folder is one way to provide it.
+
+pub mod file;
+pub mod memory;
+pub mod ports;

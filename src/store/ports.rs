@@ -1,0 +1,4 @@
+//! What the gateway asks of its state: one small trait a concern.
+
+pub mod credentials;
+pub mod live;

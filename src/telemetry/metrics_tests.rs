@@ -1,0 +1,169 @@
+//! Tests of what `/metrics` shows.
+
+use super::super::tests::{attempt, record};
+use super::*;
+use crate::domain::{FaultKind, Usage, Verdict};
+
+fn metrics() -> Metrics {
+    Metrics::new("1.2.3").unwrap()
+}
+
+#[track_caller]
+fn assert_shows(metrics: &Metrics, lines: &[&str]) {
+    let page = metrics.render();
+    for line in lines {
+        assert!(page.lines().any(|shown| shown == *line), "{line:?} is not in\n{page}");
+    }
+}
+
+#[test]
+fn a_request_is_counted_with_its_attempts_tokens_and_times() {
+    let metrics = metrics();
+    let usage = Usage { prompt_tokens: 12, completion_tokens: 34, cached_tokens: Some(5), ..Usage::default() };
+    for _ in 0..2 {
+        metrics.observe(&RequestRecord { usage: Some(usage), ..record() });
+    }
+    assert_shows(
+        &metrics,
+        &[
+            r#"orbyt_requests_total{model="beta-1",provider="beta",status="200"} 2"#,
+            r#"orbyt_requests_ended_total{ended="complete"} 2"#,
+            r#"orbyt_requests_ended_total{ended="broken"} 0"#,
+            r#"orbyt_attempts_total{provider="alpha",reason="rate_limited",verdict="next_provider"} 2"#,
+            r#"orbyt_attempts_total{provider="beta",reason="none",verdict="ok"} 2"#,
+            r#"orbyt_fallbacks_total{from="alpha",to="beta"} 2"#,
+            r#"orbyt_tokens_total{kind="prompt",model="beta-1",provider="beta"} 24"#,
+            r#"orbyt_tokens_total{kind="cached",model="beta-1",provider="beta"} 10"#,
+            r#"orbyt_cost_usd_total{model="beta-1",provider="beta"} 0.0000003"#,
+            r#"orbyt_request_duration_seconds_bucket{model="beta-1",provider="beta",le="0.08"} 0"#,
+            r#"orbyt_request_duration_seconds_bucket{model="beta-1",provider="beta",le="0.16"} 2"#,
+            r#"orbyt_time_to_first_token_seconds_count{model="beta-1",provider="beta"} 2"#,
+            r#"orbyt_overhead_seconds_bucket{le="0.00002"} 0"#,
+            r#"orbyt_overhead_seconds_bucket{le="0.00005"} 2"#,
+            r#"orbyt_build_info{version="1.2.3"} 1"#,
+        ],
+    );
+}
+
+#[test]
+fn names_that_clients_make_up_share_one_label() {
+    let metrics = metrics();
+    metrics.know_models(["listed".into()]);
+    let unknown =
+        |model: &str| RequestRecord { model: Some(model.into()), status: 404, ended: Ended::Error, ..record() };
+    for number in 0..1_000 {
+        metrics.observe(&unknown(&format!("made-up-{number}")));
+    }
+    metrics.observe(&unknown("listed"));
+    metrics.observe(&RequestRecord { model: Some("served".into()), ..record() });
+    metrics.observe(&unknown("served"));
+    assert_shows(
+        &metrics,
+        &[
+            r#"orbyt_requests_total{model="other",provider="beta",status="404"} 1000"#,
+            r#"orbyt_requests_total{model="listed",provider="beta",status="404"} 1"#,
+            r#"orbyt_requests_total{model="served",provider="beta",status="200"} 1"#,
+            r#"orbyt_requests_total{model="served",provider="beta",status="404"} 1"#,
+        ],
+    );
+}
+
+#[test]
+fn even_served_models_have_only_so_many_labels() {
+    let metrics = metrics();
+    for number in 0..2_000 {
+        metrics.observe(&RequestRecord { model: Some(format!("served-{number}").into()), ..record() });
+    }
+    let page = metrics.render();
+    let labelled = page.lines().filter(|line| line.starts_with("orbyt_requests_total{")).count();
+    assert!(labelled <= 301, "{labelled} models");
+    assert!(page.contains(r#"orbyt_requests_total{model="other",provider="beta",status="200"} 17"#), "{page}");
+}
+
+#[test]
+fn a_request_that_no_provider_saw_is_counted_too() {
+    let metrics = metrics();
+    let gone = RequestRecord {
+        provider: None,
+        model: None,
+        status: 0,
+        ended: Ended::ClientGone,
+        attempts: vec![],
+        ..record()
+    };
+    metrics.observe(&RequestRecord { usage: None, cost: None, ..gone });
+    assert_shows(
+        &metrics,
+        &[
+            r#"orbyt_requests_total{model="none",provider="none",status="none"} 1"#,
+            r#"orbyt_requests_ended_total{ended="client_gone"} 1"#,
+        ],
+    );
+}
+
+#[test]
+fn trying_the_same_target_again_is_no_fallback_and_another_model_is() {
+    let metrics = metrics();
+    let retry = Some((FaultKind::ServerError, Verdict::RetrySame { after: std::time::Duration::ZERO }));
+    let next = Some((FaultKind::ContextLength, Verdict::NextModel));
+    let attempts = vec![attempt("a", "m", retry), attempt("a", "m", next), attempt("a", "n", None)];
+    metrics.observe(&RequestRecord { attempts, ..record() });
+    assert_shows(&metrics, &[r#"orbyt_fallbacks_total{from="a",to="a"} 1"#]);
+}
+
+#[test]
+fn states_are_those_of_the_moment() {
+    let metrics = metrics();
+    let state = Arc::new(parking_lot::Mutex::new(PoolState {
+        keys: vec![("a".into(), "idle"), ("a".into(), "idle"), ("b".into(), "cooldown")],
+        breakers: vec![("a".into(), "m".into(), BreakerState::Open)],
+    }));
+    let source = Arc::clone(&state);
+    metrics.set_pool_source(move || source.lock().clone());
+    assert_shows(
+        &metrics,
+        &[
+            r#"orbyt_keys{provider="a",state="idle"} 2"#,
+            r#"orbyt_keys{provider="b",state="cooldown"} 1"#,
+            r#"orbyt_breaker_state{model="m",provider="a"} 2"#,
+        ],
+    );
+    *state.lock() = PoolState { keys: vec![("a".into(), "disabled")], breakers: vec![] };
+    let page = metrics.render();
+    assert!(page.contains(r#"orbyt_keys{provider="a",state="disabled"} 1"#), "{page}");
+    assert!(!page.contains("cooldown") && !page.contains("orbyt_breaker_state{"), "{page}");
+}
+
+#[test]
+fn gauges_and_counters_follow_what_they_are_told() {
+    let metrics = metrics();
+    let dropped = Arc::new(std::sync::atomic::AtomicU64::new(3));
+    let source = Arc::clone(&dropped);
+    metrics.set_log_source(move || source.load(std::sync::atomic::Ordering::Relaxed));
+    let (one, _two) = (metrics.arrived(), metrics.arrived());
+    metrics.limited("global");
+    assert_shows(
+        &metrics,
+        &["orbyt_requests_in_flight 2", r#"orbyt_limited_total{limit="global"} 1"#, "orbyt_log_lines_dropped_total 3"],
+    );
+    drop(one);
+    dropped.store(5, std::sync::atomic::Ordering::Relaxed);
+    assert_shows(&metrics, &["orbyt_requests_in_flight 1", "orbyt_log_lines_dropped_total 5"]);
+}
+
+#[test]
+fn many_threads_lose_no_count() {
+    let metrics = metrics();
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| (0..1_000).for_each(|_| metrics.observe(&record())));
+        }
+    });
+    assert_shows(
+        &metrics,
+        &[
+            r#"orbyt_requests_total{model="beta-1",provider="beta",status="200"} 4000"#,
+            r#"orbyt_attempts_total{provider="beta",reason="none",verdict="ok"} 4000"#,
+        ],
+    );
+}

@@ -1,0 +1,298 @@
+//! Puts the parts together: the only place that names concrete stores, and that starts and stops everything.
+
+mod discovery;
+mod reload;
+mod tls;
+
+use crate::cli::summary::Listening;
+use crate::config::{LogFormat, Snapshot, Source};
+use crate::console::{Console, Deps, Sharing};
+use crate::proxy::core::Phase;
+use crate::proxy::{Core, Gateway};
+use crate::store::memory::{MemoryKeyPool, MemoryTargets};
+use crate::telemetry::metrics::BreakerState;
+use crate::telemetry::{Format, Log, Metrics, PoolState, Redactor, Telemetry};
+use async_trait::async_trait;
+use pingora::apps::HttpServerOptions;
+use pingora::proxy::ProxyServiceBuilder;
+use pingora::server::configuration::ServerConf;
+use pingora::server::{RunArgs, Server, ShutdownSignal, ShutdownSignalWatch};
+use std::io::Write;
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tls::Certificates;
+use tokio::sync::watch;
+
+/// How long streams get to hear of their end once the grace period is over.
+const LAST_WORDS: Duration = Duration::from_secs(3);
+/// How many idle connections to providers one worker keeps.
+const IDLE_CONNECTIONS: usize = 512;
+
+/// A gateway that is up.
+pub struct Running {
+    /// Where it listens; ports that were 0 are known.
+    pub listening: Listening,
+    core: Arc<Core>,
+    control: tokio::runtime::Runtime,
+    _console: Console,
+    stop: watch::Sender<bool>,
+    grace: Duration,
+}
+
+/// What a gateway is made of.
+pub struct Parts {
+    /// The configuration, stored credentials included.
+    pub snapshot: Snapshot,
+    /// Where it came from, for reloads; `None` for a gateway that is never reloaded.
+    pub source: Option<(Source, Vec<PathBuf>)>,
+    /// Where the log goes.
+    pub log_sink: Box<dyn Write + Send>,
+    /// Whether the sink is a terminal.
+    pub log_to_terminal: bool,
+}
+
+/// Starts everything; returns when all listeners are up.
+///
+/// # Errors
+/// A text for the operator: a port in use, a certificate that cannot be read.
+pub fn start(parts: Parts) -> Result<Running, String> {
+    let Parts { mut snapshot, source, log_sink, log_to_terminal } = parts;
+    choose_ports(&mut snapshot)?;
+    let telemetry = Arc::new(telemetry(&snapshot, log_sink, log_to_terminal)?);
+    let core = Core::new(
+        snapshot.clone(),
+        Arc::new(MemoryKeyPool::default()),
+        Arc::new(MemoryTargets::default()),
+        telemetry.clone(),
+    );
+    let observed = core.clone();
+    telemetry.metrics.set_pool_source(move || pool_state(&observed));
+    let console = start_console(&core, &snapshot)?;
+    snapshot.console.listen = console.addresses().to_vec();
+    core.snapshot.store(Arc::new(snapshot.clone()));
+    let certificates = snapshot.server.tls.as_ref().map(Certificates::load).transpose()?;
+    let (stop, stopped) = watch::channel(false);
+    serve(&core, &snapshot, certificates.as_ref(), stopped)?;
+    let control = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .thread_name("orbyt-control")
+        .enable_all()
+        .build()
+        .map_err(|error| format!("cannot start the control runtime: {error}"))?;
+    if let Some((source, files)) = source {
+        control.spawn(reload::watch(core.clone(), source, files, certificates));
+    }
+    control.spawn(discovery::keep_up(core.clone()));
+    let listening = Listening::configured(&snapshot);
+    wait_until_up(&listening)?;
+    Ok(Running { listening, core, control, _console: console, stop, grace: snapshot.server.grace })
+}
+
+impl Running {
+    /// Waits for SIGTERM or SIGINT, then ends in order: no new connections, requests in flight finish, at the end of the grace period
+    /// streams end with an error, everything is recorded. A second signal ends at once.
+    pub fn until_signal(self) {
+        self.control.block_on(signal());
+        log::info!("shutting down: {} requests in flight", self.core.telemetry.metrics.in_flight());
+        let _ = self.core.phase.send(Phase::Draining);
+        let _ = self.stop.send(true);
+        self.control.block_on(async {
+            tokio::select! {
+                () = self.idle_within(self.grace) => {}
+                () = signal() => {}
+            }
+            if self.core.telemetry.metrics.in_flight() > 0 {
+                let _ = self.core.phase.send(Phase::Ending);
+                self.idle_within(LAST_WORDS).await;
+            }
+        });
+        self.core.telemetry.log.flush();
+    }
+
+    /// Ends at once.
+    pub fn stop(self) {
+        let _ = self.stop.send(true);
+        self.core.telemetry.log.flush();
+    }
+
+    async fn idle_within(&self, limit: Duration) {
+        let end = Instant::now() + limit;
+        while self.core.telemetry.metrics.in_flight() > 0 && Instant::now() < end {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+async fn signal() {
+    use tokio::signal::unix::{SignalKind, signal};
+    match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
+        (Ok(mut terminate), Ok(mut interrupt)) => {
+            tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+        }
+        _ => std::future::pending().await,
+    }
+}
+
+fn telemetry(snapshot: &Snapshot, sink: Box<dyn Write + Send>, terminal: bool) -> Result<Telemetry, String> {
+    let redactor = Arc::new(Redactor::default());
+    redactor.register(snapshot.secrets());
+    let format = match snapshot.telemetry.log_format {
+        LogFormat::Human => Format::Human { colour: terminal },
+        LogFormat::Auto if terminal => Format::Human { colour: true },
+        LogFormat::Json | LogFormat::Auto => Format::Json,
+    };
+    let log = Log::start(snapshot.telemetry.log_level, format, sink, redactor.clone())
+        .map_err(|error| format!("cannot start the log: {error}"))?;
+    // Only one log can take the records of the `log` crate; in a test process that is the first one.
+    let _ = log.install();
+    let metrics = Metrics::new(env!("CARGO_PKG_VERSION")).map_err(|error| format!("metrics: {error}"))?;
+    metrics.know_models(snapshot.catalog.models().iter().map(|row| row.upstream.clone()));
+    Ok(Telemetry::new(log, Arc::new(metrics), redactor))
+}
+
+fn start_console(core: &Arc<Core>, snapshot: &Snapshot) -> Result<Console, String> {
+    let (token, health, ready) = (core.clone(), core.clone(), core.clone());
+    let deps = Deps {
+        metrics: core.telemetry.metrics.clone(),
+        live: core.telemetry.live.clone(),
+        admin_token: Arc::new(move || token.snapshot.load().console.admin_token),
+        health: Arc::new(move || health_report(&health)),
+        ready: Arc::new(move || *ready.phase.borrow() == Phase::Serving),
+        gateway_urls: snapshot.server.listen.iter().map(|address| format!("http://{address}")).collect(),
+        version: env!("CARGO_PKG_VERSION"),
+    };
+    Console::start(&snapshot.console.listen, Sharing::Exclusive, deps).map_err(|error| error.to_string())
+}
+
+fn pool_state(core: &Core) -> PoolState {
+    let keys = core.pool.statuses(Instant::now()).into_iter().map(|status| (status.provider, status.state.name()));
+    let breakers = core.targets.statuses().into_iter().map(|target| {
+        let state = match target.breaker {
+            "open" => BreakerState::Open,
+            "half_open" => BreakerState::HalfOpen,
+            _ => BreakerState::Closed,
+        };
+        (target.provider, target.model, state)
+    });
+    PoolState { keys: keys.collect(), breakers: breakers.collect() }
+}
+
+fn health_report(core: &Core) -> serde_json::Value {
+    let snapshot = core.snapshot.load();
+    let statuses = core.pool.statuses(Instant::now());
+    let providers: Vec<serde_json::Value> = snapshot
+        .providers
+        .iter()
+        .map(|provider| {
+            let keys = provider.keys.iter().map(|key| {
+                let known = statuses.iter().find(|status| status.provider == provider.id && status.key == key.name);
+                serde_json::json!({"name": &*key.name, "state": known.map_or("idle", |status| status.state.name())})
+            });
+            serde_json::json!({"id": &*provider.id, "dialect": provider.dialect.name(), "keys": keys.collect::<Vec<_>>()})
+        })
+        .collect();
+    let targets: Vec<serde_json::Value> = core
+        .targets
+        .statuses()
+        .into_iter()
+        .map(|target| {
+            serde_json::json!({
+                "provider": &*target.provider,
+                "model": &*target.model,
+                "breaker": target.breaker,
+                "success_rate": target.health.success_rate(),
+                "first_output_ms": target.health.first_output_ms(),
+            })
+        })
+        .collect();
+    serde_json::json!({"providers": providers, "targets": targets})
+}
+
+/// Fixes ports that were left to the system, and finds out before anything starts whether every port is free.
+fn choose_ports(snapshot: &mut Snapshot) -> Result<(), String> {
+    let tls = snapshot.server.tls.iter_mut().flat_map(|tls| tls.listen.iter_mut());
+    for address in snapshot.server.listen.iter_mut().chain(tls) {
+        let listener = TcpListener::bind(*address).map_err(|error| unusable(*address, &error))?;
+        *address = listener.local_addr().map_err(|error| unusable(*address, &error))?;
+    }
+    Ok(())
+}
+
+fn unusable(address: SocketAddr, error: &std::io::Error) -> String {
+    match error.kind() {
+        std::io::ErrorKind::AddrInUse => format!(
+            "cannot listen on {address}: the port is in use. Stop the program that has it, or set server.listen (ORBYT_LISTEN)"
+        ),
+        _ => format!("cannot listen on {address}: {error}"),
+    }
+}
+
+/// Starts Pingora on a thread of its own: its `run` sleeps through the whole grace period, whether there is anything to wait for or not.
+fn serve(
+    core: &Arc<Core>,
+    snapshot: &Snapshot,
+    certificates: Option<&Arc<Certificates>>,
+    stopped: watch::Receiver<bool>,
+) -> Result<(), String> {
+    let conf = ServerConf {
+        threads: snapshot.server.workers,
+        grace_period_seconds: Some(snapshot.server.grace.as_secs() + LAST_WORDS.as_secs() + 1),
+        graceful_shutdown_timeout_seconds: Some(1),
+        upstream_keepalive_pool_size: IDLE_CONNECTIONS,
+        ..ServerConf::default()
+    };
+    let mut server = Server::new_with_opt_and_conf(None, conf);
+    let mut options = HttpServerOptions::default();
+    options.h2c = true;
+    let mut service = ProxyServiceBuilder::new(&server.configuration, Gateway::new(core.clone()))
+        .name("orbyt")
+        .server_options(options)
+        .build();
+    for address in &snapshot.server.listen {
+        service.add_tcp(&address.to_string());
+    }
+    if let (Some(tls), Some(certificates)) = (&snapshot.server.tls, certificates) {
+        for address in &tls.listen {
+            service.add_tls_with_settings(&address.to_string(), None, certificates.settings()?);
+        }
+    }
+    server.add_service(service);
+    server.bootstrap();
+    let run = move || server.run(RunArgs { shutdown_signal: Box::new(Stopped(stopped)) });
+    std::thread::Builder::new()
+        .name("pingora".to_owned())
+        .spawn(run)
+        .map(|_| ())
+        .map_err(|error| format!("cannot start the server: {error}"))
+}
+
+struct Stopped(watch::Receiver<bool>);
+
+#[async_trait]
+impl ShutdownSignalWatch for Stopped {
+    async fn recv(&self) -> ShutdownSignal {
+        let _ = self.0.clone().wait_for(|stopped| *stopped).await;
+        ShutdownSignal::GracefulTerminate
+    }
+}
+
+/// Waits until every listener of the gateway accepts.
+fn wait_until_up(listening: &Listening) -> Result<(), String> {
+    for address in listening.gateway.iter().chain(&listening.tls) {
+        let reachable = match address.ip() {
+            ip if ip.is_unspecified() && ip.is_ipv4() => SocketAddr::from(([127, 0, 0, 1], address.port())),
+            ip if ip.is_unspecified() => SocketAddr::from((std::net::Ipv6Addr::LOCALHOST, address.port())),
+            _ => *address,
+        };
+        let end = Instant::now() + Duration::from_secs(10);
+        while std::net::TcpStream::connect_timeout(&reachable, Duration::from_secs(1)).is_err() {
+            if Instant::now() > end {
+                return Err(format!("the listener on {address} did not come up"));
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,276 @@
+"""Reads a recorded exchange by the provider's own documentation, as tolerantly as real traffic demands. It shares no code with the
+gateway and knows nothing of how it translates."""
+
+import json
+
+from meaning import Answer, number, openai_usage, sse_data, told
+
+# OpenAI's own words, and those that compatible providers say instead.
+OPENAI_FINISH = {"eos": {"stop"}, "end_turn": {"stop"}, "max_tokens": {"length"}}
+ANTHROPIC_FINISH = {
+    "end_turn": {"stop"},
+    "stop_sequence": {"stop"},
+    "pause_turn": {"stop"},
+    "max_tokens": {"length"},
+    "model_context_window_exceeded": {"length"},
+    "tool_use": {"tool_calls"},
+    "refusal": {"content_filter"},
+}
+# By name and, as some Vertex clients recorded it, by number in the protobuf enumeration.
+GEMINI_FINISH = {"STOP": {"stop"}, "1": {"stop"}, "MAX_TOKENS": {"length"}, "2": {"length"}}
+# The model's own failure to call a tool: neither done nor filtered, and OpenAI has no word for it.
+GEMINI_UNNAMED = {"MALFORMED_FUNCTION_CALL", "UNEXPECTED_TOOL_CALL", "TOO_MANY_TOOL_CALLS", "OTHER", "FINISH_REASON_UNSPECIFIED"}
+
+
+def read(exchange):
+    """The meaning of an exchange's response."""
+    text = exchange["response"].get("body_text", "")
+    reader = {"openai.chat": OpenAi, "anthropic.messages": Anthropic, "gemini.generateContent": Gemini}[exchange["api"]]()
+    objects, broken = parse(text)
+    for item in objects:
+        reader.take(item)
+    answer = reader.end()
+    if not objects:
+        answer.unreadable = "no JSON"
+    elif broken and not answer.complete:
+        answer.unreadable = broken
+    return answer
+
+
+def parse(text):
+    """The JSON objects of a body, whole or streamed, and what could not be read."""
+    try:
+        whole = json.loads(text)
+        return (whole if isinstance(whole, list) else [whole]), None
+    except ValueError:
+        pass
+    objects, broken = [], None
+    for data in sse_data(text):
+        if data.strip() == "[DONE]":
+            continue
+        try:
+            objects.append(json.loads(data))
+        except ValueError:
+            broken = data[:80]
+    return objects, broken
+
+
+class OpenAi:
+    """Chat completions, whole or in chunks, of whoever calls itself compatible."""
+
+    def __init__(self):
+        self.answer = Answer()
+        self.slots = {}
+
+    def take(self, item):
+        if not isinstance(item, dict):
+            return
+        if item.get("error"):
+            error = item["error"]
+            self.answer.error = str(error.get("message") if isinstance(error, dict) else error)
+        if isinstance(item.get("usage"), dict):
+            self.answer.usage = openai_usage(item["usage"])
+        for choice in item.get("choices") or []:
+            self.choice(choice, item.get("object") == "chat.completion")
+
+    def choice(self, source, whole):
+        # Perplexity says everything twice: the message so far stands beside each delta, an empty delta beside the whole message.
+        said = source.get("message") if whole or "delta" not in source else source["delta"]
+        finish = source.get("finish_reason")
+        if not isinstance(said, dict) and not finish:
+            return
+        choice = self.answer.choice(source.get("index"))
+        self.message(choice, source.get("index") or 0, said or {})
+        if finish:
+            choice.finish = set(OPENAI_FINISH.get(finish, {finish}))
+
+    def message(self, choice, index, said):
+        content = said.get("content")
+        if isinstance(content, str):
+            choice.text += content
+        elif isinstance(content, list):
+            for part in content:
+                self.part(choice, part)
+        reasoning = said.get("reasoning_content")
+        if not isinstance(reasoning, str) or not reasoning:
+            reasoning = said.get("reasoning")
+        if isinstance(reasoning, str):
+            choice.reasoning += reasoning
+        if isinstance(said.get("refusal"), str):
+            choice.refusal += said["refusal"]
+        if isinstance(said.get("function_call"), dict):
+            choice.function = choice.function or ["", ""]
+            choice.function[0] += said["function_call"].get("name") or ""
+            choice.function[1] += said["function_call"].get("arguments") or ""
+        for call in said.get("tool_calls") or []:
+            self.call(choice, index, call)
+
+    @staticmethod
+    def part(choice, part):
+        """A piece of a list content, as Mistral has it."""
+        if part.get("type") == "text":
+            choice.text += part.get("text") or ""
+        elif part.get("type") == "thinking":
+            for piece in part.get("thinking") or []:
+                choice.reasoning += piece.get("text") or ""
+
+    def call(self, choice, index, call):
+        """A call or a piece of one. Where there is no index, what has a name begins a new call."""
+        function = call.get("function") or call.get("custom") or {}
+        place, name = call.get("index"), function.get("name")
+        slots = self.slots.setdefault(index, {})
+        known = slots.get(place) if place is not None else None
+        if place is None and not name and choice.calls:
+            known = len(choice.calls) - 1
+        if known is None:
+            choice.calls.append(["", ""])
+            known = slots[place] = len(choice.calls) - 1
+        target = choice.calls[known]
+        target[0] = target[0] or name or ""
+        said = function.get("arguments") if function.get("arguments") is not None else function.get("input")
+        target[1] += said if isinstance(said, str) else json.dumps(said) if said is not None else ""
+
+    def end(self):
+        for choice in self.answer.choices.values():
+            # OpenAI itself says `stop` when the call was forced; where bytes pass through, so does that word.
+            if choice.calls and choice.finish == {"stop"}:
+                choice.finish = {"stop", "tool_calls"}
+        return self.answer
+
+
+class Anthropic:
+    """Messages, whole or as events."""
+
+    def __init__(self):
+        self.answer = Answer()
+        self.blocks = {}
+        self.counts = {}
+
+    def take(self, item):
+        kind = item.get("type")
+        if kind == "message":
+            self.usage(item.get("usage"))
+            for block in item.get("content") or []:
+                self.block(block)
+            self.stop(item.get("stop_reason"))
+        elif kind == "message_start":
+            self.answer.choice(0)
+            self.usage(item["message"].get("usage"))
+        elif kind == "content_block_start":
+            self.blocks[item["index"]] = self.block(item["content_block"])
+        elif kind == "content_block_delta":
+            self.delta(self.blocks.get(item["index"]), item["delta"])
+        elif kind == "message_delta":
+            self.usage(item.get("usage"))
+            self.stop((item.get("delta") or {}).get("stop_reason"))
+        elif kind == "error":
+            self.answer.error = str((item.get("error") or {}).get("message"))
+
+    def block(self, block):
+        """A content block; returns the call it is, if it is one of the client's."""
+        choice, kind = self.answer.choice(0), block.get("type")
+        if kind == "text":
+            choice.text += block.get("text") or ""
+        elif kind == "thinking":
+            choice.reasoning += block.get("thinking") or ""
+            if block.get("signature"):
+                choice.proofs.append(block["signature"])
+        elif kind == "redacted_thinking":
+            choice.proofs.append(block.get("data"))
+        elif kind == "tool_use":
+            given = block.get("input")
+            choice.calls.append([block.get("name"), json.dumps(given) if given else ""])
+            return choice.calls[-1]
+        return None
+
+    def delta(self, call, delta):
+        choice, kind = self.answer.choice(0), delta.get("type")
+        if kind == "text_delta":
+            choice.text += delta.get("text") or ""
+        elif kind == "thinking_delta":
+            choice.reasoning += delta.get("thinking") or ""
+        elif kind == "signature_delta" and delta.get("signature"):
+            choice.proofs.append(delta["signature"])
+        elif kind == "input_json_delta" and call is not None:
+            call[1] += delta.get("partial_json") or ""
+
+    def usage(self, usage):
+        """Counts of a later event stand for those of an earlier one."""
+        self.counts.update({name: value for name, value in (usage or {}).items() if value is not None})
+
+    def stop(self, reason):
+        if reason:
+            self.answer.choice(0).finish = set(ANTHROPIC_FINISH.get(reason, {"stop"}))
+
+    def end(self):
+        if self.counts:
+            count = lambda name: number(self.counts.get(name)) or 0
+            prompt = count("input_tokens") + count("cache_read_input_tokens") + count("cache_creation_input_tokens")
+            details = self.counts.get("output_tokens_details") or {}
+            self.answer.usage = told(
+                prompt=prompt,
+                completion=count("output_tokens"),
+                total=prompt + count("output_tokens"),
+                cached=number(self.counts.get("cache_read_input_tokens")),
+                reasoning=number(details.get("thinking_tokens")),
+            )
+        for choice in self.answer.choices.values():
+            if choice.calls and choice.finish == {"stop"}:
+                choice.finish = {"tool_calls"}
+        return self.answer
+
+
+class Gemini:
+    """`generateContent`, whole or in chunks."""
+
+    def __init__(self):
+        self.answer = Answer()
+
+    def take(self, item):
+        if item.get("error"):
+            self.answer.error = str(item["error"].get("message"))
+        if item.get("usageMetadata"):
+            self.usage(item["usageMetadata"])
+        blocked = (item.get("promptFeedback") or {}).get("blockReason")
+        if blocked and not item.get("candidates"):
+            self.answer.error = ""
+        for candidate in item.get("candidates") or []:
+            self.candidate(candidate)
+
+    def candidate(self, candidate):
+        choice = self.answer.choice(candidate.get("index"))
+        for part in (candidate.get("content") or {}).get("parts") or []:
+            if part.get("thoughtSignature"):
+                choice.proofs.append(part["thoughtSignature"])
+            if "functionCall" in part:
+                call = part["functionCall"]
+                choice.calls.append([call.get("name"), json.dumps(call.get("args") or {})])
+            elif isinstance(part.get("text"), str):
+                if part.get("thought"):
+                    choice.reasoning += part["text"]
+                else:
+                    choice.text += part["text"]
+        reason = candidate.get("finishReason")
+        if reason:
+            unnamed = {"stop", "content_filter", "tool_calls"} if reason in GEMINI_UNNAMED else {"content_filter"}
+            choice.finish = set(GEMINI_FINISH.get(str(reason), unnamed))
+
+    def usage(self, usage):
+        """Cumulative: the last one counts."""
+        count = lambda name: number(usage.get(name)) or 0
+        prompt = count("promptTokenCount") + count("toolUsePromptTokenCount")
+        completion = count("candidatesTokenCount") + count("responseTokenCount") + count("thoughtsTokenCount")
+        self.answer.usage = told(
+            prompt=prompt,
+            completion=completion,
+            total=number(usage.get("totalTokenCount")) or prompt + completion,
+            cached=number(usage.get("cachedContentTokenCount")),
+            reasoning=number(usage.get("thoughtsTokenCount")),
+        )
+
+    def end(self):
+        for choice in self.answer.choices.values():
+            if choice.calls and choice.finish == {"stop"}:
+                choice.finish = {"tool_calls"}
+        return self.answer
+

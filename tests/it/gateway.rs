@@ -1,0 +1,249 @@
+//! `orbyt serve`, started for one test: free ports, an empty data directory, nothing inherited from the environment.
+
+use orbyt::sim::client::{self, Answer};
+use orbyt::sim::{Sim, SimDialect};
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+/// How long anything may take that a gateway does within milliseconds on an idle machine.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The gateway key of every test gateway.
+pub const KEY: &str = "gateway-key-of-the-tests";
+/// Its administrator's token.
+pub const ADMIN_TOKEN: &str = "admin-token-of-the-tests";
+
+/// What a gateway is started with.
+pub struct Builder {
+    sections: String,
+    providers: String,
+    variables: Vec<(String, String)>,
+}
+
+impl Builder {
+    /// A provider of this id behind a simulated one, with one key.
+    pub fn provider(self, id: &str, sim: &Sim) -> Self {
+        self.provider_with_keys(id, sim, &[&format!("key-of-{id}")])
+    }
+
+    /// A provider of this id behind a simulated one, with these keys.
+    pub fn provider_with_keys(mut self, id: &str, sim: &Sim, keys: &[&str]) -> Self {
+        let dialect = match sim.dialect() {
+            SimDialect::OpenAi => "openai_chat",
+            SimDialect::Anthropic => "anthropic_messages",
+            SimDialect::Gemini => "gemini",
+        };
+        let base_url = sim.base_url();
+        self.providers += &format!("[[provider]]\nid = \"{id}\"\ndialect = \"{dialect}\"\nbase_url = \"{base_url}\"\n");
+        for key in keys {
+            // By way of the environment, because secrets in the file itself are warned about.
+            let name = format!("TEST_PROVIDER_KEY_{}", self.variables.len());
+            self.providers += &format!("[[provider.key]]\nsecret = {{ env = \"{name}\" }}\n");
+            self.variables.push((name, (*key).to_owned()));
+        }
+        self
+    }
+
+    /// More of the configuration file: whole sections.
+    pub fn config(mut self, sections: &str) -> Self {
+        self.sections += sections;
+        self.sections += "\n";
+        self
+    }
+
+    /// An environment variable.
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.variables.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Starts it and waits until it is ready.
+    pub async fn start(self) -> Gateway {
+        let folder = Folder::create();
+        let config = folder.0.join("orbyt.toml");
+        std::fs::write(&config, format!("{}\n{}", self.sections, self.providers)).unwrap();
+        let mut child = Command::new(env!("CARGO_BIN_EXE_orbyt"))
+            .args(["serve", "-c"])
+            .arg(&config)
+            .current_dir(&folder.0)
+            .env_clear()
+            .env("HOME", &folder.0)
+            .env("ORBYT_LISTEN", "127.0.0.1:0")
+            .env("ORBYT_CONSOLE_LISTEN", "127.0.0.1:0")
+            .env("ORBYT_DATA_DIR", folder.0.join("data"))
+            .env("ORBYT_API_KEYS", KEY)
+            .env("ORBYT_ADMIN_TOKEN", ADMIN_TOKEN)
+            .envs(self.variables)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let output = Output::default();
+        output.follow(child.stdout.take());
+        output.follow(child.stderr.take());
+        let mut gateway = Gateway { child, output, url: String::new(), console_url: String::new(), folder };
+        gateway.url = gateway.printed_url("gateway").await;
+        gateway.console_url = gateway.printed_url("console").await;
+        gateway.wait_until_ready().await;
+        gateway
+    }
+}
+
+/// A gateway that runs. It is killed when it is dropped.
+pub struct Gateway {
+    child: Child,
+    output: Output,
+    /// Without `/v1`.
+    pub url: String,
+    pub console_url: String,
+    folder: Folder,
+}
+
+impl Gateway {
+    pub fn builder() -> Builder {
+        Builder { sections: String::new(), providers: String::new(), variables: Vec::new() }
+    }
+
+    /// The URL that the start-up summary names for a listener.
+    async fn printed_url(&mut self, listener: &str) -> String {
+        let started = Instant::now();
+        loop {
+            let lines = self.output.lines();
+            let words = lines.iter().map(|line| line.split_whitespace().collect::<Vec<_>>());
+            let url = words
+                .filter(|words| words.first() == Some(&listener))
+                .find_map(|words| words.get(1).map(|url| (*url).to_owned()));
+            if let Some(url) = url.filter(|url| url.starts_with("http://")) {
+                return url.trim_end_matches("/v1").to_owned();
+            }
+            let ended = self.child.try_wait().unwrap();
+            assert!(
+                ended.is_none() && started.elapsed() < PATIENCE,
+                "the gateway did not start: {ended:?}\n{}",
+                lines.join("\n")
+            );
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    async fn wait_until_ready(&self) {
+        let started = Instant::now();
+        while !self.get_console("/readyz").await.is_some_and(|answer| answer.status == 200) {
+            assert!(started.elapsed() < PATIENCE, "the gateway is not ready\n{}", self.output());
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// What the console says at a path; `None` when it does not answer.
+    pub async fn get_console(&self, path: &str) -> Option<Answer> {
+        let token = format!("Bearer {ADMIN_TOKEN}");
+        client::send("GET", &format!("{}{path}", self.console_url), &[("authorization", &token)], b"").await.ok()
+    }
+
+    /// Sends a chat request with the gateway's key.
+    pub async fn chat(&self, body: &Value) -> Answer {
+        let key = format!("Bearer {KEY}");
+        let headers = [("authorization", key.as_str()), ("content-type", "application/json")];
+        let url = format!("{}/v1/chat/completions", self.url);
+        let sent =
+            tokio::time::timeout(PATIENCE, client::send("POST", &url, &headers, body.to_string().as_bytes())).await;
+        match sent {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(error)) => panic!("no answer to {body}: {error}\n{}", self.output()),
+            Err(_) => panic!("no answer to {body} in {PATIENCE:?}\n{}", self.output()),
+        }
+    }
+
+    /// Everything that it printed so far, log and all.
+    pub fn output(&self) -> String {
+        self.output.lines().join("\n")
+    }
+
+    /// The lines of its log that are JSON.
+    pub fn log(&self) -> Vec<Value> {
+        self.output.lines().iter().filter_map(|line| serde_json::from_str(line).ok()).filter(Value::is_object).collect()
+    }
+
+    /// The log line of an answer. The log is written behind the answer's back, so this waits for it.
+    pub async fn log_line(&self, answer: &Answer) -> Value {
+        let id = answer.header("x-request-id").to_owned();
+        let started = Instant::now();
+        loop {
+            let is_it = |line: &Value| line["request_id"] == id.as_str() && line.get("status").is_some();
+            if let Some(line) = self.log().into_iter().find(is_it) {
+                return line;
+            }
+            assert!(started.elapsed() < PATIENCE, "no log line for {id}\n{}", self.output());
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// Its working directory, with `orbyt.toml` and `data/`.
+    pub fn folder(&self) -> &Path {
+        &self.folder.0
+    }
+
+    /// The id of its process.
+    pub fn process(&self) -> u32 {
+        self.child.id()
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A chat request in which the user says this.
+pub fn saying(model: &str, text: &str, stream: bool) -> Value {
+    json!({ "model": model, "stream": stream, "messages": [{ "role": "user", "content": text }] })
+}
+
+/// What a process printed, line by line.
+#[derive(Clone, Default)]
+struct Output(Arc<Mutex<Vec<String>>>);
+
+impl Output {
+    fn follow(&self, pipe: Option<impl Read + Send + 'static>) {
+        let (lines, pipe) = (Arc::clone(&self.0), pipe.unwrap());
+        std::thread::spawn(move || {
+            for line in BufReader::new(pipe).lines().map_while(Result::ok) {
+                lines.lock().push(line);
+            }
+        });
+    }
+
+    fn lines(&self) -> Vec<String> {
+        self.0.lock().clone()
+    }
+}
+
+/// A directory that goes with the test.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn create() -> Self {
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("orbyt-it-{}-{number}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        // What cannot be removed is left to the system's own cleaning of its temporary files.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}

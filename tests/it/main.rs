@@ -1,0 +1,7 @@
+//! The real binary between simulated providers and plain clients: tests named as behaviours.
+//!
+//! [`gateway::Gateway`] starts `orbyt serve` with a configuration of its own; `orbyt::sim` plays the providers;
+//! `orbyt::sim::client` looks at every answer down to how its connection ended.
+
+mod faults;
+mod gateway;
