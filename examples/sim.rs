@@ -5,7 +5,7 @@
 //! {"openai":{"base_url":"http://127.0.0.1:40001/v1","key":"…"},"anthropic":{…},"google":{…},"calls":"http://127.0.0.1:40004/"}
 //! ```
 //!
-//! `GET` on `calls` lists what the providers received so far.
+//! `GET` on `calls` lists what the providers received so far, in order.
 
 use orbyt::sim::{Call, Sim, SimDialect};
 use serde_json::{Map, Value, json};
@@ -40,8 +40,10 @@ fn list(sims: &[Sim], mut client: TcpStream) -> io::Result<()> {
     while !head.ends_with(b"\r\n\r\n") && client.read(&mut byte)? > 0 {
         head.push(byte[0]);
     }
-    let calls: Vec<Value> = sims.iter().flat_map(|sim| sim.calls().into_iter().map(|call| describe(sim, &call))).collect();
-    let body = Value::Array(calls).to_string();
+    let mut calls: Vec<(&Sim, Call)> =
+        sims.iter().flat_map(|sim| sim.calls().into_iter().map(move |call| (sim, call))).collect();
+    calls.sort_by_key(|(_, call)| call.at);
+    let body = Value::Array(calls.iter().map(|(sim, call)| describe(sim, call)).collect()).to_string();
     let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length:";
     write!(client, "{head} {}\r\n\r\n{body}", body.len())
 }

@@ -204,20 +204,21 @@ fn read_tree(root: &Path) -> Vec<Source> {
     for folder in ["src", "tests", "benches", "examples"] {
         rust_files(&root.join(folder), &mut files);
     }
-    let read = |test_only: &BTreeSet<String>| -> Vec<Source> {
-        files
-            .iter()
-            .map(|file| {
-                let path = file.strip_prefix(root).unwrap_or(file).to_string_lossy().replace('\\', "/");
-                let text = std::fs::read_to_string(file).unwrap_or_else(|error| panic!("{path}: {error}"));
-                let all_test =
-                    !path.starts_with("src/") || test_only.iter().any(|beginning| path.starts_with(beginning));
-                Source::read(&path, &text, all_test)
-            })
-            .collect()
-    };
-    let test_only = read(&BTreeSet::new()).iter().flat_map(test_files).collect();
-    read(&test_only)
+    let mut sources: Vec<Source> = files
+        .iter()
+        .map(|file| {
+            let path = file.strip_prefix(root).unwrap_or(file).to_string_lossy().replace('\\', "/");
+            let text = std::fs::read_to_string(file).unwrap_or_else(|error| panic!("{path}: {error}"));
+            Source::read(&path, &text, !path.starts_with("src/"))
+        })
+        .collect();
+    let test_only: BTreeSet<String> = sources.iter().flat_map(test_files).collect();
+    for source in &mut sources {
+        if test_only.iter().any(|beginning| source.path.starts_with(beginning)) {
+            source.in_test.fill(true);
+        }
+    }
+    sources
 }
 
 /// Everything that is wrong with a file.

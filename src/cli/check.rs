@@ -1,6 +1,8 @@
 //! `orbyt check`: everything that is wrong with a configuration, before it is used.
 
 use crate::config::{self, Problem, Snapshot, Source};
+use crate::domain::ProviderKey;
+use crate::wiring::discovery;
 use std::io::{self, Write};
 
 /// Reads the configuration and writes every error and warning, one a line, then a summary.
@@ -29,6 +31,32 @@ pub fn report(source: &Source, out: &mut impl Write) -> io::Result<Option<Snapsh
             Ok(None)
         }
     }
+}
+
+/// Asks every provider with each of its keys and writes what it says, one line a key. Returns whether all of them answered well.
+///
+/// # Errors
+/// When it cannot be written, or no connection can be made at all.
+pub fn live(snapshot: &Snapshot, out: &mut impl Write) -> io::Result<bool> {
+    let http = discovery::client().map_err(io::Error::other)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let mut all_well = true;
+    for provider in &snapshot.providers {
+        let keys: Vec<Option<&ProviderKey>> = match provider.keys.as_slice() {
+            [] => vec![None],
+            keys => keys.iter().map(|key| Some(&**key)).collect(),
+        };
+        for key in keys {
+            let name = key.map_or("without a key", |key| &key.name);
+            let outcome = runtime.block_on(discovery::ask(&http, provider, key));
+            all_well &= outcome.is_ok();
+            match outcome {
+                Ok(_) => writeln!(out, "live: {} {name}: ok", provider.id)?,
+                Err(message) => writeln!(out, "live: {} {name}: {message}", provider.id)?,
+            }
+        }
+    }
+    Ok(all_well)
 }
 
 fn lines(out: &mut impl Write, severity: &str, problems: &[Problem]) -> io::Result<()> {

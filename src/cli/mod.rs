@@ -30,6 +30,11 @@ fn check(args: CheckArgs) -> ExitCode {
         Err(problem) => return failed(&problem.to_string()),
     };
     match check::report(&source, &mut io::stdout().lock()) {
+        Ok(Some(snapshot)) if args.live => match check::live(&snapshot, &mut io::stdout().lock()) {
+            Ok(true) => ExitCode::SUCCESS,
+            Ok(false) => ExitCode::FAILURE,
+            Err(error) => failed(&error.to_string()),
+        },
         Ok(Some(_)) => ExitCode::SUCCESS,
         Ok(None) => ExitCode::FAILURE,
         Err(error) => failed(&error.to_string()),

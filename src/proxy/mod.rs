@@ -22,6 +22,7 @@ mod dns;
 pub mod error;
 mod lease;
 mod limit;
+mod media;
 mod models;
 mod names;
 mod plan;

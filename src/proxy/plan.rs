@@ -231,3 +231,6 @@ fn facts(core: &Core, target: &Target, envelope: &Envelope) -> Facts {
         weight: target.provider.weight.unwrap_or(1),
     }
 }
+
+#[cfg(test)]
+mod tests;

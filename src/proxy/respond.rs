@@ -75,7 +75,9 @@ pub(super) fn put_routing(head: &mut ResponseHeader, client: &ClientCtx, target:
         put(head, "x-provider", &*target.provider.id);
         put(head, "x-model", &*target.model.upstream);
     }
-    put(head, "x-orbyt-attempts", client.record.attempt_count().to_string());
+    // The attempt that serves is not in the record before it is over.
+    let attempts = client.record.attempt_count() + usize::from(target.is_some());
+    put(head, "x-orbyt-attempts", attempts.to_string());
     put(head, "x-orbyt-fallback", if client.record.fallback { "true" } else { "false" });
     if !client.record.dropped.is_empty() {
         put(head, "x-orbyt-dropped", client.record.dropped.join(", "));

@@ -10,6 +10,7 @@ use super::attempt::{self, Outgoing, Report};
 use super::core::{ClientCtx, Core, Stop, breaker_policy};
 use super::error::{ApiError, Reason};
 use super::lease::Lease;
+use super::media;
 use super::names::Target;
 use super::plan::Plan;
 use super::relay::{Outcome, Refusal, Relay, Rules};
@@ -28,7 +29,6 @@ use crate::store::ports::live::{KeyOutcome, KeyState};
 use crate::telemetry::StateChange;
 use bytes::Bytes;
 use pingora::proxy::Session;
-use std::cell::OnceCell;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -42,7 +42,7 @@ pub(super) struct Walk<'a> {
     envelope: &'a Envelope,
     plan: Plan,
     /// The hub's form of the request, parsed when the first target needs it.
-    request: OnceCell<chat::Request>,
+    request: Option<chat::Request>,
     at: usize,
     retries: u32,
     tried_keys: Vec<Arc<str>>,
@@ -87,7 +87,7 @@ impl<'a> Walk<'a> {
             snapshot,
             envelope,
             plan,
-            request: OnceCell::new(),
+            request: None,
             at: 0,
             retries: 0,
             tried_keys: Vec::new(),
@@ -178,7 +178,7 @@ impl<'a> Walk<'a> {
         let begun = Instant::now();
         let number = self.attempt_number();
         self.core.telemetry.attempt_begins(self.client.record.id, number, &target.provider.id, &target.model.upstream);
-        let message = match self.render(target) {
+        let message = match self.render(target).await {
             Ok(message) => message,
             Err(fault) => {
                 let (provider, model) = (&target.provider.id, &target.model.upstream);
@@ -270,20 +270,22 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn render(&self, target: &Target) -> Result<Message, Fault> {
+    async fn render(&mut self, target: &Target) -> Result<Message, Fault> {
         let provider = &target.provider;
         if provider.dialect == Dialect::OpenAiChat {
             let body = self.envelope.passthrough_body(&target.model.upstream, provider.quirks);
             return Ok(Message { body: body.into(), headers: Vec::new(), dropped: Vec::new(), answer_tool: None });
         }
-        let request = match self.request.get() {
-            Some(request) => request,
-            None => {
-                let parsed = openai_chat::request::parse(self.envelope.body())?;
-                self.request.get_or_init(|| parsed)
-            }
-        };
-        let rendered = provider.dialect.render(request, &target.model.traits(self.plan.require_parameters))?;
+        if self.request.is_none() {
+            self.request = Some(openai_chat::request::parse(self.envelope.body())?);
+        }
+        let traits = target.model.traits(self.plan.require_parameters);
+        let fetches = !traits.media_urls && self.snapshot.media.fetch_remote;
+        let Some(request) = &mut self.request else { return Err(Fault::new(FaultKind::Internal, "no request")) };
+        if fetches && media::has_remote(request) {
+            media::fetch_all(request, &self.snapshot.media).await?;
+        }
+        let rendered = provider.dialect.render(request, &traits)?;
         Ok(Message {
             body: rendered.body.into(),
             headers: rendered.headers,

@@ -190,7 +190,7 @@ impl Sim {
         self
     }
 
-    /// Closes the listener: connections are refused, the port stays taken. Connections that stand are not touched.
+    /// Closes the listener and the connections that wait for a request: new ones are refused, the port stays taken.
     pub fn refuse(&self) -> &Self {
         self.listen(false)
     }

@@ -105,8 +105,14 @@ async fn serve_connection(shared: &Shared, stream: TcpStream, connection: usize)
     stream.set_nodelay(true)?;
     let (mut reader, mut writer) = stream.into_split();
     let mut buffer = Vec::new();
+    let mut listening = shared.listening.subscribe();
     for on_connection in 0.. {
-        let Some(request) = http::read_request(&mut reader, &mut writer, &mut buffer).await? else { break };
+        // Who refuses connections keeps none either, but for those that are being answered.
+        let request = tokio::select! {
+            request = http::read_request(&mut reader, &mut writer, &mut buffer) => request?,
+            _ = listening.wait_for(|listening| !listening) => None,
+        };
+        let Some(request) = request else { break };
         let closes = request.header("connection").is_some_and(|value| value.eq_ignore_ascii_case("close"));
         let (number, acts) = shared.take(request, connection, on_connection);
         match play(shared, number, acts, &mut reader, &mut writer, &mut buffer).await? {

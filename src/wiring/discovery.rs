@@ -1,6 +1,9 @@
 //! Asks providers that list their own models (Ollama, vLLM) which ones they have, now and then.
 
 use crate::config::snapshot::Provider;
+use crate::dialect::table::Dialect;
+use crate::domain::ProviderKey;
+use crate::provider::AuthScheme;
 use crate::proxy::Core;
 use serde::Deserialize;
 use std::sync::Arc;
@@ -23,7 +26,10 @@ struct Item {
 
 /// Keeps the lists up to date for as long as the gateway runs. A provider that does not answer keeps its last list.
 pub(super) async fn keep_up(core: Arc<Core>) {
-    let Ok(http) = client() else { return };
+    let http = match client() {
+        Ok(http) => http,
+        Err(error) => return log::error!("models cannot be discovered: {error}"),
+    };
     loop {
         let snapshot = core.snapshot.load_full();
         let mut lists = Vec::new();
@@ -51,17 +57,40 @@ pub fn client() -> reqwest::Result<reqwest::Client> {
 }
 
 /// The models that a provider lists, in OpenAI's form.
-///
-/// # Errors
-/// A text without any key.
 async fn list(http: &reqwest::Client, provider: &Provider) -> Result<Vec<String>, String> {
-    let url = format!("{}/models", provider.base);
-    let mut request = http.get(url);
-    if let Some(key) = provider.keys.first() {
-        request = request.bearer_auth(key.secret.reveal());
-    }
-    let told = |error: reqwest::Error| error.without_url().to_string();
-    let answer = request.send().await.map_err(told)?.error_for_status().map_err(told)?;
+    let answer = ask(http, provider, provider.keys.first().map(|key| &**key)).await?;
     let list: List = answer.json().await.map_err(told)?;
     Ok(list.data.into_iter().map(|item| item.id).collect())
+}
+
+/// Asks a provider for its models, with one of its keys: the cheapest question that only a good key gets an answer to.
+///
+/// # Errors
+/// A text without any key: what the provider or the network said.
+pub async fn ask(
+    http: &reqwest::Client,
+    provider: &Provider,
+    key: Option<&ProviderKey>,
+) -> Result<reqwest::Response, String> {
+    let path = match provider.dialect {
+        Dialect::OpenAiChat => "/models",
+        Dialect::AnthropicMessages => "/v1/models",
+        Dialect::Gemini => "/v1beta/models",
+    };
+    let mut request = http.get(format!("{}{path}", provider.base));
+    for (name, value) in &provider.headers {
+        request = request.header(name, value);
+    }
+    if let Some(key) = key {
+        request = match provider.auth {
+            AuthScheme::Bearer | AuthScheme::None => request.bearer_auth(key.secret.reveal()),
+            AuthScheme::Header(name) => request.header(name, key.secret.reveal()),
+        };
+    }
+    request.send().await.map_err(told)?.error_for_status().map_err(told)
+}
+
+fn told(error: reqwest::Error) -> String {
+    let source = std::error::Error::source(&error).map(|source| format!(": {source}")).unwrap_or_default();
+    format!("{}{source}", error.without_url())
 }

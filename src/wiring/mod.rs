@@ -1,6 +1,6 @@
 //! Puts the parts together: the only place that names concrete stores, and that starts and stops everything.
 
-mod discovery;
+pub mod discovery;
 mod reload;
 mod tls;
 

@@ -20,23 +20,30 @@ const QUIET: Duration = Duration::from_millis(200);
 pub(super) async fn watch(core: Arc<Core>, source: Source, mut files: Vec<PathBuf>, certificates: Option<Arc<Certificates>>) {
     let (changed, mut changes) = mpsc::channel::<()>(1);
     let Ok(mut hangup) = signal(SignalKind::hangup()) else { return };
+    let mut watching = watcher(&files, changed.clone());
     loop {
-        let watcher = watcher(&files, changed.clone());
         tokio::select! {
             _ = hangup.recv() => {}
             Some(()) = changes.recv() => {
                 while tokio::time::timeout(QUIET, changes.recv()).await.is_ok_and(|change| change.is_some()) {}
             }
         }
-        drop(watcher);
         let again = source.clone();
+        // A watch that failed, on a folder that did not exist yet, is tried again at every signal.
+        if watching.is_none() {
+            watching = watcher(&files, changed.clone());
+        }
         // Reading files blocks, so it happens beside the runtime.
         match tokio::task::spawn_blocking(move || start::reload(&again)).await {
             Ok(Ok(loaded)) => {
                 for warning in &loaded.warnings {
                     log::warn!("{warning}");
                 }
-                files.clone_from(&loaded.files);
+                if files != loaded.files {
+                    files.clone_from(&loaded.files);
+                    // The old watcher goes only when the new one stands, so that no change falls in between.
+                    watching = watcher(&files, changed.clone());
+                }
                 apply(&core, loaded.snapshot, certificates.as_deref());
             }
             Ok(Err(message)) => refuse(&core, &message),

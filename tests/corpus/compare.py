@@ -10,6 +10,8 @@ LIMIT_NAMES = ("max_tokens", "max_completion_tokens")
 
 def differences(expected, reply, streamed, wanted_usage):
     """What differs, as (what, detail)."""
+    if expected.spliced:
+        return [("spliced", "several answers are recorded as one")]
     found = [("format", violation) for violation in reply.violations]
     if not expected.complete:
         ended_well = reply.status == 200 and reply.error is None and reply.unreadable is None

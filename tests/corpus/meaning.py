@@ -32,6 +32,8 @@ class Answer:
     error: str | None = None
     # Why it cannot be read at all.
     unreadable: str | None = None
+    # More than one answer stands in it: a recording put together from several.
+    spliced: bool = False
 
     def choice(self, index):
         """The choice of an index, made when it is new."""

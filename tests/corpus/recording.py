@@ -2,6 +2,7 @@
 gateway and knows nothing of how it translates."""
 
 import json
+import re
 
 from meaning import Answer, number, openai_usage, sse_data, told
 
@@ -51,7 +52,12 @@ def parse(text):
         try:
             objects.append(json.loads(data))
         except ValueError:
-            broken = data[:80]
+            # Some put no blank line between events.
+            for line in data.split("\n"):
+                try:
+                    objects.append(json.loads(line))
+                except ValueError:
+                    broken = line[:80]
     return objects, broken
 
 
@@ -61,10 +67,14 @@ class OpenAi:
     def __init__(self):
         self.answer = Answer()
         self.slots = {}
+        self.id = None
 
     def take(self, item):
         if not isinstance(item, dict):
+            self.answer.spliced |= isinstance(item, list)
             return
+        self.answer.spliced |= self.answer.complete and item.get("id") != self.id and bool(item.get("choices"))
+        self.id = self.id or item.get("id")
         if item.get("error"):
             error = item["error"]
             self.answer.error = str(error.get("message") if isinstance(error, dict) else error)
@@ -152,17 +162,18 @@ class Anthropic:
             self.usage(item.get("usage"))
             for block in item.get("content") or []:
                 self.block(block)
-            self.stop(item.get("stop_reason"))
+            self.stop(item)
         elif kind == "message_start":
             self.answer.choice(0)
             self.usage(item["message"].get("usage"))
         elif kind == "content_block_start":
+            self.answer.spliced |= self.answer.complete
             self.blocks[item["index"]] = self.block(item["content_block"])
         elif kind == "content_block_delta":
             self.delta(self.blocks.get(item["index"]), item["delta"])
         elif kind == "message_delta":
             self.usage(item.get("usage"))
-            self.stop((item.get("delta") or {}).get("stop_reason"))
+            self.stop(item.get("delta") or {})
         elif kind == "error":
             self.answer.error = str((item.get("error") or {}).get("message"))
 
@@ -198,9 +209,12 @@ class Anthropic:
         """Counts of a later event stand for those of an earlier one."""
         self.counts.update({name: value for name, value in (usage or {}).items() if value is not None})
 
-    def stop(self, reason):
+    def stop(self, source):
+        reason = source.get("stop_reason")
         if reason:
-            self.answer.choice(0).finish = set(ANTHROPIC_FINISH.get(reason, {"stop"}))
+            choice = self.answer.choice(0)
+            choice.finish = set(ANTHROPIC_FINISH.get(reason, {"stop"}))
+            choice.refusal += (source.get("stop_details") or {}).get("explanation") or ""
 
     def end(self):
         if self.counts:
@@ -220,11 +234,32 @@ class Anthropic:
         return self.answer
 
 
+def put(target, piece):
+    """Puts a value of `partialArgs` where its path (`$.operations[0].action`) says; texts come in pieces."""
+    steps = [name or int(index) for name, index in re.findall(r"\.([^.\[\]]+)|\[(\d+)\]", piece["jsonPath"])]
+    for step, after in zip(steps, steps[1:]):
+        empty = [] if isinstance(after, int) else {}
+        if isinstance(step, int):
+            target.extend([empty] * (step + 1 - len(target)))
+            target = target[step]
+        else:
+            target = target.setdefault(step, empty)
+    last = steps[-1]
+    if isinstance(last, int):
+        target.extend([None] * (last + 1 - len(target)))
+    if "stringValue" in piece:
+        before = target[last] if isinstance(last, int) else target.get(last)
+        target[last] = (before or "") + piece["stringValue"]
+    else:
+        target[last] = piece.get("numberValue", piece.get("boolValue"))
+
+
 class Gemini:
     """`generateContent`, whole or in chunks."""
 
     def __init__(self):
         self.answer = Answer()
+        self.arguments = {}
 
     def take(self, item):
         if item.get("error"):
@@ -243,8 +278,7 @@ class Gemini:
             if part.get("thoughtSignature"):
                 choice.proofs.append(part["thoughtSignature"])
             if "functionCall" in part:
-                call = part["functionCall"]
-                choice.calls.append([call.get("name"), json.dumps(call.get("args") or {})])
+                self.call(choice, part["functionCall"])
             elif isinstance(part.get("text"), str):
                 if part.get("thought"):
                     choice.reasoning += part["text"]
@@ -254,6 +288,16 @@ class Gemini:
         if reason:
             unnamed = {"stop", "content_filter", "tool_calls"} if reason in GEMINI_UNNAMED else {"content_filter"}
             choice.finish = set(GEMINI_FINISH.get(str(reason), unnamed))
+
+    def call(self, choice, call):
+        """A call, or a piece of one: Gemini 3 may stream arguments as values at JSON paths, and names the call only once."""
+        if call.get("name"):
+            self.arguments = call.get("args") or {}
+            choice.calls.append([call["name"], ""])
+        for piece in call.get("partialArgs") or []:
+            put(self.arguments, piece)
+        if choice.calls:
+            choice.calls[-1][1] = json.dumps(self.arguments)
 
     def usage(self, usage):
         """Cumulative: the last one counts."""

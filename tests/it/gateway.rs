@@ -5,7 +5,7 @@ use orbyt::sim::{Sim, SimDialect};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Read};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -57,12 +57,6 @@ impl Builder {
         self
     }
 
-    /// An environment variable.
-    pub fn env(mut self, name: &str, value: &str) -> Self {
-        self.variables.push((name.to_owned(), value.to_owned()));
-        self
-    }
-
     /// Starts it and waits until it is ready.
     pub async fn start(self) -> Gateway {
         let folder = Folder::create();
@@ -88,7 +82,7 @@ impl Builder {
         let output = Output::default();
         output.follow(child.stdout.take());
         output.follow(child.stderr.take());
-        let mut gateway = Gateway { child, output, url: String::new(), console_url: String::new(), folder };
+        let mut gateway = Gateway { child, output, url: String::new(), console_url: String::new(), _folder: folder };
         gateway.url = gateway.printed_url("gateway").await;
         gateway.console_url = gateway.printed_url("console").await;
         gateway.wait_until_ready().await;
@@ -103,7 +97,7 @@ pub struct Gateway {
     /// Without `/v1`.
     pub url: String,
     pub console_url: String,
-    folder: Folder,
+    _folder: Folder,
 }
 
 impl Gateway {
@@ -183,16 +177,6 @@ impl Gateway {
             assert!(started.elapsed() < PATIENCE, "no log line for {id}\n{}", self.output());
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-    }
-
-    /// Its working directory, with `orbyt.toml` and `data/`.
-    pub fn folder(&self) -> &Path {
-        &self.folder.0
-    }
-
-    /// The id of its process.
-    pub fn process(&self) -> u32 {
-        self.child.id()
     }
 }
 

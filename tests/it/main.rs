@@ -3,5 +3,6 @@
 //! [`gateway::Gateway`] starts `orbyt serve` with a configuration of its own; `orbyt::sim` plays the providers;
 //! `orbyt::sim::client` looks at every answer down to how its connection ended.
 
+mod demo;
 mod faults;
 mod gateway;

@@ -1,7 +1,7 @@
 //! Every fault in every dialect, streamed and not; and what the simulator sees of its clients.
 
 use super::super::{Act, Sim, SimDialect, SimFault, Step};
-use super::{End, Seen, Wire, ask, finish_in, request, saying, text_in};
+use super::{End, PATIENCE, SILENCE, Seen, Wire, ask, ask_for, finish_in, request, saying, text_in};
 use std::time::{Duration, Instant};
 
 const WORDS: &str = "one two three four five six";
@@ -9,7 +9,9 @@ const WORDS: &str = "one two three four five six";
 async fn see(sim: &Sim, fault: SimFault, stream: bool) -> Seen {
     let dialect = sim.dialect();
     let model = format!("sim-{}", fault.name());
-    ask(sim, &request(dialect, "sk-key-1234567890", &model, stream, saying(dialect, WORDS))).await
+    let falls_silent = matches!(fault, SimFault::Timeout | SimFault::Stall | SimFault::StallAfterTokens);
+    let patience = if falls_silent { SILENCE } else { PATIENCE };
+    ask_for(sim, &request(dialect, "sk-key-1234567890", &model, stream, saying(dialect, WORDS)), patience).await
 }
 
 /// The statuses of the faults that are told by one, for OpenAI, Anthropic and Gemini.
@@ -180,8 +182,12 @@ async fn nobody_listens_while_it_refuses_and_the_port_stays_the_same() {
     let sim = Sim::start(SimDialect::OpenAi).unwrap();
     let refused = || async { tokio::net::TcpStream::connect(sim.address()).await.map_err(|error| error.kind()).err() };
     assert_eq!(see(&sim, SimFault::Ok, false).await.status(), 200);
+    let mut kept = Wire::connect(&sim).await;
+    kept.send(&request(SimDialect::OpenAi, "k", "m", false, saying(SimDialect::OpenAi, WORDS))).await;
+    assert_eq!(kept.read(PATIENCE).await.status(), 200);
     sim.refuse();
     assert_eq!(refused().await, Some(std::io::ErrorKind::ConnectionRefused));
+    assert_eq!(kept.read(PATIENCE).await.end, End::Fin);
     sim.resume();
     assert_eq!(see(&sim, SimFault::Ok, false).await.status(), 200);
     assert_eq!(see(&sim, SimFault::Refused, false).await.end, End::Reset);
@@ -189,7 +195,7 @@ async fn nobody_listens_while_it_refuses_and_the_port_stays_the_same() {
     sim.reset().always(SimFault::Refused);
     assert_eq!(refused().await, Some(std::io::ErrorKind::ConnectionRefused));
     sim.reset();
-    assert_eq!((see(&sim, SimFault::Ok, true).await.status(), sim.generations()), (200, 4));
+    assert_eq!((see(&sim, SimFault::Ok, true).await.status(), sim.generations()), (200, 5));
 }
 
 #[tokio::test]
@@ -200,16 +206,16 @@ async fn connections_are_kept_counted_and_go_stale() {
     let mut wire = Wire::connect(&sim).await;
     for _ in 0..3 {
         wire.send(&good).await;
-        assert!(wire.read(Duration::from_millis(80)).await.body().1);
+        assert!(wire.read(PATIENCE).await.body().1);
     }
     assert_eq!((sim.connections(), sim.requests_per_connection()), (1, vec![3]));
 
     sim.always(SimFault::Stale);
     let mut wire = Wire::connect(&sim).await;
     wire.send(&good).await;
-    assert!(wire.read(Duration::from_millis(80)).await.body().1);
+    assert!(wire.read(PATIENCE).await.body().1);
     wire.send(&good).await;
-    assert_eq!(wire.read(Duration::from_millis(80)).await.end, End::Reset);
+    assert_eq!(wire.read(PATIENCE).await.end, End::Reset);
     assert_eq!((sim.connections(), sim.requests_per_connection()), (2, vec![3, 2]));
     assert_eq!(sim.calls()[4].on_connection, 1);
 }

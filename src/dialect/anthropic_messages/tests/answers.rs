@@ -376,6 +376,17 @@ fn a_missing_end_is_not_made_up() {
 }
 
 #[test]
+fn nothing_but_counts_follows_a_stop_reason() {
+    let [stop, end] = stop("end_turn");
+    let late = json!({"type": "message_delta", "delta": {"stop_reason": "max_tokens"}, "usage": {"output_tokens": 21}});
+    let text = [open(0, json!({"type": "text", "text": "a"})), text(0, "b"), close(0)];
+    let stream = stream(&[&[start()], &text[..], &[stop], &text[..], &[late, end]].concat());
+    let out = read_stream(&stream, 3, None).unwrap();
+    assert_eq!((&*out.text, out.finish), ("ab", Some(("stop", "end_turn".into()))));
+    assert_eq!(out.usage.unwrap().completion_tokens, 21);
+}
+
+#[test]
 fn message_stop_is_not_needed() {
     let full = events(&[open(0, json!({"type": "text", "text": "a"})), close(0)], "end_turn");
     let without = &full[..full.find("event: message_stop").unwrap()];

@@ -1,6 +1,7 @@
 //! Error bodies.
 
 use crate::dialect::anthropic_messages::error::parse;
+use crate::domain::FaultKind;
 use serde_json::json;
 
 #[test]
@@ -52,5 +53,37 @@ fn other_shapes_in_the_same_place_are_read() {
     ] {
         let error = parse(body.as_bytes());
         assert_eq!((&*error.message, error.status), (message, status), "{body}");
+    }
+}
+
+#[test]
+fn what_anthropic_says_is_understood() {
+    for (status, kind, message, fault) in [
+        (400, "invalid_request_error", "prompt is too long: 205000 tokens > 200000 maximum", FaultKind::ContextLength),
+        (
+            400,
+            "invalid_request_error",
+            "input length and `max_tokens` exceed context limit: 190000 + 20000 > 200000, decrease input length or \
+             `max_tokens` and try again",
+            FaultKind::ContextLength,
+        ),
+        (
+            400,
+            "invalid_request_error",
+            "Your credit balance is too low to access the Anthropic API. Please go to Plans & Billing to upgrade.",
+            FaultKind::QuotaExhausted,
+        ),
+        (400, "invalid_request_error", "Output blocked by content filtering policy", FaultKind::ContentFilter),
+        (400, "invalid_request_error", "max_tokens: 9000 > 8192", FaultKind::BadRequest),
+        (401, "authentication_error", "invalid x-api-key", FaultKind::BadCredentials),
+        (403, "permission_error", "Your API key does not have permission", FaultKind::BadCredentials),
+        (404, "not_found_error", "model: no-such-model", FaultKind::ModelNotFound),
+        (429, "rate_limit_error", "This request would exceed your rate limit", FaultKind::RateLimited),
+        (500, "api_error", "Internal server error", FaultKind::ServerError),
+        (529, "overloaded_error", "Overloaded", FaultKind::Overloaded),
+    ] {
+        let body = json!({"type": "error", "error": {"type": kind, "message": message}}).to_string();
+        let found = parse(body.as_bytes()).into_fault(Some(status));
+        assert_eq!(found.kind, fault, "{message}");
     }
 }

@@ -183,10 +183,10 @@ fn the_pieces_of_a_stream_are_put_together() {
     let ours = Some(FORMAT_ANTHROPIC);
     let body = body(
         &tool_loop(vec![
+            detail(thought("three", Some("s1")), ours, 1),
             detail(thought("one ", None), ours, 0),
             detail(thought("two", None), ours, 0),
             detail(thought("", Some("s0")), ours, 0),
-            detail(thought("three", Some("s1")), ours, 1),
         ]),
         &budget(),
     );
