@@ -39,7 +39,7 @@ test-rust:
 test-sdks: build
 	@scripts/deps.sh test
 	@scripts/sdks.sh
-	$(VENV)/python -m pytest --quiet -p no:cacheprovider tests/sdk/python
+	$(VENV)/python -m pytest --quiet -p no:cacheprovider tests/sdk/python tests/corpus
 	$(VENV)/python tests/sdk/gateway.py node --test --test-reporter=spec tests/sdk/node/sdk.test.mjs
 
 test-snippets: build

@@ -124,7 +124,11 @@ impl Names<'_> {
         };
         match (targets.is_empty(), guessed, only) {
             (true, Some(provider), _) | (true, None, Some(provider)) => vec![self.at(provider, name)],
-            _ => targets,
+            // A host that still serves a model goes before a maker that has switched it off.
+            _ => {
+                targets.sort_by_key(|target| target.model.status == Status::Deprecated);
+                targets
+            }
         }
     }
 

@@ -11,6 +11,7 @@ use crate::config::snapshot::{Provider, Snapshot};
 use crate::dialect::extensions::{Extensions, ProviderChoice, Sort};
 use crate::dialect::openai_chat::envelope::Envelope;
 use crate::domain::{Money, Strategy};
+use crate::provider::Status;
 use crate::routing::plan::{Candidate, Facts, order};
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,6 +27,9 @@ const TOKENS_PER_QUOTE: u64 = 1_000_000;
 pub(super) struct Plan {
     /// Targets with the leg that each belongs to, in order.
     pub(super) targets: Vec<(usize, Target)>,
+    /// What the catalog has in the place of a model that its maker has switched off; tried only when the maker says so and the request
+    /// leaves no other way.
+    pub(super) successors: Vec<Target>,
     /// The strategy that ordered them.
     pub(super) strategy: Strategy,
     /// Retries of one target.
@@ -68,13 +72,24 @@ impl Plan {
         }
         let targets: Vec<(usize, Target)> = candidates.into_iter().map(|c| (c.leg, c.target)).collect();
         let preferences = &envelope.extensions.preferences;
+        let free = lock.is_none() && preferences.allow_fallbacks != Some(false);
         Ok(Self {
+            successors: if free { planner.successors(&meaning) } else { Vec::new() },
             targets: if preferences.allow_fallbacks == Some(false) { targets.into_iter().take(1).collect() } else { targets },
             strategy,
             retry_max: envelope.extensions.retry.unwrap_or(snapshot.retry.max),
             total: envelope.extensions.timeout.unwrap_or(snapshot.timeouts.total),
             require_parameters: preferences.require_parameters == Some(true),
         })
+    }
+
+    /// Adds the successors of a model that its maker no longer has, as further legs; false when there are none, or there were.
+    pub(super) fn add_successors(&mut self) -> bool {
+        let leg = self.targets.last().map_or(0, |(leg, _)| leg + 1);
+        let successors = std::mem::take(&mut self.successors);
+        let any = !successors.is_empty();
+        self.targets.extend(successors.into_iter().enumerate().map(|(place, target)| (leg + place, target)));
+        any
     }
 
     /// Whether another target of the same leg follows.
@@ -179,6 +194,14 @@ impl Planner<'_> {
                 legs.push(vec![target]);
             }
         }
+    }
+
+    fn successors(&self, meaning: &Meaning) -> Vec<Target> {
+        let row = &meaning.targets[0].model;
+        if row.status != Status::Deprecated {
+            return Vec::new();
+        }
+        row.fallbacks.iter().filter_map(|id| self.names.resolve(id).ok()).flat_map(|found| found.targets).collect()
     }
 
     /// Keeps every leg at one provider; a leg without it asks for the same model there.

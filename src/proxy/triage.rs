@@ -186,7 +186,8 @@ impl<'a> Walk<'a> {
                 return self.judge(target, &mut lease, begun, fault, None);
             }
         };
-        self.client.record.dropped.clone_from(&message.dropped);
+        let ignored = self.envelope.extensions.ignored.iter().map(|name| (*name).to_owned());
+        self.client.record.dropped = ignored.chain(message.dropped.iter().cloned()).collect();
         let attempted = self.send(target, &lease, &message).await;
         self.client.waited += begun.elapsed();
         self.settle(target, &mut lease, begun, attempted)
@@ -368,6 +369,9 @@ impl<'a> Walk<'a> {
         }
         self.note_key(target, lease, KeyOutcome::of(fault.kind, fault.retry_after));
         self.tried_keys.push(lease.key_name());
+        if fault.kind == FaultKind::ModelNotFound && self.at + 1 == self.plan.targets.len() {
+            self.plan.add_successors();
+        }
         let verdict = self.verdict(target, lease, &fault);
         let record = self.record_of(target, lease.key_name(), begun);
         self.push(AttemptRecord { verdict: verdict.name(), ..self.with_fault(record, &fault, status) });

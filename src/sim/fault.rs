@@ -195,6 +195,14 @@ impl SimFault {
         )
     }
 
+    /// Whether it concerns calls after it as well: a key that is refused is not used again, a provider that is gone stays away.
+    pub fn outlasts_its_call(self) -> bool {
+        matches!(
+            self,
+            Self::BadKey | Self::EchoKey | Self::Quota | Self::PaymentRequired | Self::Forbidden | Self::Refused
+        )
+    }
+
     /// Whether a client that reads patiently gets a whole answer in spite of it.
     pub fn is_complete_answer(self) -> bool {
         matches!(self, Self::Ok | Self::NoTerminator | Self::Slow | Self::Bytewise | Self::Crlf)

@@ -3,6 +3,9 @@
 use std::net::{Ipv4Addr, TcpListener};
 use std::process::{Command, Output};
 
+/// The usual ports are the same for all: one demo at a time.
+static USUAL_PORTS: parking_lot::Mutex<()> = parking_lot::Mutex::new(());
+
 fn demo_once() -> Output {
     let folder = tempfile::tempdir().unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_orbyt"));
@@ -15,6 +18,7 @@ fn demo_once() -> Output {
 
 #[test]
 fn plays_every_scene_to_the_end_that_it_tells() {
+    let _turn = USUAL_PORTS.lock();
     let output = demo_once();
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success(), "{text}\n{}", String::from_utf8_lossy(&output.stderr));
@@ -27,6 +31,7 @@ fn plays_every_scene_to_the_end_that_it_tells() {
 
 #[test]
 fn finds_other_ports_when_the_usual_ones_are_taken() {
+    let _turn = USUAL_PORTS.lock();
     // Whether they are taken by this test or by something else makes no difference.
     let _taken = [3001, 4000].map(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)));
     let output = demo_once();

@@ -6,7 +6,7 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Read};
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -57,14 +57,32 @@ impl Builder {
         self
     }
 
+    /// An environment variable; it comes after those that every test gateway has, and an empty one counts as unset.
+    pub fn variable(mut self, name: &str, value: &str) -> Self {
+        self.variables.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
     /// Starts it and waits until it is ready.
     pub async fn start(self) -> Gateway {
+        let mut gateway = self.spawn();
+        gateway.url = gateway.printed_url("gateway").await;
+        gateway.console_url = gateway.printed_url("console").await;
+        gateway.wait_until_ready().await;
+        gateway
+    }
+
+    /// Starts it and waits for nothing. Without any configuration there is no file either.
+    pub fn spawn(self) -> Gateway {
         let folder = Folder::create();
         let config = folder.0.join("orbyt.toml");
-        std::fs::write(&config, format!("{}\n{}", self.sections, self.providers)).unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_orbyt"))
-            .args(["serve", "-c"])
-            .arg(&config)
+        let mut command = Command::new(env!("CARGO_BIN_EXE_orbyt"));
+        command.arg("serve");
+        if !self.sections.is_empty() || !self.providers.is_empty() {
+            std::fs::write(&config, format!("{}\n{}", self.sections, self.providers)).unwrap();
+            command.arg("-c").arg(&config);
+        }
+        let mut child = command
             .current_dir(&folder.0)
             .env_clear()
             .env("HOME", &folder.0)
@@ -82,11 +100,7 @@ impl Builder {
         let output = Output::default();
         output.follow(child.stdout.take());
         output.follow(child.stderr.take());
-        let mut gateway = Gateway { child, output, url: String::new(), console_url: String::new(), _folder: folder };
-        gateway.url = gateway.printed_url("gateway").await;
-        gateway.console_url = gateway.printed_url("console").await;
-        gateway.wait_until_ready().await;
-        gateway
+        Gateway { child, output, url: String::new(), console_url: String::new(), folder }
     }
 }
 
@@ -97,7 +111,7 @@ pub struct Gateway {
     /// Without `/v1`.
     pub url: String,
     pub console_url: String,
-    _folder: Folder,
+    folder: Folder,
 }
 
 impl Gateway {
@@ -129,7 +143,7 @@ impl Gateway {
 
     async fn wait_until_ready(&self) {
         let started = Instant::now();
-        while !self.get_console("/readyz").await.is_some_and(|answer| answer.status == 200) {
+        while self.get_console("/readyz").await.is_none_or(|answer| answer.status != 200) {
             assert!(started.elapsed() < PATIENCE, "the gateway is not ready\n{}", self.output());
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
@@ -153,6 +167,59 @@ impl Gateway {
             Ok(Err(error)) => panic!("no answer to {body}: {error}\n{}", self.output()),
             Err(_) => panic!("no answer to {body} in {PATIENCE:?}\n{}", self.output()),
         }
+    }
+
+    /// Where its configuration file is, if it has one.
+    pub fn config_file(&self) -> PathBuf {
+        self.folder.0.join("orbyt.toml")
+    }
+
+    /// Where it keeps its state, unless `ORBYT_DATA_DIR` says otherwise.
+    pub fn data_dir(&self) -> PathBuf {
+        self.folder.0.join("data")
+    }
+
+    /// The host and port of its plain listener.
+    pub fn address(&self) -> &str {
+        self.url.trim_start_matches("http://")
+    }
+
+    /// Sends it a signal (`libc::SIGTERM`, …).
+    pub fn signal(&self, signal: i32) {
+        let pid = libc::pid_t::try_from(self.child.id()).unwrap();
+        // SAFETY: `kill` only sends; the process is a child that has not been waited for, so its id is not another's.
+        assert_eq!(unsafe { libc::kill(pid, signal) }, 0, "the signal was not sent");
+    }
+
+    /// Waits until it has ended; `None` when that takes longer than `patience`.
+    pub async fn ended(&mut self, patience: Duration) -> Option<ExitStatus> {
+        let started = Instant::now();
+        loop {
+            match self.child.try_wait().unwrap() {
+                Some(status) => return Some(status),
+                None if started.elapsed() > patience => return None,
+                None => tokio::time::sleep(Duration::from_millis(5)).await,
+            }
+        }
+    }
+
+    /// Waits until something that it printed contains this text.
+    pub async fn printed(&self, text: &str) {
+        self.until(&format!("{text:?} in the output"), || self.output().contains(text)).await;
+    }
+
+    /// Waits until this holds.
+    pub async fn until(&self, what: &str, holds: impl Fn() -> bool) {
+        let started = Instant::now();
+        while !holds() {
+            assert!(started.elapsed() < PATIENCE, "waited in vain for {what}\n{}", self.output());
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// What `/metrics` shows.
+    pub async fn metrics(&self) -> String {
+        self.get_console("/metrics").await.unwrap().body_text()
     }
 
     /// Everything that it printed so far, log and all.

@@ -1,8 +1,11 @@
 //! The real binary between simulated providers and plain clients: tests named as behaviours.
 //!
 //! [`gateway::Gateway`] starts `orbyt serve` with a configuration of its own; `orbyt::sim` plays the providers;
-//! `orbyt::sim::client` looks at every answer down to how its connection ended.
+//! `orbyt::sim::client` looks at every answer down to how its connection ended, [`raw`] sends bytes that no client would.
 
+mod auth;
 mod demo;
 mod faults;
 mod gateway;
+mod raw;
+mod routes;

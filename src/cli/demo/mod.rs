@@ -218,8 +218,9 @@ async fn serve_on<W: Write>(screen: &mut Screen<W>, gateway: &DemoGateway, mut l
         SimFault::Ok.name()
     );
     screen.line(Ink::Faint, &hint)?;
-    let names: Vec<_> = SimFault::ALL.iter().map(|fault| format!("sim-{}", fault.name())).collect();
-    for names in names.chunks(8) {
+    let harmless = SimFault::ALL.iter().filter(|fault| !fault.outlasts_its_call());
+    let names: Vec<_> = harmless.map(|fault| format!("sim-{}", fault.name())).collect();
+    for names in names.chunks(6) {
         screen.line(Ink::Faint, &format!("  {}", names.join("  ")))?;
     }
     screen.blank()?;

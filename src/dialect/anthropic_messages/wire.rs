@@ -134,7 +134,14 @@ pub(super) struct Counts {
     pub output_tokens: Option<u64>,
     pub cache_read_input_tokens: Option<u64>,
     pub cache_creation_input_tokens: Option<u64>,
+    pub cache_creation: Option<CacheCreation>,
     pub output_tokens_details: Option<OutputDetails>,
+}
+
+/// How long what was written to the cache lives; a part of `cache_creation_input_tokens`.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+pub(super) struct CacheCreation {
+    pub ephemeral_1h_input_tokens: Option<u64>,
 }
 
 /// What the output tokens were.
@@ -151,6 +158,7 @@ impl Counts {
         self.output_tokens = later.output_tokens.or(self.output_tokens);
         self.cache_read_input_tokens = later.cache_read_input_tokens.or(self.cache_read_input_tokens);
         self.cache_creation_input_tokens = later.cache_creation_input_tokens.or(self.cache_creation_input_tokens);
+        self.cache_creation = later.cache_creation.or(self.cache_creation);
         self.output_tokens_details = later.output_tokens_details.or(self.output_tokens_details);
     }
 
@@ -167,6 +175,7 @@ impl Counts {
             total_tokens: prompt_tokens.saturating_add(completion_tokens),
             cached_tokens: self.cache_read_input_tokens,
             cache_write_tokens: self.cache_creation_input_tokens,
+            cache_write_1h_tokens: self.cache_creation.and_then(|creation| creation.ephemeral_1h_input_tokens),
             reasoning_tokens: self.output_tokens_details.and_then(|details| details.thinking_tokens),
             ..Usage::default()
         }

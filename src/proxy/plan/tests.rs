@@ -138,3 +138,16 @@ fn the_next_leg_skips_the_rest_of_this_one() {
     assert!(!plan.has_next_provider(0));
     assert_eq!((plan.next_leg(0), plan.next_leg(1)), (Some(1), None));
 }
+
+#[test]
+fn a_model_that_its_maker_switched_off_has_successors_that_are_tried_last() {
+    let core = core(THREE, "");
+    let body = |fields: &str| format!(r#"{{"messages":[{{"role":"user","content":"x"}}],{fields}}}"#);
+    let mut retired = plan(&core, &body(r#""model":"anthropic/claude-3-haiku""#)).unwrap();
+    assert_eq!(retired.targets.len(), 1, "not before the maker has said so");
+    assert!(retired.add_successors());
+    assert_eq!(retired.targets[1].0, 1);
+    assert!(!retired.add_successors(), "only once");
+    let locked = body(r#""model":"anthropic/claude-3-haiku","extra":{"provider":"anthropic"}"#);
+    assert!(!plan(&core, &locked).unwrap().add_successors());
+}

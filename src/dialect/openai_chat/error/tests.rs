@@ -77,6 +77,14 @@ fn reads_every_providers_form() {
             some("authentication_error"),
             Some(401),
         ),
+    ] {
+        assert_eq!(read(body), (message.to_owned(), code, error_type, status), "{body}");
+    }
+}
+
+#[test]
+fn reads_the_short_forms() {
+    for (body, message, code, error_type, status) in [
         // Cohere, Hugging Face, xAI
         (r#"{"id":"x","message":"invalid api token"}"#, "invalid api token", None, None, None),
         (r#"{"error":"Model too busy","estimated_time":20}"#, "Model too busy", None, None, None),
