@@ -60,7 +60,7 @@ pub(super) fn route(method: &Method, path: &str) -> Result<Route, ApiError> {
         Ok(route)
     } else {
         let error = ApiError::new(Reason::MethodNotAllowed, format!("{} takes {allow}, not {method}", short(path)));
-        Err(ApiError { allow: Some(allow), ..error })
+        Err(error.allow(allow))
     }
 }
 

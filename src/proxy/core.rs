@@ -26,12 +26,15 @@ pub enum Phase {
     Ending,
 }
 
+/// Models that were discovered at providers which list their own: `(provider id, model names)`.
+pub type Discovered = Vec<(Arc<str>, Vec<String>)>;
+
 /// What all requests share.
 pub struct Core {
     /// The configuration; a request keeps the one it began with.
     pub snapshot: ArcSwap<Snapshot>,
-    /// Models that were discovered at providers which list their own: `(provider id, model names)`.
-    pub discovered: ArcSwap<Vec<(Arc<str>, Vec<String>)>>,
+    /// The models of providers that list their own.
+    pub discovered: ArcSwap<Discovered>,
     /// The pool of provider keys.
     pub pool: Arc<dyn KeyPool>,
     /// Breakers and health.
@@ -77,7 +80,7 @@ pub(super) fn breaker_policy(snapshot: &Snapshot) -> Policy {
 #[derive(Debug)]
 pub(super) enum Stop {
     /// The client gets this error.
-    Refuse(Box<ApiError>),
+    Refuse(ApiError),
     /// The client is gone; there is nobody to answer.
     Gone,
     /// The answer had begun and cannot be completed; the connection must not end cleanly.
@@ -86,7 +89,7 @@ pub(super) enum Stop {
 
 impl<E: Into<ApiError>> From<E> for Stop {
     fn from(error: E) -> Self {
-        Self::Refuse(Box::new(error.into()))
+        Self::Refuse(error.into())
     }
 }
 

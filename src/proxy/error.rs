@@ -4,6 +4,7 @@ use crate::dialect::openai_chat;
 use crate::domain::{AttemptRecord, Clock, Fault, FaultKind};
 use serde_json::{Value, json};
 use std::borrow::Cow;
+use std::ops::Deref;
 use std::time::Duration;
 
 /// The reasons of our own for an error answer. What a provider says about the request itself (400, 413, 422 …) keeps the provider's
@@ -119,9 +120,13 @@ impl Reason {
     }
 }
 
-/// An error answer to the client.
+/// An error answer to the client; boxed, because every stage returns one or nothing.
 #[derive(Clone, Debug)]
-pub struct ApiError {
+pub struct ApiError(Box<Told>);
+
+/// What an [`ApiError`] says.
+#[derive(Clone, Debug)]
+pub struct Told {
     /// HTTP status.
     pub status: u16,
     /// `error.type`.
@@ -138,12 +143,20 @@ pub struct ApiError {
     pub allow: Option<&'static str>,
 }
 
+impl Deref for ApiError {
+    type Target = Told;
+
+    fn deref(&self) -> &Told {
+        &self.0
+    }
+}
+
 impl ApiError {
     /// An error of our own.
     pub fn new(reason: Reason, message: impl Into<Cow<'static, str>>) -> Self {
         let (status, error_type, code, _) = reason.row();
         let retry_after = matches!(status, 429 | 503).then_some(Duration::from_secs(1));
-        Self {
+        Self(Box::new(Told {
             status,
             error_type: error_type.into(),
             code: Some(code.into()),
@@ -151,17 +164,25 @@ impl ApiError {
             param: None,
             retry_after,
             allow: None,
-        }
+        }))
     }
 
     /// The same error with another wait.
-    pub fn retry_after(self, wait: Duration) -> Self {
-        Self { retry_after: Some(wait.max(Duration::from_secs(1))), ..self }
+    pub fn retry_after(mut self, wait: Duration) -> Self {
+        self.0.retry_after = Some(wait.max(Duration::from_secs(1)));
+        self
     }
 
     /// The same error with the parameter to blame.
-    pub fn param(self, param: impl Into<String>) -> Self {
-        Self { param: Some(param.into()), ..self }
+    pub fn param(mut self, param: impl Into<String>) -> Self {
+        self.0.param = Some(param.into());
+        self
+    }
+
+    /// The same error with the methods that the route takes.
+    pub fn allow(mut self, methods: &'static str) -> Self {
+        self.0.allow = Some(methods);
+        self
     }
 
     /// What a client is told when this fault was the last one and nothing is left to try.
@@ -204,7 +225,7 @@ impl ApiError {
             FaultKind::ContentFilter => "content_filter",
             _ => code,
         };
-        Self {
+        Self(Box::new(Told {
             status: fault.status.filter(|status| (400..500).contains(status)).unwrap_or(400),
             error_type: fault.error_type.clone().map_or(error_type.into(), Cow::Owned),
             code: Some(fault.code.clone().map_or(default_code.into(), Cow::Owned)),
@@ -212,18 +233,16 @@ impl ApiError {
             param: fault.param.clone(),
             retry_after: fault.retry_after,
             allow: None,
-        }
+        }))
     }
 
     /// The provider's rejection of a key that the client brought itself.
     pub fn of_byok(fault: &Fault) -> Self {
-        Self {
-            status: fault.status.unwrap_or(401),
-            code: Some("byok_refused".into()),
-            message: format!("the provider does not accept the key in extra.byok: {}", fault.message).into(),
-            ..Self::new(Reason::InvalidApiKey, "")
-        }
-        .param("extra.byok")
+        let message = format!("the provider does not accept the key in extra.byok: {}", fault.message);
+        let mut error = Self::new(Reason::InvalidApiKey, message).param("extra.byok");
+        error.0.status = fault.status.unwrap_or(401);
+        error.0.code = Some("byok_refused".into());
+        error
     }
 
     /// The body in OpenAI's form; `attempts` go into `metadata`.

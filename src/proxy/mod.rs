@@ -26,6 +26,7 @@ mod media;
 mod models;
 mod names;
 mod plan;
+#[expect(clippy::module_inception, reason = "it is the proxy of the proxy: Pingora's hooks")]
 pub mod proxy;
 mod record;
 mod relay;

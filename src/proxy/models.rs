@@ -3,18 +3,20 @@
 //! Source of the additions (`context_length`, `architecture`, `pricing`, `top_provider`, `supported_parameters`): OpenRouter's
 //! documentation of its models list.
 
-use super::core::Core;
+use super::core::{Core, Discovered};
 use super::names::Names;
 use crate::config::snapshot::Snapshot;
 use crate::dialect::chat::Thinking;
 use crate::domain::Money;
 use crate::provider::{ModelRow, Status};
+use arc_swap::Guard;
 use serde_json::{Map, Value, json};
+use std::sync::Arc;
 
 /// The list, or one model of it.
 pub(super) struct Listing<'a> {
     snapshot: &'a Snapshot,
-    discovered: arc_swap::Guard<std::sync::Arc<Vec<(std::sync::Arc<str>, Vec<String>)>>>,
+    discovered: Guard<Arc<Discovered>>,
 }
 
 impl<'a> Listing<'a> {

@@ -114,7 +114,8 @@ pub struct MemoryKeyPool(Mutex<Inner>);
 impl KeyPool for MemoryKeyPool {
     fn lease(&self, provider: &Arc<str>, keys: &[Arc<ProviderKey>], tried: &[Arc<str>], now: Instant) -> Result<usize, NoKey> {
         let mut inner = self.0.lock();
-        let (mut best, mut ready_in): (Option<(usize, (u32, u64))>, Option<Duration>) = (None, None);
+        let mut best: Option<(usize, (u32, u64))> = None;
+        let mut ready_in: Option<Duration> = None;
         for (place, key) in keys.iter().enumerate() {
             let slot = inner.slot(provider, &key.name);
             match slot.state(now) {
