@@ -175,6 +175,11 @@ const EXEMPT: &[Exemption] = &[
         why: "a table of cases, one below the other",
     },
     Exemption {
+        file: "tests/it/gateway.rs",
+        complaint: "unsafe is forbidden",
+        why: "signals to the process under test",
+    },
+    Exemption {
         file: "benches/translate.rs",
         complaint: "unsafe is forbidden",
         why: "an allocator that counts can be written in no other way",

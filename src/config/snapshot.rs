@@ -306,17 +306,37 @@ impl Snapshot {
     pub fn needs_restart(&self, new: &Self) -> Vec<&'static str> {
         let (old, new) = ((&self.server, &self.console), (&new.server, &new.console));
         [
-            ("server.listen", old.0.listen != new.0.listen),
-            ("server.tls", old.0.tls.as_ref().map(|tls| &tls.listen) != new.0.tls.as_ref().map(|tls| &tls.listen)),
+            ("server.listen", !same_places(&old.0.listen, &new.0.listen)),
+            ("server.tls", !same_places(tls_listen(old.0), tls_listen(new.0))),
             ("server.data_dir", old.0.data_dir != new.0.data_dir),
             ("server.workers", old.0.workers != new.0.workers),
             ("server.grace", old.0.grace != new.0.grace),
-            ("console.listen", old.1.listen != new.1.listen),
+            ("console.listen", !same_places(&old.1.listen, &new.1.listen)),
         ]
         .into_iter()
         .filter_map(|(name, differs)| differs.then_some(name))
         .collect()
     }
+
+    /// Takes over the listeners of the configuration that is replaced: they are what really listens, ports chosen by the system
+    /// included.
+    pub fn keep_listeners(&mut self, old: &Self) {
+        self.server.listen.clone_from(&old.server.listen);
+        self.console.listen.clone_from(&old.console.listen);
+        if let (Some(new), Some(old)) = (&mut self.server.tls, &old.server.tls) {
+            new.listen.clone_from(&old.listen);
+        }
+    }
+}
+
+fn tls_listen(server: &Server) -> &[SocketAddr] {
+    server.tls.as_ref().map_or(&[], |tls| &tls.listen)
+}
+
+/// Whether listeners at `old` are what `new` asks for; port 0 leaves the port to the system, so any will do.
+fn same_places(old: &[SocketAddr], new: &[SocketAddr]) -> bool {
+    let same = |(old, new): (&SocketAddr, &SocketAddr)| old.ip() == new.ip() && (new.port() == 0 || old.port() == new.port());
+    old.len() == new.len() && old.iter().zip(new).all(same)
 }
 
 impl Provider {

@@ -141,6 +141,14 @@ impl Byok {
                 .map(|(_, key)| key),
         }
     }
+
+    /// All of them, for the redaction of texts that may repeat one.
+    pub fn secrets(&self) -> Vec<&Secret> {
+        match self {
+            Self::Any(key) => vec![key],
+            Self::ByProvider(keys) => keys.iter().map(|(_, key)| key).collect(),
+        }
+    }
 }
 
 /// `extra.cache`.

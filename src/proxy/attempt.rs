@@ -121,11 +121,14 @@ pub(super) fn prepare(
     let report = Arc::new(Report::default());
     let ctx = AttemptCtx { peer: Box::new(peer(outgoing)), head: Some(head(outgoing)?), report: report.clone() };
     // The subrequest is made from the client's head, which an h2 session has only in h1 clothes.
+    let version = session.req_header().version;
     session.req_header_mut().set_version(http::Version::HTTP_11);
     let spawner = session.subrequest_spawner.as_ref().ok_or_else(|| Fault::new(FaultKind::Internal, "no spawner"))?;
     let user_ctx = Box::new(Some(Box::new(ctx)));
     let subrequest_ctx = SubrequestCtx::builder().body_mode(BodyMode::ExpectBody).user_ctx(user_ctx).build();
     let (prepared, handle) = spawner.create_subrequest(session.as_downstream(), subrequest_ctx);
+    // The answer's framing depends on what the client really speaks: HTTP/1.0 knows no chunks.
+    session.req_header_mut().set_version(version);
     Ok((prepared, handle, report))
 }
 

@@ -179,6 +179,12 @@ impl ApiError {
         self
     }
 
+    /// The same error with another message.
+    pub fn message(mut self, message: impl Into<Cow<'static, str>>) -> Self {
+        self.0.message = message.into();
+        self
+    }
+
     /// The same error with the methods that the route takes.
     pub fn allow(mut self, methods: &'static str) -> Self {
         self.0.allow = Some(methods);

@@ -180,10 +180,15 @@ impl ProxyHttp for Gateway {
         let client = &mut role.0;
         let stop = match self.answer(session, client).await {
             Ok(()) => return Ok(true),
-            Err(Stop::Refuse(error)) => match respond::error(session, client, &error).await {
-                Ok(()) => return Ok(true),
-                Err(stop) => stop,
-            },
+            Err(Stop::Refuse(error)) => {
+                // A client may have put a key where a name belongs, and names are repeated.
+                let shown = self.core.telemetry.redactor.redact(&error.message).into_owned();
+                let error = error.message(shown);
+                match respond::error(session, client, &error).await {
+                    Ok(()) => return Ok(true),
+                    Err(stop) => stop,
+                }
+            }
             Err(stop) => stop,
         };
         // Returning `Ok` would end the client's response as if it were whole.

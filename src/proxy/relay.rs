@@ -9,8 +9,8 @@
 //!   Refused ────────────> Failed                                            Broken / Cut
 //! ```
 //!
-//! The clocks are looked at when a timer fires, not at every piece: a piece only moves the deadlines away, so the timer is set anew
-//! when it goes off too early. Nothing is written to the client inside the `select!`, so that no arm starves while a slow client reads.
+//! The timer is set anew when it goes off too early or a clock that runs out earlier has begun to run: a piece that only moves the
+//! deadlines away does not touch it. Nothing is written to the client inside the `select!`, so that no arm starves while a slow client reads.
 
 use super::attempt::Report;
 use super::core::{ClientCtx, Core, Phase};
@@ -184,7 +184,6 @@ impl<'a> Relay<'a> {
                 () = &mut timer => Turn::Timer,
                 true = &mut ending => Turn::Shutdown,
             };
-            let was_committed = matches!(self.state, State::Committed);
             let step = match turn {
                 Turn::Task(task) => self.tasks(task, &mut handle, report).await,
                 Turn::RunEnded => {
@@ -202,9 +201,10 @@ impl<'a> Relay<'a> {
             match step {
                 Step::End(outcome) => break outcome,
                 Step::GoOn => {
-                    let committed_now = !was_committed && matches!(self.state, State::Committed);
-                    if committed_now || timer.is_elapsed() {
-                        timer.as_mut().reset(self.wake_at().into());
+                    // A new state may have an earlier clock, such as `gate.max_wait` once the head is there.
+                    let wake_at = self.wake_at().into();
+                    if timer.is_elapsed() || wake_at < timer.deadline() {
+                        timer.as_mut().reset(wake_at);
                     }
                 }
             }

@@ -116,7 +116,9 @@ pub(super) async fn error(session: &mut Session, client: &mut ClientCtx, error: 
     if client.record.requested_model.is_some() {
         put_routing(&mut head, client, None);
     }
-    client.record.ended = Ended::Error;
+    if client.record.ended != Ended::Shutdown {
+        client.record.ended = Ended::Error;
+    }
     client.record.error_code = error.code.as_deref().map(str::to_owned);
     // What is left of the body is not read: the connection ends with this answer.
     if !session.is_body_done() {

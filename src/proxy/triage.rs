@@ -7,7 +7,7 @@
 //! The decisions are `routing::triage`'s; this file carries them out and keeps the books: key states, breakers, the record.
 
 use super::attempt::{self, Outgoing, Report};
-use super::core::{ClientCtx, Core, Stop, breaker_policy};
+use super::core::{ClientCtx, Core, Phase, Stop, breaker_policy};
 use super::error::{ApiError, Reason};
 use super::lease::Lease;
 use super::media;
@@ -29,6 +29,7 @@ use crate::store::ports::live::{KeyOutcome, KeyState};
 use crate::telemetry::StateChange;
 use bytes::Bytes;
 use pingora::proxy::Session;
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -327,6 +328,12 @@ impl<'a> Walk<'a> {
                 let fault = self.classify(target, &refusal);
                 self.judge(target, lease, begun, fault, attempted.status)
             }
+            Outcome::Failed(fault) if self.client.record.ended == Ended::Shutdown => {
+                let record = self.record_of(target, lease.key_name(), begun);
+                let verdict = Ended::Shutdown.name();
+                self.push(AttemptRecord { verdict, ..self.with_fault(record, &fault, attempted.status) });
+                Err(shutting_down().into())
+            }
             Outcome::Failed(fault) => self.judge(target, lease, begun, fault, attempted.status),
         }
     }
@@ -358,9 +365,8 @@ impl<'a> Walk<'a> {
         fault: Fault,
         status: Option<u16>,
     ) -> Result<Next, Stop> {
-        let shown = Fault { message: self.core.telemetry.redactor.redact(&fault.message).into_owned().into(), ..fault };
-        self.last_fault = Some(shown.clone());
-        let fault = shown;
+        let fault = self.redacted(fault);
+        self.last_fault = Some(fault.clone());
         if fault.kind.counts_against_health() {
             self.healthy(target, lease, false, None);
         } else if status.is_some() {
@@ -485,12 +491,29 @@ impl<'a> Walk<'a> {
     }
 
     fn with_fault(&self, record: AttemptRecord, fault: &Fault, status: Option<u16>) -> AttemptRecord {
-        let message = self.core.telemetry.redactor.redact(&fault.message).into_owned();
+        let message = self.redacted(fault.clone()).message.into_owned();
         AttemptRecord { status: status.or(fault.status), reason: Some(fault.kind.name()), message: Some(message), ..record }
     }
 
-    fn push(&mut self, attempt: AttemptRecord) {
+    /// A fault as it may be shown: a provider may repeat any key in any of its texts, the client's own too.
+    fn redacted(&self, fault: Fault) -> Fault {
+        let own = self.envelope.extensions.byok.as_ref().map(Byok::secrets).unwrap_or_default();
+        let clean = |text: &str| self.core.telemetry.redactor.redact_with(text, &own).into_owned();
+        Fault {
+            message: clean(&fault.message).into(),
+            error_type: fault.error_type.as_deref().map(clean),
+            code: fault.code.as_deref().map(clean),
+            param: fault.param.as_deref().map(clean),
+            ..fault
+        }
+    }
+
+    fn push(&mut self, mut attempt: AttemptRecord) {
         if attempt.reason.is_some() {
+            // It is shown to the client, who may have put a key where the model's name belongs.
+            if let Cow::Owned(shown) = self.core.telemetry.redactor.redact(&attempt.model) {
+                attempt.model = shown.into();
+            }
             self.core.telemetry.attempt_failed(self.client.record.id, self.attempt_number(), &attempt);
         }
         self.client.record.attempts.push(attempt);
@@ -501,16 +524,22 @@ impl<'a> Walk<'a> {
         u32::try_from(self.client.record.attempt_count() + 1).unwrap_or(u32::MAX)
     }
 
-    /// Waits before the next try, and notices a client that hangs up meanwhile.
+    /// Waits before the next try, and notices a client that hangs up and a gateway that ends meanwhile.
     async fn pause(&mut self, after: Duration) -> Result<(), Stop> {
         if after.is_zero() {
             return Ok(());
         }
+        let mut phase = self.core.phase.subscribe();
+        let ending = async move { phase.wait_for(|phase| *phase == Phase::Ending).await.is_ok() };
         tokio::select! {
             () = tokio::time::sleep(after) => Ok(()),
             _ = self.session.downstream_session.read_body_or_idle(true) => {
                 self.client.record.ended = Ended::ClientGone;
                 Err(Stop::Gone)
+            }
+            true = ending => {
+                self.client.record.ended = Ended::Shutdown;
+                Err(shutting_down().into())
             }
         }
     }
@@ -544,6 +573,10 @@ impl<'a> Walk<'a> {
         let message = format!("no target answered within {:.1} s", self.plan.total.as_secs_f64());
         ApiError::from_last_fault(&Fault::new(FaultKind::Timeout(Clock::Total), message))
     }
+}
+
+fn shutting_down() -> ApiError {
+    ApiError::new(Reason::ShuttingDown, "the gateway is shutting down")
 }
 
 /// What follows from an attempt.

@@ -89,12 +89,12 @@ pub async fn open(method: &str, url: &str, headers: &[(&str, &str)], body: &[u8]
     let (status, headers) = parse_head(&buffer[..head_end])?;
     buffer.drain(..head_end + 4);
     let header = |name: &str| headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
-    let framing = if header("transfer-encoding").is_some_and(|value| value.contains("chunked")) {
+    let framing = if status == 204 || method == "HEAD" {
+        Framing::Over(BodyEnd::Clean)
+    } else if header("transfer-encoding").is_some_and(|value| value.contains("chunked")) {
         Framing::Chunked
     } else if let Some(length) = header("content-length") {
         Framing::Length(length.parse().map_err(|_| invalid("content-length is not a number"))?)
-    } else if status == 204 || method == "HEAD" {
-        Framing::Over(BodyEnd::Clean)
     } else {
         Framing::UntilClose
     };

@@ -174,7 +174,9 @@ fn pool_state(core: &Core) -> PoolState {
             "half_open" => BreakerState::HalfOpen,
             _ => BreakerState::Closed,
         };
-        (target.provider, target.model, state)
+        // The name is the client's: it may have put a key there by mistake.
+        let model = core.telemetry.redactor.redact(&target.model).into_owned();
+        (target.provider, model.into(), state)
     });
     PoolState { keys: keys.collect(), breakers: breakers.collect() }
 }

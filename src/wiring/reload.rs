@@ -52,7 +52,7 @@ pub(super) async fn watch(core: Arc<Core>, source: Source, mut files: Vec<PathBu
     }
 }
 
-fn apply(core: &Core, new: crate::config::Snapshot, certificates: Option<&Certificates>) {
+fn apply(core: &Core, mut new: crate::config::Snapshot, certificates: Option<&Certificates>) {
     let old = core.snapshot.load_full();
     if let (Some(tls), Some(certificates)) = (&new.server.tls, certificates)
         && let Err(message) = certificates.reload(tls)
@@ -62,6 +62,7 @@ fn apply(core: &Core, new: crate::config::Snapshot, certificates: Option<&Certif
     for name in old.needs_restart(&new) {
         log::warn!("{name} has changed: it takes effect after a restart");
     }
+    new.keep_listeners(&old);
     core.telemetry.redactor.register(new.secrets());
     core.telemetry.log.set_level(new.telemetry.log_level);
     core.snapshot.store(Arc::new(new));

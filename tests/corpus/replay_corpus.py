@@ -27,7 +27,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 APIS = ("openai.chat", "anthropic.messages", "gemini.generateContent")
 # Bodies up to this many bytes, streamed or whole, come in one-byte writes; larger ones in writes of seven, which cut at all the same
 # places sooner or later, in a bearable time.
-SMALL = {True: 8_000, False: 2_000}
+SMALL = {True: 16_000, False: 4_000}
 PARALLEL = 16
 
 

@@ -31,7 +31,10 @@ async fn a_key_is_taken_from_either_header() {
     }
     let keys: Vec<_> = sim.calls().iter().map(|call| call.header("authorization").map(str::to_owned)).collect();
     assert!(keys.iter().all(|key| key.as_deref() == Some("Bearer key-of-openai")), "the provider got {keys:?}");
-    assert!(sim.calls().iter().all(|call| call.header("x-api-key").is_none()), "the gateway's key went to the provider");
+    assert!(
+        sim.calls().iter().all(|call| call.header("x-api-key").is_none()),
+        "the gateway's key went to the provider"
+    );
 }
 
 #[tokio::test]
@@ -67,8 +70,11 @@ async fn no_key_or_a_wrong_one_is_a_401_that_costs_no_call() {
 #[tokio::test]
 async fn several_keys_of_the_environment_all_work() {
     let sim = Sim::start(SimDialect::OpenAi).unwrap();
-    let gateway =
-        Gateway::builder().provider("openai", &sim).variable("ORBYT_API_KEYS", "first-key, second-key ,3").start().await;
+    let gateway = Gateway::builder()
+        .provider("openai", &sim)
+        .variable("ORBYT_API_KEYS", "first-key, second-key ,3")
+        .start()
+        .await;
     for (key, status) in [("first-key", 200), ("second-key", 200), ("3", 200), (KEY, 401), ("first-key,", 401)] {
         assert_eq!(with_key(&gateway, key).await, status, "{key}");
     }
@@ -110,7 +116,8 @@ async fn a_trusted_proxy_says_whose_flood_it_is() {
 async fn limits_of_the_whole_gateway_and_of_an_address_say_when_to_come_back() {
     for (limit, name) in [("global_per_second", "global"), ("address_per_second", "address")] {
         let sim = Sim::start(SimDialect::OpenAi).unwrap();
-        let gateway = Gateway::builder().provider("openai", &sim).config(&format!("[limits]\n{limit} = 3")).start().await;
+        let gateway =
+            Gateway::builder().provider("openai", &sim).config(&format!("[limits]\n{limit} = 3")).start().await;
         let mut limited = None;
         for _ in 0..40 {
             let answer = ask(&gateway, &[("x-api-key", KEY)]).await;
@@ -120,7 +127,10 @@ async fn limits_of_the_whole_gateway_and_of_an_address_say_when_to_come_back() {
             }
         }
         let answer = limited.expect("forty requests were never too many");
-        assert_eq!((answer.header("retry-after"), &answer.json()["error"]["code"]), ("1", &"rate_limit_exceeded".into()));
+        assert_eq!(
+            (answer.header("retry-after"), &answer.json()["error"]["code"]),
+            ("1", &"rate_limit_exceeded".into())
+        );
         let metrics = gateway.metrics().await;
         assert!(metrics.contains(&format!(r#"orbyt_limited_total{{limit="{name}"}} "#)), "{metrics}");
     }

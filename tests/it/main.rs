@@ -4,8 +4,17 @@
 //! `orbyt::sim::client` looks at every answer down to how its connection ended, [`raw`] sends bytes that no client would.
 
 mod auth;
+mod bodies;
+mod clocks;
 mod demo;
 mod faults;
 mod gateway;
+mod keys;
+mod nodelay;
 mod raw;
+mod reload;
 mod routes;
+mod routing;
+mod secrets;
+mod shutdown;
+mod tls;

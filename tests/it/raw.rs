@@ -64,8 +64,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             line.split_once(':').map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
         };
         let headers: Vec<(String, String)> = head[1..].iter().filter_map(header).collect();
-        let mut answer =
-            Answer { status, headers, body: Vec::new(), end: BodyEnd::Clean, head_after: started.elapsed(), took: Duration::ZERO };
+        let mut answer = Answer {
+            status,
+            headers,
+            body: Vec::new(),
+            end: BodyEnd::Clean,
+            head_after: started.elapsed(),
+            took: Duration::ZERO,
+        };
         if answer.header("transfer-encoding") == "chunked" {
             self.chunks(&mut answer).await;
         } else if let Ok(length) = answer.header("content-length").parse::<usize>() {
@@ -120,21 +126,25 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 }
 
-/// A connection on which HTTP/2 is spoken. It is closed when it is dropped.
+/// A connection on which HTTP/2 is spoken. It is closed when nothing holds it any more.
 pub struct H2 {
     sender: h2::client::SendRequest<Bytes>,
-    driver: tokio::task::JoinHandle<()>,
 }
 
 impl H2 {
     /// With prior knowledge, over whatever transport there is.
     pub async fn over(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> Self {
         let (sender, connection) = h2::client::handshake(stream).await.unwrap();
-        let driver = tokio::spawn(async move {
+        tokio::spawn(async move {
             // How it ends is seen in the answers.
             let _ = connection.await;
         });
-        Self { sender, driver }
+        Self { sender }
+    }
+
+    /// The same connection, for a request beside others.
+    pub fn again(&self) -> Self {
+        Self { sender: self.sender.clone() }
     }
 
     pub async fn to(gateway: &Gateway) -> Self {
@@ -143,6 +153,10 @@ impl H2 {
 
     /// Sends a chat request with the gateway's key and reads the whole answer. A stream that is reset is [`BodyEnd::Cut`].
     pub async fn chat(&mut self, body: Bytes) -> Answer {
+        tokio::time::timeout(PATIENCE, self.exchange(body)).await.expect("no answer over HTTP/2")
+    }
+
+    async fn exchange(&mut self, body: Bytes) -> Answer {
         let started = Instant::now();
         let request = Request::post("http://gateway/v1/chat/completions");
         let request = request.header("authorization", format!("Bearer {KEY}")).body(()).unwrap();
@@ -166,11 +180,5 @@ impl H2 {
         };
         let headers = parts.headers.iter().map(header).collect();
         Answer { status: parts.status.as_u16(), headers, body, end, head_after, took: started.elapsed() }
-    }
-}
-
-impl Drop for H2 {
-    fn drop(&mut self) {
-        self.driver.abort();
     }
 }

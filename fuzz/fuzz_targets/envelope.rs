@@ -1,0 +1,17 @@
+//! The envelope of a chat request: what is passed on is JSON again, names the other model and has lost the extensions.
+
+#![no_main]
+
+use bytes::Bytes;
+use libfuzzer_sys::fuzz_target;
+use orbyt::dialect::openai_chat::envelope::Envelope;
+use orbyt::dialect::openai_chat::passthrough::Quirks;
+
+fuzz_target!(|data: &[u8]| {
+    let Ok(envelope) = Envelope::scan(Bytes::copy_from_slice(data)) else { return };
+    let passed = envelope.passthrough_body("another", Quirks::default());
+    let again = Envelope::scan(Bytes::from(passed)).expect("a request that was taken is one when it is passed on");
+    assert_eq!(again.model, "another");
+    assert_eq!(again.stream, envelope.stream);
+    assert!(again.extensions.byok.is_none() && again.extensions.fallback_models.is_empty());
+});
