@@ -8,5 +8,7 @@ use std::process::ExitCode;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    // Huge pages double the memory of a stream, since its pieces lie scattered; a kernel that knows nothing of them needs no telling.
+    let _ = rustix::thread::disable_transparent_huge_pages(true);
     orbyt::cli::run(orbyt::cli::args::Cli::parse())
 }

@@ -170,11 +170,6 @@ const EXEMPT: &[Exemption] = &[
         why: "examples in the documentation of the settings",
     },
     Exemption {
-        file: "src/config/tests/errors.rs",
-        complaint: "fn each_kind_of_error",
-        why: "a table of cases, one below the other",
-    },
-    Exemption {
         file: "tests/it/gateway.rs",
         complaint: "unsafe is forbidden",
         why: "signals to the process under test",

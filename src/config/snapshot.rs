@@ -335,7 +335,8 @@ fn tls_listen(server: &Server) -> &[SocketAddr] {
 
 /// Whether listeners at `old` are what `new` asks for; port 0 leaves the port to the system, so any will do.
 fn same_places(old: &[SocketAddr], new: &[SocketAddr]) -> bool {
-    let same = |(old, new): (&SocketAddr, &SocketAddr)| old.ip() == new.ip() && (new.port() == 0 || old.port() == new.port());
+    let same =
+        |(old, new): (&SocketAddr, &SocketAddr)| old.ip() == new.ip() && (new.port() == 0 || old.port() == new.port());
     old.len() == new.len() && old.iter().zip(new).all(same)
 }
 

@@ -241,7 +241,9 @@ impl Observed {
             ),
             Event::Call { choice, name, .. } => (*choice, name.len()),
             Event::Arguments { choice, json, .. } => (*choice, json.len()),
-            Event::Annotation { choice, .. } | Event::Image { choice, .. } | Event::Logprobs { choice, .. } => (*choice, 0),
+            Event::Annotation { choice, .. } | Event::Image { choice, .. } | Event::Logprobs { choice, .. } => {
+                (*choice, 0)
+            }
             Event::Finish { choice, .. } => {
                 self.choices_finished += 1;
                 (*choice, 0)

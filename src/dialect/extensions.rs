@@ -202,6 +202,18 @@ impl Extensions {
         Ok(extensions)
     }
 
+    /// What the request names and this version accepts without acting on it.
+    pub fn without_effect(&self) -> impl Iterator<Item = &'static str> {
+        let preferences = &self.preferences;
+        let unused = [
+            ("extra.cache", matches!(self.cache, Some(CacheChoice::On | CacheChoice::For(_)))),
+            ("provider.preferred_max_latency", preferences.preferred_max_latency.is_some()),
+            ("provider.preferred_min_throughput", preferences.preferred_min_throughput.is_some()),
+        ];
+        let unused = unused.into_iter().filter_map(|(name, named)| named.then_some(name));
+        self.ignored.iter().copied().chain(unused).collect::<Vec<_>>().into_iter()
+    }
+
     fn extra(&mut self, value: Value) -> Result<(), Fault> {
         let path = Path::top("extra");
         let mut extra = Fields::of(value, &path)?;

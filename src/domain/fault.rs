@@ -72,6 +72,8 @@ pub enum FaultKind {
     ContextLength,
     /// The provider refuses the prompt or cut the answer for its content.
     ContentFilter,
+    /// The target cannot take this request, though another might: its format has no word for a part of it.
+    Unsupported,
     /// Any other 4xx: the request itself is wrong.
     BadRequest,
     /// The gateway's configuration is at fault.
@@ -101,6 +103,7 @@ impl FaultKind {
             Self::ModelNotFound => "model_not_found",
             Self::ContextLength => "context_length",
             Self::ContentFilter => "content_filter",
+            Self::Unsupported => "unsupported",
             Self::BadRequest => "bad_request",
             Self::Configuration => "configuration",
             Self::Internal => "internal",
@@ -110,7 +113,7 @@ impl FaultKind {
     /// Who has to act.
     pub fn blame(self) -> Blame {
         match self {
-            Self::ContextLength | Self::ContentFilter | Self::BadRequest => Blame::Client,
+            Self::ContextLength | Self::ContentFilter | Self::Unsupported | Self::BadRequest => Blame::Client,
             Self::BadCredentials | Self::QuotaExhausted | Self::Configuration => Blame::Operator,
             Self::Internal => Blame::Gateway,
             _ => Blame::Provider,
@@ -156,7 +159,15 @@ pub struct Fault {
 impl Fault {
     /// A fault that has only a kind and a message.
     pub fn new(kind: FaultKind, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { kind, status: None, message: message.into(), code: None, error_type: None, param: None, retry_after: None }
+        Self {
+            kind,
+            status: None,
+            message: message.into(),
+            code: None,
+            error_type: None,
+            param: None,
+            retry_after: None,
+        }
     }
 
     /// A request that this target cannot serve, with the parameter to blame.

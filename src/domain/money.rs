@@ -55,7 +55,8 @@ impl Money {
     /// The amount as a plain decimal number of dollars with no trailing zeros: `0.00000015`, `3`, `0`.
     pub fn to_dollars(self) -> String {
         let sign = if self.0 < 0 { "-" } else { "" };
-        let (whole, fraction) = (self.0.unsigned_abs() / PICOS_PER_DOLLAR as u128, self.0.unsigned_abs() % PICOS_PER_DOLLAR as u128);
+        let (whole, fraction) =
+            (self.0.unsigned_abs() / PICOS_PER_DOLLAR as u128, self.0.unsigned_abs() % PICOS_PER_DOLLAR as u128);
         if fraction == 0 {
             return format!("{sign}{whole}");
         }

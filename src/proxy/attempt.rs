@@ -9,16 +9,18 @@ use crate::config::snapshot::{Provider, Timeouts};
 use crate::domain::{Fault, FaultKind, ProviderKey};
 use crate::provider::AuthScheme;
 use http::HeaderValue;
-use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderName, USER_AGENT};
+use http::header::{
+    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderName, USER_AGENT,
+};
 use parking_lot::Mutex;
 use pingora::http::RequestHeader;
 use pingora::protocols::ALPN;
 use pingora::protocols::http::subrequest::server::SubrequestHandle;
+use pingora::protocols::tls::CaType;
 use pingora::proxy::subrequest::{BodyMode, Ctx as SubrequestCtx};
 use pingora::proxy::{PreparedSubrequest, Session};
-use pingora::protocols::tls::CaType;
-use pingora::utils::tls::{WrappedX509, parse_x509};
 use pingora::upstreams::peer::HttpPeer;
+use pingora::utils::tls::{WrappedX509, parse_x509};
 use pingora::{Error, ErrorType};
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::net::SocketAddr;
@@ -136,7 +138,8 @@ fn head(outgoing: &Outgoing<'_>) -> Result<RequestHeader, Fault> {
     let provider = &outgoing.target.provider;
     let path = provider.base.path.clone() + &provider.dialect.path(&outgoing.target.model.upstream, outgoing.stream);
     let wrong = |what: &str| Fault::new(FaultKind::Configuration, format!("provider {}: {what}", provider.id));
-    let mut head = RequestHeader::build("POST", path.as_bytes(), Some(8)).map_err(|_| wrong("its path is not valid"))?;
+    let mut head =
+        RequestHeader::build("POST", path.as_bytes(), Some(8)).map_err(|_| wrong("its path is not valid"))?;
     let mut put = |name: HeaderName, value: HeaderValue| {
         // Inserting fails only for header names that `http` itself refuses, and these are parsed already.
         let _ = head.insert_header(name, value);
@@ -159,7 +162,8 @@ fn head(outgoing: &Outgoing<'_>) -> Result<RequestHeader, Fault> {
             AuthScheme::Bearer | AuthScheme::None => (AUTHORIZATION, text(&format!("Bearer {}", key.secret.reveal()))),
             AuthScheme::Header(name) => (HeaderName::from_static(name), text(key.secret.reveal())),
         };
-        let bad_key = || Fault::new(FaultKind::BadCredentials, "the provider's key holds characters that no header takes");
+        let bad_key =
+            || Fault::new(FaultKind::BadCredentials, "the provider's key holds characters that no header takes");
         let mut value = value.ok_or_else(bad_key)?;
         value.set_sensitive(true);
         put(name, value);
@@ -204,8 +208,12 @@ fn trusted(extra: &[Vec<u8>]) -> Arc<CaType> {
 /// # Errors
 /// `Connect` when its name is not found.
 pub(super) async fn addresses(dns: &Dns, provider: &Provider, limit: Duration) -> Result<Arc<[SocketAddr]>, Fault> {
-    let lookup = dns.addresses(&provider.base.host, provider.base.port, Instant::now());
-    match tokio::time::timeout(limit, lookup).await {
+    let (host, port, now) = (&provider.base.host, provider.base.port, Instant::now());
+    if let Some(known) = dns.known(host, port, now) {
+        return Ok(known);
+    }
+    // Rare and large, so it is kept out of the future of every request.
+    match Box::pin(tokio::time::timeout(limit, dns.look_up(host, port, now))).await {
         Ok(Ok(found)) => Ok(found),
         Ok(Err(message)) => Err(Fault::new(FaultKind::Connect, message)),
         Err(_) => Err(Fault::new(FaultKind::Connect, "looking up the provider's name took too long")),

@@ -15,11 +15,13 @@ const PIECE_TIMEOUT: Duration = Duration::from_secs(30);
 /// 413 beyond `max` bytes, 408 when it stalls, or `Gone` when the client hangs up.
 pub(super) async fn read(session: &mut Session, max: u64) -> Result<Bytes, Stop> {
     let headers = &session.req_header().headers;
-    let announced = headers.get(http::header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    let announced =
+        headers.get(http::header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     if announced.is_some_and(|length| length > max) {
         return Err(too_large(max));
     }
-    let waits = headers.get(http::header::EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+    let waits =
+        headers.get(http::header::EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
     if waits {
         session.downstream_session.write_continue_response().await.map_err(|_| Stop::Gone)?;
     }
@@ -56,6 +58,9 @@ pub(super) async fn read(session: &mut Session, max: u64) -> Result<Bytes, Stop>
 }
 
 fn too_large(max: u64) -> Stop {
-    ApiError::new(Reason::RequestTooLarge, format!("the request body is larger than {max} bytes (server.max_body_bytes)"))
-        .into()
+    ApiError::new(
+        Reason::RequestTooLarge,
+        format!("the request body is larger than {max} bytes (server.max_body_bytes)"),
+    )
+    .into()
 }

@@ -12,40 +12,43 @@ const FRESH: Duration = Duration::from_secs(30);
 /// How long an old answer is better than none.
 const USABLE: Duration = Duration::from_secs(3600);
 
-type Known = HashMap<(String, u16), (Arc<[SocketAddr]>, Instant)>;
+/// By port, then by name, so that a look-up needs no key of its own.
+type Known = HashMap<u16, HashMap<String, (Arc<[SocketAddr]>, Instant)>>;
 
 /// Remembered addresses. Only configured hosts are ever looked up, so it does not grow.
 #[derive(Default)]
 pub(super) struct Dns(ArcSwap<Known>);
 
 impl Dns {
-    /// The addresses of a host, IPv4 before IPv6 (a host without working IPv6 is common, one without IPv4 is not).
+    /// The addresses of a host that need no look-up: its own, or those of a recent one.
+    pub(super) fn known(&self, host: &str, port: u16, now: Instant) -> Option<Arc<[SocketAddr]>> {
+        if let Ok(ip) = host.parse::<IpAddr>() {
+            return Some(Arc::new([SocketAddr::new(ip, port)]));
+        }
+        self.remembered(host, port).filter(|(_, at)| now.duration_since(*at) < FRESH).map(|(addresses, _)| addresses)
+    }
+
+    fn remembered(&self, host: &str, port: u16) -> Option<(Arc<[SocketAddr]>, Instant)> {
+        self.0.load().get(&port)?.get(host).cloned()
+    }
+
+    /// Looks a host's addresses up, IPv4 before IPv6 (a host without working IPv6 is common, one without IPv4 is not).
     ///
     /// # Errors
-    /// A text when the name is not found and never was.
-    pub(super) async fn addresses(&self, host: &str, port: u16, now: Instant) -> Result<Arc<[SocketAddr]>, String> {
-        if let Ok(ip) = host.parse::<IpAddr>() {
-            return Ok(Arc::new([SocketAddr::new(ip, port)]));
-        }
-        let key = (host.to_owned(), port);
-        let known = self.0.load().get(&key).cloned();
-        if let Some((addresses, at)) = &known
-            && now.duration_since(*at) < FRESH
-        {
-            return Ok(addresses.clone());
-        }
+    /// A text when the name is not found, and was not within the last hour.
+    pub(super) async fn look_up(&self, host: &str, port: u16, now: Instant) -> Result<Arc<[SocketAddr]>, String> {
         let found = tokio::net::lookup_host((host, port)).await.map(|found| {
             let mut list: Vec<SocketAddr> = found.collect();
             list.sort_by_key(SocketAddr::is_ipv6);
             list.dedup();
             list
         });
-        match (found, known) {
+        match (found, self.remembered(host, port)) {
             (Ok(list), _) if !list.is_empty() => {
                 let addresses: Arc<[SocketAddr]> = list.into();
                 self.0.rcu(|old| {
                     let mut new = Known::clone(old);
-                    new.insert(key.clone(), (addresses.clone(), now));
+                    new.entry(port).or_default().insert(host.to_owned(), (addresses.clone(), now));
                     new
                 });
                 Ok(addresses)

@@ -196,10 +196,13 @@ impl ApiError {
         let ours = |reason, message: String| Self::new(reason, message);
         let said = &fault.message;
         match fault.kind {
-            FaultKind::BadRequest | FaultKind::ContextLength | FaultKind::ContentFilter => Self::of_provider(fault),
+            FaultKind::BadRequest | FaultKind::Unsupported | FaultKind::ContextLength | FaultKind::ContentFilter => {
+                Self::of_provider(fault)
+            }
             FaultKind::ModelNotFound => ours(Reason::ModelNotFound, said.clone().into_owned()),
             FaultKind::RateLimited => {
-                let error = ours(Reason::RateLimited, format!("every target is rate limited; the last one said: {said}"));
+                let error =
+                    ours(Reason::RateLimited, format!("every target is rate limited; the last one said: {said}"));
                 fault.retry_after.map_or(error.clone(), |wait| error.retry_after(wait))
             }
             FaultKind::Malformed | FaultKind::Truncated | FaultKind::Empty => {
@@ -253,7 +256,8 @@ impl ApiError {
 
     /// The body in OpenAI's form; `attempts` go into `metadata`.
     pub fn body(&self, attempts: &[AttemptRecord]) -> Vec<u8> {
-        let metadata = (!attempts.is_empty()).then(|| json!({"attempts": attempts.iter().map(attempt).collect::<Vec<_>>()}));
+        let metadata =
+            (!attempts.is_empty()).then(|| json!({"attempts": attempts.iter().map(attempt).collect::<Vec<_>>()}));
         openai_chat::error::render(
             self.status,
             &self.error_type,

@@ -35,7 +35,9 @@ pub(super) async fn fetch_all(request: &mut Request, rules: &Rules) -> Result<()
             if fetched > MOST_FILES {
                 return Err(Fault::bad_request(param, "the request gives more than 16 files by address"));
             }
-            let inline = fetch(&url, rules).await.map_err(|why| Fault::bad_request(param, format!("the file was not fetched: {why}")))?;
+            let inline = fetch(&url, rules)
+                .await
+                .map_err(|why| Fault::bad_request(param, format!("the file was not fetched: {why}")))?;
             replace(&mut part.kind, inline);
         }
     }
@@ -54,7 +56,10 @@ fn remote(kind: &PartKind) -> Option<&str> {
 
 fn replace(kind: &mut PartKind, inline: Media) {
     match kind {
-        PartKind::Image { source, .. } | PartKind::File { source, .. } | PartKind::Audio { source } | PartKind::Video { source } => {
+        PartKind::Image { source, .. }
+        | PartKind::File { source, .. }
+        | PartKind::Audio { source }
+        | PartKind::Video { source } => {
             *source = inline;
         }
         PartKind::Text(_) | PartKind::Refusal(_) => {}
@@ -70,7 +75,8 @@ async fn fetch(url: &str, rules: &Rules) -> Result<Media, String> {
         _ => return Err("its address is neither https nor http".to_owned()),
     };
     let host = url.host_str().ok_or("its address has no host")?.trim_matches(['[', ']']).to_owned();
-    let found = tokio::net::lookup_host((host.as_str(), port)).await.map_err(|_| "its host was not found".to_owned())?;
+    let found =
+        tokio::net::lookup_host((host.as_str(), port)).await.map_err(|_| "its host was not found".to_owned())?;
     let addresses: Vec<SocketAddr> = found.collect();
     // One private address among public ones is enough to refuse: the next look-up could lead there.
     if addresses.is_empty() || !addresses.iter().all(|address| is_public(address.ip())) {
@@ -88,7 +94,8 @@ async fn fetch(url: &str, rules: &Rules) -> Result<Media, String> {
         return Err(format!("its server answered with status {}", answer.status().as_u16()));
     }
     let media_type = answer.headers().get(reqwest::header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    let media_type = media_type.and_then(|value| value.split(';').next()).unwrap_or("application/octet-stream").trim().to_owned();
+    let media_type =
+        media_type.and_then(|value| value.split(';').next()).unwrap_or("application/octet-stream").trim().to_owned();
     let mut bytes = Vec::new();
     while let Some(piece) = answer.chunk().await.map_err(|error| error.without_url().to_string())? {
         bytes.extend_from_slice(&piece);

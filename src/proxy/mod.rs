@@ -17,6 +17,7 @@ mod accept;
 mod attempt;
 mod authenticate;
 mod body;
+mod books;
 pub mod core;
 mod dns;
 pub mod error;
@@ -32,6 +33,7 @@ mod record;
 mod relay;
 mod respond;
 mod triage;
+mod walk;
 
 pub use core::Core;
 pub use proxy::Gateway;

@@ -35,7 +35,10 @@ impl<'a> Listing<'a> {
         let names = Names { snapshot: self.snapshot, discovered: &self.discovered };
         let found = self.discovered.iter().filter_map(|(id, models)| Some((self.snapshot.provider(id)?, models)));
         let discovered = found.flat_map(|(provider, models)| {
-            models.iter().map(|name| item(&format!("{}/{name}", provider.id), &names.at(provider, name).model)).collect::<Vec<_>>()
+            models
+                .iter()
+                .map(|name| item(&format!("{}/{name}", provider.id), &names.at(provider, name).model))
+                .collect::<Vec<_>>()
         });
         json!({"object": "list", "data": aliases.chain(rows).chain(discovered).collect::<Vec<_>>()})
     }
@@ -55,7 +58,13 @@ impl<'a> Listing<'a> {
 
 fn item(id: &str, row: &ModelRow) -> Value {
     let can = row.capabilities;
-    let inputs = [("text", true), ("image", can.vision), ("file", can.pdf), ("audio", can.audio_input), ("video", can.video_input)];
+    let inputs = [
+        ("text", true),
+        ("image", can.vision),
+        ("file", can.pdf),
+        ("audio", can.audio_input),
+        ("video", can.video_input),
+    ];
     let inputs: Vec<&str> = inputs.iter().filter(|(_, can)| *can).map(|(name, _)| *name).collect();
     json!({
         "id": id,

@@ -26,6 +26,8 @@ pub(super) struct Meaning {
     pub(super) strategy: Option<Strategy>,
     /// The name has its provider in front, so that no other provider is meant.
     pub(super) pinned: bool,
+    /// The name is `auto`: any capable model will do.
+    pub(super) auto: bool,
 }
 
 /// Looks names up in a snapshot.
@@ -63,11 +65,11 @@ impl Names<'_> {
             let message = format!("None of the targets of the model {:?} has a configured provider", alias.name);
             return Err(ApiError::new(Reason::ModelNotFound, message).param("model"));
         }
-        Ok(Meaning { targets, alias: Some(alias.clone()), strategy: alias.strategy, pinned: true })
+        Ok(Meaning { targets, alias: Some(alias.clone()), strategy: alias.strategy, pinned: true, auto: false })
     }
 
     fn of_model(&self, name: &str) -> Result<Meaning, ApiError> {
-        let plain = |targets, pinned| Meaning { targets, alias: None, strategy: None, pinned };
+        let plain = |targets, pinned| Meaning { targets, alias: None, strategy: None, pinned, auto: name == "auto" };
         if name == "auto" {
             let targets = self.auto();
             return if targets.is_empty() { Err(self.unknown(name)) } else { Ok(plain(targets, false)) };
@@ -84,7 +86,8 @@ impl Names<'_> {
 
     /// A model at a provider that is known; the catalog's row or one made up from its name.
     pub(super) fn at(&self, provider: &Arc<Provider>, name: &str) -> Target {
-        let local = provider.models.iter().find(|row| *row.upstream == *name || row.aliases.iter().any(|alias| alias == name));
+        let local =
+            provider.models.iter().find(|row| *row.upstream == *name || row.aliases.iter().any(|alias| alias == name));
         let known = || self.snapshot.catalog.model_at(&provider.id, name).cloned();
         let unknown = || self.snapshot.catalog.unknown_model_at(&provider.id, name);
         let model = local.cloned().or_else(known).unwrap_or_else(|| Arc::new(unknown()));
@@ -160,9 +163,9 @@ impl Names<'_> {
 
     fn unknown(&self, name: &str) -> ApiError {
         let prefix = name.split_once('/').map_or(name, |(prefix, _)| prefix);
-        let row = self.snapshot.catalog.provider(prefix).or_else(|| self.snapshot.catalog.find(name).first().and_then(|row| {
-            self.snapshot.catalog.provider(&row.provider)
-        }));
+        let row = self.snapshot.catalog.provider(prefix).or_else(|| {
+            self.snapshot.catalog.find(name).first().and_then(|row| self.snapshot.catalog.provider(&row.provider))
+        });
         let shown: String = name.chars().take(200).collect();
         let advice = match row.and_then(|row| Some((row, row.key_env.first().or(row.base_url_env.first())?))) {
             Some((row, env)) => format!("the provider {} is not configured: set {env}", row.id),

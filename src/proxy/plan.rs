@@ -9,7 +9,7 @@ use super::error::{ApiError, Reason};
 use super::names::{Meaning, Names, Target};
 use crate::config::snapshot::{Provider, Snapshot};
 use crate::dialect::extensions::{Extensions, ProviderChoice, Sort};
-use crate::dialect::openai_chat::envelope::Envelope;
+use crate::dialect::openai_chat::envelope::{Envelope, Needs};
 use crate::domain::{Money, Strategy};
 use crate::provider::Status;
 use crate::routing::plan::{Candidate, Facts, order};
@@ -19,6 +19,8 @@ use std::time::Duration;
 /// What is assumed of the output when the request does not bound it, for the estimate of its price alone.
 const ASSUMED_OUTPUT_TOKENS: u64 = 1000;
 
+/// How many targets a request for `auto` may try: an outage must not walk through the whole catalog.
+const AUTO_TARGETS: usize = 6;
 /// `provider.max_price` is quoted per so many tokens.
 const TOKENS_PER_QUOTE: u64 = 1_000_000;
 
@@ -47,7 +49,8 @@ impl Plan {
     /// 404 when nothing is meant by the model's name, 400 when the request contradicts itself.
     pub(super) fn new(core: &Core, snapshot: &Snapshot, envelope: &Envelope) -> Result<Self, ApiError> {
         let discovered = core.discovered.load();
-        let planner = Planner { snapshot, names: Names { snapshot, discovered: &discovered }, wishes: &envelope.extensions };
+        let names = Names { snapshot, discovered: &discovered };
+        let planner = Planner { snapshot, names, wishes: &envelope.extensions, needs: envelope.needs };
         let meaning = planner.names.resolve(&envelope.model)?;
         let (strategy, lock) = planner.strategy(&meaning)?;
         let mut legs = planner.legs(&meaning, strategy)?;
@@ -70,12 +73,17 @@ impl Plan {
         if candidates.len() > 1 {
             order(strategy, &mut candidates, fastrand::f64);
         }
-        let targets: Vec<(usize, Target)> = candidates.into_iter().map(|c| (c.leg, c.target)).collect();
+        let most = if meaning.auto { AUTO_TARGETS } else { usize::MAX };
+        let targets: Vec<(usize, Target)> = candidates.into_iter().map(|c| (c.leg, c.target)).take(most).collect();
         let preferences = &envelope.extensions.preferences;
         let free = lock.is_none() && preferences.allow_fallbacks != Some(false);
         Ok(Self {
             successors: if free { planner.successors(&meaning) } else { Vec::new() },
-            targets: if preferences.allow_fallbacks == Some(false) { targets.into_iter().take(1).collect() } else { targets },
+            targets: if preferences.allow_fallbacks == Some(false) {
+                targets.into_iter().take(1).collect()
+            } else {
+                targets
+            },
             strategy,
             retry_max: envelope.extensions.retry.unwrap_or(snapshot.retry.max),
             total: envelope.extensions.timeout.unwrap_or(snapshot.timeouts.total),
@@ -108,12 +116,18 @@ struct Planner<'a> {
     snapshot: &'a Snapshot,
     names: Names<'a>,
     wishes: &'a Extensions,
+    needs: Needs,
 }
 
 impl Planner<'_> {
     /// The strategy, and the provider that the request is locked to.
     fn strategy(&self, meaning: &Meaning) -> Result<(Strategy, Option<Arc<Provider>>), ApiError> {
-        let configured = meaning.strategy.unwrap_or(self.snapshot.routing.strategy);
+        // Among all models there is no order of preference, so the price decides.
+        let unordered = meaning.auto && self.snapshot.routing.auto.is_empty();
+        let configured = match meaning.strategy.unwrap_or(self.snapshot.routing.strategy) {
+            Strategy::Order if unordered => Strategy::Cheap,
+            strategy => strategy,
+        };
         let sorted = match self.wishes.preferences.sort {
             Some(Sort::Price) => Strategy::Cheap,
             Some(Sort::Throughput | Sort::Latency) => Strategy::Fast,
@@ -141,6 +155,9 @@ impl Planner<'_> {
 
     fn legs(&self, meaning: &Meaning, strategy: Strategy) -> Result<Vec<Vec<Target>>, ApiError> {
         let mut legs = vec![meaning.targets.clone()];
+        if meaning.auto {
+            legs[0].retain(|target| self.is_capable(target));
+        }
         let (fallbacks, asked) = self.fallbacks(meaning);
         for name in fallbacks {
             match self.fallback(name, &meaning.targets[0]) {
@@ -163,10 +180,29 @@ impl Planner<'_> {
                 return (models, true);
             }
         }
-        match &meaning.alias {
-            Some(alias) if !alias.fallbacks.is_empty() => (&alias.fallbacks, false),
-            _ => (&self.snapshot.routing.fallbacks, false),
-        }
+        let first = &meaning.targets[0];
+        // The rows of `[[provider.model]]` are the operator's own; those of the catalog only say what succeeds a retired model.
+        let own = || first.provider.models.iter().find(|row| Arc::ptr_eq(row, &first.model));
+        let configured = match &meaning.alias {
+            Some(alias) => &alias.fallbacks,
+            None => own().map_or(&self.snapshot.routing.fallbacks, |row| &row.fallbacks),
+        };
+        (if configured.is_empty() { &self.snapshot.routing.fallbacks } else { configured }, false)
+    }
+
+    /// Whether a model can take the request at all, as far as the catalog knows.
+    fn is_capable(&self, target: &Target) -> bool {
+        let (needs, can) = (&self.needs, &target.model.capabilities);
+        [
+            (needs.tools, can.tools),
+            (needs.structured_output, can.structured_output || can.json_mode),
+            (needs.images, can.vision),
+            (needs.files, can.pdf),
+            (needs.audio, can.audio_input),
+            (needs.video, can.video_input),
+        ]
+        .into_iter()
+        .all(|(needed, can)| !needed || can)
     }
 
     /// A fallback is a model, or a provider for the same model there.
@@ -228,7 +264,8 @@ impl Planner<'_> {
             leg.sort_by_key(|target| first.iter().position(|id| *id == target.provider.id).unwrap_or(usize::MAX));
         }
         if legs.iter().all(Vec::is_empty) {
-            let message = "no target is left: provider.only, provider.ignore or provider.max_price leaves every one out";
+            let message =
+                "no target is left: provider.only, provider.ignore or provider.max_price leaves every one out";
             return Err(ApiError::new(Reason::InvalidRequest, message).param("provider"));
         }
         Ok(())
@@ -240,7 +277,12 @@ impl Planner<'_> {
         let within = |price: Option<Money>, most: Option<Money>| {
             most.is_none_or(|most| price.is_some_and(|token| token * TOKENS_PER_QUOTE <= most))
         };
-        within(prices.input, most.prompt) && within(prices.output, most.completion)
+        // What has no price of its own per request or picture costs nothing more.
+        let fee = |price: Option<Money>, most: Option<Money>| most.is_none_or(|most| price.unwrap_or_default() <= most);
+        within(prices.input, most.prompt)
+            && within(prices.output, most.completion)
+            && fee(prices.request, most.request)
+            && fee(prices.image, most.image)
     }
 }
 

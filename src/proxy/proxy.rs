@@ -8,7 +8,7 @@ use super::error::{ApiError, Reason};
 use super::limit::Limited;
 use super::models::Listing;
 use super::plan::Plan;
-use super::triage::Walk;
+use super::walk::Walk;
 use super::{body, record, respond};
 use crate::dialect::openai_chat::envelope::Envelope;
 use async_trait::async_trait;
@@ -96,7 +96,9 @@ impl Gateway {
         let plan = Plan::new(&self.core, &snapshot, &envelope)?;
         // On a kept-alive connection a pipelined next request must not look like a client that misbehaves.
         session.downstream_session.set_pipelining_enabled(true);
-        Walk::new(&self.core, session, client, &envelope, plan).run().await
+        // Boxed, because a future is as large as the largest of its states, and is moved when it begins: every request would pay for
+        // this one.
+        Box::pin(Walk::new(&self.core, session, client, &envelope, plan).run()).await
     }
 
     async fn model(&self, session: &mut Session, client: &mut ClientCtx, id: &str) -> Result<(), Stop> {
@@ -107,6 +109,16 @@ impl Gateway {
             return Err(ApiError::new(Reason::ModelNotFound, message).param("model").into());
         };
         respond::whole(session, client, 200, "application/json", item.to_string().into()).await
+    }
+
+    /// An error as it may be shown: a client may have put a key where a name belongs, and names are repeated.
+    fn redacted(&self, client: &mut ClientCtx, error: ApiError) -> ApiError {
+        let redactor = &self.core.telemetry.redactor;
+        if let Some(model) = &client.record.model {
+            client.record.model = Some(redactor.redact(model).into());
+        }
+        let shown = redactor.redact(&error.message).into_owned();
+        error.message(shown)
     }
 
     /// What load balancers and the curious ask, without a key.
@@ -181,9 +193,7 @@ impl ProxyHttp for Gateway {
         let stop = match self.answer(session, client).await {
             Ok(()) => return Ok(true),
             Err(Stop::Refuse(error)) => {
-                // A client may have put a key where a name belongs, and names are repeated.
-                let shown = self.core.telemetry.redactor.redact(&error.message).into_owned();
-                let error = error.message(shown);
+                let error = self.redacted(client, error);
                 match respond::error(session, client, &error).await {
                     Ok(()) => return Ok(true),
                     Err(stop) => stop,
@@ -217,7 +227,13 @@ impl ProxyHttp for Gateway {
         Ok(())
     }
 
-    fn fail_to_connect(&self, _session: &mut Session, _peer: &HttpPeer, ctx: &mut Ctx, error: Box<Error>) -> Box<Error> {
+    fn fail_to_connect(
+        &self,
+        _session: &mut Session,
+        _peer: &HttpPeer,
+        ctx: &mut Ctx,
+        error: Box<Error>,
+    ) -> Box<Error> {
         if let Ctx::Attempt(role) = ctx {
             role.0.report.failed(&error);
         }

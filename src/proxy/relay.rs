@@ -266,7 +266,8 @@ impl<'a> Relay<'a> {
                 self.ended |= end;
                 if matches!(self.state, State::Committed) {
                     // Keepalives have given the 200 away already.
-                    let refused = || Fault::new(FaultKind::ServerError, format!("the provider answered with status {status}"));
+                    let refused =
+                        || Fault::new(FaultKind::ServerError, format!("the provider answered with status {status}"));
                     return if status >= 300 { Err(refused()) } else { Ok(()) };
                 }
                 if status >= 300 {
@@ -395,7 +396,8 @@ impl<'a> Relay<'a> {
         if !self.rules.stream {
             return Outcome::Cut(fault);
         }
-        let shown = Fault { message: self.core.telemetry.redactor.redact(&fault.message).into_owned().into(), ..fault.clone() };
+        let shown =
+            Fault { message: self.core.telemetry.redactor.redact(&fault.message).into_owned().into(), ..fault.clone() };
         self.translator.break_off(&shown, &mut self.out);
         match self.write(true).await {
             Step::End(outcome) => outcome,
@@ -417,7 +419,9 @@ impl<'a> Relay<'a> {
             return self.commit().await;
         }
         if self.keepalive_at().is_some_and(|at| now >= at) {
-            if let Step::End(outcome) = if matches!(self.state, State::Committed) { Step::GoOn } else { self.commit().await } {
+            if let Step::End(outcome) =
+                if matches!(self.state, State::Committed) { Step::GoOn } else { self.commit().await }
+            {
                 return Step::End(outcome);
             }
             self.out.extend_from_slice(b": keepalive\n\n");

@@ -71,9 +71,15 @@ pub(super) fn put(head: &mut ResponseHeader, name: &'static str, value: impl Int
 
 /// Puts the headers on a head that say who served and how.
 pub(super) fn put_routing(head: &mut ResponseHeader, client: &ClientCtx, target: Option<&Target>) {
-    if let Some(target) = target {
-        put(head, "x-provider", &*target.provider.id);
-        put(head, "x-model", &*target.model.upstream);
+    let (provider, model) = match target {
+        Some(target) => (Some(&*target.provider.id), Some(&*target.model.upstream)),
+        // An error answer names whom it asked last.
+        None => (client.record.provider.as_deref(), client.record.model.as_deref()),
+    };
+    for (name, value) in [("x-provider", provider), ("x-model", model)] {
+        if let Some(value) = value {
+            put(head, name, value);
+        }
     }
     // The attempt that serves is not in the record before it is over.
     let attempts = client.record.attempt_count() + usize::from(target.is_some());
@@ -96,7 +102,9 @@ pub(super) async fn whole(
     body: Bytes,
 ) -> Result<(), Stop> {
     let head = head(session, client, status, content_type, Framing::Length(body.len()));
-    send(session, client, head, body).await
+    send(session, client, head, body).await?;
+    client.record.ended = Ended::Complete;
+    Ok(())
 }
 
 /// Answers with an error in OpenAI's form.
@@ -127,7 +135,12 @@ pub(super) async fn error(session: &mut Session, client: &mut ClientCtx, error: 
     send(session, client, head, body).await
 }
 
-async fn send(session: &mut Session, client: &mut ClientCtx, head: Box<ResponseHeader>, body: Bytes) -> Result<(), Stop> {
+async fn send(
+    session: &mut Session,
+    client: &mut ClientCtx,
+    head: Box<ResponseHeader>,
+    body: Bytes,
+) -> Result<(), Stop> {
     client.record.status = head.status.as_u16();
     let bodiless = session.req_header().method == http::Method::HEAD || head.status == StatusCode::NO_CONTENT;
     let write = async {
@@ -155,5 +168,7 @@ pub(super) async fn preflight(session: &mut Session, client: &mut ClientCtx) -> 
         put(&mut head, "access-control-allow-methods", "GET, POST, OPTIONS");
         put(&mut head, "access-control-max-age", "86400");
     }
-    send(session, client, head, Bytes::new()).await
+    send(session, client, head, Bytes::new()).await?;
+    client.record.ended = Ended::Complete;
+    Ok(())
 }

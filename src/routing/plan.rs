@@ -102,7 +102,10 @@ mod tests {
     #[test]
     fn reliable_prefers_the_higher_success_rate() {
         let rate = |success_rate| Facts { success_rate, ..PLAIN };
-        assert_eq!(ordered(Strategy::Reliable, &[("shaky", 0, rate(0.5)), ("solid", 0, rate(0.99))]), ["solid", "shaky"]);
+        assert_eq!(
+            ordered(Strategy::Reliable, &[("shaky", 0, rate(0.5)), ("solid", 0, rate(0.99))]),
+            ["solid", "shaky"]
+        );
     }
 
     #[test]

@@ -55,7 +55,7 @@ pub fn triage(fault: &Fault, progress: &Progress, left: &RouteLeft) -> Verdict {
         FaultKind::QuotaExhausted => onwards_with_keys(progress, left),
         FaultKind::BadCredentials if progress.byok => Verdict::Reject,
         FaultKind::BadCredentials => onwards_with_keys(progress, left),
-        FaultKind::ModelNotFound => onwards(left),
+        FaultKind::ModelNotFound | FaultKind::Unsupported => onwards(left),
         FaultKind::ContextLength | FaultKind::ContentFilter if left.model => Verdict::NextModel,
         FaultKind::ContextLength | FaultKind::ContentFilter | FaultKind::BadRequest => Verdict::Reject,
         FaultKind::Configuration | FaultKind::Internal => Verdict::Alert,
@@ -149,6 +149,8 @@ mod tests {
             (K::ContextLength, PROGRESS, ALL, Verdict::NextModel),
             (K::ContextLength, PROGRESS, NOTHING, Verdict::Reject),
             (K::ContentFilter, PROGRESS, ALL, Verdict::NextModel),
+            (K::Unsupported, PROGRESS, ALL, Verdict::NextProvider),
+            (K::Unsupported, PROGRESS, NOTHING, Verdict::Reject),
             (K::BadRequest, PROGRESS, ALL, Verdict::Reject),
             (K::Timeout(Clock::FirstOutput), PROGRESS, ALL, Verdict::NextProvider),
             (K::Timeout(Clock::Idle), PROGRESS, MODEL_ONLY, Verdict::NextModel),
@@ -163,10 +165,8 @@ mod tests {
 
     #[test]
     fn a_longer_retry_after_wins_but_not_past_the_deadline() {
-        let fault = |seconds| Fault {
-            retry_after: Some(Duration::from_secs(seconds)),
-            ..Fault::new(K::ServerError, "")
-        };
+        let fault =
+            |seconds| Fault { retry_after: Some(Duration::from_secs(seconds)), ..Fault::new(K::ServerError, "") };
         assert_eq!(triage(&fault(3), &PROGRESS, &ALL), Verdict::RetrySame { after: Duration::from_secs(3) });
         assert_eq!(triage(&fault(10), &PROGRESS, &ALL), Verdict::NextProvider, "another target need not wait");
         assert_eq!(triage(&fault(10), &PROGRESS, &NOTHING), Verdict::RetrySame { after: Duration::from_secs(10) });

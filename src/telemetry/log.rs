@@ -170,7 +170,7 @@ fn request_fields(line: &mut Line<'_>, record: &RequestRecord, redactor: &Redact
     line.number_or_null("completion_tokens", record.usage.map(|usage| usage.completion_tokens));
     line.money("cost_usd", record.cost);
     line.text("cache", "bypass");
-    line.number("attempts", record.attempts.len() as u64);
+    line.number("attempts", record.attempt_count() as u64);
     line.flag("fallback", record.fallback);
     line.text("ended", record.ended.name());
 

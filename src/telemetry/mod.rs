@@ -123,7 +123,7 @@ impl Telemetry {
         LiveEvent {
             model: record.model.as_ref().or(record.requested_model.as_ref()).map(|model| self.shown(model)),
             provider: record.provider.clone(),
-            attempt: u32::try_from(record.attempts.len()).ok().filter(|&count| count > 0),
+            attempt: u32::try_from(record.attempt_count()).ok().filter(|&count| count > 0),
             reason: (!success).then(|| Arc::from(&*self.redactor.redact(reason))),
             status: Some(record.status).filter(|&status| status > 0),
             latency_ms: Some(millis(record.latency)),

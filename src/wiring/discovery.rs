@@ -34,7 +34,8 @@ pub(super) async fn keep_up(core: Arc<Core>) {
         let snapshot = core.snapshot.load_full();
         let mut lists = Vec::new();
         for provider in snapshot.providers.iter().filter(|provider| provider.discovers) {
-            let old = || core.discovered.load().iter().find(|(id, _)| *id == provider.id).map(|(_, models)| models.clone());
+            let old =
+                || core.discovered.load().iter().find(|(id, _)| *id == provider.id).map(|(_, models)| models.clone());
             match list(&http, provider).await {
                 Ok(models) => lists.push((provider.id.clone(), models)),
                 Err(error) => {

@@ -17,6 +17,7 @@ use pingora::apps::HttpServerOptions;
 use pingora::proxy::ProxyServiceBuilder;
 use pingora::server::configuration::ServerConf;
 use pingora::server::{RunArgs, Server, ShutdownSignal, ShutdownSignalWatch};
+use reload::Watch;
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
@@ -82,7 +83,8 @@ pub fn start(parts: Parts) -> Result<Running, String> {
         .build()
         .map_err(|error| format!("cannot start the control runtime: {error}"))?;
     if let Some((source, files)) = source {
-        control.spawn(reload::watch(core.clone(), source, files, certificates));
+        let _runtime = control.enter();
+        control.spawn(Watch::begin(core.clone(), source, files, certificates)?.run());
     }
     control.spawn(discovery::keep_up(core.clone()));
     let listening = Listening::configured(&snapshot);
@@ -148,8 +150,14 @@ fn telemetry(snapshot: &Snapshot, sink: Box<dyn Write + Send>, terminal: bool) -
     // Only one log can take the records of the `log` crate; in a test process that is the first one.
     let _ = log.install();
     let metrics = Metrics::new(env!("CARGO_PKG_VERSION")).map_err(|error| format!("metrics: {error}"))?;
-    metrics.know_models(snapshot.catalog.models().iter().map(|row| row.upstream.clone()));
+    metrics.know_models(known_models(snapshot));
     Ok(Telemetry::new(log, Arc::new(metrics), redactor))
+}
+
+/// The models that may have labels of their own in the metrics.
+fn known_models(snapshot: &Snapshot) -> Vec<Arc<str>> {
+    let local = snapshot.providers.iter().flat_map(|provider| &provider.models);
+    snapshot.catalog.models().iter().chain(local).map(|row| row.upstream.clone()).collect()
 }
 
 fn start_console(core: &Arc<Core>, snapshot: &Snapshot) -> Result<Console, String> {

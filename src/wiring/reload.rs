@@ -2,53 +2,82 @@
 
 use super::tls::Certificates;
 use crate::cli::start;
-use crate::config::Source;
+use crate::config::{Loaded, Source};
 use crate::proxy::Core;
 use crate::telemetry::StateChange;
-use notify::{RecursiveMode, Watcher};
+use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
 /// Editors write in several steps; the file is read when it has been quiet for so long.
 const QUIET: Duration = Duration::from_millis(200);
 
-/// Watches for as long as the gateway runs.
-pub(super) async fn watch(core: Arc<Core>, source: Source, mut files: Vec<PathBuf>, certificates: Option<Arc<Certificates>>) {
-    let (changed, mut changes) = mpsc::channel::<()>(1);
-    let Ok(mut hangup) = signal(SignalKind::hangup()) else { return };
-    let mut watching = watcher(&files, changed.clone());
-    loop {
-        tokio::select! {
-            _ = hangup.recv() => {}
-            Some(()) = changes.recv() => {
-                while tokio::time::timeout(QUIET, changes.recv()).await.is_ok_and(|change| change.is_some()) {}
+/// The watch over the configuration's files and SIGHUP.
+pub(super) struct Watch {
+    core: Arc<Core>,
+    source: Source,
+    files: Vec<PathBuf>,
+    certificates: Option<Arc<Certificates>>,
+    hangup: Signal,
+    changed: mpsc::Sender<()>,
+    changes: mpsc::Receiver<()>,
+    /// `None` when it failed, as on a folder that does not exist yet.
+    watcher: Option<RecommendedWatcher>,
+}
+
+impl Watch {
+    /// Begins to watch at once, so that nothing is missed that happens after the gateway is up. Must be called in a runtime.
+    ///
+    /// # Errors
+    /// When SIGHUP cannot be caught.
+    pub(super) fn begin(
+        core: Arc<Core>,
+        source: Source,
+        files: Vec<PathBuf>,
+        certificates: Option<Arc<Certificates>>,
+    ) -> Result<Self, String> {
+        let hangup = signal(SignalKind::hangup()).map_err(|error| format!("cannot catch SIGHUP: {error}"))?;
+        let (changed, changes) = mpsc::channel::<()>(1);
+        let watcher = watcher(&files, changed.clone());
+        Ok(Self { core, source, files, certificates, hangup, changed, changes, watcher })
+    }
+
+    /// Reloads for as long as the gateway runs.
+    pub(super) async fn run(mut self) {
+        loop {
+            tokio::select! {
+                _ = self.hangup.recv() => {}
+                Some(()) = self.changes.recv() => {
+                    while tokio::time::timeout(QUIET, self.changes.recv()).await.is_ok_and(|change| change.is_some()) {}
+                }
+            }
+            if self.watcher.is_none() {
+                self.watcher = watcher(&self.files, self.changed.clone());
+            }
+            let again = self.source.clone();
+            // Reading files blocks, so it happens beside the runtime.
+            match tokio::task::spawn_blocking(move || start::reload(&again)).await {
+                Ok(Ok(loaded)) => self.take(loaded),
+                Ok(Err(message)) => refuse(&self.core, &message),
+                Err(error) => refuse(&self.core, &error.to_string()),
             }
         }
-        let again = source.clone();
-        // A watch that failed, on a folder that did not exist yet, is tried again at every signal.
-        if watching.is_none() {
-            watching = watcher(&files, changed.clone());
+    }
+
+    fn take(&mut self, loaded: Loaded) {
+        for warning in &loaded.warnings {
+            log::warn!("{warning}");
         }
-        // Reading files blocks, so it happens beside the runtime.
-        match tokio::task::spawn_blocking(move || start::reload(&again)).await {
-            Ok(Ok(loaded)) => {
-                for warning in &loaded.warnings {
-                    log::warn!("{warning}");
-                }
-                if files != loaded.files {
-                    files.clone_from(&loaded.files);
-                    // The old watcher goes only when the new one stands, so that no change falls in between.
-                    watching = watcher(&files, changed.clone());
-                }
-                apply(&core, loaded.snapshot, certificates.as_deref());
-            }
-            Ok(Err(message)) => refuse(&core, &message),
-            Err(error) => refuse(&core, &error.to_string()),
+        if self.files != loaded.files {
+            self.files.clone_from(&loaded.files);
+            // The old watcher goes only when the new one stands, so that no change falls in between.
+            self.watcher = watcher(&self.files, self.changed.clone());
         }
+        apply(&self.core, loaded.snapshot, self.certificates.as_deref());
     }
 }
 
@@ -65,6 +94,7 @@ fn apply(core: &Core, mut new: crate::config::Snapshot, certificates: Option<&Ce
     new.keep_listeners(&old);
     core.telemetry.redactor.register(new.secrets());
     core.telemetry.log.set_level(new.telemetry.log_level);
+    core.telemetry.metrics.know_models(super::known_models(&new));
     core.snapshot.store(Arc::new(new));
     core.pool.enable_all();
     core.telemetry.state_change(StateChange::ConfigReloaded);
@@ -76,7 +106,7 @@ fn refuse(core: &Core, message: &str) {
 }
 
 /// Watches the folders of the files, because editors and orchestrators replace files rather than write into them.
-fn watcher(files: &[PathBuf], changed: mpsc::Sender<()>) -> Option<notify::RecommendedWatcher> {
+fn watcher(files: &[PathBuf], changed: mpsc::Sender<()>) -> Option<RecommendedWatcher> {
     let names: HashSet<PathBuf> = files.iter().map(|file| absolute(file)).collect();
     let folders: HashSet<PathBuf> = names.iter().filter_map(|file| file.parent().map(Path::to_owned)).collect();
     let ours = names.clone();

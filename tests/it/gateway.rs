@@ -196,9 +196,10 @@ impl Gateway {
         let started = Instant::now();
         loop {
             match self.child.try_wait().unwrap() {
-                Some(status) => return Some(status),
-                None if started.elapsed() > patience => return None,
-                None => tokio::time::sleep(Duration::from_millis(5)).await,
+                // Its last words may still be in the pipe: each reader holds the lines until it has read all.
+                Some(status) if Arc::strong_count(&self.output.0) == 1 => return Some(status),
+                _ if started.elapsed() > patience => return None,
+                _ => tokio::time::sleep(Duration::from_millis(5)).await,
             }
         }
     }

@@ -114,11 +114,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
     }
 
-    /// Waits for the end of the connection; false when something else comes.
-    pub async fn is_closed(&mut self) -> bool {
-        self.buffer.is_empty() && !self.more().await
-    }
-
     /// Reads more; false at the end of the connection.
     async fn more(&mut self) -> bool {
         let read = tokio::time::timeout(PATIENCE, self.stream.read_buf(&mut self.buffer)).await;

@@ -9,7 +9,8 @@ use std::sync::LazyLock;
 
 static CATALOG: LazyLock<Arc<Catalog>> = LazyLock::new(|| Arc::new(Catalog::builtin().unwrap()));
 
-const THREE: &[(&str, &str)] = &[("OPENAI_API_KEY", "sk-a"), ("ANTHROPIC_API_KEY", "sk-ant-a"), ("GEMINI_API_KEY", "AIza")];
+const THREE: &[(&str, &str)] =
+    &[("OPENAI_API_KEY", "sk-a"), ("ANTHROPIC_API_KEY", "sk-ant-a"), ("GEMINI_API_KEY", "AIza")];
 
 fn core(env: &[(&str, &str)], file: &str) -> Arc<Core> {
     let folder = tempfile::tempdir().unwrap();
@@ -55,7 +56,8 @@ fn a_prefix_pins_the_provider_and_a_bare_name_finds_it() {
 #[test]
 fn fallbacks_are_models_or_providers_in_the_clients_order() {
     let core = core(THREE, "");
-    let asked = r#""model":"openai/gpt-4o","extra":{"fallback_models":["google/gemini-2.5-flash","openai/gpt-4o-mini"]}"#;
+    let asked =
+        r#""model":"openai/gpt-4o","extra":{"fallback_models":["google/gemini-2.5-flash","openai/gpt-4o-mini"]}"#;
     assert_eq!(words(&core, asked), ["0:openai/gpt-4o", "1:google/gemini-2.5-flash", "2:openai/gpt-4o-mini"]);
     let there = words(&core, r#""model":"openai/gpt-4o","extra":{"fallback_models":["anthropic"]}"#);
     assert_eq!(there.len(), 2);
@@ -69,7 +71,8 @@ fn fallbacks_are_models_or_providers_in_the_clients_order() {
 #[test]
 fn a_provider_locks_fallbacks_included() {
     let core = core(THREE, "");
-    let asked = r#""model":"gpt-4o","extra":{"provider":"openai","fallback_models":["gpt-4o-mini","google/gemini-2.5-flash"]}"#;
+    let asked =
+        r#""model":"gpt-4o","extra":{"provider":"openai","fallback_models":["gpt-4o-mini","google/gemini-2.5-flash"]}"#;
     let locked = words(&core, asked);
     assert!(locked.iter().all(|word| word.contains(":openai/")), "{locked:?}");
     assert_eq!(locked[..2], ["0:openai/gpt-4o", "1:openai/gpt-4o-mini"]);
@@ -115,7 +118,10 @@ fn openrouters_preferences_narrow_and_order() {
     assert_eq!(words(&core, r#""model":"any","provider":{"ignore":["openai"]}"#), ["0:google/gemini-2.5-flash"]);
     assert_eq!(words(&core, r#""model":"any","provider":{"only":["openai"]}"#), ["0:openai/gpt-4o"]);
     assert_eq!(words(&core, r#""model":"any","provider":{"allow_fallbacks":false}"#), ["0:openai/gpt-4o"]);
-    assert_eq!(words(&core, r#""model":"any","provider":{"max_price":{"completion":5}}"#), ["0:google/gemini-2.5-flash"]);
+    assert_eq!(
+        words(&core, r#""model":"any","provider":{"max_price":{"completion":5}}"#),
+        ["0:google/gemini-2.5-flash"]
+    );
     let wrong = refusal(&core, r#""model":"any","provider":{"only":["anthropic"]}"#);
     assert_eq!((wrong.status, wrong.param.as_deref()), (400, Some("provider")));
 }
@@ -133,7 +139,8 @@ fn unknown_names_get_advice() {
 #[test]
 fn the_next_leg_skips_the_rest_of_this_one() {
     let core = core(THREE, "");
-    let body = r#"{"model":"openai/gpt-4o","messages":[{"role":"user","content":"x"}],"models":["google/gemini-2.5-flash"]}"#;
+    let body =
+        r#"{"model":"openai/gpt-4o","messages":[{"role":"user","content":"x"}],"models":["google/gemini-2.5-flash"]}"#;
     let plan = plan(&core, body).unwrap();
     assert!(!plan.has_next_provider(0));
     assert_eq!((plan.next_leg(0), plan.next_leg(1)), (Some(1), None));

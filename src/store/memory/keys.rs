@@ -112,7 +112,13 @@ impl Inner {
 pub struct MemoryKeyPool(Mutex<Inner>);
 
 impl KeyPool for MemoryKeyPool {
-    fn lease(&self, provider: &Arc<str>, keys: &[Arc<ProviderKey>], tried: &[Arc<str>], now: Instant) -> Result<usize, NoKey> {
+    fn lease(
+        &self,
+        provider: &Arc<str>,
+        keys: &[Arc<ProviderKey>],
+        tried: &[Arc<str>],
+        now: Instant,
+    ) -> Result<usize, NoKey> {
         let mut inner = self.0.lock();
         let mut best: Option<(usize, (u32, u64))> = None;
         let mut ready_in: Option<Duration> = None;

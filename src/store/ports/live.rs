@@ -92,7 +92,13 @@ pub trait KeyPool: Send + Sync {
     ///
     /// # Errors
     /// When none is ready.
-    fn lease(&self, provider: &Arc<str>, keys: &[Arc<ProviderKey>], tried: &[Arc<str>], now: Instant) -> Result<usize, NoKey>;
+    fn lease(
+        &self,
+        provider: &Arc<str>,
+        keys: &[Arc<ProviderKey>],
+        tried: &[Arc<str>],
+        now: Instant,
+    ) -> Result<usize, NoKey>;
 
     /// Whether a lease would succeed.
     fn any_ready(&self, provider: &str, keys: &[Arc<ProviderKey>], tried: &[Arc<str>], now: Instant) -> bool;
@@ -149,4 +155,3 @@ pub trait Targets: Send + Sync {
     /// All targets that were ever tried.
     fn statuses(&self) -> Vec<TargetStatus>;
 }
-

@@ -1,0 +1,335 @@
+//! The walk through the plan: lease a key, make an attempt, and do what triage says when that fails.
+//!
+//! ```text
+//!   target 0 ──RetrySame──> target 0 ──NextKey──> target 0, key 2 ──NextProvider──> target 1 ──NextModel──> target 3 … Reject
+//! ```
+//!
+//! What follows from an attempt is in [`super::triage`], what is written down about it in [`super::books`].
+
+use super::attempt::{self, Outgoing, Report};
+use super::core::{ClientCtx, Core, Phase, Stop, breaker_policy};
+use super::error::{ApiError, Reason};
+use super::lease::Lease;
+use super::media;
+use super::names::Target;
+use super::plan::Plan;
+use super::relay::{Outcome, Relay, Rules};
+use crate::config::snapshot::{Snapshot, Timeouts};
+use crate::dialect::chat;
+use crate::dialect::extensions::Byok;
+use crate::dialect::openai_chat::{self, envelope::Envelope};
+use crate::dialect::table::{Dialect, Setup, Translator};
+use crate::domain::record::SKIPPED;
+use crate::domain::{AttemptRecord, Ended, Fault, FaultKind, ProviderKey};
+use crate::routing::breaker::Gate;
+use bytes::Bytes;
+use pingora::proxy::Session;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// A request on its way through its plan.
+pub(super) struct Walk<'a> {
+    pub(super) core: &'a Arc<Core>,
+    pub(super) session: &'a mut Session,
+    pub(super) client: &'a mut ClientCtx,
+    pub(super) snapshot: Arc<Snapshot>,
+    pub(super) envelope: &'a Envelope,
+    pub(super) plan: Plan,
+    /// The hub's form of the request, parsed when the first target needs it.
+    pub(super) request: Option<chat::Request>,
+    pub(super) at: usize,
+    pub(super) retries: u32,
+    pub(super) tried_keys: Vec<Arc<str>>,
+    pub(super) deadline: Instant,
+    pub(super) last_fault: Option<Fault>,
+    /// The shortest wait after which a target that was passed over may serve again.
+    pub(super) ready_in: Option<Duration>,
+}
+
+/// The rendered request of a target.
+struct Message {
+    body: Bytes,
+    headers: Vec<(&'static str, String)>,
+    dropped: Vec<String>,
+    answer_tool: Option<String>,
+}
+
+/// An attempt that is over.
+pub(super) struct Attempted {
+    pub(super) outcome: Outcome,
+    pub(super) status: Option<u16>,
+    pub(super) first_output: Option<Duration>,
+    pub(super) resend: bool,
+}
+
+impl<'a> Walk<'a> {
+    pub(super) fn new(
+        core: &'a Arc<Core>,
+        session: &'a mut Session,
+        client: &'a mut ClientCtx,
+        envelope: &'a Envelope,
+        plan: Plan,
+    ) -> Self {
+        let deadline = client.started + plan.total;
+        let snapshot = client.snapshot.clone();
+        core.retry_budget.lock().deposit(snapshot.retry.budget);
+        client.record.strategy = plan.strategy.name();
+        Self {
+            core,
+            session,
+            client,
+            snapshot,
+            envelope,
+            plan,
+            request: None,
+            at: 0,
+            retries: 0,
+            tried_keys: Vec::new(),
+            deadline,
+            last_fault: None,
+            ready_in: None,
+        }
+    }
+
+    /// Tries targets until one has served.
+    ///
+    /// # Errors
+    /// What the client is told when none has, or that it is gone, or that its answer is cut.
+    pub(super) async fn run(mut self) -> Result<(), Stop> {
+        loop {
+            let Some((leg, target)) = self.plan.targets.get(self.at).cloned() else {
+                return Err(self.exhausted().into());
+            };
+            self.client.record.provider = Some(target.provider.id.clone());
+            self.client.record.model = Some(target.model.upstream.clone());
+            self.client.record.fallback = self.at > 0 || leg > 0;
+            let now = Instant::now();
+            if now >= self.deadline {
+                return Err(self.out_of_time().into());
+            }
+            let Some(lease) = self.lease(&target, now) else {
+                self.at += 1;
+                self.start_target();
+                continue;
+            };
+            match self.attempt(&target, lease).await? {
+                Next::Served => return Ok(()),
+                Next::Stay { after } => self.pause(after).await?,
+                Next::Go(at) => {
+                    self.failover(&target, at);
+                    self.at = at;
+                    self.start_target();
+                }
+            }
+        }
+    }
+
+    fn start_target(&mut self) {
+        self.retries = 0;
+        self.tried_keys.clear();
+    }
+
+    /// A key for the target, unless its breaker is open or no key is ready; then it is passed over.
+    fn lease(&mut self, target: &Target, now: Instant) -> Option<Lease> {
+        let (provider, model) = (&target.provider.id, &target.model.upstream);
+        let policy = breaker_policy(&self.snapshot);
+        if let Gate::Refuse { retry_after } = self.core.targets.enter(provider, model, policy, now) {
+            self.skip(target, "breaker_open", Some(retry_after));
+            return None;
+        }
+        match Lease::take(self.core, target, self.byok(target), &self.tried_keys, now) {
+            Ok(lease) => Some(lease),
+            Err(none) => {
+                self.core.targets.abandon(provider, model, now);
+                self.skip(target, "no_key_ready", none.ready_in);
+                None
+            }
+        }
+    }
+
+    /// The client's own key for the target: a single one is meant for the provider of the model asked for.
+    fn byok(&self, target: &Target) -> Option<Arc<ProviderKey>> {
+        let primary = &self.plan.targets.first()?.1.provider;
+        let byok = self.envelope.extensions.byok.as_ref()?;
+        let names = std::iter::once(&*target.provider.id).chain(target.provider.aliases.iter().map(String::as_str));
+        if matches!(byok, Byok::Any(_)) && primary.id != target.provider.id {
+            return None;
+        }
+        let secret = byok.for_provider(names)?;
+        Some(Arc::new(ProviderKey { name: "byok".into(), secret: secret.clone() }))
+    }
+
+    fn skip(&mut self, target: &Target, reason: &'static str, ready_in: Option<Duration>) {
+        self.ready_in = match (self.ready_in, ready_in) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        };
+        let record = self.record_of(target, "none".into(), Instant::now());
+        self.push(AttemptRecord { reason: Some(reason), verdict: SKIPPED, ..record });
+    }
+
+    async fn attempt(&mut self, target: &Target, mut lease: Lease) -> Result<Next, Stop> {
+        let begun = Instant::now();
+        let number = self.attempt_number();
+        self.core.telemetry.attempt_begins(self.client.record.id, number, &target.provider.id, &target.model.upstream);
+        let message = match self.render(target).await {
+            Ok(message) => message,
+            Err(fault) => {
+                let (provider, model) = (&target.provider.id, &target.model.upstream);
+                self.core.targets.abandon(provider, model, begun);
+                // What this target's format cannot say, another's may.
+                let kind = if fault.kind == FaultKind::BadRequest { FaultKind::Unsupported } else { fault.kind };
+                return self.judge(target, &mut lease, begun, Fault { kind, ..fault }, None);
+            }
+        };
+        let ignored = self.envelope.extensions.without_effect().map(str::to_owned);
+        self.client.record.dropped = ignored.chain(message.dropped.iter().cloned()).collect();
+        let attempted = self.send(target, &lease, &message).await;
+        self.client.waited += begun.elapsed();
+        self.settle(target, &mut lease, begun, attempted)
+    }
+
+    /// Sends the request to the target's addresses in turn until one takes it. A connection that was reused and had gone stale, and an
+    /// address that nobody listens at while there is another, are no faults of the attempt.
+    async fn send(&mut self, target: &Target, lease: &Lease, message: &Message) -> Attempted {
+        let timeouts = target.provider.timeouts.unwrap_or(self.snapshot.timeouts);
+        let failed =
+            |fault| Attempted { outcome: Outcome::Failed(fault), status: None, first_output: None, resend: false };
+        let addresses = match attempt::addresses(&self.core.dns, &target.provider, timeouts.connect).await {
+            Ok(addresses) => addresses,
+            Err(fault) => return failed(fault),
+        };
+        let (mut at, mut resent) = (0, false);
+        loop {
+            let attempted = self.try_address(target, lease, message, addresses[at], timeouts).await;
+            match &attempted.outcome {
+                Outcome::Failed(_) if attempted.resend && !resent => resent = true,
+                Outcome::Failed(fault) if fault.kind == FaultKind::Connect && at + 1 < addresses.len() => at += 1,
+                _ => return attempted,
+            }
+        }
+    }
+
+    async fn try_address(
+        &mut self,
+        target: &Target,
+        lease: &Lease,
+        message: &Message,
+        address: SocketAddr,
+        timeouts: Timeouts,
+    ) -> Attempted {
+        let outgoing = Outgoing {
+            target,
+            key: lease.key(),
+            stream: self.envelope.stream,
+            body_len: message.body.len(),
+            headers: &message.headers,
+            address,
+            timeouts,
+        };
+        let (prepared, handle, report) = match attempt::prepare(self.session, &outgoing) {
+            Ok(prepared) => prepared,
+            Err(fault) => {
+                return Attempted { outcome: Outcome::Failed(fault), status: None, first_output: None, resend: false };
+            }
+        };
+        let translator = Translator::new(self.setup(target, message));
+        let rules = Rules {
+            gate: &self.snapshot.gate,
+            timeouts,
+            deadline: self.deadline,
+            last: self.at + 1 == self.plan.targets.len(),
+            stream: self.envelope.stream,
+        };
+        let client = &mut *self.client;
+        let mut relay = Relay::new(self.session, client, self.core, target, translator, rules);
+        let outcome = relay.run(prepared, handle, message.body.clone(), &report).await;
+        let (status, first_output) = (relay.status(), relay.first_output());
+        let observed = relay.translator().observed();
+        let usage = observed.usage;
+        if matches!(outcome, Outcome::Served | Outcome::Broken(_) | Outcome::Cut(_) | Outcome::Gone) {
+            self.client.record.usage = usage;
+            self.client.record.cost = usage.and_then(|usage| target.model.prices.cost(&usage));
+        }
+        Attempted { outcome, status, first_output, resend: is_stale(&report, status) }
+    }
+
+    fn setup(&self, target: &Target, message: &Message) -> Setup {
+        Setup {
+            provider: target.provider.dialect,
+            stream: self.envelope.stream,
+            include_usage: self.envelope.include_usage,
+            exclude_reasoning: self.envelope.exclude_reasoning,
+            id: format!("chatcmpl-{}", self.client.record.id.hex()),
+            created: self.client.created(),
+            model: target.model.upstream.to_string(),
+            answer_tool: message.answer_tool.clone(),
+            quirks: target.provider.quirks,
+        }
+    }
+
+    async fn render(&mut self, target: &Target) -> Result<Message, Fault> {
+        let provider = &target.provider;
+        if provider.dialect == Dialect::OpenAiChat {
+            let body = self.envelope.passthrough_body(&target.model.upstream, provider.quirks);
+            return Ok(Message { body: body.into(), headers: Vec::new(), dropped: Vec::new(), answer_tool: None });
+        }
+        if self.request.is_none() {
+            self.request = Some(openai_chat::request::parse(self.envelope.body())?);
+        }
+        let traits = target.model.traits(self.plan.require_parameters);
+        let fetches = !traits.media_urls && self.snapshot.media.fetch_remote;
+        let Some(request) = &mut self.request else { return Err(Fault::new(FaultKind::Internal, "no request")) };
+        if fetches && media::has_remote(request) {
+            // Rare and large, so it is kept out of the future of every request.
+            Box::pin(media::fetch_all(request, &self.snapshot.media)).await?;
+        }
+        let rendered = provider.dialect.render(request, &traits)?;
+        Ok(Message {
+            body: rendered.body.into(),
+            headers: rendered.headers,
+            dropped: rendered.dropped,
+            answer_tool: rendered.answer_tool,
+        })
+    }
+
+    /// Waits before the next try, and notices a client that hangs up and a gateway that ends meanwhile.
+    async fn pause(&mut self, after: Duration) -> Result<(), Stop> {
+        if after.is_zero() {
+            return Ok(());
+        }
+        let mut phase = self.core.phase.subscribe();
+        let ending = async move { phase.wait_for(|phase| *phase == Phase::Ending).await.is_ok() };
+        tokio::select! {
+            () = tokio::time::sleep(after) => Ok(()),
+            _ = self.session.downstream_session.read_body_or_idle(true) => {
+                self.client.record.ended = Ended::ClientGone;
+                Err(Stop::Gone)
+            }
+            true = ending => {
+                self.client.record.ended = Ended::Shutdown;
+                Err(shutting_down().into())
+            }
+        }
+    }
+}
+
+pub(super) fn shutting_down() -> ApiError {
+    ApiError::new(Reason::ShuttingDown, "the gateway is shutting down")
+}
+
+/// What follows from an attempt.
+pub(super) enum Next {
+    /// The request is over.
+    Served,
+    /// The same target again.
+    Stay { after: Duration },
+    /// The target at this place of the plan.
+    Go(usize),
+}
+
+/// A reused connection that broke before a single byte of an answer had gone stale in the pool.
+fn is_stale(report: &Report, status: Option<u16>) -> bool {
+    report.reused() && status.is_none()
+}
