@@ -4,6 +4,7 @@
 //! limit is here, once for all, because providers copy each other's words.
 
 use crate::domain::{Fault, FaultKind};
+use std::time::Duration;
 
 /// A provider's error, read from its format.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -22,6 +23,13 @@ pub struct ErrorBody {
     pub retry_after_ms: Option<u64>,
 }
 
+/// The longest wait that is believed: a day.
+const MAX_WAIT: Duration = Duration::from_secs(24 * 3600);
+
+fn clamped_wait(millis: u64) -> Duration {
+    Duration::from_millis(millis).min(MAX_WAIT)
+}
+
 impl ErrorBody {
     /// The fault that it means, with the HTTP status of the answer; without one the status inside the body counts.
     pub fn into_fault(self, status: Option<u16>) -> Fault {
@@ -34,7 +42,7 @@ impl ErrorBody {
             code: self.code,
             error_type: self.error_type,
             param: self.param,
-            retry_after: self.retry_after_ms.map(std::time::Duration::from_millis),
+            retry_after: self.retry_after_ms.map(clamped_wait),
         }
     }
 }

@@ -22,6 +22,7 @@ use pingora::proxy::{PreparedSubrequest, Session};
 use pingora::upstreams::peer::HttpPeer;
 use pingora::utils::tls::{WrappedX509, parse_x509};
 use pingora::{Error, ErrorType};
+use std::collections::HashMap;
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::net::SocketAddr;
 use std::sync::{Arc, LazyLock};
@@ -30,6 +31,8 @@ use std::time::{Duration, Instant};
 const AGENT: &str = concat!("orbyt/", env!("CARGO_PKG_VERSION"));
 /// How long an idle connection to a provider is kept for the next request.
 const KEEP_IDLE: Duration = Duration::from_secs(90);
+/// How often an HTTP/2 connection to a provider is asked whether it still lives.
+const PING: Duration = Duration::from_secs(20);
 /// How many requests share one HTTP/2 connection to a provider.
 const STREAMS_PER_CONNECTION: usize = 64;
 
@@ -178,19 +181,24 @@ fn text(value: &str) -> Option<HeaderValue> {
 fn peer(outgoing: &Outgoing<'_>) -> HttpPeer {
     let provider = &outgoing.target.provider;
     let mut peer = HttpPeer::new(outgoing.address, provider.base.tls, provider.base.host.clone());
-    // Two providers at one address do not share connections: their trust may differ.
-    peer.group_key = BuildHasherDefault::<DefaultHasher>::default().hash_one(&provider.id);
+    // Two providers at one address do not share connections: their trust may differ, also before and after a reload.
+    peer.group_key = BuildHasherDefault::<DefaultHasher>::default().hash_one((&provider.id, &provider.ca));
     let options = &mut peer.options;
     options.connection_timeout = Some(outgoing.timeouts.connect);
     options.total_connection_timeout = Some(outgoing.timeouts.connect);
     options.idle_timeout = Some(KEEP_IDLE);
     options.alpn = if provider.base.tls { ALPN::H2H1 } else { ALPN::H1 };
     options.max_h2_streams = STREAMS_PER_CONNECTION;
+    // A connection that died without a word (a NAT forgot it) must not keep taking requests.
+    options.h2_ping_interval = Some(PING);
     if !provider.ca.is_empty() {
-        options.ca = Some(trusted(&provider.ca));
+        options.ca = Some(TRUSTED.lock().entry(peer.group_key).or_insert_with(|| trusted(&provider.ca)).clone());
     }
     peer
 }
+
+/// The lists of [`trusted`], by the peer's group: reading hundreds of certificates for every request would be felt.
+static TRUSTED: LazyLock<Mutex<HashMap<u64, Arc<CaType>>>> = LazyLock::new(Mutex::default);
 
 /// The system's roots and the provider's own: Pingora takes a peer's list instead of the system's, not besides it.
 fn trusted(extra: &[Vec<u8>]) -> Arc<CaType> {
@@ -216,6 +224,8 @@ pub(super) async fn addresses(dns: &Dns, provider: &Provider, limit: Duration) -
     match Box::pin(tokio::time::timeout(limit, dns.look_up(host, port, now))).await {
         Ok(Ok(found)) => Ok(found),
         Ok(Err(message)) => Err(Fault::new(FaultKind::Connect, message)),
-        Err(_) => Err(Fault::new(FaultKind::Connect, "looking up the provider's name took too long")),
+        Err(_) => dns
+            .stale(host, port, now)
+            .ok_or_else(|| Fault::new(FaultKind::Connect, "looking up the provider's name took too long")),
     }
 }

@@ -27,7 +27,8 @@ fn presented_key(headers: &HeaderMap) -> Option<&str> {
         let (scheme, key) = value.split_once(' ')?;
         scheme.eq_ignore_ascii_case("bearer").then_some(key.trim())
     });
-    bearer.or_else(|| headers.get("x-api-key").and_then(|value| value.to_str().ok())).filter(|key| !key.is_empty())
+    let api_key = || headers.get("x-api-key").and_then(|value| value.to_str().ok());
+    bearer.filter(|key| !key.is_empty()).or_else(api_key).filter(|key| !key.is_empty())
 }
 
 /// The client's address: the peer's own, or, behind a trusted proxy, the last address in `x-forwarded-for` that is not a trusted
@@ -40,8 +41,13 @@ pub(super) fn client_address(server: &Server, peer: Option<IpAddr>, headers: &He
     }
     let forwarded = headers.get_all("x-forwarded-for").iter().filter_map(|value| value.to_str().ok());
     let hops: Vec<IpAddr> =
-        forwarded.flat_map(|value| value.split(',')).filter_map(|hop| hop.trim().parse().ok()).collect();
+        forwarded.flat_map(|value| value.split(',')).filter_map(|hop| hop_address(hop.trim())).collect();
     Some(hops.into_iter().rev().find(|hop| !trusted(*hop)).unwrap_or(peer))
+}
+
+/// A hop as proxies write it: an address, some with the port.
+fn hop_address(hop: &str) -> Option<IpAddr> {
+    hop.parse().ok().or_else(|| hop.parse::<std::net::SocketAddr>().ok().map(|address| address.ip()))
 }
 
 #[cfg(test)]

@@ -1,11 +1,11 @@
 //! The books of a walk: health, key states, the record of each attempt, all redacted before anybody sees them.
 
-use super::core::breaker_policy;
+use super::core::{Core, breaker_policy};
 use super::lease::Lease;
 use super::names::Target;
 use super::walk::Walk;
 use crate::dialect::extensions::Byok;
-use crate::domain::{AttemptRecord, Fault};
+use crate::domain::{AttemptRecord, Clock, Fault, FaultKind};
 use crate::routing::breaker::Change;
 use crate::store::ports::live::{KeyOutcome, KeyState};
 use crate::telemetry::StateChange;
@@ -14,12 +14,41 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 impl Walk<'_> {
+    /// What a fault says about the target: that it is unwell, that it is well (it refused the request, not the key), or nothing.
+    pub(super) fn note_health(
+        &self,
+        target: &Target,
+        lease: &Lease,
+        fault: &Fault,
+        status: Option<u16>,
+        begun: Instant,
+    ) {
+        let timeouts = target.provider.timeouts.unwrap_or(self.snapshot.timeouts);
+        let request_refused =
+            matches!(fault.kind, FaultKind::BadRequest | FaultKind::ContextLength | FaultKind::ContentFilter);
+        match fault.kind {
+            // A short deadline of the client's says nothing; a target that was silent for as long as it may be is unwell.
+            FaultKind::Timeout(Clock::Total) if begun.elapsed() < timeouts.first_output => self.abandon(target),
+            FaultKind::Timeout(Clock::Total) => self.healthy(target, lease, false, None),
+            kind if kind.counts_against_health() => self.healthy(target, lease, false, None),
+            _ if request_refused && status.is_some() => self.healthy(target, lease, true, None),
+            _ => self.abandon(target),
+        }
+    }
+
+    /// An attempt ended without saying anything about the target: a probe gives its place back, and nobody else's.
+    pub(super) fn abandon(&self, target: &Target) {
+        if self.is_probe {
+            self.core.targets.abandon(&target.provider.id, &target.model.upstream, Instant::now());
+        }
+    }
+
     pub(super) fn healthy(&self, target: &Target, lease: &Lease, well: bool, first_output: Option<Duration>) {
         let (provider, model) = (&target.provider.id, &target.model.upstream);
         let now = Instant::now();
         // What happens with a client's own key says little about ours; only a probe's place must be given back.
         if lease.is_byok() {
-            return self.core.targets.abandon(provider, model, now);
+            return self.abandon(target);
         }
         let policy = breaker_policy(&self.snapshot);
         match self.core.targets.report(provider, model, well, first_output, policy, now) {
@@ -85,17 +114,9 @@ impl Walk<'_> {
         }
     }
 
-    /// A fault as it may be shown: a provider may repeat any key in any of its texts, the client's own too.
+    /// A fault as it may be shown.
     pub(super) fn redacted(&self, fault: Fault) -> Fault {
-        let own = self.envelope.extensions.byok.as_ref().map(Byok::secrets).unwrap_or_default();
-        let clean = |text: &str| self.core.telemetry.redactor.redact_with(text, &own).into_owned();
-        Fault {
-            message: clean(&fault.message).into(),
-            error_type: fault.error_type.as_deref().map(clean),
-            code: fault.code.as_deref().map(clean),
-            param: fault.param.as_deref().map(clean),
-            ..fault
-        }
+        redacted(self.core, self.envelope.extensions.byok.as_ref(), fault)
     }
 
     pub(super) fn push(&mut self, mut attempt: AttemptRecord) {
@@ -112,5 +133,18 @@ impl Walk<'_> {
     /// The number of the attempt that is being made, from 1.
     pub(super) fn attempt_number(&self) -> u32 {
         u32::try_from(self.client.record.attempt_count() + 1).unwrap_or(u32::MAX)
+    }
+}
+
+/// A fault as it may be shown: a provider may repeat any key in any of its texts, the client's own too.
+pub(super) fn redacted(core: &Core, byok: Option<&Byok>, fault: Fault) -> Fault {
+    let own = byok.map(Byok::secrets).unwrap_or_default();
+    let clean = |text: &str| core.telemetry.redactor.redact_with(text, &own).into_owned();
+    Fault {
+        message: clean(&fault.message).into(),
+        error_type: fault.error_type.as_deref().map(clean),
+        code: fault.code.as_deref().map(clean),
+        param: fault.param.as_deref().map(clean),
+        ..fault
     }
 }

@@ -28,6 +28,11 @@ impl Dns {
         self.remembered(host, port).filter(|(_, at)| now.duration_since(*at) < FRESH).map(|(addresses, _)| addresses)
     }
 
+    /// The addresses of a host from a look-up that is not recent, for when no other comes.
+    pub(super) fn stale(&self, host: &str, port: u16, now: Instant) -> Option<Arc<[SocketAddr]>> {
+        self.remembered(host, port).filter(|(_, at)| now.duration_since(*at) < USABLE).map(|(addresses, _)| addresses)
+    }
+
     fn remembered(&self, host: &str, port: u16) -> Option<(Arc<[SocketAddr]>, Instant)> {
         self.0.load().get(&port)?.get(host).cloned()
     }
@@ -43,7 +48,7 @@ impl Dns {
             list.dedup();
             list
         });
-        match (found, self.remembered(host, port)) {
+        match (found, self.stale(host, port, now)) {
             (Ok(list), _) if !list.is_empty() => {
                 let addresses: Arc<[SocketAddr]> = list.into();
                 self.0.rcu(|old| {
@@ -53,7 +58,7 @@ impl Dns {
                 });
                 Ok(addresses)
             }
-            (_, Some((addresses, at))) if now.duration_since(at) < USABLE => Ok(addresses),
+            (_, Some(addresses)) => Ok(addresses),
             (Err(error), _) => Err(format!("the name {host} was not found: {error}")),
             (Ok(_), _) => Err(format!("the name {host} has no address")),
         }

@@ -33,15 +33,11 @@ impl Default for Limiter {
 }
 
 impl Limiter {
-    /// Lets a request pass or says why not, in the order of the cheapest question first.
+    /// Lets a request pass or says why not, one address first, so that its flood does not use up what all share.
     ///
     /// # Errors
     /// 429 with a wait.
     pub(super) fn admit(&self, limits: &Limits, address: Option<IpAddr>) -> Result<(), Limited> {
-        if exceeds(&self.global, &"all", limits.global_per_second) {
-            let message = "the gateway takes no more requests this second (limits.global_per_second)";
-            return Err(Limited { limit: "global", message, wait: SECOND });
-        }
         if let Some(address) = address {
             if exceeds(&self.addresses, &address, limits.address_per_second) {
                 let message = "too many requests from this address (limits.address_per_second)";
@@ -51,6 +47,10 @@ impl Limiter {
                 let message = "too many wrong keys from this address (limits.bad_key_per_minute)";
                 return Err(Limited { limit: "bad_key", message, wait: MINUTE });
             }
+        }
+        if exceeds(&self.global, &"all", limits.global_per_second) {
+            let message = "the gateway takes no more requests this second (limits.global_per_second)";
+            return Err(Limited { limit: "global", message, wait: SECOND });
         }
         Ok(())
     }

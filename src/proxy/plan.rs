@@ -32,6 +32,8 @@ pub(super) struct Plan {
     /// What the catalog has in the place of a model that its maker has switched off; tried only when the maker says so and the request
     /// leaves no other way.
     pub(super) successors: Vec<Target>,
+    /// The provider that a single key of the client's own is meant for: that of the model asked for, whatever is tried first.
+    pub(super) byok_provider: Arc<str>,
     /// The strategy that ordered them.
     pub(super) strategy: Strategy,
     /// Retries of one target.
@@ -73,8 +75,11 @@ impl Plan {
         if candidates.len() > 1 {
             order(strategy, &mut candidates, fastrand::f64);
         }
-        let most = if meaning.auto { AUTO_TARGETS } else { usize::MAX };
-        let targets: Vec<(usize, Target)> = candidates.into_iter().map(|c| (c.leg, c.target)).take(most).collect();
+        let mut targets: Vec<(usize, Target)> = candidates.into_iter().map(|c| (c.leg, c.target)).collect();
+        if meaning.auto {
+            let first_leg = targets.iter().filter(|(leg, _)| *leg == 0).count();
+            targets.drain(AUTO_TARGETS.min(first_leg)..first_leg);
+        }
         let preferences = &envelope.extensions.preferences;
         let free = lock.is_none() && preferences.allow_fallbacks != Some(false);
         Ok(Self {
@@ -84,6 +89,7 @@ impl Plan {
             } else {
                 targets
             },
+            byok_provider: lock.as_ref().map_or(&meaning.targets[0].provider, |locked| locked).id.clone(),
             strategy,
             retry_max: envelope.extensions.retry.unwrap_or(snapshot.retry.max),
             total: envelope.extensions.timeout.unwrap_or(snapshot.timeouts.total),
@@ -131,6 +137,8 @@ impl Planner<'_> {
         let sorted = match self.wishes.preferences.sort {
             Some(Sort::Price) => Strategy::Cheap,
             Some(Sort::Throughput | Sort::Latency) => Strategy::Fast,
+            // An order that the request gives itself is not sorted again.
+            None if !self.wishes.preferences.order.is_empty() => Strategy::Order,
             None => configured,
         };
         let word = match &self.wishes.provider {
@@ -237,7 +245,12 @@ impl Planner<'_> {
         if row.status != Status::Deprecated {
             return Vec::new();
         }
-        row.fallbacks.iter().filter_map(|id| self.names.resolve(id).ok()).flat_map(|found| found.targets).collect()
+        let found = row.fallbacks.iter().filter_map(|id| self.names.resolve(id).ok());
+        let mut leg = [found.flat_map(|found| found.targets).collect()];
+        // What the request rules out stays ruled out.
+        let _ = self.narrow(&mut leg);
+        let [successors] = leg;
+        successors
     }
 
     /// Keeps every leg at one provider; a leg without it asks for the same model there.

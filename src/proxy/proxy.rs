@@ -22,6 +22,9 @@ use serde_json::json;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+/// How long a client's connection may wait for its next request.
+pub const KEEPALIVE_SECONDS: u64 = 75;
+
 /// The gateway as Pingora sees it.
 pub struct Gateway {
     core: Arc<Core>,
@@ -178,7 +181,13 @@ impl ProxyHttp for Gateway {
     async fn early_request_filter(&self, session: &mut Session, ctx: &mut Ctx) -> Result<()> {
         *ctx = match AttemptCtx::enter(session) {
             Some(attempt) => Ctx::Attempt(Box::new(AttemptRole(attempt))),
-            None => Ctx::Client(Box::new(ClientRole(ClientCtx::new(&self.core)))),
+            None => {
+                // Pingora takes `keep-alive` for leave to stay for ever.
+                if session.get_keepalive() == Some(0) {
+                    session.set_keepalive(Some(KEEPALIVE_SECONDS));
+                }
+                Ctx::Client(Box::new(ClientRole(ClientCtx::new(&self.core))))
+            }
         };
         Ok(())
     }

@@ -13,11 +13,13 @@
 //! deadlines away does not touch it. Nothing is written to the client inside the `select!`, so that no arm starves while a slow client reads.
 
 use super::attempt::Report;
+use super::books::redacted;
 use super::core::{ClientCtx, Core, Phase};
 use super::names::Target;
 use super::respond::{self, Framing, WRITE_TIMEOUT};
 use crate::config::snapshot::{Gate, Timeouts};
 use crate::dialect::event::End;
+use crate::dialect::extensions::Byok;
 use crate::dialect::table::Translator;
 use crate::domain::{Clock, Ended, Fault, FaultKind};
 use bytes::Bytes;
@@ -93,6 +95,8 @@ pub(super) struct Rules<'a> {
     /// Nothing else is left to try: the first output may take the rest of the time.
     pub(super) last: bool,
     pub(super) stream: bool,
+    /// The client's own keys, which no text may repeat.
+    pub(super) byok: Option<&'a Byok>,
 }
 
 /// The relay of one attempt.
@@ -396,8 +400,7 @@ impl<'a> Relay<'a> {
         if !self.rules.stream {
             return Outcome::Cut(fault);
         }
-        let shown =
-            Fault { message: self.core.telemetry.redactor.redact(&fault.message).into_owned().into(), ..fault.clone() };
+        let shown = redacted(self.core, self.rules.byok, fault.clone());
         self.translator.break_off(&shown, &mut self.out);
         match self.write(true).await {
             Step::End(outcome) => outcome,
@@ -450,12 +453,15 @@ impl<'a> Relay<'a> {
     /// When the clock that ends the attempt runs out, and which one it is.
     fn fault_at(&self) -> Option<(Instant, Clock)> {
         let idle = (self.last_piece + self.rules.timeouts.idle, Clock::Idle);
+        let first_output = (self.begun + self.rules.timeouts.first_output, Clock::FirstOutput);
+        let first_output = (!self.rules.last).then_some(first_output);
         match self.state {
+            // Keepalives may have given the status away long before there is output.
+            State::Committed if self.first_output.is_none() && self.rules.stream => first_output,
             State::Committed | State::Refused(_) => Some(idle),
             // An answer that is not streamed comes in one go once it comes.
             State::Held if !self.rules.stream && self.translator.held_bytes() > 0 => Some(idle),
-            State::Waiting | State::Held if self.rules.last => None,
-            State::Waiting | State::Held => Some((self.begun + self.rules.timeouts.first_output, Clock::FirstOutput)),
+            State::Waiting | State::Held => first_output,
         }
     }
 

@@ -129,10 +129,34 @@ pub(super) async fn error(session: &mut Session, client: &mut ClientCtx, error: 
     }
     client.record.error_code = error.code.as_deref().map(str::to_owned);
     // What is left of the body is not read: the connection ends with this answer.
-    if !session.is_body_done() {
+    let unread = !session.is_body_done();
+    if unread {
         session.set_keepalive(None);
     }
-    send(session, client, head, body).await
+    send(session, client, head, body).await?;
+    if unread {
+        drain(session).await;
+    }
+    Ok(())
+}
+
+/// Reads on for a moment, so that a client that is still sending gets to see its answer: closing on unread bytes resets the connection.
+async fn drain(session: &mut Session) {
+    const MOST: usize = 4 * 1024 * 1024;
+    let headers = &session.req_header().headers;
+    if headers.contains_key(http::header::EXPECT) {
+        return;
+    }
+    let read_on = async {
+        let mut read = 0;
+        while let Ok(Some(piece)) = session.downstream_session.read_request_body().await {
+            read += piece.len();
+            if read > MOST {
+                break;
+            }
+        }
+    };
+    let _ = tokio::time::timeout(Duration::from_secs(1), read_on).await;
 }
 
 async fn send(

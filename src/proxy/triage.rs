@@ -33,7 +33,7 @@ impl Walk<'_> {
                 Ok(Next::Served)
             }
             Outcome::Gone => {
-                self.core.targets.abandon(&target.provider.id, &target.model.upstream, Instant::now());
+                self.abandon(target);
                 let record = self.record_of(target, lease.key_name(), begun);
                 let verdict = Ended::ClientGone.name();
                 self.push(AttemptRecord { status: attempted.status, reason: Some(verdict), verdict, ..record });
@@ -54,6 +54,7 @@ impl Walk<'_> {
                 self.judge(target, lease, begun, fault, attempted.status)
             }
             Outcome::Failed(fault) if self.client.record.ended == Ended::Shutdown => {
+                self.abandon(target);
                 let record = self.record_of(target, lease.key_name(), begun);
                 let verdict = Ended::Shutdown.name();
                 self.push(AttemptRecord { verdict, ..self.with_fault(record, &fault, attempted.status) });
@@ -78,8 +79,11 @@ impl Walk<'_> {
         status: Option<u16>,
         fault: &Fault,
     ) {
-        if self.client.record.ended != Ended::Shutdown {
-            self.healthy(target, lease, false, None);
+        self.last_fault = Some(self.redacted(fault.clone()));
+        if self.client.record.ended == Ended::Shutdown {
+            self.abandon(target);
+        } else {
+            self.note_health(target, lease, fault, status, begun);
             self.client.record.ended = Ended::Broken;
         }
         self.note_key(target, lease, KeyOutcome::of(fault.kind, fault.retry_after));
@@ -99,12 +103,7 @@ impl Walk<'_> {
     ) -> Result<Next, Stop> {
         let fault = self.redacted(fault);
         self.last_fault = Some(fault.clone());
-        if fault.kind.counts_against_health() {
-            self.healthy(target, lease, false, None);
-        } else if status.is_some() {
-            // The target answered, if only to refuse: it is well.
-            self.healthy(target, lease, true, None);
-        }
+        self.note_health(target, lease, &fault, status, begun);
         self.note_key(target, lease, KeyOutcome::of(fault.kind, fault.retry_after));
         self.tried_keys.push(lease.key_name());
         if fault.kind == FaultKind::ModelNotFound && self.at + 1 == self.plan.targets.len() {
@@ -145,11 +144,16 @@ impl Walk<'_> {
             provider: self.plan.has_next_provider(self.at),
             model: self.plan.next_leg(self.at).is_some(),
         };
+        let mut backoff = backoff::delay(retry.base, retry.cap, self.retries, fastrand::f64());
+        if fault.kind == FaultKind::RateLimited && !lease.is_byok() {
+            // Before a key is ready again a retry would find none.
+            backoff = backoff.max(self.core.pool.ready_in(&provider.id, &provider.keys, now).unwrap_or_default());
+        }
         let mut progress = Progress {
             retries: self.retries,
             retry_affordable: true,
             time_left: self.deadline.saturating_duration_since(now),
-            backoff: backoff::delay(retry.base, retry.cap, self.retries, fastrand::f64()),
+            backoff,
             backoff_cap: retry.cap,
             byok: lease.is_byok(),
         };

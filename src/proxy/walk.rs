@@ -43,6 +43,8 @@ pub(super) struct Walk<'a> {
     pub(super) tried_keys: Vec<Arc<str>>,
     pub(super) deadline: Instant,
     pub(super) last_fault: Option<Fault>,
+    /// The attempt is the one that a half-open breaker lets through.
+    pub(super) is_probe: bool,
     /// The shortest wait after which a target that was passed over may serve again.
     pub(super) ready_in: Option<Duration>,
 }
@@ -88,6 +90,7 @@ impl<'a> Walk<'a> {
             tried_keys: Vec::new(),
             deadline,
             last_fault: None,
+            is_probe: false,
             ready_in: None,
         }
     }
@@ -134,14 +137,16 @@ impl<'a> Walk<'a> {
     fn lease(&mut self, target: &Target, now: Instant) -> Option<Lease> {
         let (provider, model) = (&target.provider.id, &target.model.upstream);
         let policy = breaker_policy(&self.snapshot);
-        if let Gate::Refuse { retry_after } = self.core.targets.enter(provider, model, policy, now) {
+        let gate = self.core.targets.enter(provider, model, policy, now);
+        if let Gate::Refuse { retry_after } = gate {
             self.skip(target, "breaker_open", Some(retry_after));
             return None;
         }
+        self.is_probe = gate == Gate::Probe;
         match Lease::take(self.core, target, self.byok(target), &self.tried_keys, now) {
             Ok(lease) => Some(lease),
             Err(none) => {
-                self.core.targets.abandon(provider, model, now);
+                self.abandon(target);
                 self.skip(target, "no_key_ready", none.ready_in);
                 None
             }
@@ -150,10 +155,9 @@ impl<'a> Walk<'a> {
 
     /// The client's own key for the target: a single one is meant for the provider of the model asked for.
     fn byok(&self, target: &Target) -> Option<Arc<ProviderKey>> {
-        let primary = &self.plan.targets.first()?.1.provider;
         let byok = self.envelope.extensions.byok.as_ref()?;
         let names = std::iter::once(&*target.provider.id).chain(target.provider.aliases.iter().map(String::as_str));
-        if matches!(byok, Byok::Any(_)) && primary.id != target.provider.id {
+        if matches!(byok, Byok::Any(_)) && self.plan.byok_provider != target.provider.id {
             return None;
         }
         let secret = byok.for_provider(names)?;
@@ -176,8 +180,6 @@ impl<'a> Walk<'a> {
         let message = match self.render(target).await {
             Ok(message) => message,
             Err(fault) => {
-                let (provider, model) = (&target.provider.id, &target.model.upstream);
-                self.core.targets.abandon(provider, model, begun);
                 // What this target's format cannot say, another's may.
                 let kind = if fault.kind == FaultKind::BadRequest { FaultKind::Unsupported } else { fault.kind };
                 return self.judge(target, &mut lease, begun, Fault { kind, ..fault }, None);
@@ -204,7 +206,9 @@ impl<'a> Walk<'a> {
         loop {
             let attempted = self.try_address(target, lease, message, addresses[at], timeouts).await;
             match &attempted.outcome {
-                Outcome::Failed(_) if attempted.resend && !resent => resent = true,
+                Outcome::Failed(fault) if fault.kind == FaultKind::Reset && attempted.resend && !resent => {
+                    resent = true
+                }
                 Outcome::Failed(fault) if fault.kind == FaultKind::Connect && at + 1 < addresses.len() => at += 1,
                 _ => return attempted,
             }
@@ -241,6 +245,7 @@ impl<'a> Walk<'a> {
             deadline: self.deadline,
             last: self.at + 1 == self.plan.targets.len(),
             stream: self.envelope.stream,
+            byok: self.envelope.extensions.byok.as_ref(),
         };
         let client = &mut *self.client;
         let mut relay = Relay::new(self.session, client, self.core, target, translator, rules);
@@ -252,7 +257,12 @@ impl<'a> Walk<'a> {
             self.client.record.usage = usage;
             self.client.record.cost = usage.and_then(|usage| target.model.prices.cost(&usage));
         }
-        Attempted { outcome, status, first_output, resend: is_stale(&report, status) }
+        Attempted {
+            outcome,
+            status,
+            first_output,
+            resend: is_stale(&report, status) && self.client.record.ended != Ended::Shutdown,
+        }
     }
 
     fn setup(&self, target: &Target, message: &Message) -> Setup {

@@ -37,9 +37,10 @@ pub fn order<T>(strategy: Strategy, candidates: &mut [Candidate<T>], mut random:
             Strategy::Order => {}
             // A target without a price may be dear: it comes last.
             Strategy::Cheap => leg.sort_by_key(|c| (c.facts.price.is_none(), c.facts.price)),
-            // A target that was never tried gets its chance first.
+            // A target that was never tried gets its chance first, one that was and never answered comes last.
             Strategy::Fast => leg.sort_by(|a, b| {
-                let latency = |c: &Candidate<T>| c.facts.first_output_ms.unwrap_or(0.0);
+                let unknown = |c: &Candidate<T>| if c.facts.success_rate < 1.0 { f64::INFINITY } else { 0.0 };
+                let latency = |c: &Candidate<T>| c.facts.first_output_ms.unwrap_or_else(|| unknown(c));
                 latency(a).total_cmp(&latency(b))
             }),
             Strategy::Reliable => leg.sort_by(|a, b| b.facts.success_rate.total_cmp(&a.facts.success_rate)),
@@ -95,8 +96,9 @@ mod tests {
     #[test]
     fn fast_tries_the_untried_first_then_the_quickest() {
         let at = |ms| Facts { first_output_ms: Some(ms), ..PLAIN };
-        let candidates = [("slow", 0, at(900.0)), ("quick", 0, at(100.0)), ("new", 0, PLAIN)];
-        assert_eq!(ordered(Strategy::Fast, &candidates), ["new", "quick", "slow"]);
+        let broken = Facts { success_rate: 0.0, ..PLAIN };
+        let candidates = [("broken", 0, broken), ("slow", 0, at(900.0)), ("quick", 0, at(100.0)), ("new", 0, PLAIN)];
+        assert_eq!(ordered(Strategy::Fast, &candidates), ["new", "quick", "slow", "broken"]);
     }
 
     #[test]

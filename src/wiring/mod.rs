@@ -8,6 +8,7 @@ use crate::cli::summary::Listening;
 use crate::config::{LogFormat, Snapshot, Source};
 use crate::console::{Console, Deps, Sharing};
 use crate::proxy::core::Phase;
+use crate::proxy::proxy::KEEPALIVE_SECONDS;
 use crate::proxy::{Core, Gateway};
 use crate::store::memory::{MemoryKeyPool, MemoryTargets};
 use crate::telemetry::metrics::BreakerState;
@@ -256,6 +257,7 @@ fn serve(
     let mut server = Server::new_with_opt_and_conf(None, conf);
     let mut options = HttpServerOptions::default();
     options.h2c = true;
+    options.h2_idle_timeout = Some(Duration::from_secs(KEEPALIVE_SECONDS));
     let mut service = ProxyServiceBuilder::new(&server.configuration, Gateway::new(core.clone()))
         .name("orbyt")
         .server_options(options)

@@ -92,7 +92,8 @@ fn apply(core: &Core, mut new: crate::config::Snapshot, certificates: Option<&Ce
         log::warn!("{name} has changed: it takes effect after a restart");
     }
     new.keep_listeners(&old);
-    core.telemetry.redactor.register(new.secrets());
+    // Requests in flight still use the old keys.
+    core.telemetry.redactor.register(old.secrets().chain(new.secrets()));
     core.telemetry.log.set_level(new.telemetry.log_level);
     core.telemetry.metrics.know_models(super::known_models(&new));
     core.snapshot.store(Arc::new(new));

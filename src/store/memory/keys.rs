@@ -155,6 +155,16 @@ impl KeyPool for MemoryKeyPool {
         })
     }
 
+    fn ready_in(&self, provider: &str, keys: &[Arc<ProviderKey>], now: Instant) -> Option<Duration> {
+        let mut inner = self.0.lock();
+        let wait = |key: &Arc<ProviderKey>| match inner.find(provider, &key.name).map(|slot| slot.state(now)) {
+            None | Some(KeyState::Ready { .. }) => Some(Duration::ZERO),
+            Some(KeyState::Cooldown { left } | KeyState::Exhausted { left }) => Some(left),
+            Some(KeyState::Disabled) => None,
+        };
+        keys.iter().filter_map(wait).min()
+    }
+
     fn give_back(&self, provider: &str, key: &str, outcome: KeyOutcome, now: Instant) -> Option<KeyState> {
         let mut inner = self.0.lock();
         let slot = inner.find(provider, key)?;

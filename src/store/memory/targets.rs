@@ -36,7 +36,10 @@ impl MemoryTargets {
         let mut all = self.0.write();
         if all.values().map(HashMap::len).sum::<usize>() >= MAX_TARGETS {
             for models in all.values_mut() {
-                models.retain(|_, target| target.breaker != State::default());
+                models.retain(|_, target| !matches!(target.breaker, State::Closed { .. }));
+            }
+            if all.values().map(HashMap::len).sum::<usize>() >= MAX_TARGETS / 2 {
+                all.clear();
             }
         }
         all.entry(provider.clone()).or_default().entry(model.clone()).or_default();

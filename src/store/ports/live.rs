@@ -103,6 +103,9 @@ pub trait KeyPool: Send + Sync {
     /// Whether a lease would succeed.
     fn any_ready(&self, provider: &str, keys: &[Arc<ProviderKey>], tried: &[Arc<str>], now: Instant) -> bool;
 
+    /// How long until the first of a provider's keys is ready; `None` when that takes an operator.
+    fn ready_in(&self, provider: &str, keys: &[Arc<ProviderKey>], now: Instant) -> Option<Duration>;
+
     /// Gives a lease back with what was learnt about the key. The longer of two deadlines wins. Returns the new state when it is a
     /// different kind of state than before.
     fn give_back(&self, provider: &str, key: &str, outcome: KeyOutcome, now: Instant) -> Option<KeyState>;
