@@ -69,6 +69,7 @@ async fn a_refused_key_is_out_until_a_reload() {
         }
         assert_eq!(keys(&sim).iter().filter(|key| *key == "key-a").count(), 1, "a refused key was used again");
         has_metric(&gateway, r#"orbyt_keys{provider="one",state="disabled"} 1"#).await;
+        gateway.printed("\"state\":\"disabled\"").await;
         let change = gateway.log().into_iter().find(|line| line["state"] == "disabled");
         let change = change.expect("no log line says that a key was disabled");
         assert_eq!((&change["provider"], &change["level"]), (&json!("one"), &json!("error")), "{change}");
