@@ -20,6 +20,7 @@ mod body;
 mod books;
 pub mod core;
 mod dns;
+mod door;
 pub mod error;
 mod lease;
 mod limit;
@@ -36,4 +37,5 @@ mod triage;
 mod walk;
 
 pub use core::Core;
+pub use door::Door;
 pub use proxy::Gateway;

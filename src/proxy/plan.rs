@@ -71,15 +71,16 @@ impl Plan {
                     candidates.push(Candidate { target, leg, facts });
                 }
             }
+            // Cut before the fallbacks come, so that none of those is lost as a double of what is cut.
+            if leg == 0 && meaning.auto {
+                order(strategy, &mut candidates, fastrand::f64);
+                candidates.truncate(AUTO_TARGETS);
+            }
         }
         if candidates.len() > 1 {
             order(strategy, &mut candidates, fastrand::f64);
         }
-        let mut targets: Vec<(usize, Target)> = candidates.into_iter().map(|c| (c.leg, c.target)).collect();
-        if meaning.auto {
-            let first_leg = targets.iter().filter(|(leg, _)| *leg == 0).count();
-            targets.drain(AUTO_TARGETS.min(first_leg)..first_leg);
-        }
+        let targets: Vec<(usize, Target)> = candidates.into_iter().map(|c| (c.leg, c.target)).collect();
         let preferences = &envelope.extensions.preferences;
         let free = lock.is_none() && preferences.allow_fallbacks != Some(false);
         Ok(Self {

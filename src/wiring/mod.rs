@@ -9,15 +9,16 @@ use crate::config::{LogFormat, Snapshot, Source};
 use crate::console::{Console, Deps, Sharing};
 use crate::proxy::core::Phase;
 use crate::proxy::proxy::KEEPALIVE_SECONDS;
-use crate::proxy::{Core, Gateway};
+use crate::proxy::{Core, Door, Gateway};
 use crate::store::memory::{MemoryKeyPool, MemoryTargets};
 use crate::telemetry::metrics::BreakerState;
 use crate::telemetry::{Format, Log, Metrics, PoolState, Redactor, Telemetry};
 use async_trait::async_trait;
 use pingora::apps::HttpServerOptions;
-use pingora::proxy::ProxyServiceBuilder;
+use pingora::proxy::http_proxy;
 use pingora::server::configuration::ServerConf;
 use pingora::server::{RunArgs, Server, ShutdownSignal, ShutdownSignalWatch};
+use pingora::services::listening::Service;
 use reload::Watch;
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener};
@@ -258,10 +259,9 @@ fn serve(
     let mut options = HttpServerOptions::default();
     options.h2c = true;
     options.h2_idle_timeout = Some(Duration::from_secs(KEEPALIVE_SECONDS));
-    let mut service = ProxyServiceBuilder::new(&server.configuration, Gateway::new(core.clone()))
-        .name("orbyt")
-        .server_options(options)
-        .build();
+    let mut gateway = http_proxy(&server.configuration, Gateway::new(core.clone()));
+    gateway.server_options = Some(options);
+    let mut service = Service::new("orbyt".to_owned(), Door::new(gateway));
     for address in &snapshot.server.listen {
         service.add_tcp(&address.to_string());
     }

@@ -289,3 +289,15 @@ async fn every_answer_has_an_id_of_its_own() {
     distinct.dedup();
     assert_eq!(distinct.len(), ids.len());
 }
+
+#[tokio::test]
+async fn the_shortest_health_check_is_answered_at_once() {
+    let (gateway, _sim) = gateway().await;
+    for (request, status) in [("GET /livez HTTP/1.0\r\n\r\n", 200), ("OPTIONS / HTTP/1.0\r\n\r\n", 204)] {
+        let mut connection = Connection::to(&gateway).await;
+        connection.write(request).await;
+        let head = tokio::time::timeout(std::time::Duration::from_secs(5), connection.head()).await;
+        let head = head.expect("no answer to a request shorter than the preface of HTTP/2");
+        assert!(head[0].contains(&format!(" {status} ")), "{head:?}");
+    }
+}

@@ -298,3 +298,19 @@ async fn two_hundred_at_once_over_a_failing_provider_all_get_an_answer() {
     }
     assert_eq!(second.generations(), 200);
 }
+
+#[tokio::test]
+async fn a_short_deadline_of_one_client_does_not_shut_a_target_for_the_others() {
+    let sim = Sim::start(SimDialect::OpenAi).unwrap();
+    let gateway = Gateway::builder()
+        .config("[breaker]\nfailures = 2\n[retry]\nmax = 0\n[timeouts]\nfirst_output = '20s'\n")
+        .provider("one", &sim)
+        .start()
+        .await;
+    for _ in 0..3 {
+        let mut body = saying("one/sim-timeout", "x", false);
+        body["extra"] = json!({"timeout_ms": 100});
+        assert_eq!(gateway.chat(&body).await.status, 504);
+    }
+    assert!(!gateway.metrics().await.contains("orbyt_breaker_state{provider=\"one\",model=\"sim-timeout\"} 2"));
+}

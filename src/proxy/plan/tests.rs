@@ -158,3 +158,37 @@ fn a_model_that_its_maker_switched_off_has_successors_that_are_tried_last() {
     let locked = body(r#""model":"anthropic/claude-3-haiku","extra":{"provider":"anthropic"}"#);
     assert!(!plan(&core, &locked).unwrap().add_successors());
 }
+
+#[test]
+fn successors_obey_what_the_request_rules_out() {
+    let core = core(THREE, "");
+    let fields = r#""model":"anthropic/claude-3-haiku","provider":{"max_price":{"completion":0.000001}}"#;
+    let body = format!(r#"{{"messages":[{{"role":"user","content":"x"}}],{fields}}}"#);
+    // The model itself is too dear already, so nothing is left at all, successors included.
+    assert_eq!(plan(&core, &body).unwrap_err().status, 400);
+    let fields = r#""model":"anthropic/claude-3-haiku","provider":{"only":["anthropic"]}"#;
+    let body = format!(r#"{{"messages":[{{"role":"user","content":"x"}}],{fields}}}"#);
+    let mut plan = plan(&core, &body).unwrap();
+    plan.add_successors();
+    assert!(plan.targets.iter().all(|(_, target)| &*target.provider.id == "anthropic"));
+}
+
+#[test]
+fn auto_is_bounded_and_keeps_the_fallbacks_that_the_request_names() {
+    let core = core(THREE, "");
+    let legs = words(&core, r#""model":"auto","extra":{"fallback_models":["openai/gpt-4o"]}"#);
+    assert_eq!(legs.iter().filter(|word| word.starts_with("0:")).count(), AUTO_TARGETS, "{legs:?}");
+    assert_eq!(legs.last().map(String::as_str), Some("1:openai/gpt-4o"));
+}
+
+#[test]
+fn a_single_key_of_the_clients_belongs_to_the_model_asked_for() {
+    let file = "[[model]]\nname = 'either'\ntargets = ['openai/gpt-4o', 'google/gemini-2.5-flash-lite']\n";
+    let core = core(THREE, file);
+    let body = |fields: &str| format!(r#"{{"model":"either","messages":[{{"role":"user","content":"x"}}],{fields}}}"#);
+    let cheap = plan(&core, &body(r#""extra":{"provider":"cheap"}"#)).unwrap();
+    assert_eq!(&*cheap.targets[0].1.provider.id, "google");
+    assert_eq!(&*cheap.byok_provider, "openai", "the strategy does not hand the key to somebody else");
+    let locked = plan(&core, &body(r#""extra":{"provider":"google"}"#)).unwrap();
+    assert_eq!(&*locked.byok_provider, "google");
+}
