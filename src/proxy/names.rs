@@ -161,6 +161,12 @@ impl Names<'_> {
         }
     }
 
+    /// Whether the catalog knows the name, or at least its provider, be that configured or not.
+    pub(super) fn is_known(&self, name: &str) -> bool {
+        let prefix = name.split_once('/').map_or(name, |(prefix, _)| prefix);
+        self.snapshot.catalog.provider(prefix).is_some() || !self.snapshot.catalog.find(name).is_empty()
+    }
+
     fn unknown(&self, name: &str) -> ApiError {
         let prefix = name.split_once('/').map_or(name, |(prefix, _)| prefix);
         let row = self.snapshot.catalog.provider(prefix).or_else(|| {

@@ -34,6 +34,8 @@ pub(super) struct Plan {
     pub(super) successors: Vec<Target>,
     /// The provider that a single key of the client's own is meant for: that of the model asked for, whatever is tried first.
     pub(super) byok_provider: Arc<str>,
+    /// Fallbacks that the request names and that no configured provider has, by their place in the request.
+    pub(super) unusable: Vec<String>,
     /// The strategy that ordered them.
     pub(super) strategy: Strategy,
     /// Retries of one target.
@@ -55,7 +57,7 @@ impl Plan {
         let planner = Planner { snapshot, names, wishes: &envelope.extensions, needs: envelope.needs };
         let meaning = planner.names.resolve(&envelope.model)?;
         let (strategy, lock) = planner.strategy(&meaning)?;
-        let mut legs = planner.legs(&meaning, strategy)?;
+        let (mut legs, unusable) = planner.legs(&meaning, strategy)?;
         if let Some(provider) = &lock {
             planner.lock(&mut legs, provider);
         }
@@ -91,6 +93,7 @@ impl Plan {
                 targets
             },
             byok_provider: lock.as_ref().map_or(&meaning.targets[0].provider, |locked| locked).id.clone(),
+            unusable,
             strategy,
             retry_max: envelope.extensions.retry.unwrap_or(snapshot.retry.max),
             total: envelope.extensions.timeout.unwrap_or(snapshot.timeouts.total),
@@ -162,15 +165,18 @@ impl Planner<'_> {
         }
     }
 
-    fn legs(&self, meaning: &Meaning, strategy: Strategy) -> Result<Vec<Vec<Target>>, ApiError> {
+    /// The legs, and the fallbacks that are left out because their provider is not configured: the model asked for can still be served.
+    fn legs(&self, meaning: &Meaning, strategy: Strategy) -> Result<(Vec<Vec<Target>>, Vec<String>), ApiError> {
+        let mut unusable = Vec::new();
         let mut legs = vec![meaning.targets.clone()];
         if meaning.auto {
             legs[0].retain(|target| self.is_capable(target));
         }
         let (fallbacks, asked) = self.fallbacks(meaning);
-        for name in fallbacks {
+        for (place, name) in fallbacks.iter().enumerate() {
             match self.fallback(name, &meaning.targets[0]) {
                 Ok(targets) => legs.push(targets),
+                Err(_) if asked && self.names.is_known(name) => unusable.push(format!("fallback_models[{place}]")),
                 Err(error) if asked => return Err(error.param("extra.fallback_models")),
                 // `orbyt check` has warned of it; a request does not fail for a fallback that it did not ask for.
                 Err(_) => {}
@@ -179,7 +185,7 @@ impl Planner<'_> {
         if legs.len() == 1 && !asked {
             self.add_equivalents(&mut legs, meaning, strategy);
         }
-        Ok(legs)
+        Ok((legs, unusable))
     }
 
     /// The fallbacks that apply, and whether the request itself named them.

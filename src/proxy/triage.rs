@@ -187,7 +187,17 @@ impl Walk<'_> {
 
     pub(super) fn final_error(&self, fault: &Fault) -> ApiError {
         let error = ApiError::from_last_fault(fault);
-        match (error.retry_after, self.ready_in) {
+        let now = Instant::now();
+        let open = self.plan.targets.get(self.at).and_then(|(_, target)| {
+            let (provider, model) = (&target.provider.id, &target.model.upstream);
+            match self.core.targets.peek(provider, model, breaker_policy(&self.snapshot), now) {
+                // This very fault may have opened the breaker: sooner than that nobody gets through.
+                Gate::Refuse { retry_after } => Some(retry_after),
+                Gate::Pass | Gate::Probe => None,
+            }
+        });
+        let ready_in = self.ready_in.or(open);
+        match (error.retry_after, ready_in) {
             (Some(wait), Some(ready_in)) if fault.retry_after.is_none() => error.retry_after(wait.max(ready_in)),
             _ => error,
         }

@@ -186,7 +186,8 @@ impl<'a> Walk<'a> {
             }
         };
         let ignored = self.envelope.extensions.without_effect().map(str::to_owned);
-        self.client.record.dropped = ignored.chain(message.dropped.iter().cloned()).collect();
+        let unusable = self.plan.unusable.iter().cloned();
+        self.client.record.dropped = ignored.chain(unusable).chain(message.dropped.iter().cloned()).collect();
         let attempted = self.send(target, &lease, &message).await;
         self.client.waited += begun.elapsed();
         self.settle(target, &mut lease, begun, attempted)

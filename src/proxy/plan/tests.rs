@@ -66,6 +66,10 @@ fn fallbacks_are_models_or_providers_in_the_clients_order() {
     assert_eq!(models, ["0:openai/gpt-4o", "1:google/gemini-2.5-flash"]);
     let wrong = refusal(&core, r#""model":"openai/gpt-4o","extra":{"fallback_models":["nobody/knows"]}"#);
     assert_eq!((wrong.status, wrong.param.as_deref()), (404, Some("extra.fallback_models")));
+    let body =
+        r#"{"model":"openai/gpt-4o","messages":[{"role":"user","content":"x"}],"models":["groq/llama-3.3-70b"]}"#;
+    let left_out = plan(&core, body).unwrap();
+    assert_eq!((left_out.targets.len(), left_out.unusable), (1, vec!["fallback_models[0]".to_owned()]));
 }
 
 #[test]
