@@ -228,9 +228,8 @@ impl Reader<'_> {
             }
         }
         // ORBYT_API_KEY is what the README's clients read; it is no setting.
-        let ours = |name: &&str| {
-            (name.starts_with("ORBYT_") || name.starts_with("GATEWAY_")) && *name != "ORBYT_API_KEY"
-        };
+        let ours =
+            |name: &&str| (name.starts_with("ORBYT_") || name.starts_with("GATEWAY_")) && *name != "ORBYT_API_KEY";
         for name in self.env.names().filter(ours).filter(|name| !KNOWN.contains(name) && !LATER.contains(name)) {
             // A variable that resembles none of ours is somebody else's, such as Kubernetes' ORBYT_SERVICE_HOST.
             let hint = did_you_mean(name, KNOWN);
