@@ -1,7 +1,6 @@
-//! One try at one target: the head and the peer of the provider's request, and the hooks of the second role.
+//! One try at one target: whom to connect to and the head of the provider's request.
 //!
-//! An attempt is a Pingora subrequest. Its head is built here from nothing (no header of the client's survives unless it is named),
-//! its body goes in as one piece, and its [`Report`] tells the relay what only Pingora's hooks see.
+//! The head is built from nothing: no header of the client's survives unless it is named here. [`super::exchange`] sends it.
 
 use super::dns::Dns;
 use super::names::Target;
@@ -15,13 +14,9 @@ use http::header::{
 use parking_lot::Mutex;
 use pingora::http::RequestHeader;
 use pingora::protocols::ALPN;
-use pingora::protocols::http::subrequest::server::SubrequestHandle;
 use pingora::protocols::tls::CaType;
-use pingora::proxy::subrequest::{BodyMode, Ctx as SubrequestCtx};
-use pingora::proxy::{PreparedSubrequest, Session};
 use pingora::upstreams::peer::HttpPeer;
 use pingora::utils::tls::{WrappedX509, parse_x509};
-use pingora::{Error, ErrorType};
 use std::collections::HashMap;
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::net::SocketAddr;
@@ -36,73 +31,6 @@ const PING: Duration = Duration::from_secs(20);
 /// How many requests share one HTTP/2 connection to a provider.
 const STREAMS_PER_CONNECTION: usize = 64;
 
-/// What the hooks of an attempt learn.
-#[derive(Debug, Default)]
-pub(super) struct Report(Mutex<Seen>);
-
-#[derive(Clone, Debug, Default)]
-struct Seen {
-    reused: bool,
-    connected: bool,
-    failure: Option<(bool, ErrorType, String)>,
-}
-
-impl Report {
-    pub(super) fn connected(&self, reused: bool) {
-        let mut seen = self.0.lock();
-        seen.connected = true;
-        seen.reused = reused;
-    }
-
-    /// Keeps the first error; later ones follow from it.
-    pub(super) fn failed(&self, error: &Error) {
-        let mut seen = self.0.lock();
-        if seen.failure.is_none() {
-            let context = error.context.as_ref().map(|context| context.as_str().to_owned());
-            seen.failure = Some((seen.connected, error.etype().clone(), context.unwrap_or_default()));
-        }
-    }
-
-    /// Whether the attempt went over a connection that had served before.
-    pub(super) fn reused(&self) -> bool {
-        self.0.lock().reused
-    }
-
-    /// The fault behind an attempt that ended without a complete answer.
-    pub(super) fn fault(&self) -> Fault {
-        let seen = self.0.lock();
-        match &seen.failure {
-            Some((false, error, context)) => {
-                let why = if context.is_empty() { error.as_str().to_owned() } else { context.clone() };
-                Fault::new(FaultKind::Connect, format!("no connection to the provider: {why}"))
-            }
-            Some((true, ErrorType::InvalidHTTPHeader | ErrorType::H1Error | ErrorType::InvalidH2, _)) => {
-                Fault::malformed("the provider's answer is not HTTP")
-            }
-            _ => Fault::new(FaultKind::Reset, "the provider closed the connection before its answer was complete"),
-        }
-    }
-}
-
-/// What an attempt's session carries from the relay into its hooks.
-pub(super) struct AttemptCtx {
-    pub(super) peer: Box<HttpPeer>,
-    head: Option<RequestHeader>,
-    pub(super) report: Arc<Report>,
-}
-
-impl AttemptCtx {
-    /// Takes the context of a subrequest out of its session and gives the session the provider's head; `None` in a client's session.
-    pub(super) fn enter(session: &mut Session) -> Option<Box<Self>> {
-        let slot = session.subrequest_ctx.as_mut()?.user_ctx_mut()?;
-        let mut ctx = slot.downcast_mut::<Option<Box<Self>>>()?.take()?;
-        if let Some(head) = ctx.head.take() {
-            *session.req_header_mut() = head;
-        }
-        Some(ctx)
-    }
-}
-
 /// Everything that one attempt sends.
 pub(super) struct Outgoing<'a> {
     pub(super) target: &'a Target,
@@ -115,29 +43,11 @@ pub(super) struct Outgoing<'a> {
     pub(super) timeouts: Timeouts,
 }
 
-/// Makes the subrequest of an attempt; nothing is sent before it runs.
+/// The head of the provider's request.
 ///
 /// # Errors
-/// `Configuration` when a configured header or path cannot be said in HTTP, `Internal` when Pingora gives no spawner.
-pub(super) fn prepare(
-    session: &mut Session,
-    outgoing: &Outgoing<'_>,
-) -> Result<(PreparedSubrequest, SubrequestHandle, Arc<Report>), Fault> {
-    let report = Arc::new(Report::default());
-    let ctx = AttemptCtx { peer: Box::new(peer(outgoing)), head: Some(head(outgoing)?), report: report.clone() };
-    // The subrequest is made from the client's head, which an h2 session has only in h1 clothes.
-    let version = session.req_header().version;
-    session.req_header_mut().set_version(http::Version::HTTP_11);
-    let spawner = session.subrequest_spawner.as_ref().ok_or_else(|| Fault::new(FaultKind::Internal, "no spawner"))?;
-    let user_ctx = Box::new(Some(Box::new(ctx)));
-    let subrequest_ctx = SubrequestCtx::builder().body_mode(BodyMode::ExpectBody).user_ctx(user_ctx).build();
-    let (prepared, handle) = spawner.create_subrequest(session.as_downstream(), subrequest_ctx);
-    // The answer's framing depends on what the client really speaks: HTTP/1.0 knows no chunks.
-    session.req_header_mut().set_version(version);
-    Ok((prepared, handle, report))
-}
-
-fn head(outgoing: &Outgoing<'_>) -> Result<RequestHeader, Fault> {
+/// `Configuration` when a configured header or path cannot be said in HTTP, `BadCredentials` when the key cannot.
+pub(super) fn head(outgoing: &Outgoing<'_>) -> Result<Box<RequestHeader>, Fault> {
     let provider = &outgoing.target.provider;
     let path = provider.base.path.clone() + &provider.dialect.path(&outgoing.target.model.upstream, outgoing.stream);
     let wrong = |what: &str| Fault::new(FaultKind::Configuration, format!("provider {}: {what}", provider.id));
@@ -171,14 +81,15 @@ fn head(outgoing: &Outgoing<'_>) -> Result<RequestHeader, Fault> {
         value.set_sensitive(true);
         put(name, value);
     }
-    Ok(head)
+    Ok(Box::new(head))
 }
 
 fn text(value: &str) -> Option<HeaderValue> {
     HeaderValue::from_str(value).ok()
 }
 
-fn peer(outgoing: &Outgoing<'_>) -> HttpPeer {
+/// Where the request goes and how the connection is made.
+pub(super) fn peer(outgoing: &Outgoing<'_>) -> HttpPeer {
     let provider = &outgoing.target.provider;
     let mut peer = HttpPeer::new(outgoing.address, provider.base.tls, provider.base.host.clone());
     // Two providers at one address do not share connections: their trust may differ, also before and after a reload.

@@ -11,9 +11,14 @@ use crate::store::ports::live::{KeyPool, Targets};
 use crate::telemetry::{InFlight, Telemetry};
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
+use pingora::connectors::ConnectorOptions;
+use pingora::connectors::http::Connector;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::watch;
+
+/// How many idle connections to providers are kept.
+const IDLE_CONNECTIONS: usize = 4096;
 
 /// Where the process is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +48,8 @@ pub struct Core {
     pub telemetry: Arc<Telemetry>,
     /// Where the process is in its life.
     pub phase: watch::Sender<Phase>,
+    /// The connections to providers.
+    pub(super) connector: Connector,
     pub(super) limiter: Limiter,
     pub(super) dns: Dns,
     pub(super) retry_budget: Mutex<RetryBudget>,
@@ -63,6 +70,7 @@ impl Core {
             targets,
             telemetry,
             phase: watch::Sender::new(Phase::Serving),
+            connector: Connector::new(Some(ConnectorOptions::new(IDLE_CONNECTIONS))),
             limiter: Limiter::default(),
             dns: Dns::default(),
             retry_budget: Mutex::default(),

@@ -1,9 +1,8 @@
 //! The data plane: the only module that knows Pingora.
 //!
-//! One [`proxy::Gateway`] implements Pingora's `ProxyHttp` in two roles. The client's session walks the stages; each attempt at a
-//! provider is a *subrequest* that runs the same hooks in the second role, because Pingora's own retry loop cannot take back a
-//! response head and replays only 64 KiB of a request body. Pingora marks the subrequest API as alpha: the crate is pinned, and
-//! every use of it is in [`attempt`] and [`relay`].
+//! [`proxy::Gateway`] implements Pingora's `ProxyHttp` for the client's side: `request_filter` walks the stages and answers. The provider's
+//! side is an [`exchange`] over Pingora's connection pool, one an attempt, because Pingora's own way to an upstream commits a response
+//! head as soon as it is there and replays only 64 KiB of a request body.
 //!
 //! The stages, in the order of a request, one file each:
 //!
@@ -22,6 +21,7 @@ pub mod core;
 mod dns;
 mod door;
 pub mod error;
+mod exchange;
 mod lease;
 mod limit;
 mod media;

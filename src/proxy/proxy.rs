@@ -1,7 +1,6 @@
-//! Pingora's hooks, in two roles: the client's session walks the stages, an attempt is one request to a provider.
+//! Pingora's hooks: a client's session walks the stages, and none of it is proxied by Pingora itself.
 
 use super::accept::{self, Route};
-use super::attempt::AttemptCtx;
 use super::authenticate::{authenticate, client_address};
 use super::core::{ClientCtx, Core, Phase, Stop};
 use super::error::{ApiError, Reason};
@@ -14,7 +13,6 @@ use crate::dialect::openai_chat::envelope::Envelope;
 use async_trait::async_trait;
 use bytes::Bytes;
 use pingora::modules::http::HttpModules;
-use pingora::protocols::Digest;
 use pingora::proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType, Result};
@@ -30,21 +28,8 @@ pub struct Gateway {
     core: Arc<Core>,
 }
 
-/// Which of the two roles a session plays; told apart once, in `early_request_filter`.
-pub enum Ctx {
-    /// Not told apart yet.
-    New,
-    /// A client's request.
-    Client(Box<ClientRole>),
-    /// One attempt at a provider.
-    Attempt(Box<AttemptRole>),
-}
-
 /// A client's request; what it holds is the data plane's own.
-pub struct ClientRole(ClientCtx);
-
-/// An attempt; what it holds is the data plane's own.
-pub struct AttemptRole(Box<AttemptCtx>);
+pub struct Ctx(Box<ClientCtx>);
 
 impl Gateway {
     /// The gateway over its shared state.
@@ -172,33 +157,22 @@ impl ProxyHttp for Gateway {
     type CTX = Ctx;
 
     fn new_ctx(&self) -> Ctx {
-        Ctx::New
+        Ctx(Box::new(ClientCtx::new(&self.core)))
     }
 
     /// None: what passes is not compressed, and each module costs every request.
     fn init_downstream_modules(&self, _modules: &mut HttpModules) {}
 
-    async fn early_request_filter(&self, session: &mut Session, ctx: &mut Ctx) -> Result<()> {
-        *ctx = match AttemptCtx::enter(session) {
-            Some(attempt) => Ctx::Attempt(Box::new(AttemptRole(attempt))),
-            None => {
-                // Pingora takes `keep-alive` for leave to stay for ever.
-                if session.get_keepalive() == Some(0) {
-                    session.set_keepalive(Some(KEEPALIVE_SECONDS));
-                }
-                Ctx::Client(Box::new(ClientRole(ClientCtx::new(&self.core))))
-            }
-        };
+    async fn early_request_filter(&self, session: &mut Session, _ctx: &mut Ctx) -> Result<()> {
+        // Pingora takes `keep-alive` for leave to stay for ever.
+        if session.get_keepalive() == Some(0) {
+            session.set_keepalive(Some(KEEPALIVE_SECONDS));
+        }
         Ok(())
     }
 
-    fn allow_spawning_subrequest(&self, _session: &Session, ctx: &Ctx) -> bool {
-        matches!(ctx, Ctx::Client(_))
-    }
-
     async fn request_filter(&self, session: &mut Session, ctx: &mut Ctx) -> Result<bool> {
-        let Ctx::Client(role) = ctx else { return Ok(false) };
-        let client = &mut role.0;
+        let client = &mut *ctx.0;
         let stop = match self.answer(session, client).await {
             Ok(()) => return Ok(true),
             Err(Stop::Refuse(error)) => {
@@ -214,58 +188,12 @@ impl ProxyHttp for Gateway {
         Err(Error::explain(ErrorType::ConnectionClosed, if matches!(stop, Stop::Cut) { "cut" } else { "client gone" }))
     }
 
-    async fn upstream_peer(&self, _session: &mut Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
-        match ctx {
-            Ctx::Attempt(role) => Ok(role.0.peer.clone()),
-            _ => Err(Error::explain(ErrorType::InternalError, "only an attempt has a peer")),
-        }
+    /// Never asked: `request_filter` answers every request or fails.
+    async fn upstream_peer(&self, _session: &mut Session, _ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
+        Err(Error::explain(ErrorType::InternalError, "no request is proxied by Pingora itself"))
     }
 
-    async fn connected_to_upstream(
-        &self,
-        _session: &mut Session,
-        reused: bool,
-        _peer: &HttpPeer,
-        _fd: std::os::unix::io::RawFd,
-        _digest: Option<&Digest>,
-        ctx: &mut Ctx,
-    ) -> Result<()> {
-        if let Ctx::Attempt(role) = ctx {
-            role.0.report.connected(reused);
-        }
-        Ok(())
-    }
-
-    fn fail_to_connect(
-        &self,
-        _session: &mut Session,
-        _peer: &HttpPeer,
-        ctx: &mut Ctx,
-        error: Box<Error>,
-    ) -> Box<Error> {
-        if let Ctx::Attempt(role) = ctx {
-            role.0.report.failed(&error);
-        }
-        error
-    }
-
-    /// Whether an attempt is made again is triage's to say.
-    fn error_while_proxy(
-        &self,
-        _peer: &HttpPeer,
-        _session: &mut Session,
-        mut error: Box<Error>,
-        ctx: &mut Ctx,
-        _client_reused: bool,
-    ) -> Box<Error> {
-        if let Ctx::Attempt(role) = ctx {
-            role.0.report.failed(&error);
-        }
-        error.set_retry(false);
-        error
-    }
-
-    /// Pingora would write a 502 here, into an attempt's answer too.
+    /// Pingora would write a 502 here, into an answer that has begun too.
     async fn fail_to_proxy(&self, _session: &mut Session, _error: &Error, _ctx: &mut Ctx) -> FailToProxy {
         FailToProxy { error_code: 0, can_reuse_downstream: false }
     }
@@ -280,8 +208,6 @@ impl ProxyHttp for Gateway {
     }
 
     async fn logging(&self, session: &mut Session, _error: Option<&Error>, ctx: &mut Ctx) {
-        if let Ctx::Client(role) = ctx {
-            record::close(&self.core, session, &mut role.0);
-        }
+        record::close(&self.core, session, &mut ctx.0);
     }
 }

@@ -12,9 +12,9 @@
 //! The timer is set anew when it goes off too early or a clock that runs out earlier has begun to run: a piece that only moves the
 //! deadlines away does not touch it. Nothing is written to the client inside the `select!`, so that no arm starves while a slow client reads.
 
-use super::attempt::Report;
 use super::books::redacted;
 use super::core::{ClientCtx, Core, Phase};
+use super::exchange::{Broken, Piece};
 use super::names::Target;
 use super::respond::{self, Framing, WRITE_TIMEOUT};
 use crate::config::snapshot::{Gate, Timeouts};
@@ -23,15 +23,13 @@ use crate::dialect::extensions::Byok;
 use crate::dialect::table::Translator;
 use crate::domain::{Clock, Ended, Fault, FaultKind};
 use bytes::Bytes;
-use pingora::protocols::http::HttpTask;
-use pingora::protocols::http::subrequest::server::SubrequestHandle;
-use pingora::proxy::{PreparedSubrequest, Session};
-use std::pin::pin;
+use futures::future::FutureExt;
+use futures::stream::{Stream, StreamExt};
+use pingora::proxy::Session;
+use std::pin::{Pin, pin};
 use std::time::{Duration, Instant};
 use tokio::time::{sleep_until, timeout};
 
-/// How long the rest of a finished attempt may take, so that its connection can be used again.
-const LINGER: Duration = Duration::from_secs(1);
 /// An error body is read up to here: its message stands at the beginning.
 const MAX_ERROR_BODY: usize = 256 * 1024;
 /// A translated answer that is not streamed is held whole; this bounds it.
@@ -55,7 +53,7 @@ pub(super) enum Outcome {
 }
 
 /// A provider's answer with an error status.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Refusal {
     pub(super) status: u16,
     pub(super) headers: http::HeaderMap,
@@ -72,8 +70,7 @@ enum State {
 
 /// What one turn of the loop brought.
 enum Turn {
-    Task(Option<HttpTask>),
-    RunEnded,
+    Piece(Option<Result<Piece, Broken>>),
     ClientGone,
     Timer,
     Shutdown,
@@ -119,6 +116,8 @@ pub(super) struct Relay<'a> {
     first_output: Option<Duration>,
     /// The provider's status, once its head is there.
     status: Option<u16>,
+    /// The exchange broke off in a way that allows for sending the request once more.
+    resend: bool,
 }
 
 impl<'a> Relay<'a> {
@@ -146,6 +145,7 @@ impl<'a> Relay<'a> {
             last_write: now,
             first_output: None,
             status: None,
+            resend: false,
         }
     }
 
@@ -159,41 +159,32 @@ impl<'a> Relay<'a> {
         self.status
     }
 
+    /// Whether the request may be sent once more, because the provider cannot have begun to answer it.
+    pub(super) fn resend(&self) -> bool {
+        self.resend
+    }
+
     /// The translator with all that it observed.
     pub(super) fn translator(&self) -> &Translator {
         &self.translator
     }
 
     /// Runs the attempt to its end.
-    pub(super) async fn run(
-        &mut self,
-        prepared: PreparedSubrequest,
-        mut handle: SubrequestHandle,
-        body: Bytes,
-        report: &Report,
-    ) -> Outcome {
-        // The channel is new and empty: there is room.
-        let _ = handle.tx.try_send(HttpTask::Body(Some(body), true));
-        let mut run = pin!(prepared.run());
-        let mut running = true;
+    pub(super) async fn run(&mut self, exchange: impl Stream<Item = Result<Piece, Broken>>) -> Outcome {
+        let mut exchange = pin!(exchange);
         let mut phase = self.core.phase.subscribe();
         let mut ending = pin!(async move { phase.wait_for(|phase| *phase == Phase::Ending).await.is_ok() });
         let mut timer = pin!(sleep_until(self.wake_at().into()));
-        let outcome = loop {
+        loop {
             let turn = tokio::select! {
                 biased;
-                task = handle.rx.recv() => Turn::Task(task),
-                () = &mut run, if running => Turn::RunEnded,
+                piece = exchange.next() => Turn::Piece(piece),
                 _ = self.session.downstream_session.read_body_or_idle(true) => Turn::ClientGone,
                 () = &mut timer => Turn::Timer,
                 true = &mut ending => Turn::Shutdown,
             };
             let step = match turn {
-                Turn::Task(task) => self.tasks(task, &mut handle, report).await,
-                Turn::RunEnded => {
-                    running = false;
-                    Step::GoOn
-                }
+                Turn::Piece(piece) => self.pieces(piece, exchange.as_mut()).await,
                 Turn::ClientGone => Step::End(Outcome::Gone),
                 Turn::Timer => self.timer().await,
                 Turn::Shutdown => {
@@ -203,7 +194,7 @@ impl<'a> Relay<'a> {
                 }
             };
             match step {
-                Step::End(outcome) => break outcome,
+                Step::End(outcome) => return outcome,
                 Step::GoOn => {
                     // A new state may have an earlier clock, such as `gate.max_wait` once the head is there.
                     let wake_at = self.wake_at().into();
@@ -212,62 +203,62 @@ impl<'a> Relay<'a> {
                     }
                 }
             }
-        };
-        if self.ended && running {
-            // The answer is complete; what is left is to put the provider's connection back.
-            let _ = timeout(LINGER, run).await;
         }
-        outcome
     }
 
-    /// Takes a task and whatever else is there already, so that pieces which came together are written together.
-    async fn tasks(&mut self, first: Option<HttpTask>, handle: &mut SubrequestHandle, report: &Report) -> Step {
-        let mut next = first;
-        let mut fault = None;
+    /// Takes a piece and whatever else is there already, so that pieces which came together are written together.
+    async fn pieces(
+        &mut self,
+        first: Option<Result<Piece, Broken>>,
+        mut exchange: Pin<&mut impl Stream<Item = Result<Piece, Broken>>>,
+    ) -> Step {
         self.last_piece = Instant::now();
-        loop {
-            let Some(task) = next else {
-                // The attempt is over. Its connection may have been closed without a word.
-                fault = fault.or_else(|| (!self.ended).then(|| report.fault()));
-                break;
-            };
-            if let Err(error) = self.task(task, report) {
-                fault = Some(error);
-                break;
+        let mut next = first;
+        while let Some(piece) = next {
+            let taken = piece.and_then(|piece| self.piece(piece).map_err(|fault| Broken { fault, resend: false }));
+            if let Err(broken) = taken {
+                self.resend = broken.resend;
+                return self.broken_off(broken.fault).await;
             }
             if self.ended {
-                break;
+                let step = self.finished().await;
+                // Nothing more is to come; polled once more, the exchange gives its connection back.
+                let _ = exchange.next().now_or_never();
+                return step;
             }
-            match handle.rx.try_recv() {
-                Ok(task) => next = Some(task),
-                Err(_) => return self.progress().await,
+            match exchange.next().now_or_never() {
+                Some(piece) => next = piece,
+                None => return self.progress().await,
             }
         }
-        match (fault, std::mem::replace(&mut self.state, State::Waiting)) {
-            // The words of a refusal that broke off are lost, its status is not.
-            (_, State::Refused(refusal)) => Step::End(Outcome::Refused(refusal)),
-            (fault, state) => {
-                self.state = state;
-                let fault = match fault {
-                    None => self.translator.finish(End::Clean, &mut self.out).err(),
-                    // A cut answer may have said all it had to say: the translator knows why it is not complete.
-                    Some(fault) if fault.kind == FaultKind::Reset && self.status.is_some() => Some(fault),
-                    fault => fault,
-                };
-                Step::End(match fault {
-                    Some(fault) => self.fail(fault).await,
-                    None => self.complete().await,
-                })
-            }
+        self.finished().await
+    }
+
+    /// The provider's answer is over.
+    async fn finished(&mut self) -> Step {
+        if let State::Refused(refusal) = &mut self.state {
+            return Step::End(Outcome::Refused(std::mem::take(refusal)));
+        }
+        match self.translator.finish(End::Clean, &mut self.out) {
+            Ok(()) => Step::End(self.complete().await),
+            Err(fault) => Step::End(self.fail(fault).await),
         }
     }
 
-    fn task(&mut self, task: HttpTask, report: &Report) -> Result<(), Fault> {
-        match task {
-            HttpTask::Header(head, end) => {
-                let status = head.status.as_u16();
+    /// The exchange broke off, or brought what is no answer.
+    async fn broken_off(&mut self, fault: Fault) -> Step {
+        // The words of a refusal that broke off are lost, its status is not.
+        if let State::Refused(refusal) = &mut self.state {
+            return Step::End(Outcome::Refused(std::mem::take(refusal)));
+        }
+        Step::End(self.fail(fault).await)
+    }
+
+    fn piece(&mut self, piece: Piece) -> Result<(), Fault> {
+        match piece {
+            Piece::Head { status, headers, last } => {
                 self.status = Some(status);
-                self.ended |= end;
+                self.ended = last;
                 if matches!(self.state, State::Committed) {
                     // Keepalives have given the 200 away already.
                     let refused =
@@ -275,34 +266,25 @@ impl<'a> Relay<'a> {
                     return if status >= 300 { Err(refused()) } else { Ok(()) };
                 }
                 if status >= 300 {
-                    self.state = State::Refused(Refusal { status, headers: head.headers.clone(), body: Vec::new() });
-                } else if is_encoded(&head.headers) {
+                    self.state = State::Refused(Refusal { status, headers, body: Vec::new() });
+                } else if is_encoded(&headers) {
                     return Err(Fault::malformed("the provider compressed its answer although it was asked not to"));
                 } else {
                     self.state = State::Held;
                 }
                 Ok(())
             }
-            HttpTask::Body(bytes, end) | HttpTask::UpgradedBody(bytes, end) => {
-                self.ended |= end;
-                let Some(bytes) = bytes else { return Ok(()) };
+            Piece::Body { bytes, last } => {
+                self.ended = last;
                 match &mut self.state {
                     State::Refused(refusal) => {
                         let room = MAX_ERROR_BODY.saturating_sub(refusal.body.len());
                         refusal.body.extend_from_slice(&bytes[..bytes.len().min(room)]);
+                        self.ended |= bytes.len() >= room;
                         Ok(())
                     }
                     _ => self.translator.push(&bytes, &mut self.out),
                 }
-            }
-            HttpTask::Trailer(_) => Ok(()),
-            HttpTask::Done => {
-                self.ended = true;
-                Ok(())
-            }
-            HttpTask::Failed(error) => {
-                report.failed(&error);
-                Err(report.fault())
             }
         }
     }

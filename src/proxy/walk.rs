@@ -6,9 +6,10 @@
 //!
 //! What follows from an attempt is in [`super::triage`], what is written down about it in [`super::books`].
 
-use super::attempt::{self, Outgoing, Report};
+use super::attempt::{self, Outgoing};
 use super::core::{ClientCtx, Core, Phase, Stop, breaker_policy};
 use super::error::{ApiError, Reason};
+use super::exchange::exchange;
 use super::lease::Lease;
 use super::media;
 use super::names::Target;
@@ -207,9 +208,7 @@ impl<'a> Walk<'a> {
         loop {
             let attempted = self.try_address(target, lease, message, addresses[at], timeouts).await;
             match &attempted.outcome {
-                Outcome::Failed(fault) if fault.kind == FaultKind::Reset && attempted.resend && !resent => {
-                    resent = true
-                }
+                Outcome::Failed(_) if attempted.resend && !resent => resent = true,
                 Outcome::Failed(fault) if fault.kind == FaultKind::Connect && at + 1 < addresses.len() => at += 1,
                 _ => return attempted,
             }
@@ -233,12 +232,13 @@ impl<'a> Walk<'a> {
             address,
             timeouts,
         };
-        let (prepared, handle, report) = match attempt::prepare(self.session, &outgoing) {
-            Ok(prepared) => prepared,
+        let head = match attempt::head(&outgoing) {
+            Ok(head) => head,
             Err(fault) => {
                 return Attempted { outcome: Outcome::Failed(fault), status: None, first_output: None, resend: false };
             }
         };
+        let peer = attempt::peer(&outgoing);
         let translator = Translator::new(self.setup(target, message));
         let rules = Rules {
             gate: &self.snapshot.gate,
@@ -250,20 +250,15 @@ impl<'a> Walk<'a> {
         };
         let client = &mut *self.client;
         let mut relay = Relay::new(self.session, client, self.core, target, translator, rules);
-        let outcome = relay.run(prepared, handle, message.body.clone(), &report).await;
-        let (status, first_output) = (relay.status(), relay.first_output());
+        let outcome = relay.run(exchange(&self.core.connector, &peer, head, message.body.clone())).await;
+        let (status, first_output, resend) = (relay.status(), relay.first_output(), relay.resend());
         let observed = relay.translator().observed();
         let usage = observed.usage;
         if matches!(outcome, Outcome::Served | Outcome::Broken(_) | Outcome::Cut(_) | Outcome::Gone) {
             self.client.record.usage = usage;
             self.client.record.cost = usage.and_then(|usage| target.model.prices.cost(&usage));
         }
-        Attempted {
-            outcome,
-            status,
-            first_output,
-            resend: is_stale(&report, status) && self.client.record.ended != Ended::Shutdown,
-        }
+        Attempted { outcome, status, first_output, resend: resend && self.client.record.ended != Ended::Shutdown }
     }
 
     fn setup(&self, target: &Target, message: &Message) -> Setup {
@@ -338,9 +333,4 @@ pub(super) enum Next {
     Stay { after: Duration },
     /// The target at this place of the plan.
     Go(usize),
-}
-
-/// A reused connection that broke before a single byte of an answer had gone stale in the pool.
-fn is_stale(report: &Report, status: Option<u16>) -> bool {
-    report.reused() && status.is_none()
 }

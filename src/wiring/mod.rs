@@ -30,8 +30,6 @@ use tokio::sync::watch;
 
 /// How long streams get to hear of their end once the grace period is over.
 const LAST_WORDS: Duration = Duration::from_secs(3);
-/// How many idle connections to providers one worker keeps.
-const IDLE_CONNECTIONS: usize = 512;
 
 /// A gateway that is up.
 pub struct Running {
@@ -252,7 +250,6 @@ fn serve(
         threads: snapshot.server.workers,
         grace_period_seconds: Some(snapshot.server.grace.as_secs() + LAST_WORDS.as_secs() + 1),
         graceful_shutdown_timeout_seconds: Some(1),
-        upstream_keepalive_pool_size: IDLE_CONNECTIONS,
         ..ServerConf::default()
     };
     let mut server = Server::new_with_opt_and_conf(None, conf);
