@@ -143,11 +143,12 @@ fn measure(sample: &Sample) -> Result<(f64, f64, f64), String> {
     let mut translator = Translator::new(Setup {
         provider: sample.provider,
         stream: true,
+        choices: 1,
         include_usage: true,
         exclude_reasoning: false,
-        id: "chatcmpl-bench".to_owned(),
+        id: "chatcmpl-bench".into(),
         created: 1_763_640_000,
-        model: "bench".to_owned(),
+        model: "bench".into(),
         answer_tool: None,
         quirks: sample.quirks,
     });

@@ -11,6 +11,7 @@ use super::openai_chat::passthrough::{Passthrough, Quirks};
 use super::openai_chat::{response::UnaryEncoder, stream::StreamEncoder};
 use super::{anthropic_messages, gemini, openai_chat};
 use crate::domain::{Fault, FaultKind};
+use std::sync::Arc;
 
 /// A provider's wire format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -79,16 +80,18 @@ pub struct Setup {
     pub provider: Dialect,
     /// Whether the answer is streamed.
     pub stream: bool,
+    /// How many choices the client asked for.
+    pub choices: u32,
     /// Whether the client asked for a usage chunk.
     pub include_usage: bool,
     /// The client does not want to see reasoning (`reasoning.exclude`).
     pub exclude_reasoning: bool,
     /// The one id of the answer, used when the provider has none.
-    pub id: String,
+    pub id: Arc<str>,
     /// Unix seconds, the one `created` of the answer.
     pub created: u64,
     /// The model's name, used when the provider gives none.
-    pub model: String,
+    pub model: Arc<str>,
     /// [`Rendered::answer_tool`].
     pub answer_tool: Option<String>,
     /// The provider's deviations from OpenAI's format.
@@ -150,6 +153,14 @@ impl Translator {
             Machine::Passthrough(machine) => machine.held_bytes(),
             Machine::Unary(decoder, _) => decoder.body.len(),
             Machine::Streamed(..) => 0,
+        }
+    }
+
+    /// Lets an answer that was held pass as it comes, where the formats allow it; what was held is appended.
+    pub fn let_flow(&mut self, out: &mut Vec<u8>) -> bool {
+        match &mut self.machine {
+            Machine::Passthrough(machine) => machine.let_flow(&mut self.observed, out),
+            Machine::Unary(..) | Machine::Streamed(..) => false,
         }
     }
 

@@ -1,6 +1,7 @@
 //! What remains of a request: one record, from which every decision can be explained.
 
 use super::{Money, RequestId, Usage};
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -64,8 +65,8 @@ pub struct RequestRecord {
     pub arrived_unix_ms: u64,
     /// The name of the gateway key, when authentication got that far.
     pub key_name: Option<Arc<str>>,
-    /// HTTP method and path, for requests that never named a model.
-    pub route: String,
+    /// HTTP method and path; borrowed where the path is the gateway's own, so that nothing a client wrote is in it.
+    pub route: Cow<'static, str>,
     /// The model that the client asked for.
     pub requested_model: Option<Arc<str>>,
     /// The provider that served, or was tried last.

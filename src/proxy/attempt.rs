@@ -52,7 +52,7 @@ pub(super) fn head(outgoing: &Outgoing<'_>) -> Result<Box<RequestHeader>, Fault>
     let path = provider.base.path.clone() + &provider.dialect.path(&outgoing.target.model.upstream, outgoing.stream);
     let wrong = |what: &str| Fault::new(FaultKind::Configuration, format!("provider {}: {what}", provider.id));
     let mut head =
-        RequestHeader::build("POST", path.as_bytes(), Some(8)).map_err(|_| wrong("its path is not valid"))?;
+        RequestHeader::build_no_case("POST", path.as_bytes(), Some(8)).map_err(|_| wrong("its path is not valid"))?;
     let mut put = |name: HeaderName, value: HeaderValue| {
         // Inserting fails only for header names that `http` itself refuses, and these are parsed already.
         let _ = head.insert_header(name, value);

@@ -2,6 +2,7 @@
 
 use super::dns::Dns;
 use super::error::ApiError;
+use super::exchange::Connections;
 use super::limit::Limiter;
 use crate::config::snapshot::Snapshot;
 use crate::domain::{Ended, RequestId, RequestRecord};
@@ -11,14 +12,9 @@ use crate::store::ports::live::{KeyPool, Targets};
 use crate::telemetry::{InFlight, Telemetry};
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
-use pingora::connectors::ConnectorOptions;
-use pingora::connectors::http::Connector;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::watch;
-
-/// How many idle connections to providers are kept.
-const IDLE_CONNECTIONS: usize = 4096;
 
 /// Where the process is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,8 +44,7 @@ pub struct Core {
     pub telemetry: Arc<Telemetry>,
     /// Where the process is in its life.
     pub phase: watch::Sender<Phase>,
-    /// The connections to providers.
-    pub(super) connector: Connector,
+    pub(super) connections: Connections,
     pub(super) limiter: Limiter,
     pub(super) dns: Dns,
     pub(super) retry_budget: Mutex<RetryBudget>,
@@ -70,7 +65,7 @@ impl Core {
             targets,
             telemetry,
             phase: watch::Sender::new(Phase::Serving),
-            connector: Connector::new(Some(ConnectorOptions::new(IDLE_CONNECTIONS))),
+            connections: Connections::default(),
             limiter: Limiter::default(),
             dns: Dns::default(),
             retry_budget: Mutex::default(),
@@ -126,7 +121,7 @@ impl ClientCtx {
             id: RequestId::from_random(fastrand::u32(..), fastrand::u64(..)),
             arrived_unix_ms: u64::try_from(now.as_millis()).unwrap_or(u64::MAX),
             key_name: None,
-            route: String::new(),
+            route: "".into(),
             requested_model: None,
             provider: None,
             model: None,

@@ -73,6 +73,7 @@ impl Gateway {
         if *self.core.phase.borrow() == Phase::Ending {
             return Err(ApiError::new(Reason::ShuttingDown, "the gateway is shutting down").into());
         }
+        client.record.route = "POST /v1/chat/completions".into();
         let body = body::read(session, client.snapshot.server.max_body_bytes).await?;
         let envelope = Envelope::scan(body)?;
         let model: Arc<str> = envelope.model.as_str().into();
@@ -84,9 +85,10 @@ impl Gateway {
         let plan = Plan::new(&self.core, &snapshot, &envelope)?;
         // On a kept-alive connection a pipelined next request must not look like a client that misbehaves.
         session.downstream_session.set_pipelining_enabled(true);
+        let mut walk = Walk::new(&self.core, session, client, &envelope, plan);
         // Boxed, because a future is as large as the largest of its states, and is moved when it begins: every request would pay for
         // this one.
-        Box::pin(Walk::new(&self.core, session, client, &envelope, plan).run()).await
+        Box::pin(walk.run()).await
     }
 
     async fn model(&self, session: &mut Session, client: &mut ClientCtx, id: &str) -> Result<(), Stop> {

@@ -11,7 +11,7 @@ pub(super) fn close(core: &Core, session: &Session, client: &mut ClientCtx) {
     record.overhead = record.latency.saturating_sub(client.waited);
     if record.route.is_empty() {
         let head = session.req_header();
-        record.route = format!("{} {}", head.method, head.uri.path());
+        record.route = format!("{} {}", head.method, head.uri.path()).into();
     }
     if record.status == 0 {
         record.ended = if record.ended == Ended::Shutdown { Ended::Shutdown } else { Ended::ClientGone };

@@ -32,7 +32,7 @@ use tokio::time::{sleep_until, timeout};
 
 /// An error body is read up to here: its message stands at the beginning.
 const MAX_ERROR_BODY: usize = 256 * 1024;
-/// A translated answer that is not streamed is held whole; this bounds it.
+/// A translated answer that is not streamed is held whole, whatever `gate.max_bytes` says; this bounds it.
 const MAX_WHOLE_ANSWER: usize = 64 * 1024 * 1024;
 
 /// How an attempt ended.
@@ -170,8 +170,7 @@ impl<'a> Relay<'a> {
     }
 
     /// Runs the attempt to its end.
-    pub(super) async fn run(&mut self, exchange: impl Stream<Item = Result<Piece, Broken>>) -> Outcome {
-        let mut exchange = pin!(exchange);
+    pub(super) async fn run(&mut self, mut exchange: Pin<&mut impl Stream<Item = Result<Piece, Broken>>>) -> Outcome {
         let mut phase = self.core.phase.subscribe();
         let mut ending = pin!(async move { phase.wait_for(|phase| *phase == Phase::Ending).await.is_ok() });
         let mut timer = pin!(sleep_until(self.wake_at().into()));
@@ -295,7 +294,11 @@ impl<'a> Relay<'a> {
             self.first_output = Some(self.begun.elapsed());
         }
         if matches!(self.state, State::Held) {
-            if self.translator.held_bytes() > MAX_WHOLE_ANSWER {
+            let held = self.translator.held_bytes();
+            if held > self.rules.gate.max_bytes && self.translator.let_flow(&mut self.out) {
+                return self.commit().await;
+            }
+            if held > MAX_WHOLE_ANSWER {
                 return Step::End(Outcome::Failed(Fault::malformed("the provider's answer is larger than 64 MiB")));
             }
             let output = self.rules.stream && self.translator.observed().output;

@@ -34,21 +34,21 @@ pub(super) fn head(
     let (mut parts, ()) = http::Response::new(()).into_parts();
     parts.status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut head = ResponseHeader::from(parts);
-    put(&mut head, "content-type", content_type);
+    put_static(&mut head, "content-type", content_type);
     match framing {
-        Framing::Length(length) => put(&mut head, "content-length", length.to_string()),
+        Framing::Length(length) => put_value(&mut head, "content-length", length.into()),
         Framing::Stream => {
-            put(&mut head, "cache-control", "no-cache");
+            put_static(&mut head, "cache-control", "no-cache");
             if session.req_header().version == http::Version::HTTP_11 && !session.as_downstream().is_http2() {
-                put(&mut head, "transfer-encoding", "chunked");
+                put_static(&mut head, "transfer-encoding", "chunked");
             }
         }
     }
-    put(&mut head, "x-request-id", client.record.id.to_string());
+    put(&mut head, "x-request-id", &client.record.id.to_string());
     if let Some(origin) = &client.cors_origin {
-        put(&mut head, "access-control-allow-origin", origin.clone());
-        put(&mut head, "access-control-expose-headers", EXPOSED);
-        put(&mut head, "vary", "origin");
+        put(&mut head, "access-control-allow-origin", origin);
+        put_static(&mut head, "access-control-expose-headers", EXPOSED);
+        put_static(&mut head, "vary", "origin");
     }
     Box::new(head)
 }
@@ -58,15 +58,23 @@ const EXPOSED: &str =
     "x-request-id, x-provider, x-model, x-orbyt-attempts, x-orbyt-fallback, x-orbyt-dropped, retry-after";
 
 /// Puts a header on a head; a value that HTTP cannot carry is left out, with what cannot be shown replaced.
-pub(super) fn put(head: &mut ResponseHeader, name: &'static str, value: impl Into<String>) {
-    let value: String = value.into();
-    let value = HeaderValue::from_str(&value).or_else(|_| {
+pub(super) fn put(head: &mut ResponseHeader, name: &'static str, value: &str) {
+    let value = HeaderValue::from_str(value).or_else(|_| {
         let shown: String = value.chars().map(|c| if c.is_ascii_graphic() || c == ' ' { c } else { '?' }).collect();
         HeaderValue::from_str(&shown)
     });
     if let Ok(value) = value {
-        let _ = head.insert_header(HeaderName::from_static(name), value);
+        put_value(head, name, value);
     }
+}
+
+/// Puts a header on a head whose value is known to be one.
+fn put_value(head: &mut ResponseHeader, name: &'static str, value: HeaderValue) {
+    let _ = head.insert_header(HeaderName::from_static(name), value);
+}
+
+fn put_static(head: &mut ResponseHeader, name: &'static str, value: &'static str) {
+    put_value(head, name, HeaderValue::from_static(value));
 }
 
 /// Puts the headers on a head that say who served and how.
@@ -83,10 +91,10 @@ pub(super) fn put_routing(head: &mut ResponseHeader, client: &ClientCtx, target:
     }
     // The attempt that serves is not in the record before it is over.
     let attempts = client.record.attempt_count() + usize::from(target.is_some());
-    put(head, "x-orbyt-attempts", attempts.to_string());
-    put(head, "x-orbyt-fallback", if client.record.fallback { "true" } else { "false" });
+    put_value(head, "x-orbyt-attempts", attempts.into());
+    put_static(head, "x-orbyt-fallback", if client.record.fallback { "true" } else { "false" });
     if !client.record.dropped.is_empty() {
-        put(head, "x-orbyt-dropped", client.record.dropped.join(", "));
+        put(head, "x-orbyt-dropped", &client.record.dropped.join(", "));
     }
 }
 
@@ -116,7 +124,7 @@ pub(super) async fn error(session: &mut Session, client: &mut ClientCtx, error: 
     let mut head = head(session, client, error.status, "application/json", Framing::Length(body.len()));
     if let Some(wait) = error.retry_after {
         let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
-        put(&mut head, "retry-after", seconds.max(1).to_string());
+        put_value(&mut head, "retry-after", seconds.max(1).into());
     }
     if let Some(allow) = error.allow {
         put(&mut head, "allow", allow);
@@ -188,9 +196,9 @@ pub(super) async fn preflight(session: &mut Session, client: &mut ClientCtx) -> 
     if client.cors_origin.is_some() {
         let asked = session.req_header().headers.get("access-control-request-headers");
         let allowed = asked.and_then(|value| value.to_str().ok()).unwrap_or("authorization, content-type").to_owned();
-        put(&mut head, "access-control-allow-headers", allowed);
-        put(&mut head, "access-control-allow-methods", "GET, POST, OPTIONS");
-        put(&mut head, "access-control-max-age", "86400");
+        put(&mut head, "access-control-allow-headers", &allowed);
+        put_static(&mut head, "access-control-allow-methods", "GET, POST, OPTIONS");
+        put_static(&mut head, "access-control-max-age", "86400");
     }
     send(session, client, head, Bytes::new()).await?;
     client.record.ended = Ended::Complete;

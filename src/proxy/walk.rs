@@ -26,6 +26,7 @@ use crate::routing::breaker::Gate;
 use bytes::Bytes;
 use pingora::proxy::Session;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -100,7 +101,7 @@ impl<'a> Walk<'a> {
     ///
     /// # Errors
     /// What the client is told when none has, or that it is gone, or that its answer is cut.
-    pub(super) async fn run(mut self) -> Result<(), Stop> {
+    pub(super) async fn run(&mut self) -> Result<(), Stop> {
         loop {
             let Some((leg, target)) = self.plan.targets.get(self.at).cloned() else {
                 return Err(self.exhausted().into());
@@ -250,7 +251,9 @@ impl<'a> Walk<'a> {
         };
         let client = &mut *self.client;
         let mut relay = Relay::new(self.session, client, self.core, target, translator, rules);
-        let outcome = relay.run(exchange(&self.core.connector, &peer, head, message.body.clone())).await;
+        // Pinned here: as an argument it would be copied.
+        let exchange = pin!(exchange(&self.core.connections, &peer, head, message.body.clone()));
+        let outcome = relay.run(exchange).await;
         let (status, first_output, resend) = (relay.status(), relay.first_output(), relay.resend());
         let observed = relay.translator().observed();
         let usage = observed.usage;
@@ -265,11 +268,12 @@ impl<'a> Walk<'a> {
         Setup {
             provider: target.provider.dialect,
             stream: self.envelope.stream,
+            choices: self.envelope.n.map_or(1, |n| u32::try_from(n).unwrap_or(u32::MAX)),
             include_usage: self.envelope.include_usage,
             exclude_reasoning: self.envelope.exclude_reasoning,
-            id: format!("chatcmpl-{}", self.client.record.id.hex()),
+            id: format!("chatcmpl-{}", self.client.record.id.hex()).into(),
             created: self.client.created(),
-            model: target.model.upstream.to_string(),
+            model: target.model.upstream.clone(),
             answer_tool: message.answer_tool.clone(),
             quirks: target.provider.quirks,
         }

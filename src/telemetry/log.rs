@@ -11,6 +11,7 @@ use super::state_change::StateChange;
 use crate::domain::{AttemptRecord, Ended, RequestRecord};
 use log::{Level, LevelFilter};
 use serde_json::value::RawValue;
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::fmt;
 use std::io::Write;
@@ -161,7 +162,13 @@ impl Log {
 /// The fields of a request's line. Names and order are fixed (README); the first block is what people look for.
 fn request_fields(line: &mut Line<'_>, record: &RequestRecord, redactor: &Redactor) {
     line.id("request_id", record.id);
-    line.text_or_null("model", record.model.as_deref().map(|model| redactor.redact(model)).as_deref());
+    let requested = record.requested_model.as_deref().map(|model| redactor.redact(model));
+    let model = record.model.as_deref().map(|model| match &requested {
+        // A part of what was found to be clean is clean.
+        Some(Cow::Borrowed(clean)) if is_last_part(clean, model) => Cow::Borrowed(model),
+        _ => redactor.redact(model),
+    });
+    line.text_or_null("model", model.as_deref());
     line.text_or_null("provider", record.provider.as_deref());
     line.number("status", record.status.into());
     line.millis("latency_ms", Some(record.latency));
@@ -175,11 +182,13 @@ fn request_fields(line: &mut Line<'_>, record: &RequestRecord, redactor: &Redact
     line.text("ended", record.ended.name());
 
     line.text_or_null("key_name", record.key_name.as_deref());
-    line.text("route", &redactor.redact(&record.route));
+    match &record.route {
+        Cow::Borrowed(own) => line.text("route", own),
+        Cow::Owned(route) => line.text("route", &redactor.redact(route)),
+    }
     line.flag("stream", record.stream);
-    let requested = record.requested_model.as_deref().filter(|requested| record.model.as_deref() != Some(requested));
-    if let Some(requested) = requested {
-        line.text("requested_model", &redactor.redact(requested));
+    if let Some(requested) = requested.filter(|_| record.requested_model != record.model) {
+        line.text("requested_model", &requested);
     }
     line.millis("overhead_ms", Some(record.overhead));
     if let Some(code) = &record.error_code {
@@ -192,6 +201,11 @@ fn request_fields(line: &mut Line<'_>, record: &RequestRecord, redactor: &Redact
     if !smooth && let Some(tried) = tried(&record.attempts, redactor) {
         line.json("tried", &tried);
     }
+}
+
+/// Whether `part` is `whole`, or all of it behind a slash.
+fn is_last_part(whole: &str, part: &str) -> bool {
+    whole.strip_suffix(part).is_some_and(|before| before.is_empty() || before.ends_with('/'))
 }
 
 /// The attempts of a request that did not go smoothly, as JSON.

@@ -22,11 +22,12 @@ fn run<'a>(provider: Dialect, options: u8, pieces: impl Iterator<Item = &'a [u8]
     let mut translator = Translator::new(Setup {
         provider,
         stream: options & 1 != 0,
+        choices: 1,
         include_usage: options & 2 != 0,
         exclude_reasoning: options & 4 != 0,
-        id: "chatcmpl-fuzz".to_owned(),
+        id: "chatcmpl-fuzz".into(),
         created: 1,
-        model: "model".to_owned(),
+        model: "model".into(),
         answer_tool: (options & 8 != 0).then(|| "answer".to_owned()),
         quirks: Quirks::default(),
     });

@@ -10,6 +10,7 @@ use super::scan::{self, Cursor, Invalid};
 use super::write;
 use crate::dialect::event::{Event, Observed};
 use std::ops::Range;
+use std::sync::Arc;
 
 /// The calls of one choice so far; kept only while repairing.
 #[derive(Debug, Default)]
@@ -36,8 +37,8 @@ impl Calls {
 pub struct Repair {
     shape: Shape,
     enabled: bool,
-    /// What made ids begin with.
-    ids: String,
+    /// The answer's id, of which ids are made.
+    answer: Arc<str>,
     /// Calls that ended without arguments, as pairs of choice and call: a client expects `{}`.
     pub without_arguments: Vec<(u32, u32)>,
     scratch: Vec<u8>,
@@ -57,8 +58,8 @@ struct Places {
 
 impl Repair {
     /// Repairs when `enabled`; only takes note otherwise.
-    pub fn new(shape: Shape, enabled: bool, ids: String) -> Self {
-        Self { shape, enabled, ids, without_arguments: Vec::new(), scratch: Vec::new() }
+    pub fn new(shape: Shape, enabled: bool, answer: Arc<str>) -> Self {
+        Self { shape, enabled, answer, without_arguments: Vec::new(), scratch: Vec::new() }
     }
 
     /// Looks at one item of `tool_calls`. `finishing` says that this very chunk ends the choice.
@@ -119,7 +120,7 @@ impl Repair {
         }
         let start = places.object.start + 1;
         if known.is_none() && id.is_empty() {
-            let made = format!("\"{}_{choice}_{slot}\"", self.ids);
+            let made = format!("\"{}_{choice}_{slot}\"", call_ids(&self.answer));
             set(&places.id, start, b"id", made.as_bytes(), edits);
         }
         if known.is_none() && !at(&places.kind).starts_with(b"\"f") {
@@ -219,4 +220,10 @@ fn note(name: &str, arguments: &[u8], choice: u32, observed: &mut Observed) {
     if !matches!(json, b"" | b"null") {
         observed.note(&Event::Arguments { choice, index: 0, json: std::str::from_utf8(json).unwrap_or_default() });
     }
+}
+
+/// What made call ids begin with: `call_` and the random part of the answer's id.
+pub fn call_ids(id: &str) -> String {
+    let part: String = id.rsplit('-').next().unwrap_or(id).chars().filter(char::is_ascii_alphanumeric).collect();
+    format!("call_{part}")
 }

@@ -17,6 +17,7 @@ use super::usage;
 use crate::dialect::event::{Event, FinishReason, Observed, ReasoningDelta, ReasoningPiece};
 use crate::domain::{Fault, FaultKind};
 use std::ops::Range;
+use std::sync::Arc;
 
 /// OpenAI's bound of `n`; an index beyond it is no choice.
 const MAX_CHOICES: u64 = 128;
@@ -89,14 +90,14 @@ struct Places {
 }
 
 impl Inspector {
-    /// An inspector for one answer. Ids that have to be made begin with `call_ids`.
-    pub fn new(shape: Shape, quirks: Quirks, exclude_reasoning: bool, call_ids: String) -> Self {
+    /// An inspector for the answer with this id.
+    pub fn new(shape: Shape, quirks: Quirks, exclude_reasoning: bool, answer: Arc<str>) -> Self {
         Self {
             shape,
             quirks,
             exclude_reasoning,
             choices: Vec::new(),
-            calls: Repair::new(shape, quirks.has(Quirks::TOOL_CALLS), call_ids),
+            calls: Repair::new(shape, quirks.has(Quirks::TOOL_CALLS), answer),
             edits: Edits::default(),
             identity: Identity::default(),
             text: Vec::new(),

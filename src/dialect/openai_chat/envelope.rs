@@ -15,6 +15,7 @@ use bytes::Bytes;
 use memchr::memmem;
 use std::borrow::Cow;
 use std::ops::Range;
+use std::sync::{Arc, LazyLock};
 
 /// A client's body and what the gateway has to know of it.
 #[derive(Clone, Debug)]
@@ -32,7 +33,7 @@ pub struct Envelope {
     /// Whether reasoning is to be left out of the answer (`reasoning.exclude`, `include_reasoning: false`).
     pub exclude_reasoning: bool,
     /// What the client tells the gateway.
-    pub extensions: Extensions,
+    pub extensions: Arc<Extensions>,
     /// What the model must be able to do.
     pub needs: Needs,
     /// Estimated input tokens: a quarter of the bytes of `messages` and `tools`, base64 data left out. For routing and reservations, not
@@ -59,6 +60,25 @@ pub struct Needs {
     /// Films in the input.
     pub video: bool,
 }
+
+/// The parts of a message by which [`Needs`] are told.
+#[derive(Clone, Copy)]
+enum Part {
+    Image,
+    File,
+    FileUrl,
+    DocumentUrl,
+    Audio,
+    Video,
+}
+
+/// What each [`Part`] is found by. To set up such a search costs more than to run it over a short message.
+static FINDERS: LazyLock<[memmem::Finder<'static>; 6]> = LazyLock::new(|| {
+    ["\"image_url\"", "\"file\"", "\"file_url\"", "\"document_url\"", "\"input_audio\"", "\"video_url\""].map(memmem::Finder::new)
+});
+/// Most requests have none, and they are large.
+static NO_EXTENSIONS: LazyLock<Arc<Extensions>> = LazyLock::new(Arc::default);
+static BASE64: LazyLock<memmem::Finder<'static>> = LazyLock::new(|| memmem::Finder::new(";base64,"));
 
 #[derive(Clone, Debug)]
 struct Member {
@@ -136,7 +156,7 @@ impl Envelope {
             max_tokens: None,
             n: None,
             exclude_reasoning: false,
-            extensions: Extensions::default(),
+            extensions: NO_EXTENSIONS.clone(),
             needs: Needs::default(),
             estimated_input_tokens: 0,
             body,
@@ -267,17 +287,17 @@ impl Envelope {
         if messages[1..].trim_ascii_start().first() == Some(&b']') {
             return Err(Fault::bad_request("messages", "messages must not be empty"));
         }
-        let has = |name: &str| memmem::find(messages, name.as_bytes()).is_some();
+        let has = |part: Part| FINDERS[part as usize].find(messages).is_some();
         let tools = self.last(Field::Tools).unwrap_or_default();
         let format = self.last(Field::ResponseFormat);
         let needs = Needs {
             tools: tools.len() > 2,
             structured_output: format
                 .is_some_and(|text| inside(text, b"type").is_none_or(|kind| &text[kind] != b"\"text\"")),
-            images: has("\"image_url\""),
-            files: has("\"file\"") || has("\"file_url\"") || has("\"document_url\""),
-            audio: has("\"input_audio\""),
-            video: has("\"video_url\""),
+            images: has(Part::Image),
+            files: has(Part::File) || has(Part::FileUrl) || has(Part::DocumentUrl),
+            audio: has(Part::Audio),
+            video: has(Part::Video),
         };
         let data = base64_bytes(messages, needs.audio || needs.files);
         self.estimated_input_tokens = (messages.len() - data + tools.len()) as u64 / 4;
@@ -285,7 +305,10 @@ impl Envelope {
         Ok(())
     }
 
-    fn read_extensions(&self) -> Result<Extensions, Fault> {
+    fn read_extensions(&self) -> Result<Arc<Extensions>, Fault> {
+        if !self.members.iter().any(|member| member.field.is_extension()) {
+            return Ok(NO_EXTENSIONS.clone());
+        }
         // The scan has checked the JSON already, so reading these small pieces again cannot fail but for their nesting.
         let read = |field| {
             let text = self.last(field)?;
@@ -297,6 +320,7 @@ impl Envelope {
             provider: read(Field::Provider),
             fallbacks: read(Field::Fallbacks),
         })
+        .map(Arc::new)
     }
 
     fn boolean(&self, field: Field, name: &'static str) -> Result<Option<bool>, Fault> {
@@ -384,7 +408,7 @@ fn effort(reasoning: &[u8]) -> Option<&[u8]> {
 /// How many bytes of a JSON text are base64: data URLs, and with `bare` also long `data` and `file_data` members without the prefix.
 fn base64_bytes(text: &[u8], bare: bool) -> usize {
     let string_at = |start: usize| memchr::memchr(b'"', &text[start..]).unwrap_or(text.len() - start);
-    let mut total: usize = memmem::find_iter(text, b";base64,").map(string_at).sum();
+    let mut total: usize = BASE64.find_iter(text).map(string_at).sum();
     if bare {
         for key in [&b"\"data\":"[..], b"\"file_data\":"] {
             for at in memmem::find_iter(text, key) {

@@ -3,7 +3,7 @@
 //! ```text
 //!                     first byte
 //!   Start ── `{` or `[` ─────────> Unary ──finish──> checked (or, where a stream was asked for, turned into one)
-//!     │
+//!     │                              └──── too large to be held ──> Flowing
 //!     └────── anything else ─────> Frames ── [DONE] ──> Done
 //! ```
 //!
@@ -13,7 +13,9 @@
 
 pub use super::quirks::Quirks;
 
+use super::calls::call_ids;
 use super::chunk::{Inspector, Seen, Shape, member};
+use super::scan::Balance;
 use super::{error, response, scan, stream, usage, write};
 use crate::dialect::event::{End, Event, Observed};
 use crate::dialect::sse::{Frame, Parser};
@@ -37,6 +39,8 @@ enum State {
     Start,
     /// A whole answer is being collected.
     Unary,
+    /// A whole answer that was too large to be held: it passes as it comes.
+    Flowing(Balance),
     /// A stream.
     Frames(Parser),
     /// `[DONE]` has come.
@@ -94,7 +98,7 @@ impl Passthrough {
         Self {
             state: if setup.stream { State::Start } else { State::Unary },
             chunks: Chunks {
-                inspector: Inspector::new(shape, setup.quirks, setup.exclude_reasoning, call_ids(&setup.id)),
+                inspector: Inspector::new(shape, setup.quirks, setup.exclude_reasoning, setup.id.clone()),
                 quirks: setup.quirks,
                 include_usage: setup.include_usage,
                 usage: HeldUsage::default(),
@@ -112,6 +116,20 @@ impl Passthrough {
     /// How much of an answer that is not streamed is held, in bytes.
     pub fn held_bytes(&self) -> usize {
         self.body.len()
+    }
+
+    /// Lets a whole answer that grows too large to be held pass as it comes, and appends what was held. It is not repaired then, and its
+    /// usage is not read. `false` where that cannot be, because the client wants a stream.
+    pub fn let_flow(&mut self, observed: &mut Observed, out: &mut Vec<u8>) -> bool {
+        if self.stream || !matches!(self.state, State::Unary) {
+            return false;
+        }
+        let mut balance = Balance::default();
+        balance.push(&self.body);
+        out.append(&mut self.body);
+        observed.output = true;
+        self.state = State::Flowing(balance);
+        true
     }
 
     /// Takes the provider's next bytes and appends what the client gets.
@@ -134,6 +152,10 @@ impl Passthrough {
         match &mut self.state {
             State::Start | State::Done => {}
             State::Unary => self.body.extend_from_slice(bytes),
+            State::Flowing(balance) => {
+                balance.push(bytes);
+                out.extend_from_slice(bytes);
+            }
             State::Frames(parser) => {
                 parser.push(bytes, |frame| self.chunks.frame(&frame, observed, out))?;
                 if self.chunks.done {
@@ -152,8 +174,17 @@ impl Passthrough {
         match &mut self.state {
             State::Start | State::Done => Ok(()),
             State::Frames(parser) if end == End::Clean => {
-                parser.finish(|frame| self.chunks.frame(&frame, observed, out).map_err(|_| truncated()))
+                parser.finish(|frame| self.chunks.frame(&frame, observed, out).map_err(|_| truncated()))?;
+                // Without `[DONE]` nobody has said that there is no further choice.
+                let missing = !self.chunks.done && observed.choices_finished < self.setup.choices;
+                if missing && observed.output { Err(truncated()) } else { Ok(()) }
             }
+            State::Flowing(balance) if end == End::Clean && balance.is_closed() => {
+                observed.choices_begun = 1;
+                observed.choices_finished = 1;
+                Ok(())
+            }
+            State::Flowing(_) => Err(truncated()),
             State::Frames(_) => Ok(()),
             State::Unary if end == End::Cut => Err(truncated()),
             State::Unary if self.stream => self.stream_of_body(observed, out),
@@ -349,12 +380,6 @@ impl Chunks {
 
 fn or<'a>(seen: &'a [u8], ours: &'a [u8]) -> &'a [u8] {
     if seen.is_empty() { ours } else { seen }
-}
-
-/// What made call ids begin with: `call_` and the random part of the answer's id.
-fn call_ids(id: &str) -> String {
-    let part: String = id.rsplit('-').next().unwrap_or(id).chars().filter(char::is_ascii_alphanumeric).collect();
-    format!("call_{part}")
 }
 
 /// Whether a line without data belongs to an event: blank, a comment, or a field that is not `data`.

@@ -38,8 +38,8 @@ impl UnaryEncoder {
     /// An encoder for one answer.
     pub fn new(setup: &Setup) -> Self {
         Self {
-            id: setup.id.clone(),
-            model: setup.model.clone(),
+            id: setup.id.to_string(),
+            model: setup.model.to_string(),
             created: setup.created,
             exclude_reasoning: setup.exclude_reasoning,
             choices: Vec::new(),

@@ -27,6 +27,51 @@ impl Invalid {
     }
 }
 
+/// Tells whether a JSON object or array that comes in pieces is closed, without looking at anything else.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Balance {
+    depth: usize,
+    place: Where,
+    begun: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+enum Where {
+    #[default]
+    Outside,
+    InString,
+    /// Behind a backslash in a string.
+    Escaped,
+}
+
+impl Balance {
+    /// Takes the next piece of the text.
+    pub fn push(&mut self, piece: &[u8]) {
+        for byte in piece {
+            self.place = match (self.place, byte) {
+                (Where::Outside, b'"') | (Where::Escaped, _) => Where::InString,
+                (Where::InString, b'\\') => Where::Escaped,
+                (Where::InString, b'"') => Where::Outside,
+                (Where::Outside, b'{' | b'[') => {
+                    self.depth += 1;
+                    self.begun = true;
+                    Where::Outside
+                }
+                (Where::Outside, b'}' | b']') => {
+                    self.depth = self.depth.saturating_sub(1);
+                    Where::Outside
+                }
+                (place, _) => place,
+            };
+        }
+    }
+
+    /// Whether every bracket that was opened is closed again.
+    pub fn is_closed(&self) -> bool {
+        self.begun && self.depth == 0 && matches!(self.place, Where::Outside)
+    }
+}
+
 /// A place in a JSON text.
 #[derive(Clone, Debug)]
 pub struct Cursor<'a> {

@@ -9,6 +9,7 @@ fn setup(stream: bool, include_usage: bool, quirks: Quirks) -> Setup {
     Setup {
         provider: Dialect::OpenAiChat,
         stream,
+        choices: 1,
         include_usage,
         exclude_reasoning: false,
         id: "chatcmpl-0a1b".into(),
@@ -521,3 +522,34 @@ fn a_broken_stream_says_so_and_does_not_end() {
 }
 
 mod robustness;
+
+#[test]
+fn a_stream_without_its_end_mark_needs_a_finish_reason_for_every_choice_that_was_asked_for() {
+    let two = Setup { choices: 2, ..setup(true, false, Quirks::default()) };
+    let choice = |index: u32| {
+        chunk(&format!("[{{\"index\":{index},\"delta\":{{\"content\":\"a\"}},\"finish_reason\":\"stop\"}}]"))
+    };
+    let one = choice(0);
+    assert!(run(&one, &two).result.is_err(), "the second choice is missing");
+    assert!(run(&format!("{one}{}", choice(1)), &two).result.is_ok());
+    // Some providers give one choice whatever was asked for, and say that this is all.
+    assert!(run(&format!("{one}data: [DONE]\n\n"), &two).result.is_ok());
+}
+
+#[test]
+fn an_answer_that_is_too_large_to_be_held_passes_as_it_comes() {
+    let setup = setup(false, false, Quirks::default());
+    let (first, rest) = (r#"{"choices":[{"message":{"content":"}\"{"#, r#"]"},"finish_reason":"stop"}]}"#);
+    let whole = |rest: &str| {
+        let (mut machine, mut observed, mut out) = (Passthrough::new(&setup), Observed::default(), Vec::new());
+        machine.push(first.as_bytes(), &mut observed, &mut out).unwrap();
+        assert!(out.is_empty());
+        assert!(machine.let_flow(&mut observed, &mut out));
+        assert_eq!(out, first.as_bytes());
+        machine.push(rest.as_bytes(), &mut observed, &mut out).unwrap();
+        (machine.finish(End::Clean, &mut observed, &mut out).is_ok(), observed.is_finished(), out)
+    };
+    assert_eq!(whole(rest), (true, true, format!("{first}{rest}").into_bytes()));
+    let (complete, finished, _) = whole(&rest[..rest.len() - 1]);
+    assert!(!complete && !finished, "it broke off before it was closed");
+}

@@ -14,6 +14,7 @@ fn setup(include_usage: bool) -> Setup {
     Setup {
         provider: Dialect::Gemini,
         stream: true,
+        choices: 1,
         include_usage,
         exclude_reasoning: false,
         id: "chatcmpl-1".into(),
