@@ -6,7 +6,8 @@
 //! ```
 //!
 //! The rounds are interleaved, so that a machine that slows down does so for both. CPU a request comes first: on two cores rates
-//! are noisy, and the load generator may be what is slow. `--quick` makes the rounds short, `--soak` sends a million requests more.
+//! are noisy, and the load generator may be what is slow. `--quick` makes the rounds short, `--soak` sends a million requests more,
+//! `--latency` measures latency alone, at several rates.
 
 #[path = "gateway/bare.rs"]
 mod bare;
@@ -46,10 +47,14 @@ fn main() -> Result<(), String> {
         _ => {
             let quick = arguments.iter().any(|argument| argument == "--quick");
             let soak = arguments.iter().any(|argument| argument == "--soak");
+            let latency = arguments.iter().any(|argument| argument == "--latency");
             if cfg!(debug_assertions) {
                 return Err("build it with optimisation: cargo bench --bench gateway".to_owned());
             }
             process::pin_myself(1);
+            if latency {
+                return runtime()?.block_on(only_latency());
+            }
             runtime()?.block_on(measure(quick, soak))
         }
     }
@@ -209,13 +214,23 @@ async fn measure(quick: bool, soak: bool) -> Result<(), String> {
     print_costs(&costs);
     let direct = bench_rate(bench.mock, "bench", window).await?;
     println!("\nThe mock provider alone, with the same load: {direct:.0} requests/s.");
-    latency(&bench, &costs, window).await?;
+    let half = median(costs[1].iter().map(|cost| cost.rate).collect()) / 2.0;
+    latency(&bench, half, window).await?;
     memory(bench.mock).await?;
     cold_start(bench.mock).await?;
     if soak {
         growth(&bench).await?;
     }
     println!("\nTook {:.0} s.", begun.elapsed().as_secs_f64());
+    Ok(())
+}
+
+/// The latency at fixed rates, for a closer look.
+async fn only_latency() -> Result<(), String> {
+    let bench = Bench::start().await?;
+    for rate in [2_000.0, 5_000.0, 10_000.0] {
+        latency(&bench, rate, Duration::from_millis(2_500)).await?;
+    }
     Ok(())
 }
 
@@ -261,9 +276,8 @@ fn median(mut values: Vec<f64>) -> f64 {
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
-/// Latency at half of the load that Orbyt can carry: through nothing, through bare Pingora, through Orbyt.
-async fn latency(bench: &Bench, costs: &[Vec<Cost>], window: Duration) -> Result<(), String> {
-    let half = median(costs[1].iter().map(|cost| cost.rate).collect()) / 2.0;
+/// Latency at a rate, half of what Orbyt can carry for instance: through nothing, through bare Pingora, through Orbyt.
+async fn latency(bench: &Bench, rate: f64, window: Duration) -> Result<(), String> {
     let routes = [
         ("no proxy", bench.mock, "bench"),
         ("bare Pingora", bench.bare.1, "bench"),
@@ -273,10 +287,10 @@ async fn latency(bench: &Bench, costs: &[Vec<Cost>], window: Duration) -> Result
     for _ in 0..3 {
         for ((_, address, model), seen) in routes.iter().zip(&mut seen) {
             let request = load::request(*address, KEY, model, false);
-            seen.push(load::run(*address, request, CONNECTIONS, window, Some(half)).await?);
+            seen.push(load::run(*address, request, CONNECTIONS, window, Some(rate)).await?);
         }
     }
-    println!("\n| at {half:.0} requests/s (half load) | p50 | p99 | p99 added |\n|---|--:|--:|--:|");
+    println!("\n| at {rate:.0} requests/s | p50 | p99 | p99 added |\n|---|--:|--:|--:|");
     let millis =
         |loads: &[Load], share| median(loads.iter().map(|load| load.percentile(share).as_secs_f64() * 1e3).collect());
     let base = millis(&seen[0], 0.99);

@@ -214,10 +214,15 @@ impl<'a> Relay<'a> {
         self.last_piece = Instant::now();
         let mut next = first;
         while let Some(piece) = next {
-            let taken = piece.and_then(|piece| self.piece(piece).map_err(|fault| Broken { fault, resend: false }));
-            if let Err(broken) = taken {
-                self.resend = broken.resend;
-                return self.broken_off(broken.fault).await;
+            let taken = match piece {
+                Ok(piece) => self.piece(piece),
+                Err(broken) => {
+                    self.resend = broken.resend;
+                    Err(broken.fault)
+                }
+            };
+            if let Err(fault) = taken {
+                return self.broken_off(fault).await;
             }
             if self.ended {
                 let step = self.finished().await;

@@ -47,7 +47,7 @@ pub(super) fn record() -> RequestRecord {
         id: RequestId::from_random(1, 2),
         arrived_unix_ms: 1_793_611_800_000,
         key_name: Some("team".into()),
-        route: "POST /v1/chat/completions".to_owned(),
+        route: "POST /v1/chat/completions".into(),
         requested_model: Some("alpha-large".into()),
         provider: Some("beta".into()),
         model: Some("beta-1".into()),
@@ -148,7 +148,7 @@ async fn a_canary_in_any_text_of_others_is_never_shown() {
     let planted = RequestRecord {
         requested_model: Some(format!("model-{CANARY}").into()),
         model: Some(CANARY.into()),
-        route: format!("GET /v1/{CANARY}"),
+        route: format!("GET /v1/{CANARY}").into(),
         error_code: Some(CANARY.to_owned()),
         status: 401,
         ended: Ended::Error,

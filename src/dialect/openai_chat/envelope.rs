@@ -74,7 +74,8 @@ enum Part {
 
 /// What each [`Part`] is found by. To set up such a search costs more than to run it over a short message.
 static FINDERS: LazyLock<[memmem::Finder<'static>; 6]> = LazyLock::new(|| {
-    ["\"image_url\"", "\"file\"", "\"file_url\"", "\"document_url\"", "\"input_audio\"", "\"video_url\""].map(memmem::Finder::new)
+    ["\"image_url\"", "\"file\"", "\"file_url\"", "\"document_url\"", "\"input_audio\"", "\"video_url\""]
+        .map(memmem::Finder::new)
 });
 /// Most requests have none, and they are large.
 static NO_EXTENSIONS: LazyLock<Arc<Extensions>> = LazyLock::new(Arc::default);
