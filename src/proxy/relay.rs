@@ -187,7 +187,8 @@ impl<'a> Relay<'a> {
                 Turn::ClientGone => Step::End(Outcome::Gone),
                 Turn::Timer => self.timer().await,
                 Turn::Shutdown => {
-                    let fault = Fault::new(FaultKind::Reset, "the gateway is shutting down");
+                    let code = Some("shutting_down".to_owned());
+                    let fault = Fault { code, ..Fault::new(FaultKind::Reset, "the gateway is shutting down") };
                     self.client.record.ended = Ended::Shutdown;
                     Step::End(self.fail(fault).await)
                 }
