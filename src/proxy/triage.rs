@@ -142,7 +142,7 @@ impl Walk<'_> {
             retry_max: if well { self.plan.retry_max } else { 0 },
             key: self.core.pool.any_ready(&provider.id, &provider.keys, &self.tried_keys, now),
             provider: self.plan.has_next_provider(self.at),
-            model: self.plan.next_leg(self.at).is_some(),
+            model: self.plan.next_leg(self.at).is_some() || self.busy.passed.is_some(),
         };
         let mut backoff = backoff::delay(retry.base, retry.cap, self.retries, fastrand::f64());
         if fault.kind == FaultKind::RateLimited && !lease.is_byok() {
@@ -167,6 +167,9 @@ impl Walk<'_> {
 
     /// What the client is told when the last target of the plan was passed over.
     pub(super) fn exhausted(&self) -> ApiError {
+        if let Some(shed) = self.shed_error() {
+            return shed;
+        }
         match &self.last_fault {
             Some(fault) => self.final_error(fault),
             None => {
