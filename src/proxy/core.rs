@@ -126,6 +126,8 @@ pub(super) struct ClientCtx {
     pub(super) seat: Option<Seat>,
     /// What it has reserved of the limits of its key, user and model.
     pub(super) quota: Option<Quota>,
+    /// Bytes of text that the answer had, for an estimate of its tokens where the provider did not come to count them.
+    pub(super) output_bytes: u64,
     /// Where those limits stood then.
     pub(super) standings: Option<Box<Standings>>,
     /// `access-control-allow-origin` of its answer.
@@ -167,6 +169,7 @@ impl ClientCtx {
             waited: Duration::ZERO,
             seat: None,
             quota: None,
+            output_bytes: 0,
             standings: None,
             cors_origin: None,
             _in_flight: core.telemetry.arrived(),

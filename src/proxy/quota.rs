@@ -16,6 +16,8 @@ use std::time::{Duration, Instant};
 
 /// Longer names of users and models are known by their hash, so that a bucket's size is bounded.
 const LONGEST_NAME: usize = 128;
+/// For the estimate of an output that nobody counted.
+const BYTES_A_TOKEN: u64 = 4;
 
 /// What a request has reserved. Dropped without having been settled (a panic), it gives everything back.
 pub(super) struct Quota {
@@ -56,10 +58,9 @@ impl Quota {
     }
 
     /// Settles with what the request has used in the end.
-    pub(super) fn settle(mut self, record: &RequestRecord) {
+    pub(super) fn settle(mut self, record: &RequestRecord, output_bytes: u64) {
         if let Some(lease) = self.lease.take() {
-            let used = used(record, self.input_tokens, lease.tokens);
-            self.store.settle(lease, used, Instant::now());
+            self.store.settle(lease, used(record, self.input_tokens, output_bytes), Instant::now());
         }
     }
 }
@@ -104,14 +105,16 @@ fn output_bound(limits: &Limits, envelope: &Envelope, plan: &Plan) -> u64 {
     one.saturating_mul(envelope.n.unwrap_or(1).max(1))
 }
 
-/// The tokens that a request has used. Where the provider did not come to say it, the estimate holds for what it must have done: read
-/// the input for a client that left, and written for one that was being answered.
-fn used(record: &RequestRecord, input_tokens: u64, reserved: u64) -> u64 {
-    let asked = record.attempt_count() > 0;
+/// The tokens that a request has used. Where the provider did not come to count them, the estimate holds: of the input for a client that
+/// left before anything was sent, and of what was written for an answer that was interrupted.
+fn used(record: &RequestRecord, input_tokens: u64, output_bytes: u64) -> u64 {
+    let written = output_bytes.div_ceil(BYTES_A_TOKEN);
     match record.usage {
-        Some(usage) => usage.prompt_tokens.saturating_add(usage.completion_tokens),
-        None if record.status == 200 => reserved,
-        None if record.ended == Ended::ClientGone && asked => input_tokens.min(reserved),
+        Some(usage) if record.ended == Ended::Complete => usage.prompt_tokens.saturating_add(usage.completion_tokens),
+        // Some say at the beginning how large the input is, and at the end what they wrote.
+        Some(usage) => usage.prompt_tokens.saturating_add(usage.completion_tokens.max(written)),
+        None if record.status == 200 => input_tokens.saturating_add(written),
+        None if record.ended == Ended::ClientGone && record.attempt_count() > 0 => input_tokens,
         None => 0,
     }
 }
@@ -175,6 +178,8 @@ fn shown(time: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::{AttemptRecord, Limit, Measure, Period, RequestId, Usage};
+    use crate::store::memory::MemoryLimits;
 
     #[test]
     fn times_are_written_as_openai_writes_them() {
@@ -191,6 +196,81 @@ mod tests {
             assert_eq!(shown(Duration::from_millis(millis)), text);
         }
         assert_eq!(shown(Duration::from_nanos(1)), "1ms");
+    }
+
+    #[test]
+    fn a_reservation_that_is_dropped_comes_back_whole() {
+        let store = Arc::new(MemoryLimits::default());
+        let limits = [Measure::Tokens(Period::Day), Measure::Concurrency].map(|measure| Limit { measure, amount: 1 });
+        let subject = || vec![Subject { scope: Scope::Key, name: "k".into(), limits: limits.into() }];
+        let now = Instant::now();
+        let lease = store.take(subject(), 1, now).0.unwrap();
+        assert!(store.take(subject(), 1, now).0.is_err());
+        let quota = Quota { store: store.clone(), lease: Some(lease), input_tokens: 1 };
+        let panicked = std::thread::spawn(move || {
+            let _quota = quota;
+            panic!("on purpose");
+        });
+        assert!(panicked.join().is_err());
+        assert!(store.take(subject(), 1, now).0.is_ok());
+    }
+
+    fn record(status: u16, ended: Ended, usage: Option<(u64, u64)>, asked: bool) -> RequestRecord {
+        let attempt = AttemptRecord {
+            provider: "p".into(),
+            model: "m".into(),
+            key_name: "k".into(),
+            started: Duration::ZERO,
+            took: Duration::ZERO,
+            status: None,
+            reason: None,
+            message: None,
+            verdict: "ok",
+        };
+        RequestRecord {
+            id: RequestId::from_random(1, 2),
+            arrived_unix_ms: 0,
+            key_name: None,
+            route: "".into(),
+            requested_model: None,
+            provider: None,
+            model: None,
+            strategy: "",
+            stream: true,
+            status,
+            attempts: if asked { vec![attempt] } else { Vec::new() },
+            fallback: false,
+            dropped: Vec::new(),
+            usage: usage.map(|(prompt_tokens, completion_tokens)| Usage {
+                prompt_tokens,
+                completion_tokens,
+                ..Usage::default()
+            }),
+            cost: None,
+            ttft: None,
+            latency: Duration::ZERO,
+            overhead: Duration::ZERO,
+            queued: None,
+            ended,
+            error_code: None,
+        }
+    }
+
+    #[test]
+    fn what_was_used_is_counted_by_the_provider_or_else_estimated() {
+        // Estimated at 100 tokens of input, with 41 bytes of output.
+        for (status, ended, usage, asked, expected) in [
+            (200, Ended::Complete, Some((90, 30)), true, 120),
+            (200, Ended::Complete, None, true, 111),
+            (200, Ended::ClientGone, Some((90, 1)), true, 101),
+            (200, Ended::Broken, None, true, 111),
+            (0, Ended::ClientGone, None, true, 100),
+            (0, Ended::ClientGone, None, false, 0),
+            (503, Ended::Error, None, true, 0),
+            (503, Ended::Shutdown, None, true, 0),
+        ] {
+            assert_eq!(used(&record(status, ended, usage, asked), 100, 41), expected, "{status} {ended:?} {usage:?}");
+        }
     }
 
     #[test]

@@ -17,7 +17,7 @@ pub(super) fn close(core: &Core, session: &Session, client: &mut ClientCtx) {
         record.ended = if record.ended == Ended::Shutdown { Ended::Shutdown } else { Ended::ClientGone };
     }
     if let Some(quota) = client.quota.take() {
-        quota.settle(record);
+        quota.settle(record, client.output_bytes);
     }
     client.seat = None;
     core.telemetry.finished(record);

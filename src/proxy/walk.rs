@@ -281,9 +281,10 @@ impl<'a> Walk<'a> {
         let outcome = relay.run(exchange).await;
         let (status, first_output, resend) = (relay.status(), relay.first_output(), relay.resend());
         let observed = relay.translator().observed();
-        let usage = observed.usage;
+        let (usage, output_bytes) = (observed.usage, observed.output_bytes);
         if matches!(outcome, Outcome::Served | Outcome::Broken(_) | Outcome::Cut(_) | Outcome::Gone) {
             self.client.record.usage = usage;
+            self.client.output_bytes = output_bytes;
             self.client.record.cost = usage.and_then(|usage| target.model.prices.cost(&usage));
         }
         Attempted { outcome, status, first_output, resend: resend && self.client.record.ended != Ended::Shutdown }

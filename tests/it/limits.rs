@@ -130,6 +130,29 @@ async fn tokens_are_reserved_by_estimate_and_settled_by_usage() {
 }
 
 #[tokio::test]
+async fn a_client_that_hangs_up_pays_for_what_it_got_and_the_rest_comes_back() {
+    let sim = sim();
+    let rule = "[[limits.rule]]\nscope = 'key'\ntokens_per_day = 10000\n";
+    let gateway = gateway(&format!("{rule}{}", provider("one", &sim, ""))).await;
+    sim.script([Step::Paced(Duration::from_secs(1))]);
+    let url = format!("{}/v1/chat/completions", gateway.url);
+    let text = "one two three four ".repeat(100);
+    let body = with(saying("one/sim-ok", &text, true), json!({"max_tokens": 9000}));
+    let mut held = client::open("POST", &url, &[("x-api-key", KEY)], body.to_string().as_bytes()).await.unwrap();
+    assert!(held.piece().await.is_some());
+    assert!(tokens_left(&gateway).await < 1000);
+    drop(held);
+    let started = Instant::now();
+    let mut left = 0;
+    while left < 2000 {
+        assert!(started.elapsed() < PATIENCE, "the reservation did not come back");
+        left = tokens_left(&gateway).await;
+    }
+    // The input alone is 1,900 bytes long.
+    assert!(left > 8000 && left < 10_000 - 1900 / 4, "{left}");
+}
+
+#[tokio::test]
 async fn what_no_provider_answered_costs_no_tokens() {
     let sim = sim();
     let rule = "[[limits.rule]]\nscope = 'key'\ntokens_per_day = 10000\n[retry]\nmax = 0\n";
