@@ -211,6 +211,54 @@ async fn a_model_is_the_same_by_any_of_its_names_and_the_first_rule_holds() {
 }
 
 #[tokio::test]
+async fn an_exception_stands_before_the_rule_and_a_refusal_costs_the_other_buckets_nothing() {
+    let sim = sim();
+    let rules = "[[limits.rule]]\nscope = 'key'\nmatch = 'oth*'\nrequests_per_day = 1\n\
+                 [[limits.rule]]\nscope = 'key'\nrequests_per_day = 3\n\
+                 [[limits.rule]]\nscope = 'user'\nrequests_per_day = 1\n";
+    let gateway = gateway(&format!("{rules}{}", provider("one", &sim, ""))).await;
+    let ann = with(hello(), json!({"user": "ann"}));
+    assert_eq!(
+        (ask(&gateway, OTHER_KEY, &hello()).await.status, ask(&gateway, OTHER_KEY, &hello()).await.status),
+        (200, 429)
+    );
+    assert_eq!(ask(&gateway, KEY, &ann).await.status, 200);
+    for _ in 0..5 {
+        assert_eq!(ask(&gateway, KEY, &ann).await.status, 429);
+    }
+    let second = ask(&gateway, KEY, &hello()).await;
+    assert_eq!((second.status, header(&second, "x-ratelimit-remaining-requests")), (200, Some("1")));
+    assert_eq!((ask(&gateway, KEY, &hello()).await.status, ask(&gateway, KEY, &hello()).await.status), (200, 429));
+    shown(&gateway, r#"orbyt_limited_total{limit="user_requests"} 5"#).await;
+    shown(&gateway, r#"orbyt_limited_total{limit="key_requests"} 2"#).await;
+}
+
+#[tokio::test]
+async fn a_stream_that_breaks_gives_its_reservation_and_its_place_back() {
+    let sim = sim();
+    let rule = "[[limits.rule]]\nscope = 'key'\ntokens_per_day = 10000\nconcurrency = 1\n";
+    let gateway = gateway(&format!("{rule}{}", provider("one", &sim, "max_concurrent = 1"))).await;
+    for _ in 0..3 {
+        sim.script([SimFault::CutAfterTokens]);
+        let body = with(saying("one/sim-ok", "one two three four", true), json!({"max_tokens": 8000}));
+        let started = Instant::now();
+        let broken = loop {
+            // The books of the one before may not be closed yet.
+            let answer = ask(&gateway, KEY, &body).await;
+            if answer.status == 200 {
+                break answer;
+            }
+            assert!(answer.status == 429 && started.elapsed() < PATIENCE, "{}", answer.body_text());
+        };
+        assert!(!broken.looks_complete());
+    }
+    let started = Instant::now();
+    while ask(&gateway, KEY, &with(hello(), json!({"max_tokens": 9000}))).await.status != 200 {
+        assert!(started.elapsed() < PATIENCE, "the reservations did not come back");
+    }
+}
+
+#[tokio::test]
 async fn a_place_comes_back_from_a_client_that_hangs_up() {
     let sim = sim();
     let rule = "[[limits.rule]]\nscope = 'key'\nconcurrency = 1\n";
