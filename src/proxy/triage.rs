@@ -177,7 +177,8 @@ impl Walk<'_> {
             Some(fault) => self.final_error(self.worth_telling(fault)),
             None => {
                 let reasons = || self.client.record.attempts.iter().filter_map(|attempt| attempt.reason);
-                let limited = reasons().all(|reason| reason == "no_key_ready") && self.ready_in.is_some();
+                let limited =
+                    reasons().all(|reason| matches!(reason, "no_key_ready" | "busy")) && self.ready_in.is_some();
                 let (reason, message) = if limited {
                     (Reason::RateLimited, "every key of every target is rate limited or out of quota")
                 } else {
