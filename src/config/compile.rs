@@ -1,6 +1,7 @@
 //! What was written becomes what is run: [`Raw`] to [`Snapshot`], with every error and not only the first. Pure: files are
 //! read through [`Surroundings`].
 
+mod limits;
 mod providers;
 mod routing;
 
@@ -40,6 +41,7 @@ pub fn compile(raw: Raw, catalog: Arc<Catalog>, around: &Surroundings<'_>, repor
     let aliases = compiler.aliases(&raw.models, &raw.providers);
     let routing = compiler.routing(raw.routing, &raw.models, &raw.providers, &mut providers);
     let retry = compiler.retry(&raw.retry);
+    let limits = compiler.limits(&raw.limits);
     let snapshot = Snapshot {
         server,
         console,
@@ -51,7 +53,7 @@ pub fn compile(raw: Raw, catalog: Arc<Catalog>, around: &Surroundings<'_>, repor
         breaker: breaker(&raw.breaker),
         timeouts,
         gate: gate(&raw.gate),
-        limits: limits(&raw.limits),
+        limits,
         telemetry: telemetry(&raw.telemetry),
         media: media(&raw.media),
         catalog: Arc::clone(&catalog),
@@ -222,15 +224,6 @@ fn gate(raw: &RawGate) -> Gate {
         max_wait: or(&raw.max_wait, None),
         keepalive: or(&raw.keepalive, Some(Duration::from_secs(15))).unwrap_or_default(),
         keepalive_before_commit: or(&raw.keepalive_before_commit, false),
-    }
-}
-
-fn limits(raw: &RawLimits) -> Limits {
-    Limits {
-        global_per_second: or(&raw.global_per_second, None),
-        address_per_second: or(&raw.address_per_second, None),
-        bad_key_per_minute: or(&raw.bad_key_per_minute, 60),
-        concurrent: or(&raw.concurrent, None),
     }
 }
 

@@ -7,7 +7,7 @@ use super::reader::{Document, Section, quoted};
 use super::snapshot::LogFormat;
 use crate::dialect::openai_chat::passthrough::Quirks;
 use crate::dialect::table::Dialect;
-use crate::domain::{Money, Strategy};
+use crate::domain::{Limit, Measure, Money, Period, Scope, Strategy};
 use crate::provider::AuthScheme;
 
 /// What was read, and whether the syntax was sound: with a broken syntax, what seems to be missing may only be unreadable.
@@ -105,6 +105,7 @@ fn provider(section: &Section<'_>) -> Option<RawProvider> {
         ca_file: section.path("ca_file"),
         quirks: section.list("quirks", &format!("one of {}", quoted(Quirks::names())), Quirks::from_name),
         weight: section.small("weight", 0..=MAX_WEIGHT),
+        max_concurrent: section.small("max_concurrent", 1..=MAX_CONCURRENT),
         discover: section.boolean("discover"),
         aliases: section.texts("aliases"),
         keys: section.sections("key").iter().filter_map(key).collect(),
@@ -132,6 +133,7 @@ fn model(section: &Section<'_>) -> Option<RawModel> {
         aliases: section.texts("aliases"),
         context: section.count("context"),
         max_output: section.count("max_output"),
+        max_concurrent: section.small("max_concurrent", 1..=MAX_CONCURRENT),
         input: price("input"),
         output: price("output"),
         cached_input: price("cached_input"),
@@ -186,6 +188,9 @@ fn retry(section: &Section<'_>) -> RawRetry {
 /// The largest weight of a provider.
 pub const MAX_WEIGHT: u32 = 1_000_000;
 
+/// The most requests at once that a cap may name, and the longest queue.
+pub const MAX_CONCURRENT: u32 = 1_000_000;
+
 /// The most that `[retry] max` and `GATEWAY_RETRY_MAX` may say.
 pub const MAX_RETRIES: u32 = 10;
 
@@ -221,7 +226,31 @@ fn limits(section: &Section<'_>) -> RawLimits {
         address_per_second: section.limit_or_off("address_per_second"),
         bad_key_per_minute: section.small("bad_key_per_minute", 1..=1_000_000),
         concurrent: section.limit_or_off("concurrent"),
+        assumed_output_tokens: section.count("assumed_output_tokens"),
+        queue_size: section.small("queue_size", 0..=MAX_CONCURRENT),
+        queue_wait: section.duration_or_off("queue_wait"),
+        rules: section.sections("rule").iter().filter_map(rule).collect(),
     }
+}
+
+fn rule(section: &Section<'_>) -> Option<RawRule> {
+    let scope = section.choice("scope", &Scope::ALL.map(Scope::name), Scope::from_name);
+    if !section.has("scope") {
+        section.error("scope is missing: whom is the limit for?");
+    }
+    let pattern = section.text("match");
+    let mut limits = Vec::new();
+    let mut limit = |key: &str, measure| {
+        limits.extend(section.count(key).map(|at| Limit { measure, amount: at.value }));
+    };
+    for measure in [Measure::Requests, Measure::Tokens] {
+        for period in Period::ALL {
+            let measure = measure(period);
+            limit(&format!("{}_per_{}", measure.kind(), period.name()), measure);
+        }
+    }
+    limit("concurrency", Measure::Concurrency);
+    Some(RawRule { scope: scope?, pattern, limits })
 }
 
 fn telemetry(section: &Section<'_>) -> RawTelemetry {

@@ -7,7 +7,7 @@ use super::problem::At;
 use super::snapshot::LogFormat;
 use crate::dialect::openai_chat::passthrough::Quirks;
 use crate::dialect::table::Dialect;
-use crate::domain::{Money, Secret, Strategy};
+use crate::domain::{Limit, Money, Scope, Secret, Strategy};
 use crate::provider::AuthScheme;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -104,6 +104,7 @@ pub struct RawProvider {
     pub ca_file: Setting<PathBuf>,
     pub quirks: Settings<Quirks>,
     pub weight: Setting<u32>,
+    pub max_concurrent: Setting<u32>,
     pub discover: Setting<bool>,
     pub aliases: Settings<String>,
     pub keys: Vec<RawKey>,
@@ -125,6 +126,7 @@ impl RawProvider {
             ca_file: None,
             quirks: None,
             weight: None,
+            max_concurrent: None,
             discover: None,
             aliases: None,
             keys: Vec::new(),
@@ -149,6 +151,7 @@ pub struct RawModel {
     pub aliases: Settings<String>,
     pub context: Setting<u64>,
     pub max_output: Setting<u64>,
+    pub max_concurrent: Setting<u32>,
     pub input: Setting<Money>,
     pub output: Setting<Money>,
     pub cached_input: Setting<Money>,
@@ -216,6 +219,18 @@ pub struct RawLimits {
     pub address_per_second: Setting<Option<u32>>,
     pub bad_key_per_minute: Setting<u32>,
     pub concurrent: Setting<Option<u32>>,
+    pub assumed_output_tokens: Setting<u64>,
+    pub queue_size: Setting<u32>,
+    pub queue_wait: Setting<Option<Duration>>,
+    pub rules: Vec<RawRule>,
+}
+
+/// `[[limits.rule]]`. The limits are those of `requests_per_minute` and its like.
+#[derive(Debug)]
+pub struct RawRule {
+    pub scope: At<Scope>,
+    pub pattern: Setting<String>,
+    pub limits: Vec<Limit>,
 }
 
 /// `[telemetry]`.

@@ -18,7 +18,7 @@ pub struct Setting {
 }
 
 /// The sections that hold a list of tables (`[[provider]]`).
-pub const LISTS: [&str; 4] = ["provider", "provider.key", "provider.model", "model"];
+pub const LISTS: [&str; 5] = ["provider", "provider.key", "provider.model", "model", "limits.rule"];
 
 /// Sections that are part of the design and come with later versions.
 pub const LATER: [&str; 4] = ["preset", "cache", "budgets", "alerts"];
@@ -63,6 +63,7 @@ pub const SETTINGS: &[Setting] = &[
     open("provider", "ca_file", r#""/etc/orbyt/ca.pem""#, "PEM file of certificates that are trusted besides the system's."),
     open("provider", "quirks", r#"["all_tolerant"]"#, "How it deviates from OpenAI's format; `none`, `all_tolerant`, or the names of the catalog."),
     open("provider", "weight", "50", "Its share under the strategy `weighted`, relative to the others."),
+    open("provider", "max_concurrent", "20", "Requests that it takes at once; further ones go to the next target, or wait when there is none."),
     open("provider", "discover", "true", "Whether its models are found by asking it (`GET /models`)."),
     open("provider", "aliases", r#"["my-openai"]"#, "Other ids that mean the same."),
     open("provider.key", "name", r#""team-a""#, "The key's name in logs and metrics; by default `<provider>_01` and so on."),
@@ -76,6 +77,7 @@ pub const SETTINGS: &[Setting] = &[
     open("provider.model", "aliases", r#"["tuned"]"#, "Other names that mean the same."),
     open("provider.model", "context", "128000", "Context in tokens."),
     open("provider.model", "max_output", "16384", "Largest output in tokens."),
+    open("provider.model", "max_concurrent", "4", "Requests that the model takes at once, as for the provider."),
     open("provider.model", "input", r#""2.50""#, "Dollars per million input tokens."),
     open("provider.model", "output", r#""10.00""#, "Dollars per million output tokens."),
     open("provider.model", "cached_input", r#""1.25""#, "Dollars per million cached input tokens."),
@@ -108,6 +110,20 @@ pub const SETTINGS: &[Setting] = &[
     set("limits", "address_per_second", r#""off""#, "Requests a second from one address."),
     set("limits", "bad_key_per_minute", "60", "Requests with a bad key a minute from one address."),
     set("limits", "concurrent", r#""off""#, "Requests in flight at once."),
+    set("limits", "assumed_output_tokens", "1000", "Output that is reserved for a request which does not bound it (`max_tokens`)."),
+    set("limits", "queue_size", "100", "Most requests that wait for one provider that has reached `max_concurrent`; one more is a 429."),
+    set("limits", "queue_wait", r#""30s""#, "Longest such wait; `off` for none."),
+    open("limits.rule", "scope", r#""key""#, "Whom the limit is for: each `key`, each `user` of a key (the request's `user`) or each `model` that is asked for. Of the rules of a scope the first that matches holds."),
+    open("limits.rule", "match", r#""team-*""#, "The names that it is for, with `*` for any text: of keys as in the log, of users, of models (`openai/*`, or without a provider); by default all."),
+    open("limits.rule", "requests_per_second", "10", "Requests a second."),
+    open("limits.rule", "requests_per_minute", "60", "Requests a minute."),
+    open("limits.rule", "requests_per_hour", "1000", "Requests an hour."),
+    open("limits.rule", "requests_per_day", "10000", "Requests a day."),
+    open("limits.rule", "tokens_per_second", "10000", "Tokens (input and output) a second."),
+    open("limits.rule", "tokens_per_minute", "100000", "Tokens a minute."),
+    open("limits.rule", "tokens_per_hour", "1000000", "Tokens an hour."),
+    open("limits.rule", "tokens_per_day", "5000000", "Tokens a day."),
+    open("limits.rule", "concurrency", "8", "Requests in flight at once."),
     env(set("telemetry", "log_level", r#""info""#, "`off`, `error`, `warn`, `info`, `debug` or `trace`."), "ORBYT_LOG"),
     set("telemetry", "log_format", r#""auto""#, "`json`, `human`, or `auto`: human on a terminal."),
     set("media", "fetch_remote", "false", "Whether pictures and documents given by address are fetched for providers that take none."),

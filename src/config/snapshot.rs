@@ -5,8 +5,9 @@ use super::net::{BaseUrl, IpNet};
 use crate::dialect::openai_chat::passthrough::Quirks;
 use crate::dialect::table::Dialect;
 use crate::domain::secret::KeyHash;
-use crate::domain::{ProviderKey, Secret, Strategy};
+use crate::domain::{Limit, ProviderKey, Scope, Secret, Strategy};
 use crate::provider::{AuthScheme, Catalog, ModelRow, ProviderRow};
+use crate::routing::fair_queue::Caps;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -140,6 +141,10 @@ pub struct Provider {
     pub ca: Vec<Vec<u8>>,
     /// Its share under [`Strategy::Weighted`], relative to the others.
     pub weight: Option<u32>,
+    /// Requests that it takes at once, all models together.
+    pub max_concurrent: Option<u32>,
+    /// Requests that single models (by their name there) take at once.
+    pub model_caps: Vec<(Arc<str>, u32)>,
     /// Whether its models are found by asking it.
     pub discovers: bool,
     /// Its own clocks, complete, where `[provider.timeouts]` changes any.
@@ -240,6 +245,25 @@ pub struct Limits {
     pub bad_key_per_minute: u32,
     /// Requests in flight at once.
     pub concurrent: Option<u32>,
+    /// The limits of keys, users and models; of those of a scope the first that matches holds.
+    pub rules: Vec<LimitRule>,
+    /// The output in tokens that is reserved for a request which does not bound it.
+    pub assumed_output_tokens: u64,
+    /// Most requests that wait for a place at one provider.
+    pub queue_size: usize,
+    /// Longest time that a request waits for one; `None` means that none waits.
+    pub queue_wait: Option<Duration>,
+}
+
+/// `[[limits.rule]]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LimitRule {
+    /// What it is for; each key, user or model has buckets of its own.
+    pub scope: Scope,
+    /// The names that it is for, with `*` for any text; `None` for all.
+    pub pattern: Option<Arc<str>>,
+    /// What is allowed.
+    pub limits: Arc<[Limit]>,
 }
 
 /// `[telemetry]`.
@@ -341,6 +365,16 @@ fn same_places(old: &[SocketAddr], new: &[SocketAddr]) -> bool {
 }
 
 impl Provider {
+    /// How many requests it takes at once for one of its models; `None` when it does not matter.
+    pub fn caps(&self, upstream: &str) -> Option<Caps> {
+        if self.max_concurrent.is_none() && self.model_caps.is_empty() {
+            return None;
+        }
+        let model = self.model_caps.iter().find(|(model, _)| **model == *upstream).map(|(_, cap)| *cap);
+        let caps = Caps { provider: self.max_concurrent, model };
+        (caps != Caps::default()).then_some(caps)
+    }
+
     /// Whether a key has to be leased before it can be asked.
     pub fn needs_key(&self) -> bool {
         self.row.key_required

@@ -5,6 +5,7 @@
 
 pub mod fault;
 pub mod ids;
+pub mod limit;
 pub mod money;
 pub mod principal;
 pub mod record;
@@ -15,6 +16,7 @@ pub mod verdict;
 
 pub use fault::{Blame, Clock, Fault, FaultKind};
 pub use ids::RequestId;
+pub use limit::{Limit, Measure, Period, Scope};
 pub use money::Money;
 pub use principal::{Principal, ProviderKey};
 pub use record::{AttemptRecord, Ended, RequestRecord};

@@ -95,6 +95,8 @@ pub struct RequestRecord {
     pub latency: Duration,
     /// The part of the latency in which neither a provider nor the next try was being waited for.
     pub overhead: Duration,
+    /// How long it waited for a place at providers that take only so many requests at once; `None` when it did not have to.
+    pub queued: Option<Duration>,
     /// How it ended.
     pub ended: Ended,
     /// The error's code when it ended in one.

@@ -3,11 +3,14 @@
 use super::dns::Dns;
 use super::error::ApiError;
 use super::exchange::Connections;
-use super::limit::Limiter;
+use super::limit::{Limiter, Seat};
+use super::queue::Queues;
+use super::quota::Quota;
 use crate::config::snapshot::Snapshot;
 use crate::domain::{Ended, RequestId, RequestRecord};
 use crate::routing::breaker::Policy;
 use crate::routing::retry_budget::RetryBudget;
+use crate::store::ports::limits::{LimitStore, Standings};
 use crate::store::ports::live::{KeyPool, Targets};
 use crate::telemetry::{InFlight, Telemetry};
 use arc_swap::ArcSwap;
@@ -40,12 +43,15 @@ pub struct Core {
     pub pool: Arc<dyn KeyPool>,
     /// Breakers and health.
     pub targets: Arc<dyn Targets>,
+    /// The buckets of `[[limits.rule]]`.
+    pub limits: Arc<dyn LimitStore>,
     /// Log, metrics and live events.
     pub telemetry: Arc<Telemetry>,
     /// Where the process is in its life.
     pub phase: watch::Sender<Phase>,
     pub(super) connections: Connections,
     pub(super) limiter: Limiter,
+    pub(super) queues: Arc<Queues>,
     pub(super) dns: Dns,
     pub(super) retry_budget: Mutex<RetryBudget>,
 }
@@ -56,6 +62,7 @@ impl Core {
         snapshot: Snapshot,
         pool: Arc<dyn KeyPool>,
         targets: Arc<dyn Targets>,
+        limits: Arc<dyn LimitStore>,
         telemetry: Arc<Telemetry>,
     ) -> Arc<Self> {
         Arc::new(Self {
@@ -63,13 +70,22 @@ impl Core {
             discovered: ArcSwap::default(),
             pool,
             targets,
+            limits,
             telemetry,
             phase: watch::Sender::new(Phase::Serving),
             connections: Connections::default(),
             limiter: Limiter::default(),
+            queues: Arc::default(),
             dns: Dns::default(),
             retry_budget: Mutex::default(),
         })
+    }
+}
+
+impl Core {
+    /// How many requests wait at each provider that takes only so many at once.
+    pub fn queue_depths(&self) -> Vec<(Arc<str>, usize)> {
+        self.queues.depths()
     }
 }
 
@@ -106,8 +122,14 @@ pub(super) struct ClientCtx {
     pub(super) started: Instant,
     /// Time spent waiting for providers.
     pub(super) waited: Duration,
-    /// It holds a place among the requests in flight.
-    pub(super) admitted: bool,
+    /// Its place among the requests in flight (`limits.concurrent`).
+    pub(super) seat: Option<Seat>,
+    /// What it has reserved of the limits of its key, user and model.
+    pub(super) quota: Option<Quota>,
+    /// Bytes of text that the answer had, for an estimate of its tokens where the provider did not come to count them.
+    pub(super) output_bytes: u64,
+    /// Where those limits stood then.
+    pub(super) standings: Option<Box<Standings>>,
     /// `access-control-allow-origin` of its answer.
     pub(super) cors_origin: Option<String>,
     /// Dropping it counts the request out, whichever way it ends: a shutdown waits for that.
@@ -136,6 +158,7 @@ impl ClientCtx {
             ttft: None,
             latency: Duration::ZERO,
             overhead: Duration::ZERO,
+            queued: None,
             ended: Ended::ClientGone,
             error_code: None,
         };
@@ -144,7 +167,10 @@ impl ClientCtx {
             record,
             started: Instant::now(),
             waited: Duration::ZERO,
-            admitted: false,
+            seat: None,
+            quota: None,
+            output_bytes: 0,
+            standings: None,
             cors_origin: None,
             _in_flight: core.telemetry.arrived(),
         }

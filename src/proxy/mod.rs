@@ -30,6 +30,8 @@ mod names;
 mod plan;
 #[expect(clippy::module_inception, reason = "it is the proxy of the proxy: Pingora's hooks")]
 pub mod proxy;
+mod queue;
+mod quota;
 mod record;
 mod relay;
 mod respond;

@@ -7,6 +7,7 @@ use super::error::{ApiError, Reason};
 use super::limit::Limited;
 use super::models::Listing;
 use super::plan::Plan;
+use super::quota::Quota;
 use super::walk::Walk;
 use super::{body, record, respond};
 use crate::dialect::openai_chat::envelope::Envelope;
@@ -56,8 +57,7 @@ impl Gateway {
                 .inspect_err(|_| self.core.limiter.bad_key(address))?;
             client.record.key_name = Some(principal.key_name);
         }
-        self.core.limiter.enter(&client.snapshot.limits).inspect_err(count)?;
-        client.admitted = true;
+        client.seat = Some(self.core.limiter.enter(&client.snapshot.limits).inspect_err(count)?);
         match route {
             Route::Chat => self.chat(session, client).await,
             Route::Model(id) => self.model(session, client, &id).await,
@@ -83,6 +83,9 @@ impl Gateway {
         refuse_unbuilt(&envelope)?;
         let snapshot = client.snapshot.clone();
         let plan = Plan::new(&self.core, &snapshot, &envelope)?;
+        if !snapshot.limits.rules.is_empty() {
+            client.quota = Quota::reserve(&self.core, client, &envelope, &plan).await?;
+        }
         // On a kept-alive connection a pipelined next request must not look like a client that misbehaves.
         session.downstream_session.set_pipelining_enabled(true);
         let mut walk = Walk::new(&self.core, session, client, &envelope, plan);

@@ -148,7 +148,7 @@ impl Walk<'_> {
             retry_max: if well { self.plan.retry_max } else { 0 },
             key: self.core.pool.any_ready(&provider.id, &provider.keys, &self.tried_keys, now),
             provider: self.plan.has_next_provider(self.at),
-            model: self.plan.next_leg(self.at).is_some(),
+            model: self.plan.next_leg(self.at).is_some() || self.busy.passed.is_some(),
         };
         let mut backoff = backoff::delay(retry.base, retry.cap, self.retries, fastrand::f64());
         if fault.kind == FaultKind::RateLimited && !lease.is_byok() {
@@ -173,11 +173,15 @@ impl Walk<'_> {
 
     /// What the client is told when the last target of the plan was passed over.
     pub(super) fn exhausted(&self) -> ApiError {
+        if let Some(shed) = self.shed_error() {
+            return shed;
+        }
         match &self.last_fault {
             Some(fault) => self.final_error(self.worth_telling(fault)),
             None => {
                 let reasons = || self.client.record.attempts.iter().filter_map(|attempt| attempt.reason);
-                let limited = reasons().all(|reason| reason == "no_key_ready") && self.ready_in.is_some();
+                let limited =
+                    reasons().all(|reason| matches!(reason, "no_key_ready" | "busy")) && self.ready_in.is_some();
                 let (reason, message) = if limited {
                     (Reason::RateLimited, "every key of every target is rate limited or out of quota")
                 } else {

@@ -14,6 +14,7 @@ use super::lease::Lease;
 use super::media;
 use super::names::Target;
 use super::plan::Plan;
+use super::queue::{Busy, Place};
 use super::relay::{Outcome, Relay, Rules};
 use crate::config::snapshot::{Snapshot, Timeouts};
 use crate::dialect::chat;
@@ -51,6 +52,8 @@ pub(super) struct Walk<'a> {
     pub(super) is_probe: bool,
     /// The shortest wait after which a target that was passed over may serve again.
     pub(super) ready_in: Option<Duration>,
+    /// What it knows about targets that take no more requests at once.
+    pub(super) busy: Busy,
 }
 
 /// The rendered request of a target.
@@ -97,6 +100,7 @@ impl<'a> Walk<'a> {
             passing_fault: None,
             is_probe: false,
             ready_in: None,
+            busy: Busy::default(),
         }
     }
 
@@ -107,6 +111,11 @@ impl<'a> Walk<'a> {
     pub(super) async fn run(&mut self) -> Result<(), Stop> {
         loop {
             let Some((leg, target)) = self.plan.targets.get(self.at).cloned() else {
+                if let Some(at) = self.last_resort() {
+                    self.at = at;
+                    self.start_target();
+                    continue;
+                }
                 return Err(self.exhausted().into());
             };
             self.client.record.provider = Some(target.provider.id.clone());
@@ -116,21 +125,34 @@ impl<'a> Walk<'a> {
             if now >= self.deadline {
                 return Err(self.out_of_time().into());
             }
-            let Some(lease) = self.lease(&target, now) else {
-                self.at += 1;
-                self.start_target();
+            let Place::Held(slot) = self.place(&target).await? else {
+                self.pass_over();
+                continue;
+            };
+            let Some(lease) = self.lease(&target, Instant::now()) else {
+                self.pass_over();
                 continue;
             };
             match self.attempt(&target, lease).await? {
                 Next::Served => return Ok(()),
-                Next::Stay { after } => self.pause(after).await?,
+                Next::Stay { after } => {
+                    drop(slot);
+                    self.pause(after).await?;
+                }
                 Next::Go(at) => {
+                    // All others have been tried before it waited for this one.
+                    let at = if self.busy.insists { self.plan.targets.len() } else { at };
                     self.failover(&target, at);
                     self.at = at;
                     self.start_target();
                 }
             }
         }
+    }
+
+    fn pass_over(&mut self) {
+        self.at = if self.busy.insists { self.plan.targets.len() } else { self.at + 1 };
+        self.start_target();
     }
 
     fn start_target(&mut self) {
@@ -159,7 +181,7 @@ impl<'a> Walk<'a> {
     }
 
     /// The client's own key for the target: a single one is meant for the provider of the model asked for.
-    fn byok(&self, target: &Target) -> Option<Arc<ProviderKey>> {
+    pub(super) fn byok(&self, target: &Target) -> Option<Arc<ProviderKey>> {
         let byok = self.envelope.extensions.byok.as_ref()?;
         let names = std::iter::once(&*target.provider.id).chain(target.provider.aliases.iter().map(String::as_str));
         if matches!(byok, Byok::Any(_)) && self.plan.byok_provider != target.provider.id {
@@ -169,7 +191,7 @@ impl<'a> Walk<'a> {
         Some(Arc::new(ProviderKey { name: "byok".into(), secret: secret.clone() }))
     }
 
-    fn skip(&mut self, target: &Target, reason: &'static str, ready_in: Option<Duration>) {
+    pub(super) fn skip(&mut self, target: &Target, reason: &'static str, ready_in: Option<Duration>) {
         self.ready_in = match (self.ready_in, ready_in) {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
@@ -248,7 +270,7 @@ impl<'a> Walk<'a> {
             gate: &self.snapshot.gate,
             timeouts,
             deadline: self.deadline,
-            last: self.at + 1 == self.plan.targets.len(),
+            last: self.at + 1 == self.plan.targets.len() && self.busy.passed.is_none(),
             stream: self.envelope.stream,
             byok: self.envelope.extensions.byok.as_ref(),
         };
@@ -259,9 +281,10 @@ impl<'a> Walk<'a> {
         let outcome = relay.run(exchange).await;
         let (status, first_output, resend) = (relay.status(), relay.first_output(), relay.resend());
         let observed = relay.translator().observed();
-        let usage = observed.usage;
+        let (usage, output_bytes) = (observed.usage, observed.output_bytes);
         if matches!(outcome, Outcome::Served | Outcome::Broken(_) | Outcome::Cut(_) | Outcome::Gone) {
             self.client.record.usage = usage;
+            self.client.output_bytes = output_bytes;
             self.client.record.cost = usage.and_then(|usage| target.model.prices.cost(&usage));
         }
         Attempted { outcome, status, first_output, resend: resend && self.client.record.ended != Ended::Shutdown }

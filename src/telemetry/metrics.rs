@@ -18,6 +18,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 /// 10 µs to 100 ms.
 const OVERHEAD_BUCKETS: &[f64] = &[1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2, 2e-2, 5e-2, 1e-1];
 
+/// 1 ms to five minutes.
+const QUEUE_BUCKETS: &[f64] =
+    &[0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0];
+
 const ENDS: [Ended; 5] = [Ended::Complete, Ended::Error, Ended::Broken, Ended::ClientGone, Ended::Shutdown];
 
 /// The metrics of the process.
@@ -28,6 +32,8 @@ pub struct Metrics {
     ended: [IntCounter; ENDS.len()],
     fallbacks: IntCounterVec,
     overhead: Histogram,
+    queue_wait: Histogram,
+    queue_depth: IntGaugeVec,
     in_flight: IntGauge,
     limited: IntCounterVec,
     log_dropped: IntCounter,
@@ -54,6 +60,8 @@ pub struct PoolState {
     pub keys: Vec<(Arc<str>, &'static str)>,
     /// One entry for each target that has a breaker: provider, model, state.
     pub breakers: Vec<(Arc<str>, Arc<str>, BreakerState)>,
+    /// How many requests wait, for each provider that has a queue.
+    pub queues: Vec<(Arc<str>, usize)>,
 }
 
 /// A breaker's state as a number that can be graphed.
@@ -104,6 +112,17 @@ impl Metrics {
                     .buckets(OVERHEAD_BUCKETS.to_vec()),
                 )?,
             )?,
+            queue_wait: registered(
+                &registry,
+                Histogram::with_opts(
+                    HistogramOpts::new(
+                        "orbyt_queue_wait_seconds",
+                        "How long requests waited for a place at a provider, those that had to.",
+                    )
+                    .buckets(QUEUE_BUCKETS.to_vec()),
+                )?,
+            )?,
+            queue_depth: gauges(&registry, "orbyt_queue_depth", "Requests that wait for a place.", &["provider"])?,
             in_flight: gauge(&registry, "orbyt_requests_in_flight", "Requests being served.")?,
             limited: counters(
                 &registry,
@@ -183,6 +202,9 @@ impl Metrics {
             self.ended[index].inc();
         }
         self.overhead.observe(record.overhead.as_secs_f64());
+        if let Some(queued) = record.queued {
+            self.queue_wait.observe(queued.as_secs_f64());
+        }
         self.series.observe(record);
         for moved in record.attempts.windows(2) {
             let (from, to) = (&moved[0], &moved[1]);
@@ -192,7 +214,8 @@ impl Metrics {
         }
     }
 
-    /// Counts a request that a limiter has refused; `limit` is one of a few fixed names (`global`, `address`, `bad_key`).
+    /// Counts a request that a limiter has refused; `limit` is one of a few fixed names: `global`, `address`, `bad_key`,
+    /// `concurrent`, scope and kind of a rule such as `key_tokens`, `queue_full`, `queue_wait`.
     pub fn limited(&self, limit: &'static str) {
         self.limited.with_label_values(&[limit]).inc();
     }
@@ -226,6 +249,10 @@ impl Metrics {
             self.breakers.reset();
             for (provider, model, state) in &pool.breakers {
                 self.breakers.with_label_values(&[&**provider, &**model]).set(*state as i64);
+            }
+            self.queue_depth.reset();
+            for (provider, depth) in &pool.queues {
+                self.queue_depth.with_label_values(&[&**provider]).set(i64::try_from(*depth).unwrap_or(i64::MAX));
             }
         }
         self.ask_kernel();

@@ -117,6 +117,7 @@ fn states_are_those_of_the_moment() {
     let state = Arc::new(parking_lot::Mutex::new(PoolState {
         keys: vec![("a".into(), "idle"), ("a".into(), "idle"), ("b".into(), "cooldown")],
         breakers: vec![("a".into(), "m".into(), BreakerState::Open)],
+        queues: vec![("a".into(), 3)],
     }));
     let source = Arc::clone(&state);
     metrics.set_pool_source(move || source.lock().clone());
@@ -126,9 +127,10 @@ fn states_are_those_of_the_moment() {
             r#"orbyt_keys{provider="a",state="idle"} 2"#,
             r#"orbyt_keys{provider="b",state="cooldown"} 1"#,
             r#"orbyt_breaker_state{model="m",provider="a"} 2"#,
+            r#"orbyt_queue_depth{provider="a"} 3"#,
         ],
     );
-    *state.lock() = PoolState { keys: vec![("a".into(), "disabled")], breakers: vec![] };
+    *state.lock() = PoolState { keys: vec![("a".into(), "disabled")], ..PoolState::default() };
     let page = metrics.render();
     assert!(page.contains(r#"orbyt_keys{provider="a",state="disabled"} 1"#), "{page}");
     assert!(!page.contains("cooldown") && !page.contains("orbyt_breaker_state{"), "{page}");

@@ -65,6 +65,7 @@ pub(super) fn record() -> RequestRecord {
         ttft: Some(Duration::from_micros(20_500)),
         latency: Duration::from_micros(125_250),
         overhead: Duration::from_micros(42),
+        queued: None,
         ended: Ended::Complete,
         error_code: None,
     }

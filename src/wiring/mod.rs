@@ -10,7 +10,7 @@ use crate::console::{Console, Deps, Sharing};
 use crate::proxy::core::Phase;
 use crate::proxy::proxy::KEEPALIVE_SECONDS;
 use crate::proxy::{Core, Door, Gateway};
-use crate::store::memory::{MemoryKeyPool, MemoryTargets};
+use crate::store::memory::{MemoryKeyPool, MemoryLimits, MemoryTargets};
 use crate::telemetry::metrics::BreakerState;
 use crate::telemetry::{Format, Log, Metrics, PoolState, Redactor, Telemetry};
 use async_trait::async_trait;
@@ -66,6 +66,7 @@ pub fn start(parts: Parts) -> Result<Running, String> {
         snapshot.clone(),
         Arc::new(MemoryKeyPool::default()),
         Arc::new(MemoryTargets::default()),
+        Arc::new(MemoryLimits::default()),
         telemetry.clone(),
     );
     let observed = core.clone();
@@ -186,7 +187,7 @@ fn pool_state(core: &Core) -> PoolState {
         let model = core.telemetry.redactor.redact(&target.model).into_owned();
         (target.provider, model.into(), state)
     });
-    PoolState { keys: keys.collect(), breakers: breakers.collect() }
+    PoolState { keys: keys.collect(), breakers: breakers.collect(), queues: core.queue_depths() }
 }
 
 fn health_report(core: &Core) -> serde_json::Value {

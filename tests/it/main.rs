@@ -10,6 +10,7 @@ mod demo;
 mod faults;
 mod gateway;
 mod keys;
+mod limits;
 mod nodelay;
 mod raw;
 mod reload;

@@ -64,7 +64,9 @@ impl Compiler<'_> {
         let own = &raw.timeouts;
         let has_own_clock = [&own.connect, &own.first_output, &own.idle, &own.total].into_iter().any(Option::is_some);
         let own_timeouts = has_own_clock.then(|| self.timeouts(own, timeouts));
-        let models = raw.models.iter().map(|model| Arc::new(self.local_model(&row.id, model))).collect();
+        let models: Vec<_> = raw.models.iter().map(|model| Arc::new(self.local_model(&row.id, model))).collect();
+        let caps = raw.models.iter().zip(&models);
+        let model_caps = caps.filter_map(|(raw, row)| Some((row.upstream.clone(), raw.max_concurrent.as_ref()?.value)));
         Some(Provider {
             id: row.id.clone(),
             name: row.name.clone(),
@@ -76,6 +78,8 @@ impl Compiler<'_> {
             keys,
             ca,
             weight: raw.weight.as_ref().map(|at| at.value),
+            max_concurrent: raw.max_concurrent.as_ref().map(|at| at.value),
+            model_caps: model_caps.collect(),
             discovers: row.discovers,
             timeouts: own_timeouts,
             aliases: row.aliases.clone(),
