@@ -16,7 +16,7 @@ pub mod verdict;
 
 pub use fault::{Blame, Clock, Fault, FaultKind};
 pub use ids::RequestId;
-pub use limit::{Limit, Measure, Period, Scope};
+pub use limit::{Limit, Measure, OnOutage, Period, Scope};
 pub use money::Money;
 pub use principal::{Principal, ProviderKey};
 pub use record::{AttemptRecord, Ended, RequestRecord};

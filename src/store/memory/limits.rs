@@ -6,7 +6,7 @@
 
 use crate::domain::{Limit, Measure, Scope};
 use crate::routing::token_bucket::{Bucket, Rate, Short};
-use crate::store::ports::limits::{Lease, LimitStore, Refusal, Standing, Standings, Subject, Wait};
+use crate::store::ports::limits::{Denied, Keeper, Lease, LimitStore, Refusal, Standing, Standings, Subject, Wait};
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use std::collections::HashMap;
@@ -70,15 +70,16 @@ impl MemoryLimits {
         }
         match refusal {
             Some(refusal) => (Err(refusal), standings),
-            None => (Ok(Lease { subjects, tokens }), standings),
+            None => (Ok(Lease { subjects, tokens, keeper: Keeper::Local }), standings),
         }
     }
 }
 
 #[async_trait]
 impl LimitStore for MemoryLimits {
-    async fn acquire(&self, subjects: Vec<Subject>, tokens: u64, now: Instant) -> (Result<Lease, Refusal>, Standings) {
-        self.take(subjects, tokens, now)
+    async fn acquire(&self, subjects: Vec<Subject>, tokens: u64, now: Instant) -> (Result<Lease, Denied>, Standings) {
+        let (granted, standings) = self.take(subjects, tokens, now);
+        (granted.map_err(Denied::Reached), standings)
     }
 
     fn settle(&self, lease: Lease, used_tokens: u64, now: Instant) {
