@@ -4,7 +4,7 @@
 
 use super::net::IpNet;
 use super::problem::At;
-use super::snapshot::LogFormat;
+use super::snapshot::{ByokFallback, LogFormat};
 use crate::dialect::openai_chat::passthrough::Quirks;
 use crate::dialect::table::Dialect;
 use crate::domain::{Money, Secret, Strategy};
@@ -35,6 +35,8 @@ pub struct Raw {
     pub retry: RawRetry,
     /// `[breaker]`
     pub breaker: RawBreaker,
+    /// `[health]`
+    pub health: RawHealth,
     /// `[timeouts]`
     pub timeouts: RawTimeouts,
     /// `[gate]`
@@ -106,6 +108,7 @@ pub struct RawProvider {
     pub weight: Setting<u32>,
     pub discover: Setting<bool>,
     pub aliases: Settings<String>,
+    pub group: Setting<String>,
     pub keys: Vec<RawKey>,
     pub timeouts: RawTimeouts,
     pub models: Vec<RawModel>,
@@ -127,6 +130,7 @@ impl RawProvider {
             weight: None,
             discover: None,
             aliases: None,
+            group: None,
             keys: Vec::new(),
             timeouts: RawTimeouts::default(),
             models: Vec::new(),
@@ -139,6 +143,9 @@ impl RawProvider {
 pub struct RawKey {
     pub name: Setting<String>,
     pub secret: At<RawSecret>,
+    pub rpm: Setting<u32>,
+    pub tpm: Setting<u64>,
+    pub group: Setting<String>,
 }
 
 /// `[[provider.model]]`. Prices are dollars per million tokens.
@@ -172,6 +179,7 @@ pub struct RawRouting {
     pub weights: Settings<u32>,
     pub fallbacks: Settings<String>,
     pub auto: Settings<String>,
+    pub byok_fallback: Setting<ByokFallback>,
 }
 
 /// `[retry]`.
@@ -189,6 +197,13 @@ pub struct RawBreaker {
     pub enabled: Setting<bool>,
     pub failures: Setting<u32>,
     pub open_for: Setting<Duration>,
+    pub max_open_share: Setting<f64>,
+}
+
+/// `[health]`. An inner `None` is `"off"`.
+#[derive(Debug, Default)]
+pub struct RawHealth {
+    pub probe: Setting<Option<Duration>>,
 }
 
 /// `[timeouts]` and `[provider.timeouts]`.

@@ -6,7 +6,7 @@ use super::exchange::Connections;
 use super::limit::Limiter;
 use crate::config::snapshot::Snapshot;
 use crate::domain::{Ended, RequestId, RequestRecord};
-use crate::routing::breaker::Policy;
+use crate::routing::breaker::{Policy, max_open};
 use crate::routing::retry_budget::RetryBudget;
 use crate::store::ports::live::{KeyPool, Targets};
 use crate::telemetry::{InFlight, Telemetry};
@@ -74,9 +74,10 @@ impl Core {
 }
 
 /// The breaker's policy in a snapshot.
-pub(super) fn breaker_policy(snapshot: &Snapshot) -> Policy {
+pub fn breaker_policy(snapshot: &Snapshot) -> Policy {
     let breaker = &snapshot.breaker;
-    Policy { enabled: breaker.enabled, failures: breaker.failures, open_for: breaker.open_for }
+    let max_open = max_open(breaker.max_open_share, snapshot.providers.len());
+    Policy { enabled: breaker.enabled, failures: breaker.failures, open_for: breaker.open_for, max_open }
 }
 
 /// Why a stage ends the walk.

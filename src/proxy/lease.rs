@@ -2,23 +2,33 @@
 
 use super::core::Core;
 use super::names::Target;
-use crate::domain::ProviderKey;
-use crate::store::ports::live::{KeyOutcome, KeyState, NoKey};
+use crate::domain::{KeyId, ProviderKey, RateLimits};
+use crate::store::ports::live::{Ask, KeyOutcome, KeyState, NoKey, Returned, Ticket};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-/// The key of one attempt. A pooled key goes back to the pool when the lease is dropped, whatever happens.
+/// A lease outlives the request's deadline by so much, so that it never ends while it is in use.
+const SLACK: Duration = Duration::from_secs(60);
+
+/// The key of one attempt. A pooled key goes back to the pool when the lease is dropped, whatever happens: also when the task of the
+/// request panics.
 pub(super) struct Lease {
     core: Arc<Core>,
     provider: Arc<str>,
     key: Option<Arc<ProviderKey>>,
     origin: Origin,
+    /// It had rested, and this is its first use since.
+    revived: bool,
+    /// What the attempt took in the end, in tokens.
+    tokens: Option<u64>,
+    /// What the provider told of its limits.
+    limits: RateLimits,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq)]
 enum Origin {
     /// From the pool, to be given back.
-    Pool,
+    Pool(Ticket),
     /// From the pool, given back.
     Returned,
     /// The client's own key: no state of the pool hangs on it.
@@ -27,28 +37,41 @@ enum Origin {
     Keyless,
 }
 
+/// What a lease is wanted for.
+pub(super) struct Wanted<'a> {
+    pub(super) target: &'a Target,
+    /// The client's own key for the target's provider.
+    pub(super) byok: Option<Arc<ProviderKey>>,
+    /// The keys that have been tried.
+    pub(super) tried: &'a [KeyId],
+    /// How many tokens the request may need.
+    pub(super) tokens: u64,
+    /// When the request is over.
+    pub(super) deadline: Instant,
+}
+
 impl Lease {
-    /// Leases a key for a target. `byok` is the client's own key for its provider.
+    /// Leases a key for a target.
     ///
     /// # Errors
-    /// When no key that was not `tried` yet is ready.
-    pub(super) fn take(
-        core: &Arc<Core>,
-        target: &Target,
-        byok: Option<Arc<ProviderKey>>,
-        tried: &[Arc<str>],
-        now: Instant,
-    ) -> Result<Self, NoKey> {
-        let provider = &target.provider;
-        let (key, origin) = match byok {
+    /// When no key that was not tried yet is ready.
+    pub(super) fn take(core: &Arc<Core>, wanted: Wanted<'_>, now: Instant) -> Result<Self, NoKey> {
+        let provider = &wanted.target.provider;
+        let mut revived = false;
+        let (key, origin) = match wanted.byok {
             Some(key) => (Some(key), Origin::Byok),
             None if provider.keys.is_empty() => (None, Origin::Keyless),
             None => {
-                let place = core.pool.lease(&provider.id, &provider.keys, tried, now)?;
-                (Some(provider.keys[place].clone()), Origin::Pool)
+                let ask =
+                    Ask { provider: &provider.id, keys: &provider.keys, tried: wanted.tried, tokens: wanted.tokens };
+                let ttl = wanted.deadline.saturating_duration_since(now) + SLACK;
+                let leased = core.pool.lease(&ask, ttl, fastrand::u64(..), now)?;
+                revived = leased.revived;
+                (Some(provider.keys[leased.place].clone()), Origin::Pool(leased.ticket))
             }
         };
-        Ok(Self { core: core.clone(), provider: provider.id.clone(), key, origin })
+        let (core, provider) = (core.clone(), provider.id.clone());
+        Ok(Self { core, provider, key, origin, revived, tokens: None, limits: RateLimits::default() })
     }
 
     /// The key, `None` for a provider that needs none.
@@ -66,19 +89,27 @@ impl Lease {
         self.origin == Origin::Byok
     }
 
+    /// Whether the key had rested, and this is its first use since.
+    pub(super) fn is_revived(&self) -> bool {
+        self.revived
+    }
+
+    /// Takes note of what the attempt took and of what the provider told of the key's limits.
+    pub(super) fn heard(&mut self, tokens: Option<u64>, limits: RateLimits) {
+        (self.tokens, self.limits) = (tokens, limits);
+    }
+
     /// Gives the key back with what was learnt about it; tells of a change of its state.
     pub(super) fn give_back(&mut self, outcome: KeyOutcome) -> Option<KeyState> {
-        if self.origin != Origin::Pool {
-            return None;
-        }
+        let Origin::Pool(ticket) = self.origin else { return None };
         self.origin = Origin::Returned;
-        let key = self.key.as_ref()?;
-        self.core.pool.give_back(&self.provider, &key.name, outcome, Instant::now())
+        let returned = Returned { outcome, tokens: self.tokens, limits: self.limits };
+        self.core.pool.give_back(&self.provider, &ticket, returned, Instant::now())
     }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.give_back(KeyOutcome::Good);
+        self.give_back(KeyOutcome::Unknown);
     }
 }

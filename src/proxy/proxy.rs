@@ -8,7 +8,7 @@ use super::limit::Limited;
 use super::models::Listing;
 use super::plan::Plan;
 use super::walk::Walk;
-use super::{body, record, respond};
+use super::{body, byok, record, respond};
 use crate::dialect::openai_chat::envelope::Envelope;
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -83,6 +83,9 @@ impl Gateway {
         refuse_unbuilt(&envelope)?;
         let snapshot = client.snapshot.clone();
         let plan = Plan::new(&self.core, &snapshot, &envelope)?;
+        if let Some(byok) = &envelope.extensions.byok {
+            byok::check(&snapshot, byok, &plan)?;
+        }
         // On a kept-alive connection a pipelined next request must not look like a client that misbehaves.
         session.downstream_session.set_pipelining_enabled(true);
         let mut walk = Walk::new(&self.core, session, client, &envelope, plan);

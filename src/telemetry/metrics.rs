@@ -4,7 +4,7 @@
 //! have; all others share `other`, so that clients who make up names cannot grow the gateway's memory or its pages.
 //! Children are resolved once and kept, so that a request costs a few hash look-ups and atomic additions.
 
-use super::series::SeriesCache;
+use super::series::{MOST_MODELS, OTHER, SeriesCache};
 use crate::domain::{Ended, RequestRecord};
 use parking_lot::RwLock;
 use prometheus::core::Collector;
@@ -30,6 +30,9 @@ pub struct Metrics {
     overhead: Histogram,
     in_flight: IntGauge,
     limited: IntCounterVec,
+    retries_refused: IntCounter,
+    breaker_changes: IntCounterVec,
+    probes: IntCounterVec,
     log_dropped: IntCounter,
     reloads: IntCounterVec,
     keys: IntGaugeVec,
@@ -111,6 +114,25 @@ impl Metrics {
                 "Requests refused by a limiter, by limit.",
                 &["limit"],
             )?,
+            retries_refused: registered(
+                &registry,
+                IntCounter::new(
+                    "orbyt_retries_refused_total",
+                    "Retries that the budget ([retry] budget) did not pay for.",
+                )?,
+            )?,
+            breaker_changes: counters(
+                &registry,
+                "orbyt_breaker_changes_total",
+                "Breakers that have opened (a target is unhealthy) or closed again (it has recovered), by provider.",
+                &["provider", "to"],
+            )?,
+            probes: counters(
+                &registry,
+                "orbyt_probes_total",
+                "Active probes of providers by result: up or down.",
+                &["provider", "result"],
+            )?,
             log_dropped: registered(
                 &registry,
                 IntCounter::new("orbyt_log_lines_dropped_total", "Log lines that could not be written fast enough.")?,
@@ -156,6 +178,11 @@ impl Metrics {
         self.series.know(names.into_iter().collect::<HashSet<_>>());
     }
 
+    /// Says what OpenTelemetry calls the providers, by id; the others are called by their ids. Called at the start and after each reload.
+    pub fn know_providers(&self, names: impl IntoIterator<Item = (Arc<str>, Arc<str>)>) {
+        self.series.call(names.into_iter().collect());
+    }
+
     /// Says where the states of keys and breakers come from. Asked at each scrape, on the console's thread.
     pub fn set_pool_source(&self, source: impl Fn() -> PoolState + Send + Sync + 'static) {
         self.sources.write().pool = Some(Box::new(source));
@@ -197,6 +224,21 @@ impl Metrics {
         self.limited.with_label_values(&[limit]).inc();
     }
 
+    /// Counts a retry that was due and that the budget did not pay for.
+    pub fn retry_refused(&self) {
+        self.retries_refused.inc();
+    }
+
+    /// Counts a breaker that is `open` or `closed` from now on.
+    pub fn breaker_changed(&self, provider: &str, to: &'static str) {
+        self.breaker_changes.with_label_values(&[provider, to]).inc();
+    }
+
+    /// Counts an active probe of a provider.
+    pub fn probed(&self, provider: &str, up: bool) {
+        self.probes.with_label_values(&[provider, if up { "up" } else { "down" }]).inc();
+    }
+
     /// Counts a reload of the configuration.
     pub fn reloaded(&self, accepted: bool) {
         self.reloads.with_label_values(&[if accepted { "ok" } else { "refused" }]).inc();
@@ -224,8 +266,16 @@ impl Metrics {
                 self.keys.with_label_values(&[&**provider, state]).inc();
             }
             self.breakers.reset();
+            let mut strangers = 0;
             for (provider, model, state) in &pool.breakers {
-                self.breakers.with_label_values(&[&**provider, &**model]).set(*state as i64);
+                // One that has opened is worth a label of its own whatever it is called, up to a number.
+                let is_stranger = !self.series.is_known(provider, model);
+                strangers += usize::from(is_stranger && *state != BreakerState::Closed);
+                let shown = !is_stranger || *state != BreakerState::Closed && strangers <= MOST_MODELS;
+                let model = if shown { &**model } else { OTHER };
+                let gauge = self.breakers.with_label_values(&[&**provider, model]);
+                // Of those that share a label the worst is shown.
+                gauge.set(gauge.get().max(*state as i64));
             }
         }
         self.ask_kernel();

@@ -9,6 +9,7 @@
 //!
 //! Counters move once for each request, when it is finished and its record complete.
 
+mod gen_ai;
 mod line;
 pub mod live;
 pub mod log;
@@ -112,6 +113,8 @@ impl Telemetry {
         match change {
             StateChange::ConfigReloaded => self.metrics.reloaded(true),
             StateChange::ConfigRefused { .. } => self.metrics.reloaded(false),
+            StateChange::ProviderUnhealthy { provider, .. } => self.metrics.breaker_changed(provider, "open"),
+            StateChange::ProviderRecovered { provider, .. } => self.metrics.breaker_changed(provider, "closed"),
             _ => {}
         }
         self.log.state_change(&change);
