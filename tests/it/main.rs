@@ -11,6 +11,7 @@ mod faults;
 mod gateway;
 mod keys;
 mod nodelay;
+mod pool;
 mod raw;
 mod reload;
 mod routes;
