@@ -1,4 +1,4 @@
-//! How a target or a key has fared lately: averages of its outcomes and of its time to first output, in which what is old counts less.
+//! How a target has fared lately: averages of its outcomes and of its time to first output, in which what is old counts less.
 //!
 //! Both decay with samples and with time. With samples, because the newest say most. With time, because who is avoided for a bad record
 //! gets no sample to better it: a record fades to that of one who was never tried.

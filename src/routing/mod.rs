@@ -2,10 +2,11 @@
 //!
 //! [`plan`] orders the targets by strategy, [`triage`] turns a fault into a verdict, [`backoff`] says how long to wait and
 //! [`retry_budget`] whether a retry is affordable at all; [`breaker`] and [`health`] remember how each target has fared, [`quota`] what
-//! is left of a key's limits.
+//! is left of a key's limits, [`doubt`] that it ran into one.
 
 pub mod backoff;
 pub mod breaker;
+pub mod doubt;
 pub mod health;
 pub mod plan;
 pub mod quota;

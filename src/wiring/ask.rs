@@ -103,3 +103,42 @@ fn unanswered(error: reqwest::Error) -> Unanswered {
     let source = std::error::Error::source(&error).map(|source| format!(": {source}")).unwrap_or_default();
     Unanswered { status, message: format!("{}{source}", error.without_url()) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    #[tokio::test]
+    async fn an_answer_without_end_is_not_read_to_the_end() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        let server = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let _ = stream.read(&mut [0; 4096]).await;
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n").await;
+            let mut sent = 0usize;
+            while stream.write_all(&[b' '; 65_536]).await.is_ok() {
+                sent += 65_536;
+            }
+            sent
+        });
+        let client = Asker::default().client(&[]).unwrap();
+        let refused = Answer(client.get(url).send().await.unwrap()).body().await.unwrap_err();
+        assert_eq!(refused.message, "its answer is larger than 8 MiB");
+        let sent = server.await.unwrap();
+        assert!(sent < 4 * MOST_BYTES, "{sent} bytes were taken");
+    }
+
+    #[test]
+    fn a_client_for_each_set_of_certificates_and_no_more() {
+        let certificate = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let ca = vec![certificate.cert.der().to_vec()];
+        let asker = Asker::default();
+        for ca in [&[][..], &ca, &[], &ca] {
+            asker.client(ca).unwrap();
+        }
+        assert_eq!(asker.clients.lock().len(), 2);
+    }
+}

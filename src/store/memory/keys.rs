@@ -11,7 +11,7 @@
 
 use super::leases::Leases;
 use crate::domain::{KeyId, ProviderKey};
-use crate::routing::health::Health;
+use crate::routing::doubt::Doubt;
 use crate::routing::quota::Quota;
 use crate::store::ports::live::{
     Ask, GROUP, KeyOutcome, KeyPool, KeyState, KeyStatus, Leased, NoKey, OWN_LIMIT, RATE_LIMITED, Returned, Ticket,
@@ -91,7 +91,7 @@ struct Slot {
     name: Arc<str>,
     disabled: bool,
     leases: Leases,
-    health: Health,
+    doubt: Doubt,
     /// When it was leased last, so that equal keys take turns.
     turn: u64,
     /// It could not be leased when its account last changed.
@@ -119,12 +119,11 @@ impl Slot {
         }
     }
 
-    /// How busy and how doubtful it is: less is better. Small scars do not count, or a key that erred once would idle.
+    /// How busy and how doubtful it is, and how little it has left: less is better.
     fn load(&self, account: &Account, tokens: u64, now: Instant) -> f64 {
-        const LEAST: f64 = 0.05;
-        let health = (self.health.at(now).success_rate() * 10.0).round() / 10.0;
-        let room = account.quota.room(tokens, now).max(LEAST);
-        f64::from(self.leases.count(now) + 1) / (health.max(LEAST) * room)
+        const LEAST_ROOM: f64 = 0.05;
+        let room = account.quota.room(tokens, now).max(LEAST_ROOM);
+        f64::from(self.leases.count(now) + 1) * self.doubt.factor(now) / room
     }
 }
 
@@ -183,8 +182,8 @@ impl Inner {
 
     fn slot(&mut self, key: &ProviderKey, now: Instant) -> Slot {
         let account = self.account(key, now);
-        let (name, leases, health) = (key.name.clone(), Leases::default(), Health::default());
-        Slot { id: key.id, name, disabled: false, leases, health, turn: 0, rested: false, account }
+        let (name, leases, doubt) = (key.name.clone(), Leases::default(), Doubt::default());
+        Slot { id: key.id, name, disabled: false, leases, doubt, turn: 0, rested: false, account }
     }
 
     /// The account of a key: its group's, if it is in one that is known already.
@@ -306,9 +305,9 @@ impl KeyPool for MemoryKeyPool {
         account.quota.told(&returned.limits, now);
         match returned.outcome {
             KeyOutcome::Unknown => {}
-            KeyOutcome::Good => slot.health.report(true, None, now),
+            KeyOutcome::Good => slot.doubt.ease(now),
             KeyOutcome::Refused => slot.disabled = true,
-            KeyOutcome::RateLimited(_) | KeyOutcome::Exhausted(_) => slot.health.report(false, None, now),
+            KeyOutcome::RateLimited(_) | KeyOutcome::Exhausted(_) => slot.doubt.raise(now),
         }
         account.learn(slot.id, returned.outcome, now);
         slot.rested |= account.rests(now);
