@@ -1,8 +1,9 @@
-//! How doubtful a key is that ran into limits lately. Its rest is over by then, so this only ranks it behind the others for a while.
+//! How doubtful a key is that ran into limits lately. Its rest is over by then, so this only ranks it behind the others for a while. One
+//! limit is nothing unusual and is atoned for by the rest; several in short order say that more is asked of it than it has.
 
 use std::time::{Duration, Instant};
 
-/// The time in which half of a doubt is forgotten: of a single one nothing is left after two of these.
+/// The time in which half of a doubt is forgotten.
 const HALF_LIFE: Duration = Duration::from_secs(30);
 /// The part of a doubt that a success leaves.
 const EASED: f64 = 0.5;
@@ -27,9 +28,9 @@ impl Doubt {
         }
     }
 
-    /// How many times as loaded it is to be taken for, from 1; in steps of a half, so that old scars do not count.
+    /// How many times as loaded it is to be taken for, from 1; in steps of a half, so that what is nearly forgotten does not count.
     pub fn factor(&self, now: Instant) -> f64 {
-        if self.level == 0.0 { 1.0 } else { 1.0 + (self.level(now) * 2.0).round() / 2.0 }
+        if self.level <= 1.0 { 1.0 } else { ((self.level(now) * 2.0).round() / 2.0).max(1.0) }
     }
 
     fn level(&self, now: Instant) -> f64 {
@@ -47,10 +48,11 @@ mod tests {
         let (now, mut doubt) = (Instant::now(), Doubt::default());
         assert_eq!(doubt.factor(now), 1.0);
         doubt.raise(now);
-        doubt.raise(now);
-        assert_eq!(doubt.factor(now), 3.0);
+        assert_eq!(doubt.factor(now), 1.0, "once is nothing unusual");
+        (0..3).for_each(|_| doubt.raise(now));
+        assert_eq!(doubt.factor(now), 4.0);
         assert_eq!(doubt.factor(now + HALF_LIFE), 2.0);
-        assert_eq!(doubt.factor(now + HALF_LIFE * 4), 1.0);
+        assert_eq!(doubt.factor(now + HALF_LIFE * 2), 1.0);
         doubt.ease(now);
         assert_eq!(doubt.factor(now), 2.0);
     }
