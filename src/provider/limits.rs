@@ -176,4 +176,16 @@ mod tests {
         assert_eq!(told(Dialect::OpenAiChat, &[("x-ratelimit-remaining-requests", "-3")]).requests, of(None, 0, None));
         assert_eq!(told(Dialect::Gemini, &[("x-ratelimit-remaining-requests", "3")]), RateLimits::default());
     }
+
+    proptest::proptest! {
+        #[test]
+        fn no_header_is_too_odd(value in "\\PC{0,24}", number in proptest::prelude::any::<f64>()) {
+            let number = number.to_string();
+            for text in [&value, &number] {
+                for dialect in [Dialect::OpenAiChat, Dialect::AnthropicMessages] {
+                    rate_limits(dialect, |_| Some(text), NOW);
+                }
+            }
+        }
+    }
 }

@@ -113,3 +113,64 @@ impl Drop for Lease {
         self.give_back(KeyOutcome::Unknown);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{self, Source};
+    use crate::provider::Catalog;
+    use crate::store::memory::{MemoryKeyPool, MemoryTargets};
+    use crate::telemetry::{Format, Log, Metrics, Redactor, Telemetry};
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    fn core() -> Arc<Core> {
+        let process = vec![("OPENAI_API_KEY".to_owned(), "sk-a".to_owned())];
+        let catalog = Arc::new(Catalog::builtin().unwrap());
+        let source = Source { file: None, process, dotenv: None, catalog };
+        let loaded = config::load(&source).unwrap_or_else(|refused| panic!("{:?}", refused.errors));
+        let redactor = Arc::new(Redactor::default());
+        let log = Log::start(log::LevelFilter::Off, Format::Json, Box::new(std::io::sink()), redactor.clone()).unwrap();
+        let telemetry = Telemetry::new(log, Arc::new(Metrics::new("test").unwrap()), redactor);
+        let (pool, targets) = (MemoryKeyPool::default(), MemoryTargets::default());
+        Core::new(loaded.snapshot, Arc::new(pool), Arc::new(targets), Arc::new(telemetry))
+    }
+
+    fn lease(core: &Arc<Core>, byok: Option<Arc<ProviderKey>>) -> Lease {
+        let snapshot = core.snapshot.load_full();
+        let model = snapshot.catalog.unknown_model_at("openai", "m").into();
+        let target = Target { provider: snapshot.providers[0].clone(), model };
+        let now = Instant::now();
+        let wanted = Wanted { target: &target, byok, tried: &[], tokens: 0, deadline: now };
+        Lease::take(core, wanted, now).unwrap()
+    }
+
+    fn state(core: &Core) -> &'static str {
+        core.pool.statuses(Instant::now()).first().map_or("unknown", |status| status.state.name())
+    }
+
+    #[test]
+    fn a_key_comes_back_when_its_holder_is_dropped_or_panics() {
+        let core = core();
+        let held = lease(&core, None);
+        assert_eq!(state(&core), "leased");
+        drop(held);
+        assert_eq!(state(&core), "idle");
+        let panicked = catch_unwind(AssertUnwindSafe(|| {
+            let _held = lease(&core, None);
+            assert_eq!(state(&core), "leased");
+            panic!("the task of a request");
+        }));
+        assert!(panicked.is_err());
+        assert_eq!(state(&core), "idle");
+    }
+
+    #[test]
+    fn a_clients_own_key_never_enters_the_pool() {
+        let core = core();
+        let own = Arc::new(ProviderKey::new("byok", crate::domain::Secret::new("own")));
+        let mut held = lease(&core, Some(own));
+        assert_eq!(held.give_back(KeyOutcome::Refused), None);
+        drop(held);
+        assert_eq!(state(&core), "unknown", "the pool has heard of it");
+    }
+}

@@ -9,6 +9,9 @@ use std::time::{Duration, Instant};
 /// The span that the operator's limits are given for, and that a provider's are taken for when it names none.
 const MINUTE: Duration = Duration::from_secs(60);
 
+/// However much more was used than was thought, it is paid back within so many minutes: a provider may count anything.
+const MOST_DEBT: f64 = 10.0;
+
 /// What is left of one key's limits, or of those of a group.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Quota {
@@ -121,7 +124,7 @@ impl Bucket {
     }
 
     fn add(&mut self, amount: f64, now: Instant) {
-        self.left = (self.left(now) + amount).min(self.limit);
+        self.left = (self.left(now) + amount).clamp(-self.limit * MOST_DEBT, self.limit);
         self.at = self.at.max(now);
     }
 
@@ -219,6 +222,31 @@ mod tests {
     }
 
     proptest! {
+        /// Whatever is asked for, counted or told, the answers stay within bounds.
+        #[test]
+        fn nothing_that_is_told_leads_out_of_bounds(
+            steps in prop::collection::vec((0u8..4, any::<u64>(), any::<u64>(), any::<u32>()), 1..50),
+        ) {
+            let mut now = Instant::now();
+            let mut quotas = [Quota::new(KeyQuota { rpm: Some(1), tpm: Some(1) }, now), Quota::default()];
+            for (act, one, other, millis) in steps {
+                for quota in &mut quotas {
+                    match act {
+                        0 => quota.take(one, now),
+                        1 => quota.settle(one, other, now),
+                        2 => {
+                            let reset = Some(Duration::from_millis(u64::from(millis)));
+                            let limit = Some(RateLimit { limit: Some(one), remaining: other, reset });
+                            quota.told(&RateLimits { requests: limit, tokens: limit }, now);
+                        }
+                        _ => now += Duration::from_millis(u64::from(millis)),
+                    }
+                    prop_assert!((0.0..=1.0).contains(&quota.room(other, now)));
+                    prop_assert!(quota.wait(other, now) <= Duration::from_secs(11 * 60));
+                }
+            }
+        }
+
         /// Whoever asks first gets through at most a full bucket and what has come in since.
         #[test]
         fn never_more_than_the_limit_passes(rpm in 1u32..200, steps in prop::collection::vec(0u64..5_000, 1..300)) {
