@@ -38,6 +38,7 @@ pub fn compile(raw: Raw, catalog: Arc<Catalog>, around: &Surroundings<'_>, repor
     let console = compiler.console(raw.console);
     compiler.clashes(&server, &console);
     let mut providers = compiler.providers(&raw.providers, timeouts);
+    compiler.groups(&raw.providers);
     let aliases = compiler.aliases(&raw.models, &raw.providers);
     let routing = compiler.routing(raw.routing, &raw.models, &raw.providers, &mut providers);
     let retry = compiler.retry(&raw.retry);
@@ -51,6 +52,7 @@ pub fn compile(raw: Raw, catalog: Arc<Catalog>, around: &Surroundings<'_>, repor
         routing,
         retry,
         breaker: breaker(&raw.breaker),
+        health: Health { probe: or(&raw.health.probe, None) },
         timeouts,
         gate: gate(&raw.gate),
         limits,
@@ -215,6 +217,7 @@ fn breaker(raw: &RawBreaker) -> Breaker {
         enabled: or(&raw.enabled, true),
         failures: or(&raw.failures, 5),
         open_for: or(&raw.open_for, Duration::from_secs(30)),
+        max_open_share: or(&raw.max_open_share, 0.5),
     }
 }
 

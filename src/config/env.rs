@@ -135,6 +135,9 @@ impl Reader<'_> {
         over(&mut raw.retry.max, self.one("GATEWAY_RETRY_MAX", &expected, retries));
         let expected = r#"a duration such as "30s", or a number of seconds"#;
         over(&mut raw.breaker.open_for, self.one("GATEWAY_HEALTH_CHECK_INTERVAL", expected, interval));
+        if let Some(at) = self.one("GATEWAY_HEALTH_CHECK_INTERVAL", expected, interval) {
+            raw.health.probe = Some(At::new(Some(at.value), at.place));
+        }
     }
 
     /// Every provider that the environment knows something about: those of the catalog, those of the file, and any
@@ -207,7 +210,10 @@ impl Reader<'_> {
             self.report.warn(Problem::env(name, format!("replaces the keys of {} in the file", provider.id.value)));
         }
         let secrets = self.list(name, "a key", secret).unwrap_or_default();
-        provider.keys = secrets.into_iter().map(|secret| RawKey { name: None, secret }).collect();
+        provider.keys = secrets
+            .into_iter()
+            .map(|secret| RawKey { name: None, secret, rpm: None, tpm: None, group: None })
+            .collect();
     }
 
     /// The first of several variables that is set. A second one that says something else is reported.

@@ -4,7 +4,7 @@ use super::net::{IpNet, listen_address};
 use super::problem::{At, Report};
 use super::raw::*;
 use super::reader::{Document, Section, quoted};
-use super::snapshot::LogFormat;
+use super::snapshot::{ByokFallback, LogFormat};
 use crate::dialect::openai_chat::passthrough::Quirks;
 use crate::dialect::table::Dialect;
 use crate::domain::{Limit, Measure, Money, Period, Scope, Strategy};
@@ -41,6 +41,7 @@ fn raw(root: &Section<'_>) -> Raw {
         routing: below("routing").map(|section| routing(&section)).unwrap_or_default(),
         retry: below("retry").map(|section| retry(&section)).unwrap_or_default(),
         breaker: below("breaker").map(|section| breaker(&section)).unwrap_or_default(),
+        health: below("health").map(|section| health(&section)).unwrap_or_default(),
         timeouts: below("timeouts").map(|section| timeouts(&section)).unwrap_or_default(),
         gate: below("gate").map(|section| gate(&section)).unwrap_or_default(),
         limits: below("limits").map(|section| limits(&section)).unwrap_or_default(),
@@ -108,6 +109,7 @@ fn provider(section: &Section<'_>) -> Option<RawProvider> {
         max_concurrent: section.small("max_concurrent", 1..=MAX_CONCURRENT),
         discover: section.boolean("discover"),
         aliases: section.texts("aliases"),
+        group: section.text("group"),
         keys: section.sections("key").iter().filter_map(key).collect(),
         timeouts: section.section("timeouts").map(|section| timeouts(&section)).unwrap_or_default(),
         models: section.sections("model").iter().filter_map(model).collect(),
@@ -122,7 +124,9 @@ fn key(section: &Section<'_>) -> Option<RawKey> {
     if secret.is_none() && !section.has("secret") {
         section.error("secret is missing");
     }
-    Some(RawKey { name, secret: secret? })
+    let tpm = section.count("tpm");
+    let (rpm, group) = (section.small("rpm", 1..=u32::MAX), section.text("group"));
+    Some(RawKey { name, secret: secret?, rpm, tpm, group })
 }
 
 fn model(section: &Section<'_>) -> Option<RawModel> {
@@ -173,6 +177,15 @@ fn routing(section: &Section<'_>) -> RawRouting {
         weights: section.smalls("weights", 0..=MAX_WEIGHT),
         fallbacks: section.texts("fallbacks"),
         auto: section.texts("auto"),
+        byok_fallback: section.choice("byok_fallback", &["pool", "deny"], byok_fallback),
+    }
+}
+
+fn byok_fallback(text: &str) -> Option<ByokFallback> {
+    match text {
+        "pool" => Some(ByokFallback::Pool),
+        "deny" => Some(ByokFallback::Deny),
+        _ => None,
     }
 }
 
@@ -199,7 +212,12 @@ fn breaker(section: &Section<'_>) -> RawBreaker {
         enabled: section.boolean("enabled"),
         failures: section.small("failures", 1..=1000),
         open_for: section.duration("open_for"),
+        max_open_share: section.share("max_open_share"),
     }
+}
+
+fn health(section: &Section<'_>) -> RawHealth {
+    RawHealth { probe: section.duration_or_off("probe") }
 }
 
 fn timeouts(section: &Section<'_>) -> RawTimeouts {

@@ -4,7 +4,7 @@
 
 use super::net::IpNet;
 use super::problem::At;
-use super::snapshot::LogFormat;
+use super::snapshot::{ByokFallback, LogFormat};
 use crate::dialect::openai_chat::passthrough::Quirks;
 use crate::dialect::table::Dialect;
 use crate::domain::{Limit, Money, Scope, Secret, Strategy};
@@ -35,6 +35,8 @@ pub struct Raw {
     pub retry: RawRetry,
     /// `[breaker]`
     pub breaker: RawBreaker,
+    /// `[health]`
+    pub health: RawHealth,
     /// `[timeouts]`
     pub timeouts: RawTimeouts,
     /// `[gate]`
@@ -107,6 +109,7 @@ pub struct RawProvider {
     pub max_concurrent: Setting<u32>,
     pub discover: Setting<bool>,
     pub aliases: Settings<String>,
+    pub group: Setting<String>,
     pub keys: Vec<RawKey>,
     pub timeouts: RawTimeouts,
     pub models: Vec<RawModel>,
@@ -129,6 +132,7 @@ impl RawProvider {
             max_concurrent: None,
             discover: None,
             aliases: None,
+            group: None,
             keys: Vec::new(),
             timeouts: RawTimeouts::default(),
             models: Vec::new(),
@@ -141,6 +145,9 @@ impl RawProvider {
 pub struct RawKey {
     pub name: Setting<String>,
     pub secret: At<RawSecret>,
+    pub rpm: Setting<u32>,
+    pub tpm: Setting<u64>,
+    pub group: Setting<String>,
 }
 
 /// `[[provider.model]]`. Prices are dollars per million tokens.
@@ -175,6 +182,7 @@ pub struct RawRouting {
     pub weights: Settings<u32>,
     pub fallbacks: Settings<String>,
     pub auto: Settings<String>,
+    pub byok_fallback: Setting<ByokFallback>,
 }
 
 /// `[retry]`.
@@ -192,6 +200,13 @@ pub struct RawBreaker {
     pub enabled: Setting<bool>,
     pub failures: Setting<u32>,
     pub open_for: Setting<Duration>,
+    pub max_open_share: Setting<f64>,
+}
+
+/// `[health]`. An inner `None` is `"off"`.
+#[derive(Debug, Default)]
+pub struct RawHealth {
+    pub probe: Setting<Option<Duration>>,
 }
 
 /// `[timeouts]` and `[provider.timeouts]`.

@@ -35,6 +35,8 @@ pub struct Snapshot {
     pub retry: Retry,
     /// When a target is left alone.
     pub breaker: Breaker,
+    /// How providers are looked after between requests.
+    pub health: Health,
     /// The clocks of an attempt.
     pub timeouts: Timeouts,
     /// How much of an answer is held back before the client sees any of it.
@@ -51,7 +53,7 @@ pub struct Snapshot {
 impl fmt::Debug for Snapshot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { catalog: _, server, console, providers, aliases, keys, routing, .. } = self;
-        let Self { retry, breaker, timeouts, gate, limits, telemetry, media, .. } = self;
+        let Self { retry, breaker, health, timeouts, gate, limits, telemetry, media, .. } = self;
         f.debug_struct("Snapshot")
             .field("server", server)
             .field("console", console)
@@ -61,6 +63,7 @@ impl fmt::Debug for Snapshot {
             .field("routing", routing)
             .field("retry", retry)
             .field("breaker", breaker)
+            .field("health", health)
             .field("timeouts", timeouts)
             .field("gate", gate)
             .field("limits", limits)
@@ -182,6 +185,18 @@ pub struct Routing {
     pub fallbacks: Vec<String>,
     /// What the model `auto` chooses from.
     pub auto: Vec<String>,
+    /// With whose keys a request that brings its own falls back to a provider that it brings none for.
+    pub byok_fallback: ByokFallback,
+}
+
+/// `[routing] byok_fallback`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ByokFallback {
+    /// With the gateway's own.
+    #[default]
+    Pool,
+    /// Not at all.
+    Deny,
 }
 
 /// `[retry]`.
@@ -198,7 +213,7 @@ pub struct Retry {
 }
 
 /// `[breaker]`: one a provider and model.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Breaker {
     /// Whether targets are left alone at all.
     pub enabled: bool,
@@ -206,6 +221,15 @@ pub struct Breaker {
     pub failures: u32,
     /// How long it stays open before one request tries again.
     pub open_for: Duration,
+    /// The largest share of the providers whose breakers may be open at once, 0 to 1; one always may.
+    pub max_open_share: f64,
+}
+
+/// `[health]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Health {
+    /// How often every provider is asked whether it is there; `None` means never.
+    pub probe: Option<Duration>,
 }
 
 /// `[timeouts]`: the four clocks of an attempt.

@@ -8,8 +8,9 @@ use super::queue::Queues;
 use super::quota::Quota;
 use crate::config::snapshot::Snapshot;
 use crate::domain::{Ended, RequestId, RequestRecord};
-use crate::routing::breaker::Policy;
+use crate::routing::breaker::{Policy, max_open};
 use crate::routing::retry_budget::RetryBudget;
+use crate::store::ports::Stores;
 use crate::store::ports::limits::{LimitStore, Standings};
 use crate::store::ports::live::{KeyPool, Targets};
 use crate::telemetry::{InFlight, Telemetry};
@@ -58,13 +59,8 @@ pub struct Core {
 
 impl Core {
     /// The shared state of a gateway that starts with this configuration.
-    pub fn new(
-        snapshot: Snapshot,
-        pool: Arc<dyn KeyPool>,
-        targets: Arc<dyn Targets>,
-        limits: Arc<dyn LimitStore>,
-        telemetry: Arc<Telemetry>,
-    ) -> Arc<Self> {
+    pub fn new(snapshot: Snapshot, stores: Stores, telemetry: Arc<Telemetry>) -> Arc<Self> {
+        let Stores { pool, targets, limits } = stores;
         Arc::new(Self {
             snapshot: ArcSwap::from_pointee(snapshot),
             discovered: ArcSwap::default(),
@@ -90,9 +86,10 @@ impl Core {
 }
 
 /// The breaker's policy in a snapshot.
-pub(super) fn breaker_policy(snapshot: &Snapshot) -> Policy {
+pub fn breaker_policy(snapshot: &Snapshot) -> Policy {
     let breaker = &snapshot.breaker;
-    Policy { enabled: breaker.enabled, failures: breaker.failures, open_for: breaker.open_for }
+    let max_open = max_open(breaker.max_open_share, snapshot.providers.len());
+    Policy { enabled: breaker.enabled, failures: breaker.failures, open_for: breaker.open_for, max_open }
 }
 
 /// Why a stage ends the walk.

@@ -17,6 +17,7 @@ mod attempt;
 mod authenticate;
 mod body;
 mod books;
+mod byok;
 pub mod core;
 mod dns;
 mod door;

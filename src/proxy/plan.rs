@@ -14,7 +14,7 @@ use crate::domain::{Money, Strategy};
 use crate::provider::Status;
 use crate::routing::plan::{Candidate, Facts, order};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What is assumed of the output when the request does not bound it, for the estimate of its price alone.
 const ASSUMED_OUTPUT_TOKENS: u64 = 1000;
@@ -316,7 +316,7 @@ fn facts(core: &Core, target: &Target, envelope: &Envelope) -> Facts {
     Facts {
         price: target.model.prices.estimate(envelope.estimated_input_tokens, output),
         first_output_ms: health.first_output_ms(),
-        success_rate: health.success_rate(),
+        success_rate: health.at(Instant::now()).success_rate(),
         weight: target.provider.weight.unwrap_or(1),
     }
 }

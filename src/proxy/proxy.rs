@@ -9,7 +9,7 @@ use super::models::Listing;
 use super::plan::Plan;
 use super::quota::Quota;
 use super::walk::Walk;
-use super::{body, record, respond};
+use super::{body, byok, record, respond};
 use crate::dialect::openai_chat::envelope::Envelope;
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -83,6 +83,9 @@ impl Gateway {
         refuse_unbuilt(&envelope)?;
         let snapshot = client.snapshot.clone();
         let plan = Plan::new(&self.core, &snapshot, &envelope)?;
+        if let Some(byok) = &envelope.extensions.byok {
+            byok::check(&snapshot, byok, &plan)?;
+        }
         if !snapshot.limits.rules.is_empty() {
             client.quota = Quota::reserve(&self.core, client, &envelope, &plan).await?;
         }

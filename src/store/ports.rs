@@ -3,3 +3,15 @@
 pub mod credentials;
 pub mod limits;
 pub mod live;
+
+use std::sync::Arc;
+
+/// The state that requests share, each concern behind its port.
+pub struct Stores {
+    /// The pool of provider keys.
+    pub pool: Arc<dyn live::KeyPool>,
+    /// Breakers and health.
+    pub targets: Arc<dyn live::Targets>,
+    /// The buckets of `[[limits.rule]]`.
+    pub limits: Arc<dyn limits::LimitStore>,
+}

@@ -12,6 +12,7 @@ mod gateway;
 mod keys;
 mod limits;
 mod nodelay;
+mod pool;
 mod raw;
 mod reload;
 mod routes;
