@@ -2,7 +2,9 @@
 
 use crate::config::{self, Problem, Snapshot, Source};
 use crate::domain::ProviderKey;
+use crate::store::redis::Redis;
 use crate::wiring::ask::Asker;
+use crate::wiring::shared;
 use std::io::{self, Write};
 
 /// Reads the configuration and writes every error and warning, one a line, then a summary.
@@ -36,7 +38,8 @@ pub fn report(source: &Source, out: &mut impl Write) -> io::Result<Option<Snapsh
     }
 }
 
-/// Asks every provider with each of its keys and writes what it says, one line a key. Returns whether all of them answered well.
+/// Asks every provider with each of its keys, and Redis where it is configured, and writes what they say, one line a key. Returns whether
+/// all of them answered well.
 ///
 /// # Errors
 /// When it cannot be written, or no connection can be made at all.
@@ -57,6 +60,14 @@ pub fn live(snapshot: &Snapshot, out: &mut impl Write) -> io::Result<bool> {
                 Ok(_) => writeln!(out, "live: {} {name}: ok", provider.id)?,
                 Err(error) => writeln!(out, "live: {} {name}: {}", provider.id, error.message)?,
             }
+        }
+    }
+    if let Some(redis) = &snapshot.store.redis {
+        let outcome = runtime.block_on(Redis::ask_once(shared::settings(redis)));
+        all_well &= outcome.is_ok();
+        match outcome {
+            Ok(_) => writeln!(out, "live: redis: ok")?,
+            Err(message) => writeln!(out, "live: redis: {message}")?,
         }
     }
     Ok(all_well)

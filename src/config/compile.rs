@@ -4,6 +4,7 @@
 mod limits;
 mod providers;
 mod routing;
+mod store;
 
 use super::env::Env;
 use super::keys::GatewayKeys;
@@ -43,6 +44,7 @@ pub fn compile(raw: Raw, catalog: Arc<Catalog>, around: &Surroundings<'_>, repor
     let routing = compiler.routing(raw.routing, &raw.models, &raw.providers, &mut providers);
     let retry = compiler.retry(&raw.retry);
     let limits = compiler.limits(&raw.limits);
+    let store = compiler.store(&raw.store);
     let snapshot = Snapshot {
         server,
         console,
@@ -56,6 +58,7 @@ pub fn compile(raw: Raw, catalog: Arc<Catalog>, around: &Surroundings<'_>, repor
         timeouts,
         gate: gate(&raw.gate),
         limits,
+        store,
         telemetry: telemetry(&raw.telemetry),
         media: media(&raw.media),
         catalog: Arc::clone(&catalog),

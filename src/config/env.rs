@@ -60,14 +60,8 @@ const KNOWN: [&str; 12] = [
 ];
 
 /// Variables that belong to later versions.
-const LATER: [&str; 6] = [
-    "GATEWAY_CACHE_BACKEND",
-    "GATEWAY_CACHE_TTL",
-    "GATEWAY_CACHE_MAX_SIZE",
-    "DATABASE_URL",
-    "REDIS_URL",
-    "ORBYT_MASTER_KEY",
-];
+const LATER: [&str; 5] =
+    ["GATEWAY_CACHE_BACKEND", "GATEWAY_CACHE_TTL", "GATEWAY_CACHE_MAX_SIZE", "DATABASE_URL", "ORBYT_MASTER_KEY"];
 
 /// Writes what the environment says over what the file says.
 pub fn apply(env: &Env, catalog: &Catalog, raw: &mut Raw, report: &mut Report) {
@@ -124,6 +118,7 @@ impl Reader<'_> {
         over(&mut raw.console.listen, self.list("ORBYT_CONSOLE_LISTEN", LISTEN, listen_address));
         over(&mut raw.server.data_dir, self.one("ORBYT_DATA_DIR", "a path", |text| Some(PathBuf::from(text))));
         over(&mut raw.server.api_keys, self.list("ORBYT_API_KEYS", "a key", secret));
+        over(&mut raw.store.redis_url, self.one("REDIS_URL", "a URL", secret));
         over(&mut raw.console.admin_token, self.one("ORBYT_ADMIN_TOKEN", "a token", secret));
         let levels = r#"one of "off", "error", "warn", "info", "debug", "trace""#;
         over(&mut raw.telemetry.log_level, self.one("ORBYT_LOG", levels, |text| text.to_lowercase().parse().ok()));

@@ -7,7 +7,7 @@ use super::reader::{Document, Section, quoted};
 use super::snapshot::{ByokFallback, LogFormat};
 use crate::dialect::openai_chat::passthrough::Quirks;
 use crate::dialect::table::Dialect;
-use crate::domain::{Limit, Measure, Money, Period, Scope, Strategy};
+use crate::domain::{Limit, Measure, Money, OnOutage, Period, Scope, Strategy};
 use crate::provider::AuthScheme;
 
 /// What was read, and whether the syntax was sound: with a broken syntax, what seems to be missing may only be unreadable.
@@ -45,6 +45,7 @@ fn raw(root: &Section<'_>) -> Raw {
         timeouts: below("timeouts").map(|section| timeouts(&section)).unwrap_or_default(),
         gate: below("gate").map(|section| gate(&section)).unwrap_or_default(),
         limits: below("limits").map(|section| limits(&section)).unwrap_or_default(),
+        store: below("store").map(|section| store(&section)).unwrap_or_default(),
         telemetry: below("telemetry").map(|section| telemetry(&section)).unwrap_or_default(),
         media: below("media").map(|section| media(&section)).unwrap_or_default(),
     }
@@ -247,6 +248,7 @@ fn limits(section: &Section<'_>) -> RawLimits {
         assumed_output_tokens: section.count("assumed_output_tokens"),
         queue_size: section.small("queue_size", 0..=MAX_CONCURRENT),
         queue_wait: section.duration_or_off("queue_wait"),
+        on_outage: section.choice("on_outage", &OnOutage::ALL.map(OnOutage::name), OnOutage::from_name),
         rules: section.sections("rule").iter().filter_map(rule).collect(),
     }
 }
@@ -269,6 +271,15 @@ fn rule(section: &Section<'_>) -> Option<RawRule> {
     }
     limit("concurrency", Measure::Concurrency);
     Some(RawRule { scope: scope?, pattern, limits })
+}
+
+fn store(section: &Section<'_>) -> RawStore {
+    RawStore {
+        redis_url: section.secret("redis_url"),
+        redis_ca_file: section.path("redis_ca_file"),
+        redis_timeout: section.duration("redis_timeout"),
+        node_ttl: section.duration("node_ttl"),
+    }
 }
 
 fn telemetry(section: &Section<'_>) -> RawTelemetry {

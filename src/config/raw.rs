@@ -7,7 +7,7 @@ use super::problem::At;
 use super::snapshot::{ByokFallback, LogFormat};
 use crate::dialect::openai_chat::passthrough::Quirks;
 use crate::dialect::table::Dialect;
-use crate::domain::{Limit, Money, Scope, Secret, Strategy};
+use crate::domain::{Limit, Money, OnOutage, Scope, Secret, Strategy};
 use crate::provider::AuthScheme;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -43,6 +43,8 @@ pub struct Raw {
     pub gate: RawGate,
     /// `[limits]`
     pub limits: RawLimits,
+    /// `[store]`
+    pub store: RawStore,
     /// `[telemetry]`
     pub telemetry: RawTelemetry,
     /// `[media]`
@@ -237,6 +239,7 @@ pub struct RawLimits {
     pub assumed_output_tokens: Setting<u64>,
     pub queue_size: Setting<u32>,
     pub queue_wait: Setting<Option<Duration>>,
+    pub on_outage: Setting<OnOutage>,
     pub rules: Vec<RawRule>,
 }
 
@@ -246,6 +249,15 @@ pub struct RawRule {
     pub scope: At<Scope>,
     pub pattern: Setting<String>,
     pub limits: Vec<Limit>,
+}
+
+/// `[store]`.
+#[derive(Debug, Default)]
+pub struct RawStore {
+    pub redis_url: Setting<RawSecret>,
+    pub redis_ca_file: Setting<PathBuf>,
+    pub redis_timeout: Setting<Duration>,
+    pub node_ttl: Setting<Duration>,
 }
 
 /// `[telemetry]`.

@@ -5,7 +5,7 @@ use super::net::{BaseUrl, IpNet};
 use crate::dialect::openai_chat::passthrough::Quirks;
 use crate::dialect::table::Dialect;
 use crate::domain::secret::KeyHash;
-use crate::domain::{Limit, ProviderKey, Scope, Secret, Strategy};
+use crate::domain::{Limit, OnOutage, ProviderKey, Scope, Secret, Strategy};
 use crate::provider::{AuthScheme, Catalog, ModelRow, ProviderRow};
 use crate::routing::fair_queue::Caps;
 use std::fmt;
@@ -43,6 +43,8 @@ pub struct Snapshot {
     pub gate: Gate,
     /// What the gateway itself refuses.
     pub limits: Limits,
+    /// Where state is kept that several nodes share.
+    pub store: Store,
     /// What is logged.
     pub telemetry: Telemetry,
     /// What is done with pictures and documents given by address.
@@ -53,7 +55,7 @@ pub struct Snapshot {
 impl fmt::Debug for Snapshot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { catalog: _, server, console, providers, aliases, keys, routing, .. } = self;
-        let Self { retry, breaker, health, timeouts, gate, limits, telemetry, media, .. } = self;
+        let Self { retry, breaker, health, timeouts, gate, limits, store, telemetry, media, .. } = self;
         f.debug_struct("Snapshot")
             .field("server", server)
             .field("console", console)
@@ -67,6 +69,7 @@ impl fmt::Debug for Snapshot {
             .field("timeouts", timeouts)
             .field("gate", gate)
             .field("limits", limits)
+            .field("store", store)
             .field("telemetry", telemetry)
             .field("media", media)
             .finish_non_exhaustive()
@@ -277,6 +280,8 @@ pub struct Limits {
     pub queue_size: usize,
     /// Longest time that a request waits for one; `None` means that none waits.
     pub queue_wait: Option<Duration>,
+    /// What becomes of requests with limits while the shared store cannot be asked.
+    pub on_outage: OnOutage,
 }
 
 /// `[[limits.rule]]`.
@@ -288,6 +293,28 @@ pub struct LimitRule {
     pub pattern: Option<Arc<str>>,
     /// What is allowed.
     pub limits: Arc<[Limit]>,
+}
+
+/// `[store]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Store {
+    /// The Redis that several nodes share; `None` for a node that is alone.
+    pub redis: Option<Redis>,
+}
+
+/// A Redis and how it is asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Redis {
+    /// Where it is; it may carry a password.
+    pub url: Secret,
+    /// The password in it, which must not be shown by itself either.
+    pub password: Option<Secret>,
+    /// Certificates in PEM form that are trusted instead of the system's.
+    pub ca: Option<Vec<u8>>,
+    /// How long a request waits for an answer.
+    pub timeout: Duration,
+    /// After so long without a sign of life a node counts as gone.
+    pub node_ttl: Duration,
 }
 
 /// `[telemetry]`.
@@ -348,10 +375,12 @@ impl Snapshot {
             .iter()
             .flat_map(|provider| provider.keys.iter().map(|key| &key.secret))
             .chain(self.keys.secrets())
+            .chain(self.store.redis.iter().flat_map(|redis| std::iter::once(&redis.url).chain(&redis.password)))
     }
 
     /// The settings in which `new` differs and which only a restart can apply, as `section.key`.
     pub fn needs_restart(&self, new: &Self) -> Vec<&'static str> {
+        let stores_differ = self.store != new.store;
         let (old, new) = ((&self.server, &self.console), (&new.server, &new.console));
         [
             ("server.listen", !same_places(&old.0.listen, &new.0.listen)),
@@ -360,6 +389,7 @@ impl Snapshot {
             ("server.workers", old.0.workers != new.0.workers),
             ("server.grace", old.0.grace != new.0.grace),
             ("console.listen", !same_places(&old.1.listen, &new.1.listen)),
+            ("store", stores_differ),
         ]
         .into_iter()
         .filter_map(|(name, differs)| differs.then_some(name))

@@ -4,6 +4,7 @@ pub mod ask;
 mod discovery;
 mod probes;
 mod reload;
+pub mod shared;
 mod tls;
 
 use crate::cli::summary::Listening;
@@ -14,8 +15,8 @@ use crate::domain::ProviderKey;
 use crate::proxy::core::Phase;
 use crate::proxy::proxy::KEEPALIVE_SECONDS;
 use crate::proxy::{Core, Door, Gateway};
-use crate::store::memory;
 use crate::store::ports::live::{KeyState, KeyStatus};
+use crate::store::redis::Redis;
 use crate::telemetry::{BreakerState, Format, Log, Metrics, PoolState, Redactor, Telemetry};
 use async_trait::async_trait;
 use pingora::apps::HttpServerOptions;
@@ -41,6 +42,7 @@ pub struct Running {
     pub listening: Listening,
     core: Arc<Core>,
     control: tokio::runtime::Runtime,
+    redis: Option<Redis>,
     _console: Console,
     stop: watch::Sender<bool>,
     grace: Duration,
@@ -66,7 +68,8 @@ pub fn start(parts: Parts) -> Result<Running, String> {
     let Parts { mut snapshot, source, log_sink, log_to_terminal } = parts;
     choose_ports(&mut snapshot)?;
     let telemetry = Arc::new(telemetry(&snapshot, log_sink, log_to_terminal)?);
-    let core = Core::new(snapshot.clone(), memory::stores(), telemetry.clone());
+    let (stores, redis) = shared::stores(&snapshot, &telemetry)?;
+    let core = Core::new(snapshot.clone(), stores, telemetry.clone());
     core.pool.configure(&provider_keys(&snapshot), Instant::now());
     let observed = core.clone();
     telemetry.metrics.set_pool_source(move || pool_state(&observed));
@@ -91,7 +94,7 @@ pub fn start(parts: Parts) -> Result<Running, String> {
     control.spawn(probes::keep_up(core.clone(), asker));
     let listening = Listening::configured(&snapshot);
     wait_until_up(&listening)?;
-    Ok(Running { listening, core, control, _console: console, stop, grace: snapshot.server.grace })
+    Ok(Running { listening, core, control, redis, _console: console, stop, grace: snapshot.server.grace })
 }
 
 impl Running {
@@ -112,6 +115,9 @@ impl Running {
                 self.idle_within(LAST_WORDS).await;
             }
         });
+        if let Some(redis) = &self.redis {
+            redis.leave();
+        }
         self.core.telemetry.log.flush();
     }
 

@@ -99,6 +99,7 @@ fn apply(core: &Core, mut new: crate::config::Snapshot, certificates: Option<&Ce
     core.pool.configure(&super::provider_keys(&new), Instant::now());
     let providers: Vec<Arc<str>> = new.providers.iter().map(|provider| provider.id.clone()).collect();
     core.targets.keep(&providers);
+    core.limits.set_on_outage(new.limits.on_outage);
     core.snapshot.store(Arc::new(new));
     core.telemetry.state_change(StateChange::ConfigReloaded);
 }

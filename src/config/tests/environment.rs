@@ -215,7 +215,6 @@ fn named_providers_are_the_ones_in_use_in_their_order() {
 fn what_later_versions_read_is_said_to_be_unused() {
     let outcome = with_env(&[
         ("GATEWAY_CACHE_BACKEND", "redis"),
-        ("REDIS_URL", "redis://h"),
         ("ORBYT_MASTER_KEY", "x"),
         ("ORBYT_LISTN", "1"),
         ("ORBYT_SERVICE_HOST", "10.0.0.1"),
@@ -224,7 +223,6 @@ fn what_later_versions_read_is_said_to_be_unused() {
         outcome.warnings,
         [
             "GATEWAY_CACHE_BACKEND: is not used by this version",
-            "REDIS_URL: is not used by this version",
             "ORBYT_MASTER_KEY: is not used by this version",
             "ORBYT_LISTN: is not known, did you mean \"ORBYT_LISTEN\"?",
         ]

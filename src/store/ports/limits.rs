@@ -70,6 +70,17 @@ pub enum Wait {
     Never,
 }
 
+impl Wait {
+    /// The order of waits: that for a place is unknown, and mostly short.
+    pub const fn length(self) -> (u8, Duration) {
+        match self {
+            Self::Place => (0, Duration::ZERO),
+            Self::For(wait) => (1, wait),
+            Self::Never => (2, Duration::ZERO),
+        }
+    }
+}
+
 /// A limit that does not let a request pass: of several, the one that takes longest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refusal {

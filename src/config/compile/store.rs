@@ -1,0 +1,81 @@
+//! `[store]`: where state is kept that several nodes share.
+
+use super::super::raw::*;
+use super::super::snapshot::{Redis, Store};
+use super::{Compiler, or};
+use crate::domain::Secret;
+use std::time::Duration;
+
+/// A node gives several signs of life in this time, and Redis has to be asked for each.
+const LEAST_NODE_TTL: Duration = Duration::from_millis(500);
+
+impl Compiler<'_> {
+    pub(super) fn store(&mut self, raw: &RawStore) -> Store {
+        if let Some(at) = raw.redis_timeout.as_ref().filter(|at| at.value.is_zero()) {
+            self.report.error(at.problem("must be longer than nothing"));
+        }
+        if let Some(at) = raw.node_ttl.as_ref().filter(|at| at.value < LEAST_NODE_TTL) {
+            self.report.error(at.problem(format!("must be at least {LEAST_NODE_TTL:?}")));
+        }
+        let ca = raw.redis_ca_file.as_ref().and_then(|file| {
+            self.certificates(file);
+            self.read(file)
+        });
+        let Some(at) = &raw.redis_url else { return Store { redis: None } };
+        let Some(url) = self.secret(at) else { return Store { redis: None } };
+        let password = match parts(url.reveal()) {
+            Ok(password) => password.map(Secret::new),
+            Err(message) => {
+                self.report.error(at.problem(message));
+                return Store { redis: None };
+            }
+        };
+        let timeout = or(&raw.redis_timeout, Duration::from_millis(50));
+        let node_ttl = or(&raw.node_ttl, Duration::from_secs(10));
+        Store { redis: Some(Redis { url, password, ca, timeout, node_ttl }) }
+    }
+}
+
+/// The password of a Redis URL. Errors never repeat the URL.
+fn parts(url: &str) -> Result<Option<&str>, &'static str> {
+    let Some((_, rest)) = url.split_once("://").filter(|(scheme, _)| matches!(*scheme, "redis" | "rediss")) else {
+        return Err("must begin with redis:// or rediss://");
+    };
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let (authority, path) = rest.split_at(end);
+    let (user, host) = authority.rsplit_once('@').map_or((None, authority), |(user, host)| (Some(user), host));
+    let port = host.rsplit_once(':').filter(|_| !host.ends_with(']')).map(|(_, port)| port);
+    if host.is_empty() || host.starts_with(':') {
+        return Err("has no host");
+    }
+    if port.is_some_and(|port| port.parse::<u16>().is_err()) {
+        return Err("has a bad port");
+    }
+    let database = path.trim_start_matches('/').split(['?', '#']).next().unwrap_or_default();
+    if !database.is_empty() && database.parse::<u16>().is_err() {
+        return Err("must end with the number of a database, or with none");
+    }
+    Ok(user.and_then(|user| user.split_once(':')).map(|(_, password)| password).filter(|password| !password.is_empty()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_is_taken_apart_without_being_repeated() {
+        assert_eq!(parts("redis://localhost"), Ok(None));
+        assert_eq!(parts("rediss://:p@ss@[::1]:6380/2"), Ok(Some("p@ss")));
+        assert_eq!(parts("redis://user:secret@h:6379?protocol=resp3"), Ok(Some("secret")));
+        for (url, message) in [
+            ("http://h", "must begin with redis:// or rediss://"),
+            ("localhost:6379", "must begin with redis:// or rediss://"),
+            ("redis://", "has no host"),
+            ("redis://:6379", "has no host"),
+            ("redis://h:x", "has a bad port"),
+            ("redis://h/zero", "must end with the number of a database, or with none"),
+        ] {
+            assert_eq!(parts(url), Err(message), "{url}");
+        }
+    }
+}
