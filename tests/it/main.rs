@@ -13,6 +13,7 @@ mod keys;
 mod limit_stores;
 mod limits;
 mod nodelay;
+mod nodes;
 mod pool;
 mod raw;
 mod redis_server;

@@ -72,7 +72,7 @@ impl RedisServer {
         stream.write_all(format!("{command}\r\nQUIT\r\n").as_bytes()).await.unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.unwrap();
-        answer.trim_end_matches("+OK\r\n").trim().to_owned()
+        answer.strip_suffix("+OK\r\n").unwrap_or(&answer).trim().to_owned()
     }
 }
 
