@@ -52,6 +52,7 @@ pub fn compile(raw: Raw, catalog: Arc<Catalog>, around: &Surroundings<'_>, repor
         timeouts,
         gate: gate(&raw.gate),
         limits: limits(&raw.limits),
+        cache: cache(&raw.cache),
         telemetry: telemetry(&raw.telemetry),
         media: media(&raw.media),
         catalog: Arc::clone(&catalog),
@@ -231,6 +232,16 @@ fn limits(raw: &RawLimits) -> Limits {
         address_per_second: or(&raw.address_per_second, None),
         bad_key_per_minute: or(&raw.bad_key_per_minute, 60),
         concurrent: or(&raw.concurrent, None),
+    }
+}
+
+fn cache(raw: &RawCache) -> Cache {
+    Cache {
+        backend: or(&raw.backend, CacheBackend::Off),
+        ttl: or(&raw.ttl, Duration::from_secs(300)),
+        max_size: or(&raw.max_size, 10_000),
+        max_bytes: or(&raw.max_bytes, 256 << 20),
+        max_temperature: raw.max_temperature.as_ref().map(|at| at.value),
     }
 }
 

@@ -4,7 +4,7 @@
 
 use super::net::IpNet;
 use super::problem::At;
-use super::snapshot::LogFormat;
+use super::snapshot::{CacheBackend, LogFormat};
 use crate::dialect::openai_chat::passthrough::Quirks;
 use crate::dialect::table::Dialect;
 use crate::domain::{Money, Secret, Strategy};
@@ -41,6 +41,8 @@ pub struct Raw {
     pub gate: RawGate,
     /// `[limits]`
     pub limits: RawLimits,
+    /// `[cache]`
+    pub cache: RawCache,
     /// `[telemetry]`
     pub telemetry: RawTelemetry,
     /// `[media]`
@@ -216,6 +218,16 @@ pub struct RawLimits {
     pub address_per_second: Setting<Option<u32>>,
     pub bad_key_per_minute: Setting<u32>,
     pub concurrent: Setting<Option<u32>>,
+}
+
+/// `[cache]`.
+#[derive(Debug, Default)]
+pub struct RawCache {
+    pub backend: Setting<CacheBackend>,
+    pub ttl: Setting<Duration>,
+    pub max_size: Setting<u32>,
+    pub max_bytes: Setting<u64>,
+    pub max_temperature: Setting<f64>,
 }
 
 /// `[telemetry]`.

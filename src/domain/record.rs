@@ -33,6 +33,32 @@ impl Ended {
     }
 }
 
+/// What the cache of answers did for a request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum CacheUse {
+    /// It was not asked: it is off, or the request is not for it.
+    #[default]
+    Bypass,
+    /// It had no answer.
+    Miss,
+    /// The answer came out of it; no provider was asked.
+    Hit,
+}
+
+impl CacheUse {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Bypass, Self::Miss, Self::Hit];
+
+    /// A stable lower-case name for logs and metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Bypass => "bypass",
+            Self::Miss => "miss",
+            Self::Hit => "hit",
+        }
+    }
+}
+
 /// One try at one target with one key.
 #[derive(Clone, Debug)]
 pub struct AttemptRecord {
@@ -89,6 +115,8 @@ pub struct RequestRecord {
     pub usage: Option<Usage>,
     /// What that costs by the catalog's prices; `None` when a price or the usage is unknown.
     pub cost: Option<Money>,
+    /// What the cache of answers did.
+    pub cache: CacheUse,
     /// From the request to the first output at the client.
     pub ttft: Option<Duration>,
     /// From the request to the last byte.

@@ -1,13 +1,18 @@
 //! What all requests share, and what one request carries along.
 
+use super::cache::CacheNote;
 use super::dns::Dns;
 use super::error::ApiError;
 use super::exchange::Connections;
+use super::flights::Flights;
 use super::limit::Limiter;
+use super::recorder::Recorder;
 use crate::config::snapshot::Snapshot;
-use crate::domain::{Ended, RequestId, RequestRecord};
+use crate::domain::secret::KeyHash;
+use crate::domain::{CacheUse, Ended, RequestId, RequestRecord};
 use crate::routing::breaker::Policy;
 use crate::routing::retry_budget::RetryBudget;
+use crate::store::ports::answers::Answers;
 use crate::store::ports::live::{KeyPool, Targets};
 use crate::telemetry::{InFlight, Telemetry};
 use arc_swap::ArcSwap;
@@ -40,12 +45,15 @@ pub struct Core {
     pub pool: Arc<dyn KeyPool>,
     /// Breakers and health.
     pub targets: Arc<dyn Targets>,
+    /// The cache of answers.
+    pub answers: Arc<dyn Answers>,
     /// Log, metrics and live events.
     pub telemetry: Arc<Telemetry>,
     /// Where the process is in its life.
     pub phase: watch::Sender<Phase>,
     pub(super) connections: Connections,
     pub(super) limiter: Limiter,
+    pub(super) flights: Flights,
     pub(super) dns: Dns,
     pub(super) retry_budget: Mutex<RetryBudget>,
 }
@@ -56,6 +64,7 @@ impl Core {
         snapshot: Snapshot,
         pool: Arc<dyn KeyPool>,
         targets: Arc<dyn Targets>,
+        answers: Arc<dyn Answers>,
         telemetry: Arc<Telemetry>,
     ) -> Arc<Self> {
         Arc::new(Self {
@@ -63,10 +72,12 @@ impl Core {
             discovered: ArcSwap::default(),
             pool,
             targets,
+            answers,
             telemetry,
             phase: watch::Sender::new(Phase::Serving),
             connections: Connections::default(),
             limiter: Limiter::default(),
+            flights: Flights::default(),
             dns: Dns::default(),
             retry_budget: Mutex::default(),
         })
@@ -108,6 +119,12 @@ pub(super) struct ClientCtx {
     pub(super) waited: Duration,
     /// It holds a place among the requests in flight.
     pub(super) admitted: bool,
+    /// Whose key it came with.
+    pub(super) tenant: Option<KeyHash>,
+    /// What its answer's head says of the cache; `None` when that is off.
+    pub(super) cache: Option<CacheNote>,
+    /// Takes down what it is answered, for the cache.
+    pub(super) recorder: Option<Recorder>,
     /// `access-control-allow-origin` of its answer.
     pub(super) cors_origin: Option<String>,
     /// Dropping it counts the request out, whichever way it ends: a shutdown waits for that.
@@ -133,6 +150,7 @@ impl ClientCtx {
             dropped: Vec::new(),
             usage: None,
             cost: None,
+            cache: CacheUse::Bypass,
             ttft: None,
             latency: Duration::ZERO,
             overhead: Duration::ZERO,
@@ -145,6 +163,9 @@ impl ClientCtx {
             started: Instant::now(),
             waited: Duration::ZERO,
             admitted: false,
+            tenant: None,
+            cache: None,
+            recorder: None,
             cors_origin: None,
             _in_flight: core.telemetry.arrived(),
         }

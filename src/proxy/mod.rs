@@ -7,9 +7,9 @@
 //! The stages, in the order of a request, one file each:
 //!
 //! ```text
-//!   accept -> limit -> authenticate -> (body) -> plan -> lease -> attempt -> relay -> triage -> respond -> record
-//!                                                        ▲                             │
-//!                                                        └─────────────────────────────┘
+//!   accept -> limit -> authenticate -> (body) -> plan -> cache -> lease -> attempt -> relay -> triage -> respond -> record
+//!                                                                 ▲                             │
+//!                                                                 └─────────────────────────────┘
 //! ```
 
 mod accept;
@@ -17,11 +17,13 @@ mod attempt;
 mod authenticate;
 mod body;
 mod books;
+mod cache;
 pub mod core;
 mod dns;
 mod door;
 pub mod error;
 mod exchange;
+mod flights;
 mod lease;
 mod limit;
 mod media;
@@ -31,6 +33,7 @@ mod plan;
 #[expect(clippy::module_inception, reason = "it is the proxy of the proxy: Pingora's hooks")]
 pub mod proxy;
 mod record;
+mod recorder;
 mod relay;
 mod respond;
 mod triage;

@@ -8,7 +8,8 @@ use super::limit::Limited;
 use super::models::Listing;
 use super::plan::Plan;
 use super::walk::Walk;
-use super::{body, record, respond};
+use super::{body, cache, record, respond};
+use crate::config::snapshot::CacheBackend;
 use crate::dialect::openai_chat::envelope::Envelope;
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -55,6 +56,7 @@ impl Gateway {
             let principal = authenticate(&client.snapshot, &session.req_header().headers)
                 .inspect_err(|_| self.core.limiter.bad_key(address))?;
             client.record.key_name = Some(principal.key_name);
+            client.tenant = Some(principal.key_hash);
         }
         self.core.limiter.enter(&client.snapshot.limits).inspect_err(count)?;
         client.admitted = true;
@@ -85,6 +87,9 @@ impl Gateway {
         let plan = Plan::new(&self.core, &snapshot, &envelope)?;
         // On a kept-alive connection a pipelined next request must not look like a client that misbehaves.
         session.downstream_session.set_pipelining_enabled(true);
+        if snapshot.cache.backend != CacheBackend::Off {
+            return Box::pin(cache::answer(&self.core, session, client, &envelope, plan)).await;
+        }
         let mut walk = Walk::new(&self.core, session, client, &envelope, plan);
         // Boxed, because a future is as large as the largest of its states, and is moved when it begins: every request would pay for
         // this one.

@@ -355,6 +355,9 @@ impl<'a> Relay<'a> {
         } else {
             Bytes::from(std::mem::take(&mut self.out))
         };
+        if let Some(recorder) = &mut self.client.recorder {
+            recorder.take_down(&bytes);
+        }
         match timeout(WRITE_TIMEOUT, self.session.write_response_body(Some(bytes), end)).await {
             Ok(Ok(())) => {
                 self.last_write = Instant::now();
@@ -418,7 +421,11 @@ impl<'a> Relay<'a> {
                 return Step::End(outcome);
             }
             self.out.extend_from_slice(b": keepalive\n\n");
-            return self.write(false).await;
+            // No part of the answer.
+            let recorder = self.client.recorder.take();
+            let step = self.write(false).await;
+            self.client.recorder = recorder;
+            return step;
         }
         Step::GoOn
     }

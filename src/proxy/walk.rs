@@ -15,7 +15,7 @@ use super::media;
 use super::names::Target;
 use super::plan::Plan;
 use super::relay::{Outcome, Relay, Rules};
-use crate::config::snapshot::{Snapshot, Timeouts};
+use crate::config::snapshot::{CacheBackend, Snapshot, Timeouts};
 use crate::dialect::chat;
 use crate::dialect::extensions::Byok;
 use crate::dialect::openai_chat::{self, envelope::Envelope};
@@ -187,9 +187,8 @@ impl<'a> Walk<'a> {
                 return self.judge(target, &mut lease, begun, Fault { kind, ..fault }, None);
             }
         };
-        let ignored = self.envelope.extensions.without_effect().map(str::to_owned);
-        let unusable = self.plan.unusable.iter().cloned();
-        self.client.record.dropped = ignored.chain(unusable).chain(message.dropped.iter().cloned()).collect();
+        self.client.record.dropped = unused(&self.snapshot, self.envelope, &self.plan);
+        self.client.record.dropped.extend(message.dropped.iter().cloned());
         let attempted = self.send(target, &lease, &message).await;
         self.client.waited += begun.elapsed();
         self.settle(target, &mut lease, begun, attempted)
@@ -257,6 +256,9 @@ impl<'a> Walk<'a> {
         let (status, first_output, resend) = (relay.status(), relay.first_output(), relay.resend());
         let observed = relay.translator().observed();
         let usage = observed.usage;
+        if observed.filtered {
+            self.client.recorder = None;
+        }
         if matches!(outcome, Outcome::Served | Outcome::Broken(_) | Outcome::Cut(_) | Outcome::Gone) {
             self.client.record.usage = usage;
             self.client.record.cost = usage.and_then(|usage| target.model.prices.cost(&usage));
@@ -323,6 +325,13 @@ impl<'a> Walk<'a> {
             }
         }
     }
+}
+
+/// What a request names and nobody acts on, whoever serves it.
+pub(super) fn unused(snapshot: &Snapshot, envelope: &Envelope, plan: &Plan) -> Vec<String> {
+    let caches = snapshot.cache.backend != CacheBackend::Off;
+    let ignored = envelope.extensions.without_effect(caches).map(str::to_owned);
+    ignored.chain(plan.unusable.iter().cloned()).collect()
 }
 
 pub(super) fn shutting_down() -> ApiError {

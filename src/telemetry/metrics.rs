@@ -5,7 +5,8 @@
 //! Children are resolved once and kept, so that a request costs a few hash look-ups and atomic additions.
 
 use super::series::SeriesCache;
-use crate::domain::{Ended, RequestRecord};
+use crate::domain::{CacheUse, Ended, RequestRecord};
+use crate::store::ports::answers::AnswersHeld;
 use parking_lot::RwLock;
 use prometheus::core::Collector;
 use prometheus::{
@@ -34,6 +35,10 @@ pub struct Metrics {
     reloads: IntCounterVec,
     keys: IntGaugeVec,
     breakers: IntGaugeVec,
+    cache: IntCounterVec,
+    cache_shared: IntCounter,
+    cache_entries: IntGauge,
+    cache_bytes: IntGauge,
     resident: IntGauge,
     open_files: IntGauge,
     sources: RwLock<Sources>,
@@ -44,6 +49,7 @@ pub struct Metrics {
 struct Sources {
     pool: Option<Box<dyn Fn() -> PoolState + Send + Sync>>,
     log_dropped: Option<Box<dyn Fn() -> u64 + Send + Sync>>,
+    cache: Option<Box<dyn Fn() -> AnswersHeld + Send + Sync>>,
 }
 
 /// The state of keys and breakers at a moment.
@@ -128,6 +134,21 @@ impl Metrics {
                 "Breakers by target: 0 closed, 1 half-open, 2 open.",
                 &["provider", "model"],
             )?,
+            cache: counters(
+                &registry,
+                "orbyt_cache_requests_total",
+                "Requests by what the cache of answers did, where it is on: hit, miss or bypass.",
+                &["result"],
+            )?,
+            cache_shared: registered(
+                &registry,
+                IntCounter::new(
+                    "orbyt_cache_shared_total",
+                    "Hits that waited for the answer to another request that asked the same at the same time.",
+                )?,
+            )?,
+            cache_entries: gauge(&registry, "orbyt_cache_entries", "Answers in the cache.")?,
+            cache_bytes: gauge(&registry, "orbyt_cache_bytes", "Bytes that they take.")?,
             resident: gauge(&registry, "process_resident_memory_bytes", "Resident memory.")?,
             open_files: gauge(&registry, "process_open_fds", "Open file descriptors.")?,
             sources: RwLock::default(),
@@ -147,6 +168,9 @@ impl Metrics {
         for result in ["ok", "refused"] {
             self.reloads.with_label_values(&[result]);
         }
+        for result in CacheUse::ALL {
+            self.cache.with_label_values(&[result.name()]);
+        }
         Ok(())
     }
 
@@ -159,6 +183,11 @@ impl Metrics {
     /// Says where the states of keys and breakers come from. Asked at each scrape, on the console's thread.
     pub fn set_pool_source(&self, source: impl Fn() -> PoolState + Send + Sync + 'static) {
         self.sources.write().pool = Some(Box::new(source));
+    }
+
+    /// Says what the cache of answers holds. Asked at each scrape, on the console's thread.
+    pub fn set_cache_source(&self, held: impl Fn() -> AnswersHeld + Send + Sync + 'static) {
+        self.sources.write().cache = Some(Box::new(held));
     }
 
     /// Says where the number of dropped log lines comes from.
@@ -197,6 +226,12 @@ impl Metrics {
         self.limited.with_label_values(&[limit]).inc();
     }
 
+    /// Counts what the cache of answers did for a request; `shared` with another that asked the same at the same time.
+    pub fn cached(&self, result: CacheUse, shared: bool) {
+        self.cache.with_label_values(&[result.name()]).inc();
+        self.cache_shared.inc_by(shared.into());
+    }
+
     /// Counts a reload of the configuration.
     pub fn reloaded(&self, accepted: bool) {
         self.reloads.with_label_values(&[if accepted { "ok" } else { "refused" }]).inc();
@@ -216,6 +251,11 @@ impl Metrics {
         let sources = self.sources.read();
         if let Some(dropped) = &sources.log_dropped {
             self.log_dropped.inc_by(dropped().saturating_sub(self.log_dropped.get()));
+        }
+        if let Some(held) = &sources.cache {
+            let held = held();
+            self.cache_entries.set(i64::try_from(held.entries).unwrap_or(i64::MAX));
+            self.cache_bytes.set(i64::try_from(held.bytes).unwrap_or(i64::MAX));
         }
         if let Some(pool) = &sources.pool {
             let pool = pool();

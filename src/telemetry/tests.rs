@@ -2,7 +2,7 @@
 
 use super::live::Seen;
 use super::*;
-use crate::domain::{FaultKind, Money, Secret, Usage, Verdict};
+use crate::domain::{CacheUse, FaultKind, Money, Secret, Usage, Verdict};
 use std::io::Write;
 
 /// A sink whose content can be read.
@@ -62,6 +62,7 @@ pub(super) fn record() -> RequestRecord {
         dropped: vec!["seed".to_owned()],
         usage: Some(Usage { prompt_tokens: 12, completion_tokens: 34, total_tokens: 46, ..Usage::default() }),
         cost: Some(Money::from_picos(150_000)),
+        cache: CacheUse::Bypass,
         ttft: Some(Duration::from_micros(20_500)),
         latency: Duration::from_micros(125_250),
         overhead: Duration::from_micros(42),

@@ -10,7 +10,7 @@ use crate::console::{Console, Deps, Sharing};
 use crate::proxy::core::Phase;
 use crate::proxy::proxy::KEEPALIVE_SECONDS;
 use crate::proxy::{Core, Door, Gateway};
-use crate::store::memory::{MemoryKeyPool, MemoryTargets};
+use crate::store::memory::{MemoryAnswers, MemoryKeyPool, MemoryTargets};
 use crate::telemetry::metrics::BreakerState;
 use crate::telemetry::{Format, Log, Metrics, PoolState, Redactor, Telemetry};
 use async_trait::async_trait;
@@ -66,9 +66,11 @@ pub fn start(parts: Parts) -> Result<Running, String> {
         snapshot.clone(),
         Arc::new(MemoryKeyPool::default()),
         Arc::new(MemoryTargets::default()),
+        Arc::new(MemoryAnswers::new(snapshot.cache.max_size, snapshot.cache.max_bytes)),
         telemetry.clone(),
     );
-    let observed = core.clone();
+    let (observed, answers) = (core.clone(), core.answers.clone());
+    telemetry.metrics.set_cache_source(move || answers.held());
     telemetry.metrics.set_pool_source(move || pool_state(&observed));
     let console = start_console(&core, &snapshot)?;
     snapshot.console.listen = console.addresses().to_vec();
