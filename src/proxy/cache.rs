@@ -16,6 +16,8 @@
 //! once more. Kept is what was delivered whole with a finish reason by the model that was asked for: no error, nothing that broke off,
 //! nothing that was cut for its content (a moderator's mood is not a fact about the request), no fallback to another model (it is shared
 //! with those who wait and also have it in their plan, but the model asked for gets its chance again).
+//!
+//! Who waits gets nothing before the leader's answer is whole, streams too: it could not be given another one once it had begun.
 
 use super::core::{ClientCtx, Core, Phase, Stop};
 use super::error::ApiError;
@@ -54,15 +56,16 @@ pub(super) struct CacheNote {
 }
 
 impl CacheNote {
-    /// Puts the headers on a head.
-    pub(super) fn put(&self, result: CacheUse, head: &mut ResponseHeader) {
+    /// Puts the headers on a head; what a target has not `served` is no answer to be kept.
+    pub(super) fn put(&self, result: CacheUse, served: bool, head: &mut ResponseHeader) {
         let word = match result {
             CacheUse::Bypass => "BYPASS",
             CacheUse::Miss => "MISS",
             CacheUse::Hit => "HIT",
         };
         respond::put_static(head, "x-cache", word);
-        for (name, span) in [("x-cache-ttl", self.ttl), ("age", self.age)] {
+        let ttl = self.ttl.filter(|_| served || result == CacheUse::Hit);
+        for (name, span) in [("x-cache-ttl", ttl), ("age", self.age)] {
             if let Some(span) = span {
                 respond::put_value(head, name, span.as_secs().into());
             }

@@ -47,6 +47,16 @@ pub(super) enum Piece {
     },
 }
 
+impl Piece {
+    /// How many bytes of the body it holds.
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Self::Head { .. } => 0,
+            Self::Body { bytes, .. } => bytes.len(),
+        }
+    }
+}
+
 /// Why an exchange broke off.
 #[derive(Debug)]
 pub(super) struct Broken {

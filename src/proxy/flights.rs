@@ -140,7 +140,8 @@ mod tests {
     #[test]
     fn every_end_is_told_and_the_next_one_leads() {
         let flights = Flights::default();
-        let ends: [(fn(Leader<'_>), &str); 3] =
+        type End = fn(Leader<'_>);
+        let ends: [(End, &str); 3] =
             [(|leads| drop(leads), "Abandoned"), (|leads| leads.fail(), "Failed"), (|leads| leads.alone(), "Unshared")];
         for (end, expected) in ends {
             let leads = leader(&flights, [1; 32]);

@@ -93,7 +93,7 @@ pub(super) fn put_routing(head: &mut ResponseHeader, client: &ClientCtx, target:
     put_value(head, "x-orbyt-attempts", attempts.into());
     put_static(head, "x-orbyt-fallback", if client.record.fallback { "true" } else { "false" });
     if let Some(note) = &client.cache {
-        note.put(client.record.cache, head);
+        note.put(client.record.cache, target.is_some(), head);
     }
     if !client.record.dropped.is_empty() {
         put(head, "x-orbyt-dropped", &client.record.dropped.join(", "));

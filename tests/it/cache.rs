@@ -345,6 +345,7 @@ async fn what_failed_or_broke_off_is_never_kept() {
         sim.script([fault]);
         let bad = gateway.chat(&body).await;
         assert!(!bad.looks_complete(), "{fault:?} {}", bad.body_text());
+        assert!(bad.status == 200 || bad.header("x-cache-ttl").is_empty(), "{fault:?}: an error is not kept");
         let good = gateway.chat(&body).await;
         assert_eq!((good.header("x-cache"), good.looks_complete()), ("MISS", true), "{fault:?}");
         assert_eq!(cached(&gateway, &body).await, "HIT");
@@ -496,19 +497,27 @@ async fn it_holds_no_more_than_it_may() {
 }
 
 #[tokio::test]
-async fn a_reload_turns_it_on_and_off() {
-    let sim = sim();
-    let gateway = gateway(&sim).await;
+async fn a_reload_turns_it_on_and_off_and_may_move_a_provider() {
+    let (here, there) = (sim(), sim());
+    let gateway = gateway(&here).await;
     let body = question("x", false);
     assert_eq!(cached(&gateway, &body).await, "MISS");
     let file = gateway.config_file();
     let text = std::fs::read_to_string(&file).unwrap();
-    let mut reloads = 0;
     for (backend, expected) in [("off", ""), ("memory", "HIT")] {
         std::fs::write(&file, text.replace("\"memory\"", &format!("\"{backend}\""))).unwrap();
-        reloads += 1;
-        let done = |count| count >= reloads;
-        until_metric(&gateway, "orbyt_config_reloads_total{result=\"ok\"}", done, PATIENCE).await;
-        assert_eq!(cached(&gateway, &body).await, expected);
+        until_cached(&gateway, &body, expected).await;
+    }
+    std::fs::write(&file, text.replace(&here.base_url(), &there.base_url())).unwrap();
+    until_cached(&gateway, &body, "MISS").await;
+    assert_eq!((here.generations(), there.generations()), (2, 1));
+}
+
+/// Asks until the cache does as expected: a reload takes a moment.
+async fn until_cached(gateway: &Gateway, body: &Value, expected: &str) {
+    let started = Instant::now();
+    while cached(gateway, body).await != expected {
+        assert!(started.elapsed() < PATIENCE, "it was never {expected:?}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
