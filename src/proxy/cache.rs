@@ -13,8 +13,8 @@
 //! ```
 //!
 //! Who leads looks up *after* it has joined: an answer is kept before its flight ends, so nobody falls in between and asks a provider
-//! once more. Kept is what was delivered whole with a finish reason by the model that was asked for: no error, nothing that broke off,
-//! nothing that was cut for its content (a moderator's mood is not a fact about the request), no fallback to another model (it is shared
+//! once more; and it is kept before its own client sees the last byte, so that who asks again gets it. Kept is what came whole with a
+//! finish reason from the model that was asked for: no error, nothing that broke off, nothing that was cut for its content (a moderator's mood is not a fact about the request), no fallback to another model (it is shared
 //! with those who wait and also have it in their plan, but the model asked for gets its chance again).
 //!
 //! Who waits gets nothing before the leader's answer is whole, streams too: it could not be given another one once it had begun.
@@ -23,7 +23,7 @@ use super::core::{ClientCtx, Core, Phase, Stop};
 use super::error::ApiError;
 use super::flights::{Flight, Follower, Leader, Part};
 use super::plan::Plan;
-use super::recorder::Recorder;
+use super::recorder::{Recorder, Tape};
 use super::respond::{self, Framing, WRITE_TIMEOUT};
 use super::walk::{Walk, shutting_down, unused};
 use crate::config::snapshot::Cache;
@@ -208,51 +208,31 @@ impl Stage<'_> {
         end
     }
 
-    /// Walks through the plan, keeps what came of it, and tells those who wait.
-    async fn walk(&mut self, plan: Plan, leader: Option<Leader<'_>>) -> Result<(), Stop> {
+    /// Walks through the plan; the relay hands what comes of it to the recorder, which keeps it and tells those who wait.
+    async fn walk(&mut self, plan: Plan, leader: Option<Leader>) -> Result<(), Stop> {
         let Self { core, envelope, .. } = *self;
         let unused = unused(&self.client.snapshot, envelope, &plan);
         core.telemetry.metrics.cached(CacheUse::Miss, false);
         self.client.record.cache = CacheUse::Miss;
         self.client.cache = Some(CacheNote { ttl: Some(self.wish.ttl), age: None });
         let most = (self.client.snapshot.cache.max_bytes / LARGEST_SHARE).min(LARGEST_ANSWER);
-        self.client.recorder = Some(Recorder::new(usize::try_from(most).unwrap_or(usize::MAX)));
-        let mut walk = Walk::new(core, self.session, self.client, envelope, plan);
-        let result = Box::pin(walk.run()).await;
-        let is_fallback = walk.plan.targets.get(walk.at).is_none_or(|(leg, _)| *leg > 0);
-        let recorded = self.client.recorder.take();
-        let complete = result.is_ok() && self.client.record.ended == Ended::Complete;
-        let answer =
-            recorded.filter(|_| complete).and_then(Recorder::finish).and_then(|taken| self.kept(taken, &unused));
-        match (answer, leader) {
-            (Some(answer), leader) => {
-                if !is_fallback {
-                    core.answers.put(self.key, answer.clone()).await;
-                }
-                if let Some(leader) = leader {
-                    leader.land(answer);
-                }
-            }
-            (None, Some(leader)) if complete => leader.alone(),
-            (None, Some(leader)) if !matches!(result, Err(Stop::Gone)) => leader.fail(),
-            (None, _) => {}
+        self.client.recorder = Some(Recorder {
+            core: core.clone(),
+            key: self.key,
+            ttl: self.wish.ttl,
+            unused,
+            leader,
+            is_fallback: false,
+            tape: Tape::new(usize::try_from(most).unwrap_or(usize::MAX)),
+        });
+        let result = Box::pin(Walk::new(core, self.session, self.client, envelope, plan).run()).await;
+        // A complete answer has taken it.
+        if let Some(recorder) = self.client.recorder.take()
+            && !matches!(result, Err(Stop::Gone))
+        {
+            recorder.fail();
         }
         result
-    }
-
-    /// The answer that was just given, to be kept.
-    fn kept(&self, (body, ends): (bytes::Bytes, Vec<usize>), unused: &[String]) -> Option<Arc<StoredAnswer>> {
-        let record = &self.client.record;
-        Some(Arc::new(StoredAnswer {
-            provider: record.provider.clone()?,
-            model: record.model.clone()?,
-            // What this request named in vain, another one may not have named.
-            dropped: record.dropped.iter().filter(|name| !unused.contains(name)).cloned().collect(),
-            body,
-            ends,
-            stored_unix_ms: now_unix_ms(),
-            ttl: self.wish.ttl,
-        }))
     }
 
     /// Gives an answer once more, piece by piece as it was.
@@ -328,7 +308,7 @@ fn key(client: &ClientCtx, envelope: &Envelope, plan: &Plan, asked: &[u8; 32]) -
     hash.finalize().into()
 }
 
-fn now_unix_ms() -> u64 {
+pub(super) fn now_unix_ms() -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
 }

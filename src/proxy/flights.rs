@@ -25,37 +25,37 @@ pub(super) enum Flight {
 }
 
 /// All flights, by what they are after.
-#[derive(Debug, Default)]
-pub(super) struct Flights(Mutex<HashMap<AnswerKey, watch::Receiver<Flight>>>);
+#[derive(Clone, Debug, Default)]
+pub(super) struct Flights(Arc<Mutex<HashMap<AnswerKey, watch::Receiver<Flight>>>>);
 
 /// A request's part in a flight.
-pub(super) enum Part<'a> {
-    Leader(Leader<'a>),
+pub(super) enum Part {
+    Leader(Leader),
     Follower(Follower),
 }
 
 impl Flights {
     /// Takes part in the flight for a key; who finds none leads a new one.
-    pub(super) fn join(&self, key: AnswerKey) -> Part<'_> {
+    pub(super) fn join(&self, key: AnswerKey) -> Part {
         let mut flights = self.0.lock();
         if let Some(flight) = flights.get(&key) {
             return Part::Follower(Follower(flight.clone()));
         }
         let (news, flight) = watch::channel(Flight::Aloft);
         flights.insert(key, flight);
-        Part::Leader(Leader { flights: self, key, news, end: Flight::Abandoned })
+        Part::Leader(Leader { flights: self.clone(), key, news, end: Flight::Abandoned })
     }
 }
 
 /// Who flies ahead. Dropped, it ends the flight.
-pub(super) struct Leader<'a> {
-    flights: &'a Flights,
+pub(super) struct Leader {
+    flights: Flights,
     key: AnswerKey,
     news: watch::Sender<Flight>,
     end: Flight,
 }
 
-impl Leader<'_> {
+impl Leader {
     /// The flight has brought an answer. What is to be found in the cache must be there by now.
     pub(super) fn land(mut self, answer: Arc<StoredAnswer>) {
         self.end = Flight::Landed(answer);
@@ -72,7 +72,7 @@ impl Leader<'_> {
     }
 }
 
-impl Drop for Leader<'_> {
+impl Drop for Leader {
     fn drop(&mut self) {
         // Removed first, so that whoever hears of the end and joins again finds no flight that is over.
         self.flights.0.lock().remove(&self.key);
@@ -109,7 +109,7 @@ mod tests {
         })
     }
 
-    fn leader(flights: &Flights, key: AnswerKey) -> Leader<'_> {
+    fn leader(flights: &Flights, key: AnswerKey) -> Leader {
         match flights.join(key) {
             Part::Leader(leader) => leader,
             Part::Follower(_) => panic!("there is a flight"),
@@ -140,9 +140,8 @@ mod tests {
     #[test]
     fn every_end_is_told_and_the_next_one_leads() {
         let flights = Flights::default();
-        type End = fn(Leader<'_>);
-        let ends: [(End, &str); 3] =
-            [(|leads| drop(leads), "Abandoned"), (|leads| leads.fail(), "Failed"), (|leads| leads.alone(), "Unshared")];
+        type End = fn(Leader);
+        let ends: [(End, &str); 3] = [(drop, "Abandoned"), (Leader::fail, "Failed"), (Leader::alone, "Unshared")];
         for (end, expected) in ends {
             let leads = leader(&flights, [1; 32]);
             let mut waits = follower(&flights, [1; 32]);

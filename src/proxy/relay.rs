@@ -13,6 +13,7 @@
 //! deadlines away does not touch it. Nothing is written to the client inside the `select!`, so that no arm starves while a slow client reads.
 
 use super::books::redacted;
+use super::cache::now_unix_ms;
 use super::core::{ClientCtx, Core, Phase};
 use super::exchange::{Broken, Piece};
 use super::names::Target;
@@ -363,7 +364,7 @@ impl<'a> Relay<'a> {
             Bytes::from(std::mem::take(&mut self.out))
         };
         if let Some(recorder) = &mut self.client.recorder {
-            recorder.take_down(&bytes);
+            recorder.tape.take_down(&bytes);
         }
         match timeout(WRITE_TIMEOUT, self.session.write_response_body(Some(bytes), end)).await {
             Ok(Ok(())) => {
@@ -378,6 +379,10 @@ impl<'a> Relay<'a> {
     async fn complete(&mut self) -> Outcome {
         if self.first_output.is_none() {
             self.first_output = Some(self.begun.elapsed());
+        }
+        if let Some(recorder) = self.client.recorder.take() {
+            let filtered = self.translator.observed().filtered;
+            recorder.complete(&self.out, filtered, &self.client.record, now_unix_ms()).await;
         }
         if !matches!(self.state, State::Committed) {
             let framing = if self.rules.stream { Framing::Stream } else { Framing::Length(self.out.len()) };

@@ -112,6 +112,9 @@ impl<'a> Walk<'a> {
             self.client.record.provider = Some(target.provider.id.clone());
             self.client.record.model = Some(target.model.upstream.clone());
             self.client.record.fallback = self.at > 0 || leg > 0;
+            if let Some(recorder) = &mut self.client.recorder {
+                recorder.is_fallback = leg > 0;
+            }
             let now = Instant::now();
             if now >= self.deadline {
                 return Err(self.out_of_time().into());
@@ -259,9 +262,6 @@ impl<'a> Walk<'a> {
         let (status, first_output, resend) = (relay.status(), relay.first_output(), relay.resend());
         let observed = relay.translator().observed();
         let usage = observed.usage;
-        if observed.filtered {
-            self.client.recorder = None;
-        }
         if matches!(outcome, Outcome::Served | Outcome::Broken(_) | Outcome::Cut(_) | Outcome::Gone) {
             self.client.record.usage = usage;
             self.client.record.cost = usage.and_then(|usage| target.model.prices.cost(&usage));

@@ -70,7 +70,8 @@ pub trait Answers: Send + Sync {
     /// The answer of a key, unless its time is over.
     async fn get(&self, key: &AnswerKey, now_unix_ms: u64) -> Option<Arc<StoredAnswer>>;
 
-    /// Keeps an answer for its `ttl`, in the place of one that is there; others may have to go for it.
+    /// Keeps an answer for its `ttl`, in the place of one that is there; others may have to go for it. Its client waits for that with
+    /// its last byte.
     async fn put(&self, key: AnswerKey, answer: Arc<StoredAnswer>);
 
     /// How much is held.
