@@ -13,9 +13,11 @@
 //! ```
 //!
 //! Who leads looks up *after* it has joined: an answer is kept before its flight ends, so nobody falls in between and asks a provider
-//! once more; and it is kept before its own client sees the last byte, so that who asks again gets it. Kept is what came whole with a
-//! finish reason from the model that was asked for: no error, nothing that broke off, nothing that was cut for its content (a moderator's mood is not a fact about the request), no fallback to another model (it is shared
-//! with those who wait and also have it in their plan, but the model asked for gets its chance again).
+//! once more. It is also kept before its own client sees the last byte, so that who asks again gets it.
+//!
+//! Kept is what came whole, with a finish reason, from the model that was asked for. So no error; nothing that broke off; nothing that was
+//! cut for its content (a moderator's mood is not a fact about the request); no fallback to another model (it is shared with those who
+//! wait and have it in their plan too, but the model asked for gets its chance again).
 //!
 //! Who waits gets nothing before the leader's answer is whole, streams too: it could not be given another one once it had begun.
 
