@@ -369,6 +369,8 @@ impl<'a> Relay<'a> {
         match timeout(WRITE_TIMEOUT, self.session.write_response_body(Some(bytes), end)).await {
             Ok(Ok(())) => {
                 self.last_write = Instant::now();
+                // While the client was slow nobody looked at the provider.
+                self.last_piece = self.last_write;
                 Step::GoOn
             }
             Ok(Err(_)) | Err(_) => Step::End(Outcome::Gone),
@@ -455,6 +457,10 @@ impl<'a> Relay<'a> {
             Clock::Idle => "nothing more from the provider",
             Clock::Total => "no complete answer",
         };
+        if let (Clock::Idle, State::Refused(refusal)) = (clock, &mut self.state) {
+            // Its status says more than that its words did not come.
+            return Step::End(Outcome::Refused(std::mem::take(refusal)));
+        }
         let message = format!("{what} within {:.1} s ({})", limit.as_secs_f64(), clock.name());
         Step::End(self.fail(Fault::new(FaultKind::Timeout(clock), message)).await)
     }

@@ -104,7 +104,10 @@ impl Walk<'_> {
         let fault = self.redacted(fault);
         self.last_fault = Some(fault.clone());
         if fault.kind.is_passing() {
-            self.passing_fault = Some(fault.clone());
+            self.passing_fault = Some((self.at, fault.clone()));
+        } else if self.passing_fault.as_ref().is_some_and(|(at, _)| *at == self.at) {
+            // Of one target the last word counts.
+            self.passing_fault = None;
         }
         self.note_health(target, lease, &fault, status, begun);
         self.note_key(target, lease, KeyOutcome::of(fault.kind, fault.retry_after));
@@ -192,7 +195,10 @@ impl Walk<'_> {
     /// asked for is down for now.
     fn worth_telling<'f>(&'f self, last: &'f Fault) -> &'f Fault {
         let of_a_stand_in = matches!(last.kind, FaultKind::ModelNotFound | FaultKind::Unsupported);
-        self.passing_fault.as_ref().filter(|_| of_a_stand_in).unwrap_or(last)
+        match &self.passing_fault {
+            Some((_, passing)) if of_a_stand_in => passing,
+            _ => last,
+        }
     }
 
     pub(super) fn final_error(&self, fault: &Fault) -> ApiError {

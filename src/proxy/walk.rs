@@ -45,8 +45,8 @@ pub(super) struct Walk<'a> {
     pub(super) tried_keys: Vec<Arc<str>>,
     pub(super) deadline: Instant,
     pub(super) last_fault: Option<Fault>,
-    /// The last fault that may be gone the next time.
-    pub(super) passing_fault: Option<Fault>,
+    /// The last fault that may be gone the next time, and the place in the plan where it happened.
+    pub(super) passing_fault: Option<(usize, Fault)>,
     /// The attempt is the one that a half-open breaker lets through.
     pub(super) is_probe: bool,
     /// The shortest wait after which a target that was passed over may serve again.

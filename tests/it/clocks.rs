@@ -266,7 +266,8 @@ async fn memory(gateway: &Gateway) -> f64 {
 async fn a_client_that_reads_slowly_is_not_read_ahead_for() {
     const MEGABYTES: usize = 60;
     let fast = sim();
-    let gateway = gateway("", &[&fast]).await;
+    // The client dawdles for longer than the provider may: that is not the provider's silence.
+    let gateway = gateway("[timeouts]\nidle = \"300ms\"", &[&fast]).await;
     let chunk = json!({"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m",
         "choices": [{"index": 0, "delta": {"content": "x".repeat(1_000_000)}, "finish_reason": null}]});
     let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n";

@@ -159,8 +159,12 @@ impl Drop for Front {
     }
 }
 
+/// How many requests said "fail".
+static FAILED: AtomicUsize = AtomicUsize::new(0);
+
 /// A provider that speaks HTTP/2: it repeats what the user said, streamed in two pieces or not. The first request on a connection that says
-/// "refuse" is refused before it is looked at, and whatever says "cut" breaks off after the first piece.
+/// "refuse" is refused before it is looked at, whatever says "cut" breaks off after the first piece,
+/// and whatever says "fail" before it.
 async fn answer_over_h2(stream: tokio_rustls::server::TlsStream<TcpStream>) {
     let Ok(mut connection) = h2::server::handshake(stream).await else { return };
     let mut requests = 0;
@@ -178,6 +182,10 @@ async fn answer_over_h2(stream: tokio_rustls::server::TlsStream<TcpStream>) {
             let text = question["messages"][0]["content"].clone();
             if first && text == "refuse" {
                 return respond.send_reset(h2::Reason::REFUSED_STREAM);
+            }
+            if text == "fail" {
+                FAILED.fetch_add(1, Ordering::Relaxed);
+                return respond.send_reset(h2::Reason::INTERNAL_ERROR);
             }
             let cut = text == "cut";
             let streamed = question["stream"] == true;
@@ -253,6 +261,11 @@ async fn over_http_2_a_refused_stream_costs_nothing_and_a_cut_one_is_never_compl
         assert!(!answer.looks_complete(), "{} {}", answer.status, answer.body_text());
         assert!(answer.error().is_some(), "{} {}", answer.status, answer.body_text());
     }
+    // The provider has seen this one, and may have charged for it: it is not sent again behind everybody's back.
+    let answer = gateway.chat(&saying("one/m", "fail", false)).await;
+    assert_eq!((answer.status, FAILED.load(Ordering::Relaxed)), (503, 1), "{}", answer.body_text());
+    served(&gateway.chat(&saying("one/m", "one two", true)).await);
+    assert_eq!(front.accepted.load(Ordering::Relaxed), 1, "a broken stream cost the others their connection");
 }
 
 #[tokio::test]
