@@ -2,6 +2,7 @@
 
 use super::metrics::{gauge, gauges, registered};
 use super::series::{MOST_MODELS, OTHER, SeriesCache};
+use crate::store::ports::answers::AnswersHeld;
 use parking_lot::RwLock;
 use prometheus::{IntCounter, IntGauge, IntGaugeVec, Registry};
 use std::sync::Arc;
@@ -12,6 +13,8 @@ pub(super) struct Sampled {
     log_dropped: IntCounter,
     keys: IntGaugeVec,
     breakers: IntGaugeVec,
+    cache_entries: IntGauge,
+    cache_bytes: IntGauge,
     resident: IntGauge,
     open_files: IntGauge,
     pub(super) sources: RwLock<Sources>,
@@ -21,6 +24,7 @@ pub(super) struct Sampled {
 #[derive(Default)]
 pub(super) struct Sources {
     pub(super) pool: Option<Box<dyn Fn() -> PoolState + Send + Sync>>,
+    pub(super) cache: Option<Box<dyn Fn() -> AnswersHeld + Send + Sync>>,
     pub(super) log_dropped: Option<Box<dyn Fn() -> u64 + Send + Sync>>,
 }
 
@@ -63,6 +67,8 @@ impl Sampled {
                 "Breakers by target: 0 closed, 1 half-open, 2 open.",
                 &["provider", "model"],
             )?,
+            cache_entries: gauge(registry, "orbyt_cache_entries", "Answers in the cache.")?,
+            cache_bytes: gauge(registry, "orbyt_cache_bytes", "Bytes that they take.")?,
             resident: gauge(registry, "process_resident_memory_bytes", "Resident memory.")?,
             open_files: gauge(registry, "process_open_fds", "Open file descriptors.")?,
             sources: RwLock::default(),
@@ -74,6 +80,11 @@ impl Sampled {
         let sources = self.sources.read();
         if let Some(dropped) = &sources.log_dropped {
             self.log_dropped.inc_by(dropped().saturating_sub(self.log_dropped.get()));
+        }
+        if let Some(held) = &sources.cache {
+            let held = held();
+            self.cache_entries.set(i64::try_from(held.entries).unwrap_or(i64::MAX));
+            self.cache_bytes.set(i64::try_from(held.bytes).unwrap_or(i64::MAX));
         }
         if let Some(pool) = &sources.pool {
             let pool = pool();
