@@ -58,6 +58,7 @@ pub fn compile(raw: Raw, catalog: Arc<Catalog>, around: &Surroundings<'_>, repor
         timeouts,
         gate: gate(&raw.gate),
         limits,
+        cache: cache(&raw.cache),
         store,
         telemetry: telemetry(&raw.telemetry),
         media: media(&raw.media),
@@ -230,6 +231,16 @@ fn gate(raw: &RawGate) -> Gate {
         max_wait: or(&raw.max_wait, None),
         keepalive: or(&raw.keepalive, Some(Duration::from_secs(15))).unwrap_or_default(),
         keepalive_before_commit: or(&raw.keepalive_before_commit, false),
+    }
+}
+
+fn cache(raw: &RawCache) -> Cache {
+    Cache {
+        backend: or(&raw.backend, CacheBackend::Off),
+        ttl: or(&raw.ttl, Duration::from_secs(300)),
+        max_size: or(&raw.max_size, 10_000),
+        max_bytes: or(&raw.max_bytes, 256 << 20),
+        max_temperature: raw.max_temperature.as_ref().map(|at| at.value),
     }
 }
 

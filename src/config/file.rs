@@ -4,7 +4,7 @@ use super::net::{IpNet, listen_address};
 use super::problem::{At, Report};
 use super::raw::*;
 use super::reader::{Document, Section, quoted};
-use super::snapshot::{ByokFallback, LogFormat};
+use super::snapshot::{ByokFallback, CacheBackend, LogFormat};
 use crate::dialect::openai_chat::passthrough::Quirks;
 use crate::dialect::table::Dialect;
 use crate::domain::{Limit, Measure, Money, OnOutage, Period, Scope, Strategy};
@@ -45,6 +45,7 @@ fn raw(root: &Section<'_>) -> Raw {
         timeouts: below("timeouts").map(|section| timeouts(&section)).unwrap_or_default(),
         gate: below("gate").map(|section| gate(&section)).unwrap_or_default(),
         limits: below("limits").map(|section| limits(&section)).unwrap_or_default(),
+        cache: below("cache").map(|section| cache(&section)).unwrap_or_default(),
         store: below("store").map(|section| store(&section)).unwrap_or_default(),
         telemetry: below("telemetry").map(|section| telemetry(&section)).unwrap_or_default(),
         media: below("media").map(|section| media(&section)).unwrap_or_default(),
@@ -272,6 +273,20 @@ fn rule(section: &Section<'_>) -> Option<RawRule> {
     limit("concurrency", Measure::Concurrency);
     Some(RawRule { scope: scope?, pattern, limits })
 }
+
+fn cache(section: &Section<'_>) -> RawCache {
+    let temperature = |text: &str| text.parse().ok().filter(|temperature| (0.0..=2.0).contains(temperature));
+    RawCache {
+        backend: section.choice("backend", &CacheBackend::ALL.map(CacheBackend::name), CacheBackend::from_name),
+        ttl: section.duration("ttl"),
+        max_size: section.small("max_size", 1..=MAX_ANSWERS),
+        max_bytes: section.size("max_bytes"),
+        max_temperature: section.number("max_temperature", "a number from 0 to 2", temperature),
+    }
+}
+
+/// The most that `[cache] max_size` and `GATEWAY_CACHE_MAX_SIZE` may say.
+pub const MAX_ANSWERS: u32 = 100_000_000;
 
 fn store(section: &Section<'_>) -> RawStore {
     RawStore {

@@ -4,7 +4,7 @@
 
 use super::net::IpNet;
 use super::problem::At;
-use super::snapshot::{ByokFallback, LogFormat};
+use super::snapshot::{ByokFallback, CacheBackend, LogFormat};
 use crate::dialect::openai_chat::passthrough::Quirks;
 use crate::dialect::table::Dialect;
 use crate::domain::{Limit, Money, OnOutage, Scope, Secret, Strategy};
@@ -43,6 +43,8 @@ pub struct Raw {
     pub gate: RawGate,
     /// `[limits]`
     pub limits: RawLimits,
+    /// `[cache]`
+    pub cache: RawCache,
     /// `[store]`
     pub store: RawStore,
     /// `[telemetry]`
@@ -249,6 +251,16 @@ pub struct RawRule {
     pub scope: At<Scope>,
     pub pattern: Setting<String>,
     pub limits: Vec<Limit>,
+}
+
+/// `[cache]`.
+#[derive(Debug, Default)]
+pub struct RawCache {
+    pub backend: Setting<CacheBackend>,
+    pub ttl: Setting<Duration>,
+    pub max_size: Setting<u32>,
+    pub max_bytes: Setting<u64>,
+    pub max_temperature: Setting<f64>,
 }
 
 /// `[store]`.

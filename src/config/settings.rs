@@ -21,7 +21,7 @@ pub struct Setting {
 pub const LISTS: [&str; 5] = ["provider", "provider.key", "provider.model", "model", "limits.rule"];
 
 /// Sections that are part of the design and come with later versions.
-pub const LATER: [&str; 4] = ["preset", "cache", "budgets", "alerts"];
+pub const LATER: [&str; 3] = ["preset", "budgets", "alerts"];
 
 /// A setting that has a default.
 const fn set(section: &'static str, key: &'static str, default: &'static str, meaning: &'static str) -> Setting {
@@ -132,6 +132,11 @@ pub const SETTINGS: &[Setting] = &[
     open("limits.rule", "tokens_per_hour", "1000000", "Tokens an hour."),
     open("limits.rule", "tokens_per_day", "5000000", "Tokens a day."),
     open("limits.rule", "concurrency", "8", "Requests in flight at once."),
+    env(set("cache", "backend", r#""off""#, "Where whole answers are kept for requests that ask the same again: `memory` or `off`."), "GATEWAY_CACHE_BACKEND"),
+    env(set("cache", "ttl", r#""300s""#, "How long an answer is kept."), "GATEWAY_CACHE_TTL"),
+    env(set("cache", "max_size", "10000", "Most answers that are kept."), "GATEWAY_CACHE_MAX_SIZE"),
+    set("cache", "max_bytes", r#""256MiB""#, "Most memory that they take."),
+    open("cache", "max_temperature", "0.7", "Requests above this temperature are not cached; by default all are, and those without one too."),
     env(open("store", "redis_url", r#"{ env = "REDIS_URL" }"#, "The Redis that several nodes share their state over, `redis://` or `rediss://`; without it each node is alone."), "REDIS_URL"),
     open("store", "redis_ca_file", r#""/etc/orbyt/redis-ca.pem""#, "PEM file of certificates that Redis may show, instead of the system's."),
     set("store", "redis_timeout", r#""50ms""#, "Longest time that a request waits for an answer of Redis."),

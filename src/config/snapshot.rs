@@ -43,6 +43,8 @@ pub struct Snapshot {
     pub gate: Gate,
     /// What the gateway itself refuses.
     pub limits: Limits,
+    /// Which answers are kept for requests that ask the same again.
+    pub cache: Cache,
     /// Where state is kept that several nodes share.
     pub store: Store,
     /// What is logged.
@@ -55,7 +57,7 @@ pub struct Snapshot {
 impl fmt::Debug for Snapshot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { catalog: _, server, console, providers, aliases, keys, routing, .. } = self;
-        let Self { retry, breaker, health, timeouts, gate, limits, store, telemetry, media, .. } = self;
+        let Self { retry, breaker, health, timeouts, gate, limits, cache, store, telemetry, media, .. } = self;
         f.debug_struct("Snapshot")
             .field("server", server)
             .field("console", console)
@@ -69,6 +71,7 @@ impl fmt::Debug for Snapshot {
             .field("timeouts", timeouts)
             .field("gate", gate)
             .field("limits", limits)
+            .field("cache", cache)
             .field("store", store)
             .field("telemetry", telemetry)
             .field("media", media)
@@ -295,6 +298,48 @@ pub struct LimitRule {
     pub limits: Arc<[Limit]>,
 }
 
+/// `[cache]`: whole answers, kept for requests that ask the same again.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Cache {
+    /// Where they are kept.
+    pub backend: CacheBackend,
+    /// How long one is kept, unless the request says otherwise.
+    pub ttl: Duration,
+    /// How many are kept at most.
+    pub max_size: u32,
+    /// How many bytes they take at most.
+    pub max_bytes: u64,
+    /// Requests above this temperature are not cached; `None` caches all.
+    pub max_temperature: Option<f64>,
+}
+
+/// Where answers are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CacheBackend {
+    /// Nowhere.
+    Off,
+    /// In this process.
+    Memory,
+}
+
+impl CacheBackend {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Off, Self::Memory];
+
+    /// Its name in the configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Memory => "memory",
+        }
+    }
+
+    /// The backend of this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|backend| backend.name() == name)
+    }
+}
+
 /// `[store]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Store {
@@ -380,6 +425,7 @@ impl Snapshot {
 
     /// The settings in which `new` differs and which only a restart can apply, as `section.key`.
     pub fn needs_restart(&self, new: &Self) -> Vec<&'static str> {
+        let caches = (&self.cache, &new.cache);
         let stores_differ = self.store != new.store;
         let (old, new) = ((&self.server, &self.console), (&new.server, &new.console));
         [
@@ -389,6 +435,8 @@ impl Snapshot {
             ("server.workers", old.0.workers != new.0.workers),
             ("server.grace", old.0.grace != new.0.grace),
             ("console.listen", !same_places(&old.1.listen, &new.1.listen)),
+            ("cache.max_size", caches.0.max_size != caches.1.max_size),
+            ("cache.max_bytes", caches.0.max_bytes != caches.1.max_bytes),
             ("store", stores_differ),
         ]
         .into_iter()

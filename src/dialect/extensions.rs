@@ -202,11 +202,11 @@ impl Extensions {
         Ok(extensions)
     }
 
-    /// What the request names and this version accepts without acting on it.
-    pub fn without_effect(&self) -> impl Iterator<Item = &'static str> {
+    /// What the request names and this version accepts without acting on it; `extra.cache` has an effect where answers are cached.
+    pub fn without_effect(&self, caches: bool) -> impl Iterator<Item = &'static str> {
         let preferences = &self.preferences;
         let unused = [
-            ("extra.cache", matches!(self.cache, Some(CacheChoice::On | CacheChoice::For(_)))),
+            ("extra.cache", !caches && matches!(self.cache, Some(CacheChoice::On | CacheChoice::For(_)))),
             ("provider.preferred_max_latency", preferences.preferred_max_latency.is_some()),
             ("provider.preferred_min_throughput", preferences.preferred_min_throughput.is_some()),
         ];

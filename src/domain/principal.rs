@@ -1,5 +1,6 @@
 //! Who is asking, and with whose key a provider is asked.
 
+use super::secret::KeyHash;
 use super::{KeyQuota, Secret};
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
@@ -9,6 +10,8 @@ use std::sync::Arc;
 pub struct Principal {
     /// The key's name: its label in the configuration, or its masked form. Safe to log.
     pub key_name: Arc<str>,
+    /// The key's hash: who it is, where names may be alike.
+    pub key_hash: KeyHash,
 }
 
 /// Which key it is: the beginning of a hash of its text. A name may stand for another key after a reload, this never does.

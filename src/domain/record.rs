@@ -33,6 +33,32 @@ impl Ended {
     }
 }
 
+/// What the cache of answers did for a request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum CacheUse {
+    /// It was not asked: it is off, or the request is not for it.
+    #[default]
+    Bypass,
+    /// It had no answer.
+    Miss,
+    /// The answer came out of it; no provider was asked.
+    Hit,
+}
+
+impl CacheUse {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Bypass, Self::Miss, Self::Hit];
+
+    /// A stable lower-case name for logs and metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Bypass => "bypass",
+            Self::Miss => "miss",
+            Self::Hit => "hit",
+        }
+    }
+}
+
 /// One try at one target with one key.
 #[derive(Clone, Debug)]
 pub struct AttemptRecord {
@@ -89,6 +115,8 @@ pub struct RequestRecord {
     pub usage: Option<Usage>,
     /// What that costs by the catalog's prices; `None` when a price or the usage is unknown.
     pub cost: Option<Money>,
+    /// What the cache of answers did.
+    pub cache: CacheUse,
     /// From the request to the first output at the client.
     pub ttft: Option<Duration>,
     /// From the request to the last byte.
@@ -104,6 +132,35 @@ pub struct RequestRecord {
 }
 
 impl RequestRecord {
+    /// The record of a request that has just arrived, at so many milliseconds since the Unix epoch; as long as nothing else happens, it
+    /// ends with the client being gone.
+    pub fn new(id: RequestId, arrived_unix_ms: u64) -> Self {
+        Self {
+            id,
+            arrived_unix_ms,
+            key_name: None,
+            route: Cow::Borrowed(""),
+            requested_model: None,
+            provider: None,
+            model: None,
+            strategy: "",
+            stream: false,
+            status: 0,
+            attempts: Vec::new(),
+            fallback: false,
+            dropped: Vec::new(),
+            usage: None,
+            cost: None,
+            cache: CacheUse::Bypass,
+            ttft: None,
+            latency: Duration::ZERO,
+            overhead: Duration::ZERO,
+            queued: None,
+            ended: Ended::ClientGone,
+            error_code: None,
+        }
+    }
+
     /// How many attempts were made; a target that was passed over without asking it is none.
     pub fn attempt_count(&self) -> usize {
         self.attempts.iter().filter(|attempt| attempt.verdict != SKIPPED).count()

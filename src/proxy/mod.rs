@@ -7,9 +7,9 @@
 //! The stages, in the order of a request, one file each:
 //!
 //! ```text
-//!   accept -> limit -> authenticate -> (body) -> plan -> lease -> attempt -> relay -> triage -> respond -> record
-//!                                                        ▲                             │
-//!                                                        └─────────────────────────────┘
+//!   accept -> limit -> authenticate -> (body) -> plan -> cache -> lease -> attempt -> relay -> triage -> respond -> record
+//!                                                                 ▲                             │
+//!                                                                 └─────────────────────────────┘
 //! ```
 
 mod accept;
@@ -18,11 +18,13 @@ mod authenticate;
 mod body;
 mod books;
 mod byok;
+mod cache;
 pub mod core;
 mod dns;
 mod door;
 pub mod error;
 mod exchange;
+mod flights;
 mod lease;
 mod limit;
 mod media;
@@ -34,6 +36,7 @@ pub mod proxy;
 mod queue;
 mod quota;
 mod record;
+mod recorder;
 mod relay;
 mod respond;
 mod triage;

@@ -7,9 +7,8 @@ use super::error::{ApiError, Reason};
 use super::limit::Limited;
 use super::models::Listing;
 use super::plan::Plan;
-use super::quota::Quota;
-use super::walk::Walk;
-use super::{body, byok, record, respond};
+use super::{body, byok, cache, record, respond, walk};
+use crate::config::snapshot::CacheBackend;
 use crate::dialect::openai_chat::envelope::Envelope;
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -56,6 +55,7 @@ impl Gateway {
             let principal = authenticate(&client.snapshot, &session.req_header().headers)
                 .inspect_err(|_| self.core.limiter.bad_key(address))?;
             client.record.key_name = Some(principal.key_name);
+            client.tenant = Some(principal.key_hash);
         }
         client.seat = Some(self.core.limiter.enter(&client.snapshot.limits).inspect_err(count)?);
         match route {
@@ -86,15 +86,12 @@ impl Gateway {
         if let Some(byok) = &envelope.extensions.byok {
             byok::check(&snapshot, byok, &plan)?;
         }
-        if !snapshot.limits.rules.is_empty() {
-            client.quota = Quota::reserve(&self.core, client, &envelope, &plan).await?;
-        }
         // On a kept-alive connection a pipelined next request must not look like a client that misbehaves.
         session.downstream_session.set_pipelining_enabled(true);
-        let mut walk = Walk::new(&self.core, session, client, &envelope, plan);
-        // Boxed, because a future is as large as the largest of its states, and is moved when it begins: every request would pay for
-        // this one.
-        Box::pin(walk.run()).await
+        if snapshot.cache.backend != CacheBackend::Off {
+            return Box::pin(cache::answer(&self.core, session, client, &envelope, plan)).await;
+        }
+        walk::serve(&self.core, session, client, &envelope, plan).await
     }
 
     async fn model(&self, session: &mut Session, client: &mut ClientCtx, id: &str) -> Result<(), Stop> {

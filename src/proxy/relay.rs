@@ -13,6 +13,7 @@
 //! deadlines away does not touch it. Nothing is written to the client inside the `select!`, so that no arm starves while a slow client reads.
 
 use super::books::redacted;
+use super::cache::now_unix_ms;
 use super::core::{ClientCtx, Core, Phase};
 use super::exchange::{Broken, Piece};
 use super::names::Target;
@@ -371,6 +372,9 @@ impl<'a> Relay<'a> {
         } else {
             Bytes::from(std::mem::take(&mut self.out))
         };
+        if let Some(recorder) = &mut self.client.recorder {
+            recorder.tape.take_down(&bytes);
+        }
         match timeout(WRITE_TIMEOUT, self.session.write_response_body(Some(bytes), end)).await {
             Ok(Ok(())) => {
                 self.last_write = Instant::now();
@@ -386,6 +390,10 @@ impl<'a> Relay<'a> {
     async fn complete(&mut self) -> Outcome {
         if self.first_output.is_none() {
             self.first_output = Some(self.begun.elapsed());
+        }
+        if let Some(recorder) = self.client.recorder.take() {
+            let filtered = self.translator.observed().filtered;
+            recorder.complete(&self.out, filtered, &self.client.record, now_unix_ms()).await;
         }
         if !matches!(self.state, State::Committed) {
             let framing = if self.rules.stream { Framing::Stream } else { Framing::Length(self.out.len()) };
@@ -436,7 +444,11 @@ impl<'a> Relay<'a> {
                 return Step::End(outcome);
             }
             self.out.extend_from_slice(b": keepalive\n\n");
-            return self.write(false).await;
+            // No part of the answer.
+            let recorder = self.client.recorder.take();
+            let step = self.write(false).await;
+            self.client.recorder = recorder;
+            return step;
         }
         Step::GoOn
     }

@@ -16,8 +16,9 @@ use super::media;
 use super::names::Target;
 use super::plan::Plan;
 use super::queue::{Busy, Place};
+use super::quota::Quota;
 use super::relay::{Outcome, Relay, Rules};
-use crate::config::snapshot::{Snapshot, Timeouts};
+use crate::config::snapshot::{CacheBackend, Snapshot, Timeouts};
 use crate::dialect::chat;
 use crate::dialect::openai_chat::{self, envelope::Envelope};
 use crate::dialect::table::{Dialect, Setup, Translator};
@@ -83,8 +84,27 @@ impl Attempted {
     }
 }
 
+/// Serves a request by a provider: what it takes of its limits is reserved, and its plan is walked.
+///
+/// # Errors
+/// 429 when a limit does not allow it, or what the walk ends in.
+pub(super) async fn serve(
+    core: &Arc<Core>,
+    session: &mut Session,
+    client: &mut ClientCtx,
+    envelope: &Envelope,
+    plan: Plan,
+) -> Result<(), Stop> {
+    if !client.snapshot.limits.rules.is_empty() {
+        client.quota = Quota::reserve(core, client, envelope, &plan).await?;
+    }
+    // Boxed, because a future is as large as the largest of its states, and is moved when it begins: every request would pay for
+    // this one.
+    Box::pin(Walk::new(core, session, client, envelope, plan).run()).await
+}
+
 impl<'a> Walk<'a> {
-    pub(super) fn new(
+    fn new(
         core: &'a Arc<Core>,
         session: &'a mut Session,
         client: &'a mut ClientCtx,
@@ -119,7 +139,7 @@ impl<'a> Walk<'a> {
     ///
     /// # Errors
     /// What the client is told when none has, or that it is gone, or that its answer is cut.
-    pub(super) async fn run(&mut self) -> Result<(), Stop> {
+    async fn run(&mut self) -> Result<(), Stop> {
         loop {
             let Some((leg, target)) = self.plan.targets.get(self.at).cloned() else {
                 if let Some(at) = self.last_resort() {
@@ -132,6 +152,9 @@ impl<'a> Walk<'a> {
             self.client.record.provider = Some(target.provider.id.clone());
             self.client.record.model = Some(target.model.upstream.clone());
             self.client.record.fallback = self.at > 0 || leg > 0;
+            if let Some(recorder) = &mut self.client.recorder {
+                recorder.is_fallback = leg > 0;
+            }
             let now = Instant::now();
             if now >= self.deadline {
                 return Err(self.out_of_time().into());
@@ -263,9 +286,8 @@ impl<'a> Walk<'a> {
                 return self.judge(target, &mut lease, begun, Fault { kind, ..fault }, None);
             }
         };
-        let ignored = self.envelope.extensions.without_effect().map(str::to_owned);
-        let unusable = self.plan.unusable.iter().cloned();
-        self.client.record.dropped = ignored.chain(unusable).chain(message.dropped.iter().cloned()).collect();
+        self.client.record.dropped = unused(&self.snapshot, self.envelope, &self.plan);
+        self.client.record.dropped.extend(message.dropped.iter().cloned());
         let attempted = self.send(target, &lease, &message).await;
         self.client.waited += begun.elapsed();
         lease.heard(self.tokens_used(&attempted), attempted.limits);
@@ -401,6 +423,13 @@ impl<'a> Walk<'a> {
             }
         }
     }
+}
+
+/// What a request names and nobody acts on, whoever serves it.
+pub(super) fn unused(snapshot: &Snapshot, envelope: &Envelope, plan: &Plan) -> Vec<String> {
+    let caches = snapshot.cache.backend != CacheBackend::Off;
+    let ignored = envelope.extensions.without_effect(caches).map(str::to_owned);
+    ignored.chain(plan.unusable.iter().cloned()).collect()
 }
 
 pub(super) fn shutting_down() -> ApiError {

@@ -1,5 +1,6 @@
 //! What the gateway asks of its state: one small trait a concern.
 
+pub mod answers;
 pub mod credentials;
 pub mod limits;
 pub mod live;
@@ -14,4 +15,6 @@ pub struct Stores {
     pub targets: Arc<dyn live::Targets>,
     /// The buckets of `[[limits.rule]]`.
     pub limits: Arc<dyn limits::LimitStore>,
+    /// The cache of answers.
+    pub answers: Arc<dyn answers::Answers>,
 }

@@ -6,7 +6,8 @@
 
 use super::sampled::{PoolState, Sampled, StoreState};
 use super::series::SeriesCache;
-use crate::domain::{Ended, RequestRecord};
+use crate::domain::{CacheUse, Ended, RequestRecord};
+use crate::store::ports::answers::AnswersHeld;
 use prometheus::core::Collector;
 use prometheus::{
     Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
@@ -39,6 +40,8 @@ pub struct Metrics {
     breaker_changes: IntCounterVec,
     probes: IntCounterVec,
     reloads: IntCounterVec,
+    cache: IntCounterVec,
+    cache_shared: IntCounter,
     sampled: Sampled,
 }
 
@@ -69,25 +72,17 @@ impl Metrics {
                 "Moves of a request from one target to the next, by provider; both are the same when only the model changed.",
                 &["from", "to"],
             )?,
-            overhead: registered(
+            overhead: histogram(
                 &registry,
-                Histogram::with_opts(
-                    HistogramOpts::new(
-                        "orbyt_overhead_seconds",
-                        "The part of a request's duration in which no provider was being waited for.",
-                    )
-                    .buckets(OVERHEAD_BUCKETS.to_vec()),
-                )?,
+                "orbyt_overhead_seconds",
+                "The part of a request's duration in which no provider was being waited for.",
+                OVERHEAD_BUCKETS,
             )?,
-            queue_wait: registered(
+            queue_wait: histogram(
                 &registry,
-                Histogram::with_opts(
-                    HistogramOpts::new(
-                        "orbyt_queue_wait_seconds",
-                        "How long requests waited for a place at a provider, those that had to.",
-                    )
-                    .buckets(QUEUE_BUCKETS.to_vec()),
-                )?,
+                "orbyt_queue_wait_seconds",
+                "How long requests waited for a place at a provider, those that had to.",
+                QUEUE_BUCKETS,
             )?,
             in_flight: gauge(&registry, "orbyt_requests_in_flight", "Requests being served.")?,
             limited: counters(
@@ -96,12 +91,10 @@ impl Metrics {
                 "Requests refused by a limiter, by limit.",
                 &["limit"],
             )?,
-            retries_refused: registered(
+            retries_refused: counter(
                 &registry,
-                IntCounter::new(
-                    "orbyt_retries_refused_total",
-                    "Retries that the budget ([retry] budget) did not pay for.",
-                )?,
+                "orbyt_retries_refused_total",
+                "Retries that the budget ([retry] budget) did not pay for.",
             )?,
             breaker_changes: counters(
                 &registry,
@@ -121,6 +114,17 @@ impl Metrics {
                 "Reloads of the configuration by result: ok, or refused with the last good one kept.",
                 &["result"],
             )?,
+            cache: counters(
+                &registry,
+                "orbyt_cache_requests_total",
+                "Requests by what the cache of answers did, where it is on: hit, miss or bypass.",
+                &["result"],
+            )?,
+            cache_shared: counter(
+                &registry,
+                "orbyt_cache_shared_total",
+                "Hits that waited for the answer to another request that asked the same at the same time.",
+            )?,
             sampled: Sampled::new(&registry)?,
             registry,
         };
@@ -137,6 +141,9 @@ impl Metrics {
         start.set(i64::try_from(now.as_secs()).unwrap_or_default());
         for result in ["ok", "refused"] {
             self.reloads.with_label_values(&[result]);
+        }
+        for result in CacheUse::ALL {
+            self.cache.with_label_values(&[result.name()]);
         }
         Ok(())
     }
@@ -155,6 +162,11 @@ impl Metrics {
     /// Says where the states of keys and breakers come from. Asked at each scrape, on the console's thread.
     pub fn set_pool_source(&self, source: impl Fn() -> PoolState + Send + Sync + 'static) {
         self.sampled.sources.write().pool = Some(Box::new(source));
+    }
+
+    /// Says what the cache of answers holds. Asked at each scrape, on the console's thread.
+    pub fn set_cache_source(&self, held: impl Fn() -> AnswersHeld + Send + Sync + 'static) {
+        self.sampled.sources.write().cache = Some(Box::new(held));
     }
 
     /// Says where the number of dropped log lines comes from.
@@ -217,6 +229,12 @@ impl Metrics {
         self.probes.with_label_values(&[provider, if up { "up" } else { "down" }]).inc();
     }
 
+    /// Counts what the cache of answers did for a request; `shared` with another that asked the same at the same time.
+    pub fn cached(&self, result: CacheUse, shared: bool) {
+        self.cache.with_label_values(&[result.name()]).inc();
+        self.cache_shared.inc_by(shared.into());
+    }
+
     /// Counts a reload of the configuration.
     pub fn reloaded(&self, accepted: bool) {
         self.reloads.with_label_values(&[if accepted { "ok" } else { "refused" }]).inc();
@@ -250,6 +268,14 @@ pub(super) fn counters(
 
 pub(super) fn gauges(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<IntGaugeVec> {
     registered(registry, IntGaugeVec::new(Opts::new(name, help), labels)?)
+}
+
+fn counter(registry: &Registry, name: &str, help: &str) -> prometheus::Result<IntCounter> {
+    registered(registry, IntCounter::new(name, help)?)
+}
+
+fn histogram(registry: &Registry, name: &str, help: &str, buckets: &[f64]) -> prometheus::Result<Histogram> {
+    registered(registry, Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets.to_vec()))?)
 }
 
 pub(super) fn gauge(registry: &Registry, name: &str, help: &str) -> prometheus::Result<IntGauge> {

@@ -2,6 +2,7 @@
 
 use super::metrics::{counters, gauge, gauges, registered};
 use super::series::{MOST_MODELS, OTHER, SeriesCache};
+use crate::store::ports::answers::AnswersHeld;
 use parking_lot::RwLock;
 use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
 use std::sync::Arc;
@@ -12,6 +13,8 @@ pub(super) struct Sampled {
     log_dropped: IntCounter,
     keys: IntGaugeVec,
     breakers: IntGaugeVec,
+    cache_entries: IntGauge,
+    cache_bytes: IntGauge,
     store: SharedStore,
     resident: IntGauge,
     open_files: IntGauge,
@@ -22,6 +25,7 @@ pub(super) struct Sampled {
 #[derive(Default)]
 pub(super) struct Sources {
     pub(super) pool: Option<Box<dyn Fn() -> PoolState + Send + Sync>>,
+    pub(super) cache: Option<Box<dyn Fn() -> AnswersHeld + Send + Sync>>,
     pub(super) log_dropped: Option<Box<dyn Fn() -> u64 + Send + Sync>>,
     pub(super) store: Option<Box<dyn Fn() -> StoreState + Send + Sync>>,
 }
@@ -109,6 +113,8 @@ impl Sampled {
                 "Breakers by target: 0 closed, 1 half-open, 2 open.",
                 &["provider", "model"],
             )?,
+            cache_entries: gauge(registry, "orbyt_cache_entries", "Answers in the cache.")?,
+            cache_bytes: gauge(registry, "orbyt_cache_bytes", "Bytes that they take.")?,
             store: SharedStore::new(registry)?,
             resident: gauge(registry, "process_resident_memory_bytes", "Resident memory.")?,
             open_files: gauge(registry, "process_open_fds", "Open file descriptors.")?,
@@ -121,6 +127,11 @@ impl Sampled {
         let sources = self.sources.read();
         if let Some(dropped) = &sources.log_dropped {
             self.log_dropped.inc_by(dropped().saturating_sub(self.log_dropped.get()));
+        }
+        if let Some(held) = &sources.cache {
+            let held = held();
+            self.cache_entries.set(i64::try_from(held.entries).unwrap_or(i64::MAX));
+            self.cache_bytes.set(i64::try_from(held.bytes).unwrap_or(i64::MAX));
         }
         if let Some(pool) = &sources.pool {
             let pool = pool();

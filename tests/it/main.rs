@@ -5,6 +5,7 @@
 
 mod auth;
 mod bodies;
+mod cache;
 mod clocks;
 mod demo;
 mod faults;

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 #[test]
 fn every_error_is_reported_at_once_in_the_order_of_the_lines() {
     let outcome = with_file(
-        "[server]\nlisten = 'nowhere'\nmax_body = 1\n[timeouts]\nconnect = 5\n[retry]\nmax = 99\n[cache]\nsize = 1\n",
+        "[server]\nlisten = 'nowhere'\nmax_body = 1\n[timeouts]\nconnect = 5\n[retry]\nmax = 99\n[cache]\nbackend = 'redis'\nttl = 300\n[budgets]\n",
     );
     assert_eq!(
         outcome.errors,
@@ -15,7 +15,9 @@ fn every_error_is_reported_at_once_in_the_order_of_the_lines() {
             "orbyt.toml:3:1: server.max_body: unknown key",
             "orbyt.toml:5:11: timeouts.connect: must be a duration such as \"250ms\", \"5s\" or \"1m\"",
             "orbyt.toml:7:7: retry.max: must be a whole number from 0 to 10",
-            "orbyt.toml:8:2: cache: [cache] is not in this version yet",
+            "orbyt.toml:9:11: cache.backend: must be one of \"off\", \"memory\"",
+            "orbyt.toml:10:7: cache.ttl: must be a duration such as \"250ms\", \"5s\" or \"1m\"",
+            "orbyt.toml:11:2: budgets: [budgets] is not in this version yet",
         ]
     );
     assert!(outcome.snapshot.is_none());
