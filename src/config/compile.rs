@@ -44,7 +44,7 @@ pub fn compile(raw: Raw, catalog: Arc<Catalog>, around: &Surroundings<'_>, repor
     let routing = compiler.routing(raw.routing, &raw.models, &raw.providers, &mut providers);
     let retry = compiler.retry(&raw.retry);
     let limits = compiler.limits(&raw.limits);
-    let store = compiler.store(&raw.store);
+    let store = compiler.store(&raw.store, &raw.cache);
     let snapshot = Snapshot {
         server,
         console,

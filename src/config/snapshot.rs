@@ -320,17 +320,20 @@ pub enum CacheBackend {
     Off,
     /// In this process.
     Memory,
+    /// In the Redis that several nodes share.
+    Redis,
 }
 
 impl CacheBackend {
     /// All of them.
-    pub const ALL: [Self; 2] = [Self::Off, Self::Memory];
+    pub const ALL: [Self; 3] = [Self::Off, Self::Memory, Self::Redis];
 
     /// Its name in the configuration.
     pub fn name(self) -> &'static str {
         match self {
             Self::Off => "off",
             Self::Memory => "memory",
+            Self::Redis => "redis",
         }
     }
 
@@ -426,6 +429,9 @@ impl Snapshot {
     /// The settings in which `new` differs and which only a restart can apply, as `section.key`.
     pub fn needs_restart(&self, new: &Self) -> Vec<&'static str> {
         let caches = (&self.cache, &new.cache);
+        let in_redis = |cache: &Cache| cache.backend == CacheBackend::Redis;
+        // To switch it off takes no restart.
+        let moves = caches.1.backend != CacheBackend::Off && in_redis(caches.0) != in_redis(caches.1);
         let stores_differ = self.store != new.store;
         let (old, new) = ((&self.server, &self.console), (&new.server, &new.console));
         [
@@ -435,6 +441,7 @@ impl Snapshot {
             ("server.workers", old.0.workers != new.0.workers),
             ("server.grace", old.0.grace != new.0.grace),
             ("console.listen", !same_places(&old.1.listen, &new.1.listen)),
+            ("cache.backend", moves),
             ("cache.max_size", caches.0.max_size != caches.1.max_size),
             ("cache.max_bytes", caches.0.max_bytes != caches.1.max_bytes),
             ("store", stores_differ),

@@ -15,6 +15,8 @@ mod limit_stores;
 mod limits;
 mod nodelay;
 mod nodes;
+mod nodes_cache;
+mod nodes_keys;
 mod pool;
 mod raw;
 mod redis_server;

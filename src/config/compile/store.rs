@@ -1,7 +1,7 @@
 //! `[store]`: where state is kept that several nodes share.
 
 use super::super::raw::*;
-use super::super::snapshot::{Redis, Store};
+use super::super::snapshot::{CacheBackend, Redis, Store};
 use super::{Compiler, or};
 use crate::domain::Secret;
 use std::time::Duration;
@@ -10,7 +10,12 @@ use std::time::Duration;
 const LEAST_NODE_TTL: Duration = Duration::from_millis(500);
 
 impl Compiler<'_> {
-    pub(super) fn store(&mut self, raw: &RawStore) -> Store {
+    pub(super) fn store(&mut self, raw: &RawStore, cache: &RawCache) -> Store {
+        if let Some(at) = cache.backend.as_ref().filter(|at| at.value == CacheBackend::Redis)
+            && raw.redis_url.is_none()
+        {
+            self.report.error(at.problem("needs store.redis_url (REDIS_URL): where is the Redis?"));
+        }
         if let Some(at) = raw.redis_timeout.as_ref().filter(|at| at.value.is_zero()) {
             self.report.error(at.problem("must be longer than nothing"));
         }

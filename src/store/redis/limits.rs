@@ -17,8 +17,6 @@ use tokio::sync::mpsc;
 
 /// So many settlements are sent at once.
 const BATCH: usize = 256;
-/// How often it is looked whether Redis is back, by what waits to be settled.
-const LOOK: Duration = Duration::from_millis(50);
 /// Far less than a request or token: what is missing for reasons of rounding. As in `subject.lua`.
 const NEARLY: f64 = 1e-9;
 
@@ -175,12 +173,7 @@ async fn settle_all(link: Arc<Link>, mut ended: mpsc::UnboundedReceiver<Settleme
         {
             batch.push(next);
         }
-        let lane = loop {
-            match link.lane() {
-                Some(lane) => break lane,
-                None => tokio::time::sleep(LOOK).await,
-            }
-        };
+        let lane = link.back().await;
         let told = batch.iter().map(|it| {
             let (call, lane) = (call(&SETTLE, &it.node, it.now, it.tokens, it.used, &it.subjects), lane.clone());
             async move { (call.invoke_async::<()>(&mut lane.connection.clone()).await, lane) }

@@ -14,6 +14,7 @@
 //! because nobody knows which of the last words arrived.
 
 use super::Settings;
+use crate::store::ports::live::KeyState;
 use arc_swap::ArcSwapOption;
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client, FromRedisValue, RedisError, RedisResult, Script, ScriptInvocation};
@@ -28,7 +29,9 @@ use tokio::time::timeout;
 pub(super) const NODES: &str = "{orbyt}:nodes";
 
 /// Between two tries to connect.
-const RETRY: Duration = Duration::from_millis(250);
+pub(super) const RETRY: Duration = Duration::from_millis(250);
+/// How often what can wait looks whether Redis is back.
+const LOOK: Duration = Duration::from_millis(50);
 /// How long connecting may take.
 const CONNECT: Duration = Duration::from_secs(2);
 /// An answer that comes later than this is not waited for by anybody.
@@ -48,6 +51,15 @@ pub enum Event<'a> {
     },
     /// It can be asked again.
     Recovered,
+    /// Another node has learnt something about a provider's key, and its state has changed here too.
+    Key {
+        /// The provider's id.
+        provider: &'a str,
+        /// The key's name here.
+        key: &'a str,
+        /// Its state.
+        state: KeyState,
+    },
 }
 
 /// How the connection is.
@@ -66,8 +78,11 @@ pub struct Status {
 }
 
 /// A connection, and the name of this node on it.
+#[derive(Clone)]
 pub(super) struct Lane {
     pub(super) connection: MultiplexedConnection,
+    /// For what is large, so that it delays nobody else.
+    pub(super) bulk: MultiplexedConnection,
     pub(super) node: Arc<str>,
 }
 
@@ -75,6 +90,8 @@ pub(super) struct Lane {
 pub(super) struct Link {
     client: Client,
     settings: Settings,
+    /// What this process is called in messages, whatever its connection.
+    process: String,
     runtime: Handle,
     /// What requests use; `None` while they shall not.
     lane: ArcSwapOption<Lane>,
@@ -99,6 +116,7 @@ impl Link {
         Ok(Self {
             client: client(&settings)?,
             settings,
+            process: format!("{:016x}", fastrand::u64(..)),
             runtime,
             lane: ArcSwapOption::empty(),
             nodes: AtomicU32::new(1),
@@ -116,6 +134,16 @@ impl Link {
         self.lane.load_full()
     }
 
+    /// The connection, as soon as it can be used.
+    pub(super) async fn back(&self) -> Arc<Lane> {
+        loop {
+            match self.lane() {
+                Some(lane) => return lane,
+                None => tokio::time::sleep(LOOK).await,
+            }
+        }
+    }
+
     /// The last known number of nodes, at least 1.
     pub(super) fn nodes(&self) -> u32 {
         self.nodes.load(Ordering::Relaxed)
@@ -124,6 +152,23 @@ impl Link {
     /// Where what need not be waited for is done.
     pub(super) fn runtime(&self) -> &Handle {
         &self.runtime
+    }
+
+    pub(super) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    pub(super) fn process(&self) -> &str {
+        &self.process
+    }
+
+    pub(super) fn tell_observer(&self, event: Event<'_>) {
+        (self.observer)(event);
+    }
+
+    /// How often a node gives a sign of life.
+    pub(super) fn beat_every(&self) -> Duration {
+        self.settings.node_ttl / BEATS
     }
 
     pub(super) fn status(&self) -> Status {
@@ -173,6 +218,34 @@ impl Link {
         }
     }
 
+    /// Asks something large, and waits as long. That it comes late says little about Redis, so others go on asking until the keeper knows.
+    pub(super) async fn ask_bulk<T>(
+        self: &Arc<Self>,
+        lane: Arc<Lane>,
+        question: impl Future<Output = RedisResult<T>> + Send + 'static,
+    ) -> Option<T>
+    where
+        T: Send + 'static,
+    {
+        match timeout(self.settings.timeout, self.runtime.spawn(question)).await {
+            Ok(Ok(Ok(answer))) => {
+                self.answered.fetch_add(1, Ordering::Relaxed);
+                Some(answer)
+            }
+            Ok(Ok(Err(error))) => {
+                self.failed(&lane, &error);
+                None
+            }
+            // The runtime is gone.
+            Ok(Err(_)) => None,
+            Err(_) => {
+                self.late.fetch_add(1, Ordering::Relaxed);
+                self.trouble.notify_one();
+                None
+            }
+        }
+    }
+
     /// Takes note of a question that was not answered as it should be.
     pub(super) fn failed(&self, lane: &Arc<Lane>, error: &RedisError) {
         self.failed.fetch_add(1, Ordering::Relaxed);
@@ -217,11 +290,13 @@ impl Link {
     /// Connects, and takes a new name in the place of an old one.
     async fn connect(&self, old_name: Option<&str>) -> Result<Lane, String> {
         let mut connection = connect(&self.client).await?;
-        for script in [&*BEAT].into_iter().chain(super::limits::scripts()) {
+        let bulk = connect(&self.client).await?;
+        let scripts = [&*BEAT, super::answers::script()].into_iter();
+        for script in scripts.chain(super::limits::scripts()).chain(super::keys::scripts()) {
             within(CONNECT, script.load_async(&mut connection)).await?;
         }
         let node: Arc<str> = format!("{:016x}", fastrand::u64(..)).into();
-        let mut lane = Lane { connection, node };
+        let mut lane = Lane { connection, bulk, node };
         let (_, count) = within(self.settings.timeout, self.beat(&mut lane, old_name)).await?;
         // Others come back a little later: what is known of them from before holds until the next look.
         self.nodes.fetch_max(count, Ordering::Relaxed);
@@ -237,10 +312,10 @@ impl Link {
         }
         loop {
             tokio::select! {
-                () = tokio::time::sleep(self.settings.node_ttl / BEATS) => {}
+                () = tokio::time::sleep(self.beat_every()) => {}
                 () = self.trouble.notified() => {}
             }
-            let mut own = Lane { connection: lane.connection.clone(), node: lane.node.clone() };
+            let mut own = Lane::clone(&lane);
             // Once may be chance.
             let first = within(self.settings.timeout, self.beat(&mut own, None)).await;
             let answer = match first {

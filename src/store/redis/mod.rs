@@ -4,9 +4,13 @@
 //! node lives. Every answer is waited for no longer than the configuration says; while Redis is silent it is not asked, and each port
 //! does what can be done without it. The runtime is one thread of its own, so that neither side's work makes the other late.
 
+mod answers;
+mod keys;
 mod limits;
 mod link;
 
+pub use answers::RedisAnswers;
+pub use keys::RedisKeyPool;
 pub use limits::RedisLimits;
 pub use link::{Event, Status};
 
@@ -62,6 +66,16 @@ impl Redis {
     /// The limits that the nodes share.
     pub fn limits(&self) -> RedisLimits {
         RedisLimits::new(self.link.clone())
+    }
+
+    /// A pool of provider keys that tells other nodes what it learns.
+    pub fn key_pool(&self) -> RedisKeyPool {
+        RedisKeyPool::new(self.link.clone())
+    }
+
+    /// The cache of answers that the nodes share, with room for so many.
+    pub fn answers(&self, most: u32) -> RedisAnswers {
+        RedisAnswers::new(self.link.clone(), most)
     }
 
     /// How it is.
