@@ -12,6 +12,7 @@ need cc build-essential
 need cmake cmake
 if [ "${1:-build}" = test ]; then
     need curl curl
+    need redis-server redis-server
     need node nodejs npm
     need npm npm
     need python3 python3 python3-venv

@@ -121,8 +121,7 @@ async fn pass(
     mut is_cut: watch::Receiver<bool>,
 ) {
     let mut piece = vec![0; 16 * 1024];
-    loop {
-        let Ok(length @ 1..) = from.read(&mut piece).await else { break };
+    while let Ok(length @ 1..) = from.read(&mut piece).await {
         if is_cut.wait_for(|cut| !cut).await.is_err() || to.write_all(&piece[..length]).await.is_err() {
             return;
         }

@@ -45,7 +45,7 @@ impl Answers for RedisAnswers {
         let lane = self.link.lane()?;
         let (mut connection, get) = (lane.bulk.clone(), redis::cmd("GET").arg(name(key)).to_owned());
         let question = async move { get.query_async::<Option<Bytes>>(&mut connection).await };
-        let bytes = self.link.ask_bulk(lane, question).await??;
+        let bytes = self.link.ask_bulk(question).await??;
         let answer = read(&bytes)?;
         (!answer.left(now_unix_ms).is_zero()).then(|| Arc::new(answer))
     }
@@ -57,7 +57,7 @@ impl Answers for RedisAnswers {
         call.key(name(&key)).key(ALL).arg(bytes).arg(ttl.max(1)).arg(self.most);
         let mut connection = lane.bulk.clone();
         let question = async move { call.invoke_async::<u64>(&mut connection).await };
-        if let Some(entries) = self.link.ask_bulk(lane, question).await {
+        if let Some(entries) = self.link.ask_bulk(question).await {
             self.entries.store(entries, Ordering::Relaxed);
         }
     }

@@ -51,12 +51,15 @@ pub struct RedisKeyPool {
     is_configured: AtomicBool,
 }
 
+/// A key: its provider, and which of its keys.
+type PooledKey = (Arc<str>, KeyId);
+
 /// What the pool shares with the tasks that tell and hear.
 struct Shared {
     link: Arc<Link>,
     local: MemoryKeyPool,
     /// What was heard of keys, for those that a reload brings.
-    heard: Mutex<HashMap<(Arc<str>, KeyId), (KeyNews, Instant)>>,
+    heard: Mutex<HashMap<PooledKey, (KeyNews, Instant)>>,
     /// The configuration has changed: look again.
     look: Notify,
 }

@@ -218,12 +218,8 @@ impl Link {
         }
     }
 
-    /// Asks something large, and waits as long. That it comes late says little about Redis, so others go on asking until the keeper knows.
-    pub(super) async fn ask_bulk<T>(
-        self: &Arc<Self>,
-        lane: Arc<Lane>,
-        question: impl Future<Output = RedisResult<T>> + Send + 'static,
-    ) -> Option<T>
+    /// Asks something large, and waits as long. That it fails says little about Redis, so others go on asking until the keeper knows.
+    pub(super) async fn ask_bulk<T>(&self, question: impl Future<Output = RedisResult<T>> + Send + 'static) -> Option<T>
     where
         T: Send + 'static,
     {
@@ -233,7 +229,9 @@ impl Link {
                 Some(answer)
             }
             Ok(Ok(Err(error))) => {
-                self.failed(&lane, &error);
+                self.failed.fetch_add(1, Ordering::Relaxed);
+                log::debug!("redis: {error}");
+                self.trouble.notify_one();
                 None
             }
             // The runtime is gone.
