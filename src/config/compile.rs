@@ -1,6 +1,7 @@
 //! What was written becomes what is run: [`Raw`] to [`Snapshot`], with every error and not only the first. Pure: files are
 //! read through [`Surroundings`].
 
+mod presets;
 mod providers;
 mod routing;
 
@@ -38,6 +39,7 @@ pub fn compile(raw: Raw, catalog: Arc<Catalog>, around: &Surroundings<'_>, repor
     compiler.clashes(&server, &console);
     let mut providers = compiler.providers(&raw.providers, timeouts);
     let aliases = compiler.aliases(&raw.models, &raw.providers);
+    let presets = compiler.presets(raw.presets, &raw.models, &raw.providers);
     let routing = compiler.routing(raw.routing, &raw.models, &raw.providers, &mut providers);
     let retry = compiler.retry(&raw.retry);
     let snapshot = Snapshot {
@@ -45,6 +47,7 @@ pub fn compile(raw: Raw, catalog: Arc<Catalog>, around: &Surroundings<'_>, repor
         console,
         providers: providers.into_iter().map(Arc::new).collect(),
         aliases,
+        presets,
         keys,
         routing,
         retry,

@@ -1,6 +1,6 @@
 //! What remains of a request: one record, from which every decision can be explained.
 
-use super::{Money, RequestId, Usage};
+use super::{Decision, Money, RequestId, Usage};
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
@@ -75,6 +75,8 @@ pub struct RequestRecord {
     pub model: Option<Arc<str>>,
     /// The strategy that ordered the plan.
     pub strategy: &'static str,
+    /// How the plan came about, when there was one; a plan that was refused says why each target was.
+    pub decision: Option<Box<Decision>>,
     /// Whether the client asked for a stream.
     pub stream: bool,
     /// The status that the client saw; 0 when it left before any.

@@ -126,6 +126,7 @@ impl ClientCtx {
             provider: None,
             model: None,
             strategy: "",
+            decision: None,
             stream: false,
             status: 0,
             attempts: Vec::new(),

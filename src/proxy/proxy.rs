@@ -8,7 +8,7 @@ use super::limit::Limited;
 use super::models::Listing;
 use super::plan::Plan;
 use super::walk::Walk;
-use super::{body, record, respond};
+use super::{body, preset, record, respond};
 use crate::dialect::openai_chat::envelope::Envelope;
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -75,14 +75,23 @@ impl Gateway {
         }
         client.record.route = "POST /v1/chat/completions".into();
         let body = body::read(session, client.snapshot.server.max_body_bytes).await?;
-        let envelope = Envelope::scan(body)?;
+        let mut envelope = Envelope::scan(body)?;
         let model: Arc<str> = envelope.model.as_str().into();
         self.core.telemetry.pending(client.record.id, Some(&model));
         client.record.requested_model = Some(model);
         client.record.stream = envelope.stream;
         refuse_unbuilt(&envelope)?;
         let snapshot = client.snapshot.clone();
-        let plan = Plan::new(&self.core, &snapshot, &envelope)?;
+        if let Some(completed) = preset::complete(&snapshot, &envelope)? {
+            envelope = completed;
+        }
+        let plan = match Plan::new(&self.core, &snapshot, &envelope, fastrand::u64(..)) {
+            Ok(plan) => plan,
+            Err(none) => {
+                client.record.decision = none.decision;
+                return Err(none.error.into());
+            }
+        };
         // On a kept-alive connection a pipelined next request must not look like a client that misbehaves.
         session.downstream_session.set_pipelining_enabled(true);
         let mut walk = Walk::new(&self.core, session, client, &envelope, plan);
@@ -131,7 +140,7 @@ impl Gateway {
 /// above all.
 fn refuse_unbuilt(envelope: &Envelope) -> Result<(), ApiError> {
     let wishes = &envelope.extensions;
-    let unbuilt = [("extra.preset", wishes.preset.is_some()), ("extra.max_cost", wishes.max_cost.is_some())];
+    let unbuilt = [("extra.max_cost", wishes.max_cost.is_some())];
     match unbuilt.iter().find(|(_, asked)| *asked) {
         None => Ok(()),
         Some((name, _)) => {

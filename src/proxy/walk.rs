@@ -73,12 +73,13 @@ impl<'a> Walk<'a> {
         session: &'a mut Session,
         client: &'a mut ClientCtx,
         envelope: &'a Envelope,
-        plan: Plan,
+        mut plan: Plan,
     ) -> Self {
         let deadline = client.started + plan.total;
         let snapshot = client.snapshot.clone();
         core.retry_budget.lock().deposit(snapshot.retry.budget);
         client.record.strategy = plan.strategy.name();
+        client.record.decision = plan.decision.take();
         Self {
             core,
             session,
@@ -240,6 +241,7 @@ impl<'a> Walk<'a> {
             }
         };
         let peer = attempt::peer(&outgoing);
+        let begun = Instant::now();
         let translator = Translator::new(self.setup(target, message));
         let rules = Rules {
             gate: &self.snapshot.gate,
@@ -257,10 +259,17 @@ impl<'a> Walk<'a> {
         let (status, first_output, resend) = (relay.status(), relay.first_output(), relay.resend());
         let observed = relay.translator().observed();
         let usage = observed.usage;
+        let took = begun.elapsed();
         if matches!(outcome, Outcome::Served | Outcome::Broken(_) | Outcome::Cut(_) | Outcome::Gone) {
             self.client.record.usage = usage;
             self.client.record.cost = usage.and_then(|usage| target.model.prices.cost(&usage));
         }
+        let rate = usage.and_then(|usage| rate(self.envelope.stream, usage.completion_tokens, took, first_output));
+        if let (Outcome::Served, Some(rate), false) = (&outcome, rate, lease.is_byok()) {
+            self.core.targets.note_rate(&target.provider.id, &target.model.upstream, rate);
+        }
+        // Of a whole answer the rate says all; the time of its first output would be that of its length.
+        let first_output = first_output.filter(|_| self.envelope.stream || rate.is_none());
         Attempted { outcome, status, first_output, resend: resend && self.client.record.ended != Ended::Shutdown }
     }
 
@@ -323,6 +332,14 @@ impl<'a> Walk<'a> {
             }
         }
     }
+}
+
+/// The tokens per second of an answer: of a stream after its first output, otherwise of the whole. `None` when there are too few of them
+/// to tell, or they came at once, as out of a buffer.
+fn rate(stream: bool, tokens: u64, took: Duration, first_output: Option<Duration>) -> Option<f64> {
+    const FEWEST: u64 = 8;
+    let spent = took.saturating_sub(first_output.filter(|_| stream).unwrap_or_default());
+    (tokens >= FEWEST && spent >= Duration::from_millis(1)).then(|| tokens as f64 / spent.as_secs_f64())
 }
 
 pub(super) fn shutting_down() -> ApiError {

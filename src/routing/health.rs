@@ -1,4 +1,4 @@
-//! How a target has fared lately: decaying averages of its outcomes and of its time to first output.
+//! How a target has fared lately: decaying averages of its outcomes, its time to first output and its speed.
 
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ pub struct Health {
     samples: u64,
     success: f64,
     first_output_ms: Option<f64>,
+    tokens_per_second: Option<f64>,
 }
 
 impl Health {
@@ -25,6 +26,19 @@ impl Health {
         }
     }
 
+    /// Takes note of how fast an answer came, in tokens per second. What is no such number is no measurement.
+    pub fn note_rate(&mut self, tokens_per_second: f64) {
+        if tokens_per_second.is_finite() && tokens_per_second > 0.0 {
+            self.tokens_per_second =
+                Some(self.tokens_per_second.map_or(tokens_per_second, |old| blend(old, tokens_per_second)));
+        }
+    }
+
+    /// How many outcomes were reported.
+    pub fn samples(&self) -> u64 {
+        self.samples
+    }
+
     /// The share of attempts that succeeded, 0 to 1; 1 for a target that was never tried.
     pub fn success_rate(&self) -> f64 {
         if self.samples == 0 { 1.0 } else { self.success }
@@ -33,6 +47,11 @@ impl Health {
     /// The average time to first output in milliseconds; `None` for a target that never answered.
     pub fn first_output_ms(&self) -> Option<f64> {
         self.first_output_ms
+    }
+
+    /// The average tokens per second of its answers; `None` before the first was measured.
+    pub fn tokens_per_second(&self) -> Option<f64> {
+        self.tokens_per_second
     }
 }
 
@@ -62,5 +81,14 @@ mod tests {
         }
         assert!(health.success_rate() > 0.98);
         assert_eq!(health.first_output_ms(), Some(100.0));
+    }
+
+    #[test]
+    fn the_rate_is_an_average_of_what_can_be_one() {
+        let mut health = Health::default();
+        for rate in [100.0, f64::INFINITY, f64::NAN, 0.0, 50.0] {
+            health.note_rate(rate);
+        }
+        assert_eq!(health.tokens_per_second(), Some(90.0));
     }
 }

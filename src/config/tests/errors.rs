@@ -86,7 +86,7 @@ const CASES: &[(&str, &str)] = &[
     ),
     (
         "[routing]\nstrategy = 'best'",
-        "orbyt.toml:2:12: routing.strategy: must be one of \"order\", \"cheap\", \"fast\", \"reliable\", \"weighted\"",
+        "orbyt.toml:2:12: routing.strategy: must be one of \"order\", \"cheap\", \"fast\", \"latency\", \"throughput\", \"reliable\", \"weighted\"",
     ),
     (
         "[routing]\nproviders = ['openai', 'antropic']",

@@ -103,6 +103,11 @@ pub trait KeyPool: Send + Sync {
     /// Whether a lease would succeed.
     fn any_ready(&self, provider: &str, keys: &[Arc<ProviderKey>], tried: &[Arc<str>], now: Instant) -> bool;
 
+    /// How many of a provider's keys are ready.
+    fn ready_keys(&self, provider: &str, keys: &[Arc<ProviderKey>], now: Instant) -> usize {
+        keys.iter().filter(|key| self.any_ready(provider, std::slice::from_ref(key), &[], now)).count()
+    }
+
     /// How long until the first of a provider's keys is ready; `None` when that takes an operator.
     fn ready_in(&self, provider: &str, keys: &[Arc<ProviderKey>], now: Instant) -> Option<Duration>;
 
@@ -151,6 +156,9 @@ pub trait Targets: Send + Sync {
         policy: Policy,
         now: Instant,
     ) -> Option<Change>;
+
+    /// Takes note of how fast an answer came, in tokens per second.
+    fn note_rate(&self, provider: &str, model: &str, tokens_per_second: f64);
 
     /// An attempt ended without an outcome.
     fn abandon(&self, provider: &str, model: &str, now: Instant);
