@@ -3,6 +3,7 @@
 
 use orbyt::domain::decision::{Candidate, Facts, Refusal, Rules};
 use orbyt::domain::{Decision, Fault, FaultKind, Strategy, Verdict};
+
 use orbyt::routing::backoff;
 use orbyt::routing::breaker::{Gate, Policy};
 use orbyt::routing::plan::{measured, order, repeats};
@@ -21,6 +22,9 @@ const REQUESTS: u64 = 100_000;
 const BETWEEN: Duration = Duration::from_millis(10);
 const POLICY: Policy = Policy { enabled: true, failures: 5, open_for: Duration::from_secs(30) };
 const OUTPUT: u64 = 200;
+/// Every way of ordering; `latency` and `throughput` differ from `fast` in a number alone.
+const STRATEGIES: [Strategy; 5] =
+    [Strategy::Order, Strategy::Cheap, Strategy::Fast, Strategy::Reliable, Strategy::Weighted];
 /// The defaults of `[retry]`.
 const RETRY: (u32, Duration, Duration, f64) = (2, Duration::from_millis(250), Duration::from_secs(5), 0.2);
 
@@ -315,18 +319,16 @@ impl World for Race {
 
 #[test]
 fn fast_converges_leaves_what_has_become_slow_and_comes_back() {
-    for strategy in [Strategy::Fast, Strategy::Latency, Strategy::Throughput] {
-        let outcome = simulate(&Race, strategy);
-        let third = REQUESTS / 3;
-        // After each change some thousand requests may pass until the averages have followed.
-        let settled = |n: u64| n * third + 5_000..(n + 1) * third;
-        let shares = [outcome.share(settled(0), 0), outcome.share(settled(1), 1), outcome.share(settled(2), 0)];
-        let slowest = outcome.share(0..REQUESTS, 2);
-        let numbers =
-            format!("{shares:.4?} to the best in each third, {slowest:.4} to the slowest, {} errors", outcome.errors);
-        println!("{}: {numbers}", strategy.name());
-        assert!(shares.iter().all(|share| *share >= 0.97) && slowest < 0.02 && outcome.errors == 0, "{numbers}");
-    }
+    let outcome = simulate(&Race, Strategy::Fast);
+    let third = REQUESTS / 3;
+    // After each change some thousand requests may pass until the averages have followed.
+    let settled = |n: u64| n * third + 5_000..(n + 1) * third;
+    let shares = [outcome.share(settled(0), 0), outcome.share(settled(1), 1), outcome.share(settled(2), 0)];
+    let slowest = outcome.share(0..REQUESTS, 2);
+    let numbers =
+        format!("{shares:.4?} to the best in each third, {slowest:.4} to the slowest, {} errors", outcome.errors);
+    println!("fast: {numbers}");
+    assert!(shares.iter().all(|share| *share >= 0.97) && slowest < 0.02 && outcome.errors == 0, "{numbers}");
 }
 
 /// Some of four targets are down for some of the time.
@@ -351,7 +353,7 @@ impl World for Outage {
 
 #[test]
 fn the_outage_of_one_provider_costs_no_client_an_error() {
-    for strategy in Strategy::ALL {
+    for strategy in STRATEGIES {
         let outcome = simulate(&Outage { down: 0..1, from: 200, to: 600 }, strategy);
         let back = outcome.share(70_000..REQUESTS, 0);
         let numbers = format!(
@@ -361,13 +363,15 @@ fn the_outage_of_one_provider_costs_no_client_an_error() {
             outcome.retries
         );
         println!("one of four down, {}: {numbers}", strategy.name());
-        assert!(outcome.errors == 0 && outcome.calls_per_request() <= 1.2, "{}: {numbers}", strategy.name());
+        let expected = if strategy == Strategy::Weighted { 0.24 } else { 0.97 };
+        let is_well = outcome.errors == 0 && outcome.calls_per_request() <= 1.2 && back >= expected;
+        assert!(is_well, "{}: {numbers}", strategy.name());
     }
 }
 
 #[test]
 fn a_full_outage_of_half_of_the_targets_is_no_retry_storm() {
-    for strategy in Strategy::ALL {
+    for strategy in STRATEGIES {
         let outcome = simulate(&Outage { down: 0..2, from: 0, to: u64::MAX }, strategy);
         let numbers = format!(
             "{} errors, {:.4} calls a request, {} retries",

@@ -13,8 +13,8 @@
 //! | `weighted` | drawn without replacement in proportion to the weights | all weights 0: as configured |
 //!
 //! Whatever is still equal stays as configured. The providers of `provider.order` go before all others. A target that cannot be asked at the moment keeps its place (but for `reliable`): the
-//! walk passes it over. Under the three measured strategies one request in [`EXPLORE_ONE_IN`] begins with another target, so that no slow
-//! start is for ever. [`Rules::affinity`] replaces the unsteady strategies by rendezvous hashing, which needs no state: each session ranks
+//! walk passes it over. Under the four measured strategies one request in [`EXPLORE_ONE_IN`] begins with another target, so that neither a slow
+//! start nor an outage is for ever. [`Rules::affinity`] replaces the unsteady strategies by rendezvous hashing, which needs no state: each session ranks
 //! the targets its own way, and when its first is gone only its own requests move.
 
 use super::breaker::Gate;
@@ -135,7 +135,10 @@ fn order_leg(rules: &Rules, candidates: &[Candidate], leg: &mut [u16], draws: &m
             by(leg, &|a, b| slowness(a).cmp(&slowness(b)));
             explore(leg, draws, |place| of(place).facts);
         }
-        Strategy::Reliable => by(leg, &|a, b| reliability(b).cmp(&reliability(a))),
+        Strategy::Reliable => {
+            by(leg, &|a, b| reliability(b).cmp(&reliability(a)));
+            explore(leg, draws, |place| of(place).facts);
+        }
         Strategy::Weighted => draw(leg, draws, |place| of(place).facts.weight),
     }
 }

@@ -132,3 +132,75 @@ impl Recent {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{Ended, Secret};
+    use std::time::Duration;
+
+    fn record(number: u64, model: &str) -> RequestRecord {
+        let attempt = AttemptRecord {
+            provider: "p".into(),
+            model: model.into(),
+            key_name: "p_01".into(),
+            started: Duration::ZERO,
+            took: Duration::from_millis(3),
+            status: Some(200),
+            reason: None,
+            message: None,
+            verdict: "ok",
+        };
+        RequestRecord {
+            id: RequestId::from_random(0, number),
+            arrived_unix_ms: number,
+            key_name: None,
+            route: "".into(),
+            requested_model: Some(model.into()),
+            provider: None,
+            model: None,
+            strategy: "order",
+            decision: Some(Box::default()),
+            stream: false,
+            status: 200,
+            attempts: vec![attempt],
+            fallback: false,
+            dropped: Vec::new(),
+            usage: None,
+            cost: None,
+            ttft: None,
+            latency: Duration::ZERO,
+            overhead: Duration::ZERO,
+            ended: Ended::Complete,
+            error_code: None,
+        }
+    }
+
+    #[test]
+    fn the_last_ones_are_kept_and_no_more() {
+        let (recent, redactor) = (Recent::default(), Redactor::default());
+        let kept = u64::try_from(KEPT).unwrap();
+        for number in 0..=kept {
+            recent.keep(&mut record(number, "m"));
+        }
+        let found = |number| recent.explain(RequestId::from_random(0, number), &redactor);
+        assert_eq!(found(0), None, "the oldest has made room");
+        let last = found(kept).unwrap();
+        assert_eq!((last.arrived_unix_ms, last.ended.as_str(), last.attempts[0].took_us), (kept, "complete", 3000));
+        assert!(found(1).is_some());
+        let mut without = record(kept + 1, "m");
+        without.decision = None;
+        recent.keep(&mut without);
+        assert_eq!(found(kept + 1), None, "what had no plan has nothing to explain");
+        assert_eq!(without.attempts.len(), 1);
+    }
+
+    #[test]
+    fn a_key_in_the_place_of_a_model_is_not_shown() {
+        let (recent, redactor) = (Recent::default(), Redactor::default());
+        redactor.register([&Secret::new("sk-canary-0123456789")].into_iter());
+        recent.keep(&mut record(1, "p/sk-canary-0123456789"));
+        let shown = recent.explain(RequestId::from_random(0, 1), &redactor).unwrap();
+        assert!(!serde_json::to_string(&shown).unwrap().contains("canary"), "{shown:?}");
+    }
+}
