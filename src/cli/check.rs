@@ -14,6 +14,9 @@ pub fn report(source: &Source, out: &mut impl Write) -> io::Result<Option<Snapsh
         Ok(loaded) => {
             lines(out, "warning", &loaded.warnings)?;
             let snapshot = loaded.snapshot;
+            if snapshot.providers.is_empty() {
+                writeln!(out, "warning: no provider: set a key such as OPENAI_API_KEY, or add a [[provider]]")?;
+            }
             let keys: usize = snapshot.providers.iter().map(|provider| provider.keys.len()).sum();
             writeln!(
                 out,

@@ -1,7 +1,6 @@
 //! The console as its clients see it, over real sockets.
 
 use super::*;
-use crate::domain::RequestId;
 use crate::domain::{RequestId, Secret};
 use crate::telemetry::LiveEvent;
 use crate::telemetry::live::State;
@@ -157,11 +156,11 @@ fn a_request_is_explained_to_the_administrator() {
     let id = RequestId::from_random(1, 2);
     let known = format!("/api/v1/requests/{id}/explain");
     fixture.get(&known).assert_problem(401);
-    let answer = fixture.get_with(&known, &fixture.token);
+    let answer = fixture.get_with(&known, TOKEN);
     assert_eq!((answer.status, &answer.json()["status"]), (200, &serde_json::json!(200)));
     let other = format!("/api/v1/requests/{}/explain", RequestId::from_random(3, 4));
-    fixture.get_with(&other, &fixture.token).assert_problem(404);
-    fixture.get_with("/api/v1/requests/x/explain", &fixture.token).assert_problem(400);
+    fixture.get_with(&other, TOKEN).assert_problem(404);
+    fixture.get_with("/api/v1/requests/x/explain", TOKEN).assert_problem(400);
 }
 
 #[test]

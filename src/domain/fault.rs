@@ -120,6 +120,11 @@ impl FaultKind {
         }
     }
 
+    /// Whether the same request may succeed at the same target later.
+    pub fn is_passing(self) -> bool {
+        self.counts_against_health() || matches!(self, Self::RateLimited | Self::QuotaExhausted)
+    }
+
     /// Whether it says that the target itself is unwell, which is what opens its breaker. A rate limit or a bad key
     /// concerns a key, a refused prompt concerns the client.
     pub fn counts_against_health(self) -> bool {

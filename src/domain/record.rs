@@ -95,7 +95,7 @@ pub struct RequestRecord {
     pub ttft: Option<Duration>,
     /// From the request to the last byte.
     pub latency: Duration,
-    /// The part of the latency in which no provider was being waited for.
+    /// The part of the latency in which neither a provider nor the next try was being waited for.
     pub overhead: Duration,
     /// How it ended.
     pub ended: Ended,

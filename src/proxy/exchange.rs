@@ -12,7 +12,7 @@
 use crate::domain::{Fault, FaultKind};
 use async_stream::try_stream;
 use bytes::Bytes;
-use futures::Stream;
+use futures::{FutureExt, Stream};
 use http::HeaderMap;
 use pingora::connectors::http::Connector;
 use pingora::connectors::{ConnectorOptions, TransportConnector};
@@ -47,6 +47,16 @@ pub(super) enum Piece {
     },
 }
 
+impl Piece {
+    /// How many bytes of the body it holds.
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Self::Head { .. } => 0,
+            Self::Body { bytes, .. } => bytes.len(),
+        }
+    }
+}
+
 /// Why an exchange broke off.
 #[derive(Debug)]
 pub(super) struct Broken {
@@ -70,18 +80,57 @@ impl Default for Connections {
     }
 }
 
-impl Connections {
-    /// Puts a connection back, if it can serve again.
-    async fn release(&self, provider: HttpSession, peer: &HttpPeer) {
-        match provider {
-            HttpSession::H1(mut h1) if !peer.is_tls() => {
+/// A connection to a provider for the time of an exchange, or a stream of it.
+///
+/// An HTTP/2 connection is given back whichever way the exchange ends, also by being dropped: others use it too. One of HTTP/1 only by
+/// [`Link::release`]; otherwise it is closed, because what the provider still has to say would be taken for the next answer.
+struct Link<'a> {
+    /// Boxed, because a future keeps a place for a value in every state that it is moved through. Empty once it is given back.
+    session: Option<Box<HttpSession>>,
+    connections: &'a Connections,
+    peer: &'a HttpPeer,
+    reused: bool,
+}
+
+impl<'a> Link<'a> {
+    fn new(connections: &'a Connections, peer: &'a HttpPeer, session: HttpSession, reused: bool) -> Self {
+        Self { session: Some(Box::new(session)), connections, peer, reused }
+    }
+
+    fn session(&mut self) -> Result<&mut HttpSession, Box<Error>> {
+        self.session
+            .as_deref_mut()
+            .ok_or_else(|| Error::explain(ErrorType::InternalError, "the connection is given back"))
+    }
+
+    /// Gives the connection back, if it can serve again.
+    async fn release(&mut self) {
+        match self.session.take().map(|session| *session) {
+            Some(HttpSession::H1(mut h1)) if !self.peer.is_tls() => {
                 h1.respect_keepalive();
                 if let Some(stream) = h1.reuse().await {
-                    self.plain.release_stream(stream, peer.reuse_hash(), peer.options.idle_timeout);
+                    let idle = self.peer.options.idle_timeout;
+                    self.connections.plain.release_stream(stream, self.peer.reuse_hash(), idle);
                 }
             }
-            other => self.tls.release_http_session(other, peer, peer.options.idle_timeout).await,
+            Some(other) => self.connections.release_tls(other, self.peer).await,
+            None => {}
         }
+    }
+}
+
+impl Drop for Link<'_> {
+    fn drop(&mut self) {
+        if matches!(self.session.as_deref(), Some(HttpSession::H2(_))) {
+            // For HTTP/2 nothing in it waits.
+            let _ = self.release().now_or_never();
+        }
+    }
+}
+
+impl Connections {
+    async fn release_tls(&self, session: HttpSession, peer: &HttpPeer) {
+        self.tls.release_http_session(session, peer, peer.options.idle_timeout).await;
     }
 }
 
@@ -93,35 +142,32 @@ pub(super) fn exchange<'a>(
     body: Bytes,
 ) -> impl Stream<Item = Result<Piece, Broken>> + 'a {
     try_stream! {
-        let (mut provider, sent, reused) = if peer.is_tls() {
-            // Boxed, because it is as large as a TLS handshake, and gone when the answer comes.
+        // Boxed, because it is as large as a TLS handshake, and gone when the answer comes.
+        let (mut link, sent) = if peer.is_tls() {
             let connected = Box::pin(connections.tls.get_http_session(peer)).await;
-            let (mut provider, reused) = connected.map_err(|error| no_connection(&error))?;
-            let sent = send(&mut provider, head, body).await;
-            (provider, sent, reused)
+            let (session, reused) = connected.map_err(|error| no_connection(&error))?;
+            let mut link = Link::new(connections, peer, session, reused);
+            let sent = send(link.session().map_err(|error| after_head(&error))?, head, body).await;
+            (link, sent)
         } else {
             let connected = Box::pin(connections.plain.get_stream(peer)).await;
             let (mut stream, reused) = connected.map_err(|error| no_connection(&error))?;
             let sent = send_plain(&mut stream, &head, &body).await;
-            (HttpSession::H1(Http1::new_with_options(stream, peer)), sent, reused)
+            let session = HttpSession::H1(Http1::new_with_options(stream, peer));
+            (Link::new(connections, peer, session, reused), sent)
         };
-        if let Err(error) = headed(&mut provider, sent).await {
-            if matches!(error.etype(), ErrorType::H2Downgrade | ErrorType::InvalidH2) {
-                connections.tls.prefer_h1(peer);
-            }
-            Err(before_head(error, reused))?;
-        }
-        let last = ended(&mut provider).map_err(|error| after_head(&error))?;
+        headed(&mut link, sent).await?;
+        let provider = link.session().map_err(|error| after_head(&error))?;
+        let mut last = ended(provider).map_err(|error| after_head(&error))?;
         let answer = provider.response_header().map(|head| (head.status.as_u16(), kept(head.status, &head.headers)));
         let (status, headers) = answer.unwrap_or_default();
         yield Piece::Head { status, headers, last };
-        let mut last = last;
         while !last {
             let piece = provider.read_response_body().await.map_err(|error| after_head(&error))?;
-            last = piece.is_none() || ended(&mut provider).map_err(|error| after_head(&error))?;
+            last = piece.is_none() || ended(provider).map_err(|error| after_head(&error))?;
             yield Piece::Body { bytes: piece.unwrap_or_default(), last };
         }
-        connections.release(provider, peer).await;
+        Box::pin(link.release()).await;
     }
 }
 
@@ -167,14 +213,42 @@ async fn send_plain(stream: &mut pingora::protocols::Stream, head: &RequestHeade
 }
 
 /// Reads the head of the answer, if there can be one.
-async fn headed(provider: &mut HttpSession, sent: Sent) -> Result<(), Box<Error>> {
+async fn headed(link: &mut Link<'_>, sent: Sent) -> Result<(), Broken> {
+    let (reused, connections, peer) = (link.reused, link.connections, link.peer);
+    let provider = link.session().map_err(|error| after_head(&error))?;
     let write = match sent {
-        Sent::Nothing(error) => return Err(error),
+        Sent::Nothing(error) if matches!(error.etype(), ErrorType::InvalidHTTPHeader) => {
+            let fault = Fault::new(FaultKind::Configuration, "the provider's path or host is not valid in HTTP");
+            return Err(Broken { fault, resend: false });
+        }
+        // Without its head a request is none.
+        Sent::Nothing(error) => return Err(Broken { fault: fault(&error), resend: reused }),
         Sent::Broken(error) => Some(error),
         Sent::Whole => None,
     };
     // A provider that refuses a large body may answer, and close, before it has read it: its answer counts, not the failed write.
-    read_head(provider).await.map_err(|read| write.unwrap_or(read))
+    let Err(mut read) = read_head(provider).await else { return Ok(()) };
+    let resend = match provider {
+        HttpSession::H2(h2) => {
+            if matches!(read.etype(), ErrorType::H2Downgrade | ErrorType::InvalidH2) {
+                connections.tls.prefer_h1(peer);
+                h2.conn.mark_shutdown();
+            }
+            // Pingora says yes where HTTP/2 says that the request was not looked at, or the connection had died before. It says so too
+            // where the answer was not HTTP/2.
+            read.retry.decide_reuse(reused);
+            read.retry() && !matches!(read.etype(), ErrorType::InvalidH2)
+        }
+        other => reused && other.response_header().is_none() && said_nothing(&read),
+    };
+    let fault = fault(write.as_deref().filter(|_| resend).unwrap_or(&read));
+    Err(Broken { fault, resend })
+}
+
+/// Whether a connection of HTTP/1 ended before a single byte of an answer.
+fn said_nothing(error: &Error) -> bool {
+    let ended = matches!(error.etype(), ErrorType::ConnectionClosed | ErrorType::ReadError);
+    ended && error.context.as_ref().is_some_and(|context| context.as_str().ends_with("already read: 0"))
 }
 
 /// Reads the head; informational ones are passed over.
@@ -206,18 +280,13 @@ fn kept(status: http::StatusCode, headers: &HeaderMap) -> HeaderMap {
     encoding.map(|value| (http::header::CONTENT_ENCODING, value.clone())).into_iter().collect()
 }
 
+/// The context of Pingora's error names addresses, which are not the client's to know.
 fn no_connection(error: &Error) -> Broken {
-    let context = error.context.as_ref().map(|context| context.as_str()).unwrap_or_default();
-    let why = if context.is_empty() { error.etype().as_str() } else { context };
-    Broken { fault: Fault::new(FaultKind::Connect, format!("no connection to the provider: {why}")), resend: false }
-}
-
-/// What a break before any answer means: on a connection that had served before it had gone stale. Pingora knows of other cases in which
-/// the provider cannot have begun, such as HTTP/2's refused stream.
-fn before_head(mut error: Box<Error>, reused: bool) -> Broken {
-    error.retry.decide_reuse(reused);
-    let fault = fault(&error);
-    Broken { resend: error.retry() || reused && fault.kind == FaultKind::Reset, fault }
+    log::debug!("no connection to a provider: {error}");
+    let message = format!("no connection to the provider: {}", error.etype().as_str());
+    // A stream that could not be opened on a connection that stood in the pool: it had died.
+    let resend = matches!(error.etype(), ErrorType::H2Error);
+    Broken { fault: Fault::new(FaultKind::Connect, message), resend }
 }
 
 fn after_head(error: &Error) -> Broken {
@@ -225,10 +294,11 @@ fn after_head(error: &Error) -> Broken {
 }
 
 fn fault(error: &Error) -> Fault {
-    match error.etype() {
-        ErrorType::InvalidHTTPHeader | ErrorType::H1Error | ErrorType::InvalidH2 => {
-            Fault::malformed("the provider's answer is not HTTP")
-        }
-        _ => Fault::new(FaultKind::Reset, "the provider closed the connection before its answer was complete"),
+    // Pingora's name for a broken chunk; the constant itself is private.
+    let broken_chunk = error.etype().as_str() == "InvalidChunk";
+    let not_http = matches!(error.etype(), ErrorType::InvalidHTTPHeader | ErrorType::H1Error | ErrorType::InvalidH2);
+    if not_http || broken_chunk {
+        return Fault::malformed("the provider's answer is not HTTP");
     }
+    Fault::new(FaultKind::Reset, "the provider closed the connection before its answer was complete")
 }

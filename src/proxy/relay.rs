@@ -30,6 +30,8 @@ use std::pin::{Pin, pin};
 use std::time::{Duration, Instant};
 use tokio::time::{sleep_until, timeout};
 
+/// Pieces that are there already are written together, but no more than about this many bytes.
+const BATCH: usize = 256 * 1024;
 /// An error body is read up to here: its message stands at the beginning.
 const MAX_ERROR_BODY: usize = 256 * 1024;
 /// A translated answer that is not streamed is held whole, whatever `gate.max_bytes` says; this bounds it.
@@ -175,8 +177,8 @@ impl<'a> Relay<'a> {
         let mut ending = pin!(async move { phase.wait_for(|phase| *phase == Phase::Ending).await.is_ok() });
         let mut timer = pin!(sleep_until(self.wake_at().into()));
         loop {
+            // Not biased: a provider that always has something ready must not keep the clocks and the client from being looked at.
             let turn = tokio::select! {
-                biased;
                 piece = exchange.next() => Turn::Piece(piece),
                 _ = self.session.downstream_session.read_body_or_idle(true) => Turn::ClientGone,
                 () = &mut timer => Turn::Timer,
@@ -187,7 +189,8 @@ impl<'a> Relay<'a> {
                 Turn::ClientGone => Step::End(Outcome::Gone),
                 Turn::Timer => self.timer().await,
                 Turn::Shutdown => {
-                    let fault = Fault::new(FaultKind::Reset, "the gateway is shutting down");
+                    let code = Some("shutting_down".to_owned());
+                    let fault = Fault { code, ..Fault::new(FaultKind::Reset, "the gateway is shutting down") };
                     self.client.record.ended = Ended::Shutdown;
                     Step::End(self.fail(fault).await)
                 }
@@ -212,8 +215,9 @@ impl<'a> Relay<'a> {
         mut exchange: Pin<&mut impl Stream<Item = Result<Piece, Broken>>>,
     ) -> Step {
         self.last_piece = Instant::now();
-        let mut next = first;
+        let (mut next, mut room) = (first, BATCH);
         while let Some(piece) = next {
+            room = room.saturating_sub(piece.as_ref().map_or(0, Piece::len));
             let taken = match piece {
                 Ok(piece) => self.piece(piece),
                 Err(broken) => {
@@ -229,6 +233,9 @@ impl<'a> Relay<'a> {
                 // Nothing more is to come; polled once more, the exchange gives its connection back.
                 let _ = exchange.next().now_or_never();
                 return step;
+            }
+            if room == 0 {
+                return self.progress().await;
             }
             match exchange.next().now_or_never() {
                 Some(piece) => next = piece,
@@ -358,6 +365,8 @@ impl<'a> Relay<'a> {
         match timeout(WRITE_TIMEOUT, self.session.write_response_body(Some(bytes), end)).await {
             Ok(Ok(())) => {
                 self.last_write = Instant::now();
+                // While the client was slow nobody looked at the provider.
+                self.last_piece = self.last_write;
                 Step::GoOn
             }
             Ok(Err(_)) | Err(_) => Step::End(Outcome::Gone),
@@ -436,6 +445,10 @@ impl<'a> Relay<'a> {
             Clock::Idle => "nothing more from the provider",
             Clock::Total => "no complete answer",
         };
+        if let (Clock::Idle, State::Refused(refusal)) = (clock, &mut self.state) {
+            // Its status says more than that its words did not come.
+            return Step::End(Outcome::Refused(std::mem::take(refusal)));
+        }
         let message = format!("{what} within {:.1} s ({})", limit.as_secs_f64(), clock.name());
         Step::End(self.fail(Fault::new(FaultKind::Timeout(clock), message)).await)
     }

@@ -103,6 +103,12 @@ impl Walk<'_> {
     ) -> Result<Next, Stop> {
         let fault = self.redacted(fault);
         self.last_fault = Some(fault.clone());
+        if fault.kind.is_passing() {
+            self.passing_fault = Some((self.at, fault.clone()));
+        } else if self.passing_fault.as_ref().is_some_and(|(at, _)| *at == self.at) {
+            // Of one target the last word counts.
+            self.passing_fault = None;
+        }
         self.note_health(target, lease, &fault, status, begun);
         self.note_key(target, lease, KeyOutcome::of(fault.kind, fault.retry_after));
         self.tried_keys.push(lease.key_name());
@@ -123,7 +129,7 @@ impl Walk<'_> {
             Verdict::NextProvider => Ok(Next::Go(self.at + 1)),
             Verdict::NextModel => Ok(Next::Go(self.plan.next_leg(self.at).unwrap_or(self.plan.targets.len()))),
             Verdict::Reject if byok => Err(ApiError::of_byok(&fault).into()),
-            Verdict::Reject => Err(self.final_error(&fault).into()),
+            Verdict::Reject => Err(self.final_error(self.worth_telling(&fault)).into()),
             Verdict::Alert => {
                 log::error!("{} at {}: {}", fault.kind.name(), target.provider.id, fault.message);
                 Err(ApiError::from_last_fault(&fault).into())
@@ -168,7 +174,7 @@ impl Walk<'_> {
     /// What the client is told when the last target of the plan was passed over.
     pub(super) fn exhausted(&self) -> ApiError {
         match &self.last_fault {
-            Some(fault) => self.final_error(fault),
+            Some(fault) => self.final_error(self.worth_telling(fault)),
             None => {
                 let reasons = || self.client.record.attempts.iter().filter_map(|attempt| attempt.reason);
                 let limited = reasons().all(|reason| reason == "no_key_ready") && self.ready_in.is_some();
@@ -182,6 +188,16 @@ impl Walk<'_> {
                 };
                 ApiError::new(reason, message).retry_after(self.ready_in.unwrap_or_default())
             }
+        }
+    }
+
+    /// Of all that went wrong, what the client is told. That the last stand-in has no such model says less than that the model which was
+    /// asked for is down for now.
+    fn worth_telling<'f>(&'f self, last: &'f Fault) -> &'f Fault {
+        let of_a_stand_in = matches!(last.kind, FaultKind::ModelNotFound | FaultKind::Unsupported);
+        match &self.passing_fault {
+            Some((_, passing)) if of_a_stand_in => passing,
+            _ => last,
         }
     }
 

@@ -45,6 +45,8 @@ pub(super) struct Walk<'a> {
     pub(super) tried_keys: Vec<Arc<str>>,
     pub(super) deadline: Instant,
     pub(super) last_fault: Option<Fault>,
+    /// The last fault that may be gone the next time, and the place in the plan where it happened.
+    pub(super) passing_fault: Option<(usize, Fault)>,
     /// The attempt is the one that a half-open breaker lets through.
     pub(super) is_probe: bool,
     /// The shortest wait after which a target that was passed over may serve again.
@@ -93,6 +95,7 @@ impl<'a> Walk<'a> {
             tried_keys: Vec::new(),
             deadline,
             last_fault: None,
+            passing_fault: None,
             is_probe: false,
             ready_in: None,
         }
@@ -320,6 +323,7 @@ impl<'a> Walk<'a> {
         }
         let mut phase = self.core.phase.subscribe();
         let ending = async move { phase.wait_for(|phase| *phase == Phase::Ending).await.is_ok() };
+        self.client.waited += after;
         tokio::select! {
             () = tokio::time::sleep(after) => Ok(()),
             _ = self.session.downstream_session.read_body_or_idle(true) => {

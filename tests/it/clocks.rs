@@ -36,6 +36,42 @@ fn took(answer: &Answer, from: Duration, to: Duration) {
 const MS: Duration = Duration::from_millis(1);
 
 #[tokio::test]
+async fn a_whole_answer_too_large_to_be_held_passes_as_it_comes_and_is_never_taken_for_complete_when_it_is_cut() {
+    let (first, spare) = (sim(), sim());
+    let gateway = gateway("[gate]\nmax_bytes = 10000", &[&first, &spare]).await;
+    let words = "word ".repeat(10_000);
+    let body = format!(
+        "{{\"id\":\"c\",\"object\":\"chat.completion\",\"choices\":[{{\"index\":0,\"message\":{{\"role\":\"assistant\",\"content\":\"{words}\"}},\"finish_reason\":\"stop\"}}]}}"
+    );
+    // Without a length, so that only the text itself tells whether it is complete.
+    let reply = |sent: &str| {
+        let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close\r\n\r\n";
+        // What is there at once is not committed before its end is seen.
+        Step::Acts(vec![Act::Write(format!("{head}{sent}").into_bytes()), Act::Pause(300 * MS), Act::Close])
+    };
+    first.script([reply(&body)]);
+    let answer = gateway.chat(&with_fallback("one/m", false)).await;
+    assert_eq!((answer.status, answer.header("x-provider")), (200, "one"));
+    assert_eq!(answer.body_text(), body);
+    assert_eq!(gateway.log_line(&answer).await["ended"], "complete");
+
+    first.script([reply(&body[..40_000])]);
+    let mut connection = Connection::to(&gateway).await;
+    connection.write(chat_request(&with_fallback("one/m", false).to_string())).await;
+    let cut = connection.answer().await;
+    assert!(cut.status == 200 && cut.end == client::BodyEnd::Cut, "{} bytes", cut.body.len());
+    assert_eq!(gateway.log_line(&cut).await["ended"], "broken");
+
+    first.script([reply(&body[..5_000])]);
+    let answer = gateway.chat(&with_fallback("one/m", false)).await;
+    assert_eq!(
+        (answer.status, answer.header("x-provider")),
+        (200, "two"),
+        "what was still held could be tried elsewhere"
+    );
+}
+
+#[tokio::test]
 async fn a_provider_that_cannot_be_reached_in_time_is_left_for_the_next() {
     // A listener whose queue is full answers no more SYNs.
     let listener = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
@@ -230,7 +266,8 @@ async fn memory(gateway: &Gateway) -> f64 {
 async fn a_client_that_reads_slowly_is_not_read_ahead_for() {
     const MEGABYTES: usize = 60;
     let fast = sim();
-    let gateway = gateway("", &[&fast]).await;
+    // The client dawdles for longer than the provider may: that is not the provider's silence.
+    let gateway = gateway("[timeouts]\nidle = \"300ms\"", &[&fast]).await;
     let chunk = json!({"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m",
         "choices": [{"index": 0, "delta": {"content": "x".repeat(1_000_000)}, "finish_reason": null}]});
     let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n";

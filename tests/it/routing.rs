@@ -67,6 +67,23 @@ async fn fallbacks_are_tried_in_their_order_until_one_serves() {
 }
 
 #[tokio::test]
+async fn that_a_stand_in_lacks_the_model_does_not_hide_that_the_one_asked_for_is_down() {
+    let (first, second) = (sim(), sim());
+    first.always(SimFault::Unavailable);
+    second.always(SimFault::NotFound);
+    let gateway = Gateway::builder().config(CONFIG).provider("one", &first).provider("two", &second).start().await;
+    let answer = gateway.chat(&with_extra("one/m1", json!({"fallback_models": ["two/m2"]}))).await;
+    assert_eq!((answer.status, &answer.json()["error"]["code"]), (503, &json!("all_targets_down")));
+    let reasons: Vec<_> = answer.json()["error"]["metadata"]["attempts"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| one["reason"].clone())
+        .collect();
+    assert_eq!(reasons, [json!("server_error"), json!("model_not_found")]);
+}
+
+#[tokio::test]
 async fn openrouters_models_are_fallbacks_too() {
     let (first, second) = (sim(), sim());
     first.always(SimFault::RateLimited);

@@ -79,6 +79,7 @@ async fn when_the_grace_is_over_streams_end_with_an_error_and_are_recorded() {
     assert!(asked.elapsed() < Duration::from_secs(3), "{:?}\n{}", asked.elapsed(), text());
     assert!(broken.status == 200 && broken.text().starts_with("one two"), "{}", broken.body_text());
     assert!(!broken.looks_complete() && broken.error().is_some(), "{}", broken.body_text());
+    assert!(broken.body_text().contains("\"code\":\"shutting_down\""), "{}", broken.body_text());
     assert_eq!(refused.status, 503, "{}", refused.body_text());
     assert_eq!(refused.json()["error"]["code"], "shutting_down", "{}", refused.body_text());
     let status = gateway.ended(PATIENCE).await.expect("it did not end");

@@ -159,10 +159,18 @@ impl Drop for Front {
     }
 }
 
-/// A provider that speaks HTTP/2: it repeats what the user said, streamed in two pieces or not.
+/// How many requests said "fail".
+static FAILED: AtomicUsize = AtomicUsize::new(0);
+
+/// A provider that speaks HTTP/2: it repeats what the user said, streamed in two pieces or not. The first request on a connection that says
+/// "refuse" is refused before it is looked at, whatever says "cut" breaks off after the first piece,
+/// and whatever says "fail" before it.
 async fn answer_over_h2(stream: tokio_rustls::server::TlsStream<TcpStream>) {
     let Ok(mut connection) = h2::server::handshake(stream).await else { return };
+    let mut requests = 0;
     while let Some(Ok((request, mut respond))) = connection.accept().await {
+        requests += 1;
+        let first = requests == 1;
         tokio::spawn(async move {
             let mut incoming = request.into_body();
             let mut body = Vec::new();
@@ -172,6 +180,14 @@ async fn answer_over_h2(stream: tokio_rustls::server::TlsStream<TcpStream>) {
             }
             let question: serde_json::Value = serde_json::from_slice(&body).unwrap();
             let text = question["messages"][0]["content"].clone();
+            if first && text == "refuse" {
+                return respond.send_reset(h2::Reason::REFUSED_STREAM);
+            }
+            if text == "fail" {
+                FAILED.fetch_add(1, Ordering::Relaxed);
+                return respond.send_reset(h2::Reason::INTERNAL_ERROR);
+            }
+            let cut = text == "cut";
             let streamed = question["stream"] == true;
             let chunk = |choice: serde_json::Value| json!({"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": [choice]});
             let answer = if streamed {
@@ -190,6 +206,11 @@ async fn answer_over_h2(stream: tokio_rustls::server::TlsStream<TcpStream>) {
             let mut out = respond.send_response(head, false).unwrap();
             let (first, second) = answer.split_at(answer.len() / 2);
             out.send_data(first.to_owned().into(), false).unwrap();
+            if cut {
+                // The first piece is to arrive before the reset overtakes it.
+                tokio::time::sleep(Duration::from_millis(200)).await;
+                return out.send_reset(h2::Reason::INTERNAL_ERROR);
+            }
             out.send_data(second.to_owned().into(), true).unwrap();
         });
     }
@@ -222,6 +243,29 @@ async fn a_provider_with_a_certificate_of_its_own_authority_is_reached() {
         assert!(answer.looks_complete() && answer.text() == large, "{} bytes of text", answer.text().len());
         assert_eq!(front.accepted.load(Ordering::Relaxed), 1, "the connection was not used again: {alpn:?}");
     }
+}
+
+#[tokio::test]
+async fn over_http_2_a_refused_stream_costs_nothing_and_a_cut_one_is_never_complete() {
+    let folder = tempfile::tempdir().unwrap();
+    let certified = certificate();
+    write(folder.path(), &certified);
+    let sim = Sim::start(SimDialect::OpenAi).unwrap();
+    let front = Front::start(&certified, &sim, &[b"h2"]).await;
+    let gateway = behind_tls(&front, Some(&folder.path().join("cert.pem"))).await;
+    let answer = gateway.chat(&saying("one/m", "refuse", false)).await;
+    assert!(answer.looks_complete() && answer.text() == "refuse", "{} {}", answer.status, answer.body_text());
+    assert_eq!(answer.header("x-orbyt-attempts"), "1", "what was refused unseen is no attempt");
+    for stream in [false, true] {
+        let answer = gateway.chat(&saying("one/m", "cut", stream)).await;
+        assert!(!answer.looks_complete(), "{} {}", answer.status, answer.body_text());
+        assert!(answer.error().is_some(), "{} {}", answer.status, answer.body_text());
+    }
+    // The provider has seen this one, and may have charged for it: it is not sent again behind everybody's back.
+    let answer = gateway.chat(&saying("one/m", "fail", false)).await;
+    assert_eq!((answer.status, FAILED.load(Ordering::Relaxed)), (503, 1), "{}", answer.body_text());
+    served(&gateway.chat(&saying("one/m", "one two", true)).await);
+    assert_eq!(front.accepted.load(Ordering::Relaxed), 1, "a broken stream cost the others their connection");
 }
 
 #[tokio::test]

@@ -119,9 +119,9 @@ impl Passthrough {
     }
 
     /// Lets a whole answer that grows too large to be held pass as it comes, and appends what was held. It is not repaired then, and its
-    /// usage is not read. `false` where that cannot be, because the client wants a stream.
+    /// usage is not read. `false` where that cannot be, because the client wants a stream, or no reasoning.
     pub fn let_flow(&mut self, observed: &mut Observed, out: &mut Vec<u8>) -> bool {
-        if self.stream || !matches!(self.state, State::Unary) {
+        if self.stream || self.setup.exclude_reasoning || !matches!(self.state, State::Unary) {
             return false;
         }
         let mut balance = Balance::default();
