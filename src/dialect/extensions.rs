@@ -117,6 +117,8 @@ pub struct MaxPrice {
     pub request: Option<Money>,
     /// Per image.
     pub image: Option<Money>,
+    /// Per million tokens of audio input.
+    pub audio: Option<Money>,
 }
 
 /// The client's own provider keys.
@@ -397,13 +399,14 @@ fn max_price(value: Value) -> Result<MaxPrice, Fault> {
     let provider = Path::top("provider");
     let path = provider.member("max_price");
     let mut fields = Fields::of(value, &path)?;
-    refuse_unknown(&fields, &["prompt", "completion", "request", "image"])?;
+    refuse_unknown(&fields, &["prompt", "completion", "request", "image", "audio"])?;
     let mut price = |name| fields.any(name).map(|value| money(&value, &path.member(name))).transpose();
     Ok(MaxPrice {
         prompt: price("prompt")?,
         completion: price("completion")?,
         request: price("request")?,
         image: price("image")?,
+        audio: price("audio")?,
     })
 }
 

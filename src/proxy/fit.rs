@@ -5,7 +5,7 @@
 
 use super::core::{Core, breaker_policy};
 use super::names::Target;
-use crate::config::snapshot::Snapshot;
+use crate::config::snapshot::{Provider, Snapshot};
 use crate::dialect::extensions::{MaxPrice, ProviderPreferences};
 use crate::dialect::openai_chat::envelope::{Envelope, Needs};
 use crate::domain::Money;
@@ -41,7 +41,7 @@ pub(super) struct Fit<'a> {
 impl<'a> Fit<'a> {
     pub(super) fn new(core: &'a Core, snapshot: &'a Snapshot, envelope: &'a Envelope, now: Instant) -> Self {
         let preferences = &envelope.extensions.preferences;
-        let id = |name: &String| snapshot.provider(name).map(|provider| provider.id.clone());
+        let id = |name: &String| named(snapshot, name).map(|provider| provider.id.clone());
         let ids = |names: &[String]| names.iter().filter_map(id).collect();
         Self {
             core,
@@ -168,6 +168,7 @@ impl<'a> Fit<'a> {
         let fee = |price: Option<Money>, most: Option<Money>| most.is_none_or(|most| price.unwrap_or_default() <= most);
         within(prices.input, most.prompt)
             && within(prices.output, most.completion)
+            && within(prices.audio_input.or(prices.input), most.audio)
             && fee(prices.request, most.request)
             && fee(prices.image, most.image)
     }
@@ -198,6 +199,11 @@ impl<'a> Fit<'a> {
         let slow = preferences.preferred_min_throughput.zip(health.tokens_per_second());
         late.is_some_and(|(most, ms)| ms > most * 1000.0) || slow.is_some_and(|(least, rate)| rate < least)
     }
+}
+
+/// The provider that a preference names; OpenRouter writes some with capital letters.
+pub(super) fn named<'a>(snapshot: &'a Snapshot, name: &str) -> Option<&'a Arc<Provider>> {
+    snapshot.provider(name).or_else(|| snapshot.provider(&name.to_lowercase()))
 }
 
 /// What a request needs and a model has not.

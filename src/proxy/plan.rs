@@ -7,7 +7,7 @@
 
 use super::core::Core;
 use super::error::{ApiError, Reason};
-use super::fit::Fit;
+use super::fit::{Fit, named};
 use super::names::{Meaning, Names, Target};
 use crate::config::snapshot::{Provider, Snapshot, Sticky};
 use crate::dialect::extensions::{Extensions, ProviderChoice, Sort};
@@ -356,7 +356,7 @@ impl Planner<'_> {
     fn unknown_providers(&self) -> impl Iterator<Item = String> {
         let preferences = &self.wishes.preferences;
         [("order", &preferences.order), ("ignore", &preferences.ignore)].into_iter().flat_map(move |(list, names)| {
-            let unknown = names.iter().enumerate().filter(|(_, name)| self.snapshot.provider(name).is_none());
+            let unknown = names.iter().enumerate().filter(|(_, name)| named(self.snapshot, name).is_none());
             unknown.map(move |(place, _)| format!("provider.{list}[{place}]"))
         })
     }

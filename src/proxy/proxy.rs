@@ -139,15 +139,12 @@ impl Gateway {
 /// What a request may ask for by its documented name, but this version cannot do, is refused rather than ignored: a limit on money
 /// above all.
 fn refuse_unbuilt(envelope: &Envelope) -> Result<(), ApiError> {
-    let wishes = &envelope.extensions;
-    let unbuilt = [("extra.max_cost", wishes.max_cost.is_some())];
-    match unbuilt.iter().find(|(_, asked)| *asked) {
-        None => Ok(()),
-        Some((name, _)) => {
-            let message = format!("{name} is not supported by this version of the gateway: leave it out");
-            Err(ApiError::new(Reason::InvalidRequest, message).param(*name))
-        }
+    const NAME: &str = "extra.max_cost";
+    if envelope.extensions.max_cost.is_none() {
+        return Ok(());
     }
+    let message = format!("{NAME} is not supported by this version of the gateway: leave it out");
+    Err(ApiError::new(Reason::InvalidRequest, message).param(NAME))
 }
 
 fn peer_address(session: &Session) -> Option<IpAddr> {

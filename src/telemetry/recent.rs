@@ -198,7 +198,7 @@ mod tests {
     #[test]
     fn a_key_in_the_place_of_a_model_is_not_shown() {
         let (recent, redactor) = (Recent::default(), Redactor::default());
-        redactor.register([&Secret::new("sk-canary-0123456789")].into_iter());
+        redactor.register([&Secret::new("sk-canary-0123456789")]);
         recent.keep(&mut record(1, "p/sk-canary-0123456789"));
         let shown = recent.explain(RequestId::from_random(0, 1), &redactor).unwrap();
         assert!(!serde_json::to_string(&shown).unwrap().contains("canary"), "{shown:?}");

@@ -269,10 +269,13 @@ impl Envelope {
                 serde_json::from_slice(text).map_err(|_| must_be("model", "a string"))?
             }
             Some(_) => return Err(must_be("model", "a string")),
-            // A preset may bring the model.
-            None if self.last(Field::Extra).or(self.last(Field::Preset)).is_some() => String::new(),
-            None => return Err(Fault::bad_request("model", "you must provide a model")),
+            None => String::new(),
         };
+        // A preset may bring the model, which is seen when the extensions have been read.
+        let may_follow = self.last(Field::Extra).or(self.last(Field::Preset)).is_some();
+        if self.model.trim().is_empty() && !may_follow {
+            return Err(Fault::bad_request("model", "you must provide a model"));
+        }
         self.stream = self.boolean(Field::Stream, "stream")?.unwrap_or(false);
         let options = self.last(Field::StreamOptions);
         if options.is_some_and(|text| !text.starts_with(b"{")) {

@@ -124,7 +124,7 @@ fn cheap_and_the_floor_suffix_order_by_price() {
 #[test]
 fn openrouters_preferences_narrow_and_order() {
     let core = core(THREE, "[[model]]\nname = 'any'\ntargets = ['openai/gpt-4o', 'google/gemini-2.5-flash']\n");
-    assert_eq!(words(&core, r#""model":"any","provider":{"order":["google"]}"#)[0], "0:google/gemini-2.5-flash");
+    assert_eq!(words(&core, r#""model":"any","provider":{"order":["Google"]}"#)[0], "0:google/gemini-2.5-flash");
     assert_eq!(words(&core, r#""model":"any","provider":{"ignore":["openai"]}"#), ["0:google/gemini-2.5-flash"]);
     assert_eq!(words(&core, r#""model":"any","provider":{"only":["openai"]}"#), ["0:openai/gpt-4o"]);
     assert_eq!(words(&core, r#""model":"any","provider":{"allow_fallbacks":false}"#), ["0:openai/gpt-4o"]);
