@@ -126,6 +126,17 @@ fn write_table(text: &mut String, explanation: &Explanation) -> std::fmt::Result
         let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
         writeln!(text, "{}", cells.collect::<Vec<_>>().join("  ").trim_end())?;
     }
+    let is_planned = |attempt: &Attempt| {
+        decision.candidates.iter().any(|one| one.provider == attempt.provider && one.model == attempt.model)
+    };
+    for attempt in explanation.attempts.iter().filter(|attempt| !is_planned(attempt)) {
+        let Attempt { provider, model, .. } = attempt;
+        writeln!(
+            text,
+            "+  {provider}/{model}, the catalog's successor of a model that its maker no longer has: {}",
+            told(attempt)
+        )?;
+    }
     if decision.omitted > 0 {
         writeln!(text, "… and {} more that were refused", decision.omitted)?;
     }
@@ -187,4 +198,78 @@ fn write_end(text: &mut String, explanation: &Explanation) -> std::fmt::Result {
         "The order computed again from this record is another one: it was made by another version, or its names are redacted."
     };
     writeln!(text, "\n{said}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::decision::{Breaker, Facts, Refusal, Rules};
+    use crate::domain::{Decision, Strategy};
+
+    fn candidate(provider: &str, price: u64, refusal: Option<Refusal>) -> Candidate {
+        let facts = Facts { price_picos: Some(price), ..Facts::UNKNOWN };
+        Candidate { provider: provider.into(), model: "m".into(), leg: 0, refusal, facts }
+    }
+
+    fn attempt(provider: &str, status: u16, reason: Option<&str>, verdict: &str) -> Attempt {
+        Attempt {
+            provider: provider.into(),
+            model: "m".into(),
+            key_name: "k_01".into(),
+            started_us: 0,
+            took_us: 1500,
+            status: Some(status),
+            reason: reason.map(str::to_owned),
+            verdict: verdict.to_owned(),
+        }
+    }
+
+    fn explanation() -> Explanation {
+        let dear = candidate("dear", 2_000_000, None);
+        let mut open = candidate("open", 1, None);
+        open.facts = Facts { breaker: Breaker::Open, ..open.facts };
+        let blind = candidate("blind", 3, Some(Refusal::NoVision));
+        let decision = Decision {
+            rules: Rules { strategy: Strategy::Cheap, seed: 7, ..Rules::default() },
+            candidates: vec![dear, open, blind],
+            order: vec![1, 0],
+            omitted: 4,
+            ..Decision::default()
+        };
+        Explanation {
+            request_id: "req_000000000000000000000001".to_owned(),
+            arrived_unix_ms: 0,
+            requested_model: Some("any".into()),
+            status: 200,
+            ended: "complete".to_owned(),
+            attempts: vec![
+                attempt("open", 0, Some("breaker_open"), "skipped"),
+                attempt("dear", 404, Some("model_not_found"), "next_model"),
+                attempt("heir", 200, None, "ok"),
+            ],
+            decision,
+        }
+    }
+
+    #[test]
+    fn every_target_has_its_reason() {
+        let text = text(&explanation());
+        let line = |begins: &str| {
+            text.lines().find(|line| line.starts_with(begins)).unwrap_or_else(|| panic!("{begins}: {text}"))
+        };
+        assert!(line("request").ends_with("req_000000000000000000000001, 1970-01-01T00:00:00Z"), "{text}");
+        assert!(line("1  open/m").ends_with("passed over: breaker_open"), "{text}");
+        assert!(line("2  dear/m").ends_with("404 model_not_found with k_01 after 1.5 ms: next_model"), "{text}");
+        assert!(line("2  dear/m").contains("$0.000002"), "{text}");
+        assert!(line("-  blind/m").ends_with("not tried: does not take pictures"), "{text}");
+        assert!(line("+  heir/m").contains("served with k_01"), "{text}");
+        assert!(text.contains("… and 4 more that were refused") && text.ends_with("and is the same.\n"), "{text}");
+    }
+
+    #[test]
+    fn a_record_that_does_not_repeat_says_so() {
+        let mut explanation = explanation();
+        explanation.decision.order.reverse();
+        assert!(text(&explanation).contains("is another one"));
+    }
 }
