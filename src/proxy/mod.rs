@@ -24,6 +24,7 @@ mod dns;
 mod door;
 pub mod error;
 mod exchange;
+mod fit;
 mod flights;
 mod lease;
 mod limit;
@@ -31,6 +32,7 @@ mod media;
 mod models;
 mod names;
 mod plan;
+mod preset;
 #[expect(clippy::module_inception, reason = "it is the proxy of the proxy: Pingora's hooks")]
 pub mod proxy;
 mod queue;
