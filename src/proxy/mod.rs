@@ -24,13 +24,16 @@ mod dns;
 mod door;
 pub mod error;
 mod exchange;
+mod fit;
 mod flights;
+mod lane;
 mod lease;
 mod limit;
 mod media;
 mod models;
 mod names;
 mod plan;
+mod preset;
 #[expect(clippy::module_inception, reason = "it is the proxy of the proxy: Pingora's hooks")]
 pub mod proxy;
 mod queue;

@@ -11,6 +11,7 @@ use super::byok;
 use super::core::{ClientCtx, Core, Phase, Stop, breaker_policy};
 use super::error::{ApiError, Reason};
 use super::exchange::exchange;
+use super::lane::{Lane, Taken};
 use super::lease::{Lease, Wanted};
 use super::media;
 use super::names::Target;
@@ -213,7 +214,7 @@ impl<'a> Walk<'a> {
             target,
             byok: byok::key_for(own_keys, &self.plan, target),
             tried: &self.tried_keys,
-            tokens: self.tokens_wanted(),
+            tokens: self.envelope.tokens_wanted(),
             deadline: self.deadline,
         };
         match Lease::take(self.core, wanted, now) {
@@ -227,11 +228,6 @@ impl<'a> Walk<'a> {
                 None
             }
         }
-    }
-
-    /// How many tokens the request may need: its input as estimated, and what it asks for at most.
-    pub(super) fn tokens_wanted(&self) -> u64 {
-        self.envelope.estimated_input_tokens.saturating_add(self.envelope.max_tokens.unwrap_or_default())
     }
 
     /// How many tokens an attempt took, where that is known.
@@ -262,7 +258,7 @@ impl<'a> Walk<'a> {
 
     /// What the pool is asked for a target.
     pub(super) fn ask<'t>(&self, target: &'t Target, tried: &'t [KeyId]) -> Ask<'t> {
-        Ask { provider: &target.provider.id, keys: &target.provider.keys, tried, tokens: self.tokens_wanted() }
+        Ask { provider: &target.provider.id, keys: &target.provider.keys, tried, tokens: self.envelope.tokens_wanted() }
     }
 
     pub(super) fn skip(&mut self, target: &Target, reason: &'static str, ready_in: Option<Duration>) {
@@ -335,30 +331,37 @@ impl<'a> Walk<'a> {
             Err(fault) => return Attempted::failed(fault),
         };
         let peer = attempt::peer(&outgoing);
+        let begun = Instant::now();
         let translator = Translator::new(self.setup(target, message));
+        let last = self.is_last(Instant::now());
+        let mut lane =
+            Lane::new(target, translator, &self.snapshot.gate, timeouts).streamed(self.envelope.stream).last(last);
         let rules = Rules {
             gate: &self.snapshot.gate,
-            timeouts,
             deadline: self.deadline,
-            last: self.is_last(Instant::now()),
             stream: self.envelope.stream,
             byok: self.envelope.extensions.byok.as_ref(),
         };
-        let client = &mut *self.client;
-        let mut relay = Relay::new(self.session, client, self.core, target, translator, rules);
         // Pinned here: as an argument it would be copied.
         let exchange =
             pin!(exchange(&self.core.connections, &peer, target.provider.dialect, head, message.body.clone()));
-        let outcome = relay.run(exchange).await;
-        let (status, first_output, resend) = (relay.status(), relay.first_output(), relay.resend());
-        let limits = relay.limits();
-        let observed = relay.translator().observed();
+        let mut relay = Relay::new(self.session, self.client, self.core, rules, &mut lane);
+        let outcome = relay.run(Taken::More, exchange).await;
+        let (status, first_output, resend, limits) = (lane.status, lane.first_output, lane.resend, lane.limits);
+        let observed = lane.translator.observed();
         let (usage, output_bytes) = (observed.usage, observed.output_bytes);
+        let took = begun.elapsed();
         if matches!(outcome, Outcome::Served | Outcome::Broken(_) | Outcome::Cut(_) | Outcome::Gone) {
             self.client.record.usage = usage;
             self.client.output_bytes = output_bytes;
             self.client.record.cost = usage.and_then(|usage| target.model.prices.cost(&usage));
         }
+        let rate = usage.and_then(|usage| rate(self.envelope.stream, usage.completion_tokens, took, first_output));
+        if let (Outcome::Served, Some(rate), false) = (&outcome, rate, lease.is_byok()) {
+            self.core.targets.note_rate(&target.provider.id, &target.model.upstream, rate);
+        }
+        // Of a whole answer the rate says all; the time of its first output would be that of its length.
+        let first_output = first_output.filter(|_| self.envelope.stream || rate.is_none());
         let resend = resend && self.client.record.ended != Ended::Shutdown;
         Attempted { outcome, status, first_output, limits, resend }
     }
@@ -430,6 +433,14 @@ pub(super) fn unused(snapshot: &Snapshot, envelope: &Envelope, plan: &Plan) -> V
     let caches = snapshot.cache.backend != CacheBackend::Off;
     let ignored = envelope.extensions.without_effect(caches).map(str::to_owned);
     ignored.chain(plan.unusable.iter().cloned()).collect()
+}
+
+/// The tokens per second of an answer: of a stream after its first output, otherwise of the whole. `None` when there are too few of them
+/// to tell, or they came at once, as out of a buffer.
+fn rate(stream: bool, tokens: u64, took: Duration, first_output: Option<Duration>) -> Option<f64> {
+    const FEWEST: u64 = 8;
+    let spent = took.saturating_sub(first_output.filter(|_| stream).unwrap_or_default());
+    (tokens >= FEWEST && spent >= Duration::from_millis(1)).then(|| tokens as f64 / spent.as_secs_f64())
 }
 
 pub(super) fn shutting_down() -> ApiError {
