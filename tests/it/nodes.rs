@@ -97,7 +97,7 @@ async fn tokens_are_reserved_and_settled_over_all_nodes() {
 async fn a_gateway_that_is_killed_gives_back_what_it_had_reserved() {
     let (sim, redis) = (sim(), RedisServer::start().await);
     let rule = rule("tokens_per_day = 100000\nconcurrency = 1");
-    let start = || node(&sim, &redis.url(), "redis_timeout = '10s'\nnode_ttl = '1s'", &rule).start();
+    let start = || node(&sim, &redis.url(), "redis_timeout = '10s'\nnode_ttl = '3s'", &rule).start();
     let (a, b) = tokio::join!(start(), start());
     sim.script([SimFault::Stall]);
     let url = format!("{}/v1/chat/completions", a.url);
@@ -144,7 +144,7 @@ async fn a_gateway_that_ends_leaves_its_share_at_once() {
 async fn without_redis_each_node_goes_on_with_its_share_until_it_is_back() {
     let (sim, mut redis) = (sim(), RedisServer::start().await);
     let rule = rule("requests_per_day = 20");
-    let start = || node(&sim, &redis.url(), "redis_timeout = '5s'\nnode_ttl = '1s'", &rule).start();
+    let start = || node(&sim, &redis.url(), "redis_timeout = '5s'\nnode_ttl = '4s'", &rule).start();
     let (a, b) = tokio::join!(start(), start());
     for gateway in [&a, &b] {
         until_metric(gateway, NODES, 2).await;

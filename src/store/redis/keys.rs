@@ -106,7 +106,7 @@ impl RedisKeyPool {
         }
     }
 
-    fn tell_use(&self, provider: &Arc<str>, key: KeyId, what: Use) {
+    fn tell_use(&self, provider: &str, key: KeyId, what: Use) {
         if let Some((account, own)) = self.local().limited_account(provider, key) {
             self.tell(Word::Used { account, own, what });
         }
@@ -136,14 +136,11 @@ impl KeyPool for RedisKeyPool {
         let change = self.local().give_back(provider, ticket, returned, now);
         let learnt = !matches!(returned.outcome, KeyOutcome::Good | KeyOutcome::Unknown);
         let used = returned.tokens.filter(|used| *used != ticket.tokens);
-        if learnt || used.is_some() {
-            let provider: Arc<str> = provider.into();
-            if let Some(used) = used {
-                self.tell_use(&provider, ticket.key, Use::Ended { taken: ticket.tokens, used });
-            }
-            if learnt {
-                self.tell(Word::Learnt { provider, key: ticket.key });
-            }
+        if let Some(used) = used {
+            self.tell_use(provider, ticket.key, Use::Ended { taken: ticket.tokens, used });
+        }
+        if learnt {
+            self.tell(Word::Learnt { provider: provider.into(), key: ticket.key });
         }
         change
     }

@@ -263,11 +263,12 @@ impl Link {
     /// Keeps the connection for ever. Tells `looked` when it knows for the first time whether Redis is there.
     pub(super) async fn keep(self: Arc<Self>, looked: std::sync::mpsc::Sender<()>) {
         let mut looked = Some(looked);
-        let (mut is_down, mut name) = (false, None);
+        let (mut is_down, mut name, mut next_name) = (false, None, new_name());
         loop {
-            let why = match self.connect(name.as_deref()).await {
+            let why = match self.connect(&next_name, name.as_deref()).await {
                 Ok(lane) => {
-                    name = Some(lane.node.clone());
+                    // Only now: a try whose answer was late may have been heard, and would count as one more node.
+                    name = Some(std::mem::replace(&mut next_name, new_name()));
                     if std::mem::take(&mut is_down) {
                         (self.observer)(Event::Recovered);
                     }
@@ -286,15 +287,14 @@ impl Link {
     }
 
     /// Connects, and takes a new name in the place of an old one.
-    async fn connect(&self, old_name: Option<&str>) -> Result<Lane, String> {
-        let mut connection = connect(&self.client).await?;
-        let bulk = connect(&self.client).await?;
+    async fn connect(&self, name: &Arc<str>, old_name: Option<&str>) -> Result<Lane, String> {
+        let mut connection = connect(&self.client, &self.settings).await?;
+        let bulk = connect(&self.client, &self.settings).await?;
         let scripts = [&*BEAT, super::answers::script()].into_iter();
         for script in scripts.chain(super::limits::scripts()).chain(super::keys::scripts()) {
             within(CONNECT, script.load_async(&mut connection)).await?;
         }
-        let node: Arc<str> = format!("{:016x}", fastrand::u64(..)).into();
-        let mut lane = Lane { connection, bulk, node };
+        let mut lane = Lane { connection, bulk, node: name.clone() };
         let (_, count) = within(self.settings.timeout, self.beat(&mut lane, old_name)).await?;
         // Others come back a little later: what is known of them from before holds until the next look.
         self.nodes.fetch_max(count, Ordering::Relaxed);
@@ -336,8 +336,7 @@ impl Link {
                 }
                 // The others have taken it for gone, and its leases with it.
                 Ok(_) => {
-                    let node: Arc<str> = format!("{:016x}", fastrand::u64(..)).into();
-                    let old = std::mem::replace(&mut own.node, node);
+                    let old = std::mem::replace(&mut own.node, new_name());
                     if let Err(why) = within(self.settings.timeout, self.beat(&mut own, Some(&old))).await {
                         return why;
                     }
@@ -373,6 +372,11 @@ impl Link {
     }
 }
 
+/// A name that no other node has.
+fn new_name() -> Arc<str> {
+    format!("{:016x}", fastrand::u64(..)).into()
+}
+
 fn client(settings: &Settings) -> Result<Client, String> {
     let url = settings.url.reveal();
     let client = match &settings.ca {
@@ -385,8 +389,9 @@ fn client(settings: &Settings) -> Result<Client, String> {
     client.map_err(|error| format!("store.redis_url cannot be used: {error}"))
 }
 
-async fn connect(client: &Client) -> Result<MultiplexedConnection, String> {
-    let config = AsyncConnectionConfig::new().set_connection_timeout(Some(CONNECT)).set_response_timeout(Some(LATEST));
+async fn connect(client: &Client, settings: &Settings) -> Result<MultiplexedConnection, String> {
+    let latest = LATEST.max(settings.timeout);
+    let config = AsyncConnectionConfig::new().set_connection_timeout(Some(CONNECT)).set_response_timeout(Some(latest));
     within(CONNECT, client.get_multiplexed_async_connection_with_config(&config)).await
 }
 
@@ -398,7 +403,7 @@ async fn within<T>(limit: Duration, answer: impl Future<Output = RedisResult<T>>
 }
 
 pub(super) async fn ask_once(settings: &Settings) -> Result<Duration, String> {
-    let mut connection = connect(&client(settings)?).await?;
+    let mut connection = connect(&client(settings)?, settings).await?;
     let begun = Instant::now();
     // Whether it may do what the gateway does: run scripts that write.
     let mut call = BEAT.prepare_invoke();

@@ -103,11 +103,11 @@ impl MemoryKeyPool {
     }
 
     /// The account of a key and the limits that its operator has set; `None` where there are none.
-    pub fn limited_account(&self, provider: &Arc<str>, key: KeyId) -> Option<(Account, KeyQuota)> {
+    pub fn limited_account(&self, provider: &str, key: KeyId) -> Option<(Account, KeyQuota)> {
         let inner = self.0.lock();
         let account = &inner.accounts[inner.slot_of(provider, key)?.account];
         let own = account.quota.own();
-        let name = || account.group.clone().map_or_else(|| Account::Key(provider.clone(), key), Account::Group);
+        let name = || account.group.clone().map_or_else(|| Account::Key(provider.into(), key), Account::Group);
         (own != KeyQuota::default()).then(|| (name(), own))
     }
 
