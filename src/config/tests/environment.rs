@@ -237,10 +237,24 @@ fn the_cache_is_off_until_its_backend_is_named() {
         wrong.errors,
         [
             "GATEWAY_CACHE_TTL: must be a duration such as \"30s\", or a number of seconds",
-            "GATEWAY_CACHE_BACKEND: must be one of \"off\", \"memory\"",
+            "GATEWAY_CACHE_BACKEND: must be one of \"off\", \"memory\", \"redis\"",
             "GATEWAY_CACHE_MAX_SIZE: must be a whole number from 1 to 100000000",
         ]
     );
+}
+
+#[test]
+fn a_redis_is_used_when_it_is_named_and_its_password_is_a_secret() {
+    assert_eq!(with_env(&[]).sound().store.redis, None);
+    let snapshot = with_env(&[("REDIS_URL", "redis://:canary@h:6379/1"), ("GATEWAY_CACHE_BACKEND", "redis")]).sound();
+    let redis = snapshot.store.redis.as_ref().unwrap();
+    assert_eq!((redis.timeout, redis.node_ttl), (Duration::from_millis(50), Duration::from_secs(10)));
+    assert_eq!(snapshot.cache.backend, CacheBackend::Redis);
+    assert!(!format!("{snapshot:?}").contains("canary"));
+    let secrets: Vec<_> = snapshot.secrets().map(|secret| secret.reveal()).collect();
+    assert!(secrets.contains(&"canary") && secrets.contains(&"redis://:canary@h:6379/1"));
+    let wrong = with_env(&[("REDIS_URL", "http://:canary@h")]).errors;
+    assert_eq!(wrong, ["REDIS_URL: must begin with redis:// or rediss://"]);
 }
 
 #[test]
