@@ -26,6 +26,7 @@ pub mod error;
 mod exchange;
 mod fit;
 mod flights;
+mod hedge;
 mod lane;
 mod lease;
 mod limit;
