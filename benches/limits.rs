@@ -1,11 +1,15 @@
 //! What the limits cost a request: nanoseconds to take and settle a request with its tokens, alone and with all cores at it, and to take
 //! and leave a place in a queue. The results are a table on stdout.
 
-use orbyt::domain::{Limit, Measure, Period, Scope, Secret};
+use orbyt::config::Source;
+use orbyt::domain::{Limit, Measure, Period, Scope};
+use orbyt::provider::Catalog;
+use orbyt::proxy::Core;
+use orbyt::proxy::measure::Decisions;
 use orbyt::routing::fair_queue::{Caps, Entered, FairQueue, Wish};
-use orbyt::store::memory::MemoryLimits;
+use orbyt::store::memory::{self, MemoryLimits};
 use orbyt::store::ports::limits::{LimitStore, Subject};
-use orbyt::store::redis::{Redis, Settings};
+use orbyt::telemetry::{Format, Log, Metrics, Redactor, Telemetry};
 use std::hint::black_box;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -26,99 +30,10 @@ fn main() -> Result<(), String> {
         println!("| {name} | {:.0} |", best(|| limits(threads, scopes))?);
     }
     println!("| a place at a provider with a cap | {:.0} |", best(place)?);
-    match Server::start() {
-        Some(server) => {
-            let (alone, many) = over_redis(&server)?;
-            println!(
-                "| limits of its key, user and model over Redis on this machine: wait of a request, alone | {alone:.0} |"
-            );
-            println!("| the same, {AT_ONCE} at a time: time a request | {many:.0} |");
-        }
-        None => println!("| over Redis: redis-server is not installed | |"),
+    for (name, model) in [("one target", "one"), ("four targets by speed", "four")] {
+        println!("| plan, limits and key of a request: {name} | {:.0} |", best(|| decisions(model))?);
     }
     Ok(())
-}
-
-/// Requests that ask Redis at the same time.
-const AT_ONCE: usize = 64;
-
-/// `redis-server` on a port of its own; it ends with the bench.
-struct Server {
-    child: std::process::Child,
-    port: u16,
-}
-
-impl Server {
-    fn start() -> Option<Self> {
-        let port = std::net::TcpListener::bind("127.0.0.1:0").ok()?.local_addr().ok()?.port();
-        let arguments = ["--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--port"];
-        let mut command = std::process::Command::new("redis-server");
-        let child = command.args(arguments).arg(port.to_string()).stdout(std::process::Stdio::null()).spawn().ok()?;
-        let server = Self { child, port };
-        let begun = Instant::now();
-        while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
-            if begun.elapsed() > Duration::from_secs(10) {
-                return None;
-            }
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        Some(server)
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// Takes and settles requests over Redis; nanoseconds each, one after the other and many at once.
-fn over_redis(server: &Server) -> Result<(f64, f64), String> {
-    const REQUESTS: usize = 20_000;
-    let url = Secret::new(format!("redis://127.0.0.1:{}", server.port));
-    let (timeout, node_ttl) = (Duration::from_secs(1), Duration::from_secs(10));
-    let redis = Redis::start(Settings { url, ca: None, timeout, node_ttl }, |event| println!("{event:?}"))?;
-    let store = Arc::new(redis.limits());
-    let most = |measure| Limit { measure, amount: 1_000_000_000 };
-    let wanted: Arc<[Limit]> =
-        [Measure::Requests(Period::Minute), Measure::Tokens(Period::Minute), Measure::Concurrency].map(most).into();
-    let subjects = move |n: usize| -> Vec<Subject> {
-        let subject = |scope: Scope| Subject { scope, name: format!("{}", n % 16).into(), limits: wanted.clone() };
-        Scope::ALL.map(subject).into()
-    };
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .enable_all()
-        .build()
-        .map_err(|error| error.to_string())?;
-    let run = |tasks: usize| {
-        let begun = Instant::now();
-        let work = (0..tasks).map(|task| {
-            let (store, subjects) = (store.clone(), subjects.clone());
-            async move {
-                let mut passed = 0;
-                for n in (task..REQUESTS).step_by(tasks) {
-                    if let (Ok(lease), _) = store.acquire(subjects(n), 500, Instant::now()).await {
-                        store.settle(lease, 300, Instant::now());
-                        passed += 1;
-                    }
-                }
-                passed
-            }
-        });
-        let work: Vec<_> = work.map(|task| runtime.spawn(task)).collect();
-        let passed: usize = runtime.block_on(futures::future::join_all(work)).into_iter().flatten().sum();
-        (passed, begun.elapsed().as_nanos() as f64 / REQUESTS as f64)
-    };
-    let ((alone, alone_nanos), (many, many_nanos)) = (run(1), run(AT_ONCE));
-    let status = redis.status();
-    if alone + many == 2 * REQUESTS && status.late + status.failed == 0 {
-        Ok((alone_nanos, many_nanos))
-    } else {
-        Err(format!("{alone} and {many} of {REQUESTS} requests passed: {status:?}"))
-    }
 }
 
 fn best(measure: impl Fn() -> Result<f64, String>) -> Result<f64, String> {
@@ -150,6 +65,55 @@ fn limits(threads: usize, scopes: usize) -> Result<f64, String> {
     });
     let nanos = begun.elapsed().as_nanos() as f64 / (f64::from(REQUESTS) * threads as f64);
     if passed { Ok(nanos) } else { Err("a request was refused".to_owned()) }
+}
+
+/// Four providers with two keys each, a model at one of them and one at all, and limits on keys and models.
+fn config() -> String {
+    let provider = |id| {
+        let key = |n| format!("[[provider.key]]\nsecret = \"{id}-{n}\"\nrpm = 1000000000\ntpm = 1000000000000\n");
+        format!(
+            "[[provider]]\nid = \"{id}\"\ndialect = \"openai_chat\"\nbase_url = \"http://127.0.0.1:1/v1\"\n{}{}",
+            key(1),
+            key(2)
+        )
+    };
+    let limits = |scope| {
+        format!(
+            "[[limits.rule]]\nscope = \"{scope}\"\nrequests_per_minute = 1000000000\ntokens_per_minute = 1000000000000\n"
+        )
+    };
+    let models = "[[model]]\nname = \"one\"\ntargets = [\"a/m\"]\n\
+        [[model]]\nname = \"four\"\ntargets = [\"a/m\", \"b/m\", \"c/m\", \"d/m\"]\nstrategy = \"fast\"\n";
+    ["a", "b", "c", "d"].map(provider).concat() + models + &limits("key") + &limits("model")
+}
+
+/// Decides about a request again and again; nanoseconds each.
+fn decisions(model: &str) -> Result<f64, String> {
+    let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
+    let file = folder.path().join("orbyt.toml");
+    std::fs::write(&file, config()).map_err(|error| error.to_string())?;
+    let catalog = Arc::new(Catalog::builtin().map_err(|error| error.to_string())?);
+    let source = Source { file: Some(file), process: Vec::new(), dotenv: None, catalog };
+    let loaded = orbyt::config::load(&source).map_err(|refused| format!("{:?}", refused.errors))?;
+    let redactor = Arc::new(Redactor::default());
+    let log = Log::start(log::LevelFilter::Off, Format::Json, Box::new(std::io::sink()), redactor.clone())
+        .map_err(|error| error.to_string())?;
+    let metrics = Arc::new(Metrics::new("bench").map_err(|error| error.to_string())?);
+    let telemetry = Arc::new(Telemetry::new(log, metrics, redactor));
+    let core = Core::new(loaded.snapshot, memory::stores(1, 1), telemetry);
+    let question = "What does a request cost on its way through a gateway? ".repeat(12);
+    let body =
+        format!(r#"{{"model":"{model}","messages":[{{"role":"user","content":"{question}"}}],"max_tokens":400}}"#);
+    let decisions = Decisions::new(core, body.into())?;
+    let rounds = REQUESTS / 10;
+    let begun = Instant::now();
+    futures::executor::block_on(async {
+        for _ in 0..rounds {
+            decisions.decide().await?;
+        }
+        Ok::<_, String>(())
+    })?;
+    Ok(begun.elapsed().as_nanos() as f64 / f64::from(rounds))
 }
 
 /// Takes and leaves places; nanoseconds each.
