@@ -16,9 +16,6 @@ impl Compiler<'_> {
         {
             self.report.error(at.problem("needs store.redis_url (REDIS_URL): where is the Redis?"));
         }
-        if let Some(at) = raw.redis_timeout.as_ref().filter(|at| at.value.is_zero()) {
-            self.report.error(at.problem("must be longer than nothing"));
-        }
         if let Some(at) = raw.node_ttl.as_ref().filter(|at| at.value < LEAST_NODE_TTL) {
             self.report.error(at.problem(format!("must be at least {LEAST_NODE_TTL:?}")));
         }
