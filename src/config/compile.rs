@@ -3,6 +3,7 @@
 
 mod providers;
 mod routing;
+mod semantic;
 
 use super::env::Env;
 use super::keys::GatewayKeys;
@@ -40,6 +41,7 @@ pub fn compile(raw: Raw, catalog: Arc<Catalog>, around: &Surroundings<'_>, repor
     let aliases = compiler.aliases(&raw.models, &raw.providers);
     let routing = compiler.routing(raw.routing, &raw.models, &raw.providers, &mut providers);
     let retry = compiler.retry(&raw.retry);
+    let semantic = compiler.semantic(&raw.cache, &raw.providers, &providers);
     let snapshot = Snapshot {
         server,
         console,
@@ -52,7 +54,7 @@ pub fn compile(raw: Raw, catalog: Arc<Catalog>, around: &Surroundings<'_>, repor
         timeouts,
         gate: gate(&raw.gate),
         limits: limits(&raw.limits),
-        cache: cache(&raw.cache),
+        cache: Cache { semantic, ..cache(&raw.cache) },
         telemetry: telemetry(&raw.telemetry),
         media: media(&raw.media),
         catalog: Arc::clone(&catalog),
@@ -242,6 +244,7 @@ fn cache(raw: &RawCache) -> Cache {
         max_size: or(&raw.max_size, 10_000),
         max_bytes: or(&raw.max_bytes, 256 << 20),
         max_temperature: raw.max_temperature.as_ref().map(|at| at.value),
+        semantic: None,
     }
 }
 

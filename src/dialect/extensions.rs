@@ -49,6 +49,8 @@ pub struct Extensions {
     pub preset: Option<String>,
     /// `extra.cache`.
     pub cache: Option<CacheChoice>,
+    /// `extra.cache.semantic`: whether the answer to a question that means the same will do.
+    pub cache_semantic: Option<bool>,
     /// `extra.timeout_ms`: the deadline of the whole request.
     pub timeout: Option<Duration>,
     /// `extra.max_cost`: what the request may cost at most, in dollars.
@@ -202,11 +204,13 @@ impl Extensions {
         Ok(extensions)
     }
 
-    /// What the request names and this version accepts without acting on it; `extra.cache` has an effect where answers are cached.
-    pub fn without_effect(&self, caches: bool) -> impl Iterator<Item = &'static str> {
+    /// What the request names and this version accepts without acting on it; `extra.cache` has an effect where answers are cached, its
+    /// `semantic` where they are found by what a question means.
+    pub fn without_effect(&self, caches: bool, compares: bool) -> impl Iterator<Item = &'static str> {
         let preferences = &self.preferences;
         let unused = [
             ("extra.cache", !caches && matches!(self.cache, Some(CacheChoice::On | CacheChoice::For(_)))),
+            ("extra.cache.semantic", caches && !compares && self.cache_semantic == Some(true)),
             ("provider.preferred_max_latency", preferences.preferred_max_latency.is_some()),
             ("provider.preferred_min_throughput", preferences.preferred_min_throughput.is_some()),
         ];
@@ -232,7 +236,10 @@ impl Extensions {
             count => count.and_then(|count| u32::try_from(count).ok()),
         };
         self.byok = extra.any("byok").map(|value| byok(value, &path.member("byok"))).transpose()?;
-        self.cache = extra.any("cache").map(|value| cache(value, &path.member("cache"))).transpose()?;
+        if let Some(value) = extra.any("cache") {
+            let (choice, semantic) = cache(value, &path.member("cache"))?;
+            (self.cache, self.cache_semantic) = (Some(choice), semantic);
+        }
         self.timeout = extra.positive("timeout_ms")?.map(Duration::from_millis);
         self.max_cost = extra.any("max_cost").map(|value| money(&value, &path.member("max_cost"))).transpose()?;
         self.preset = extra.text("preset")?;
@@ -346,17 +353,30 @@ fn byok(value: Value, path: &Path<'_>) -> Result<Byok, Fault> {
     }
 }
 
-fn cache(value: Value, path: &Path<'_>) -> Result<CacheChoice, Fault> {
+/// The choice, and `semantic`.
+fn cache(value: Value, path: &Path<'_>) -> Result<(CacheChoice, Option<bool>), Fault> {
     match value {
-        Value::Bool(true) => Ok(CacheChoice::On),
-        Value::Bool(false) => Ok(CacheChoice::Off),
+        Value::Bool(true) => Ok((CacheChoice::On, None)),
+        Value::Bool(false) => Ok((CacheChoice::Off, None)),
         value => {
-            let mut fields =
-                Fields::of(value, path).map_err(|_| path.must_be("true, false or an object with \"ttl\""))?;
-            refuse_unknown(&fields, &["ttl"])?;
+            let mut fields = Fields::of(value, path)
+                .map_err(|_| path.must_be("true, false or an object with \"ttl\" or \"semantic\""))?;
+            refuse_unknown(&fields, &["ttl", "semantic"])?;
+            let semantic = match fields.any("semantic") {
+                None => None,
+                Some(Value::Bool(wanted)) => Some(wanted),
+                Some(_) => return Err(path.member("semantic").must_be("true or false")),
+            };
             let ttl = path.member("ttl");
-            let value = fields.any("ttl").ok_or_else(|| ttl.must_be("given"))?;
-            duration(&value).map(CacheChoice::For).ok_or_else(|| ttl.must_be("seconds, or a duration like \"5m\""))
+            let choice = match fields.any("ttl") {
+                Some(value) => {
+                    let wrong = || ttl.must_be("seconds, or a duration like \"5m\"");
+                    duration(&value).map(CacheChoice::For).ok_or_else(wrong)?
+                }
+                None if semantic.is_some() => CacheChoice::On,
+                None => return Err(ttl.must_be("given")),
+            };
+            Ok((choice, semantic))
         }
     }
 }
@@ -481,6 +501,24 @@ mod tests {
     }
 
     #[test]
+    fn reads_whether_what_means_the_same_will_do() {
+        let read = |value: Value| {
+            let read = extra(json!({ "cache": value })).unwrap();
+            (read.cache, read.cache_semantic)
+        };
+        assert_eq!(read(json!({"semantic": true})), (Some(CacheChoice::On), Some(true)));
+        assert_eq!(read(json!({"semantic": false, "ttl": null})), (Some(CacheChoice::On), Some(false)));
+        let minute = Some(CacheChoice::For(Duration::from_secs(60)));
+        assert_eq!(read(json!({"semantic": true, "ttl": 60})), (minute, Some(true)));
+        assert_eq!(read(json!({"ttl": 60, "semantic": null})), (minute, None));
+        let wish = extra(json!({"cache": {"semantic": true}})).unwrap();
+        let without = |caches, compares| wish.without_effect(caches, compares).collect::<Vec<_>>();
+        assert_eq!(without(false, true), ["extra.cache"]);
+        assert_eq!(without(true, false), ["extra.cache.semantic"]);
+        assert_eq!(without(true, true), Vec::<&str>::new());
+    }
+
+    #[test]
     fn names_what_is_wrong() {
         for (value, param) in [
             (json!({"retries": 1}), "extra.retries"),
@@ -496,6 +534,8 @@ mod tests {
             (json!({"cache": "no"}), "extra.cache"),
             (json!({"cache": {"ttl": "soon"}}), "extra.cache.ttl"),
             (json!({"cache": {}}), "extra.cache.ttl"),
+            (json!({"cache": {"semantic": "yes"}}), "extra.cache.semantic"),
+            (json!({"cache": {"near": true}}), "extra.cache.near"),
             (json!({"timeout_ms": 0}), "extra.timeout_ms"),
             (json!({"max_cost": -1}), "extra.max_cost"),
             (json!("cheap"), "extra"),

@@ -17,7 +17,7 @@ pub use fault::{Blame, Clock, Fault, FaultKind};
 pub use ids::RequestId;
 pub use money::Money;
 pub use principal::{Principal, ProviderKey};
-pub use record::{AttemptRecord, CacheUse, Ended, RequestRecord};
+pub use record::{AttemptRecord, CacheUse, Ended, RequestRecord, SemanticRecord};
 pub use secret::Secret;
 pub use strategy::Strategy;
 pub use usage::Usage;

@@ -14,6 +14,7 @@ use crate::routing::breaker::Policy;
 use crate::routing::retry_budget::RetryBudget;
 use crate::store::ports::answers::Answers;
 use crate::store::ports::live::{KeyPool, Targets};
+use crate::store::ports::vectors::Vectors;
 use crate::telemetry::{InFlight, Telemetry};
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
@@ -47,6 +48,8 @@ pub struct Core {
     pub targets: Arc<dyn Targets>,
     /// The cache of answers.
     pub answers: Arc<dyn Answers>,
+    /// The questions that they answer, by what they mean.
+    pub vectors: Arc<dyn Vectors>,
     /// Log, metrics and live events.
     pub telemetry: Arc<Telemetry>,
     /// Where the process is in its life.
@@ -65,6 +68,7 @@ impl Core {
         pool: Arc<dyn KeyPool>,
         targets: Arc<dyn Targets>,
         answers: Arc<dyn Answers>,
+        vectors: Arc<dyn Vectors>,
         telemetry: Arc<Telemetry>,
     ) -> Arc<Self> {
         Arc::new(Self {
@@ -73,6 +77,7 @@ impl Core {
             pool,
             targets,
             answers,
+            vectors,
             telemetry,
             phase: watch::Sender::new(Phase::Serving),
             connections: Connections::default(),
@@ -151,6 +156,7 @@ impl ClientCtx {
             usage: None,
             cost: None,
             cache: CacheUse::Bypass,
+            semantic: None,
             ttft: None,
             latency: Duration::ZERO,
             overhead: Duration::ZERO,

@@ -21,6 +21,7 @@ mod cache;
 pub mod core;
 mod dns;
 mod door;
+mod embed;
 pub mod error;
 mod exchange;
 mod flights;
@@ -36,6 +37,7 @@ mod record;
 mod recorder;
 mod relay;
 mod respond;
+mod semantic;
 mod triage;
 mod walk;
 

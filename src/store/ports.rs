@@ -3,3 +3,4 @@
 pub mod answers;
 pub mod credentials;
 pub mod live;
+pub mod vectors;

@@ -39,6 +39,8 @@ pub struct Metrics {
     cache_shared: IntCounter,
     cache_entries: IntGauge,
     cache_bytes: IntGauge,
+    semantic: IntCounterVec,
+    semantic_entries: IntGauge,
     resident: IntGauge,
     open_files: IntGauge,
     sources: RwLock<Sources>,
@@ -50,6 +52,7 @@ struct Sources {
     pool: Option<Box<dyn Fn() -> PoolState + Send + Sync>>,
     log_dropped: Option<Box<dyn Fn() -> u64 + Send + Sync>>,
     cache: Option<Box<dyn Fn() -> AnswersHeld + Send + Sync>>,
+    questions: Option<Box<dyn Fn() -> u64 + Send + Sync>>,
 }
 
 /// The state of keys and breakers at a moment.
@@ -149,6 +152,13 @@ impl Metrics {
             )?,
             cache_entries: gauge(&registry, "orbyt_cache_entries", "Answers in the cache.")?,
             cache_bytes: gauge(&registry, "orbyt_cache_bytes", "Bytes that they take.")?,
+            semantic: counters(
+                &registry,
+                "orbyt_cache_semantic_total",
+                "Searches for an answer to a question that means the same, by result: hit, miss, or failed without an embedding.",
+                &["result"],
+            )?,
+            semantic_entries: gauge(&registry, "orbyt_cache_semantic_entries", "Questions that are compared.")?,
             resident: gauge(&registry, "process_resident_memory_bytes", "Resident memory.")?,
             open_files: gauge(&registry, "process_open_fds", "Open file descriptors.")?,
             sources: RwLock::default(),
@@ -171,6 +181,9 @@ impl Metrics {
         for result in CacheUse::ALL {
             self.cache.with_label_values(&[result.name()]);
         }
+        for result in ["hit", "miss", "failed"] {
+            self.semantic.with_label_values(&[result]);
+        }
         Ok(())
     }
 
@@ -188,6 +201,11 @@ impl Metrics {
     /// Says what the cache of answers holds. Asked at each scrape, on the console's thread.
     pub fn set_cache_source(&self, held: impl Fn() -> AnswersHeld + Send + Sync + 'static) {
         self.sources.write().cache = Some(Box::new(held));
+    }
+
+    /// Says how many questions are compared. Asked at each scrape, on the console's thread.
+    pub fn set_question_source(&self, held: impl Fn() -> u64 + Send + Sync + 'static) {
+        self.sources.write().questions = Some(Box::new(held));
     }
 
     /// Says where the number of dropped log lines comes from.
@@ -232,6 +250,11 @@ impl Metrics {
         self.cache_shared.inc_by(shared.into());
     }
 
+    /// Counts a search for an answer to a question that means the same: `hit`, `miss` or `failed`.
+    pub fn compared(&self, result: &'static str) {
+        self.semantic.with_label_values(&[result]).inc();
+    }
+
     /// Counts a reload of the configuration.
     pub fn reloaded(&self, accepted: bool) {
         self.reloads.with_label_values(&[if accepted { "ok" } else { "refused" }]).inc();
@@ -256,6 +279,9 @@ impl Metrics {
             let held = held();
             self.cache_entries.set(i64::try_from(held.entries).unwrap_or(i64::MAX));
             self.cache_bytes.set(i64::try_from(held.bytes).unwrap_or(i64::MAX));
+        }
+        if let Some(held) = &sources.questions {
+            self.semantic_entries.set(i64::try_from(held()).unwrap_or(i64::MAX));
         }
         if let Some(pool) = &sources.pool {
             let pool = pool();

@@ -63,6 +63,7 @@ pub(super) fn record() -> RequestRecord {
         usage: Some(Usage { prompt_tokens: 12, completion_tokens: 34, total_tokens: 46, ..Usage::default() }),
         cost: Some(Money::from_picos(150_000)),
         cache: CacheUse::Bypass,
+        semantic: None,
         ttft: Some(Duration::from_micros(20_500)),
         latency: Duration::from_micros(125_250),
         overhead: Duration::from_micros(42),

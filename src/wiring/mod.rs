@@ -10,7 +10,7 @@ use crate::console::{Console, Deps, Sharing};
 use crate::proxy::core::Phase;
 use crate::proxy::proxy::KEEPALIVE_SECONDS;
 use crate::proxy::{Core, Door, Gateway};
-use crate::store::memory::{MemoryAnswers, MemoryKeyPool, MemoryTargets};
+use crate::store::memory::{MemoryAnswers, MemoryKeyPool, MemoryTargets, MemoryVectors};
 use crate::telemetry::metrics::BreakerState;
 use crate::telemetry::{Format, Log, Metrics, PoolState, Redactor, Telemetry};
 use async_trait::async_trait;
@@ -67,10 +67,12 @@ pub fn start(parts: Parts) -> Result<Running, String> {
         Arc::new(MemoryKeyPool::default()),
         Arc::new(MemoryTargets::default()),
         Arc::new(MemoryAnswers::new(snapshot.cache.max_size, snapshot.cache.max_bytes)),
+        Arc::new(MemoryVectors::new(snapshot.cache.max_questions())),
         telemetry.clone(),
     );
-    let (observed, answers) = (core.clone(), core.answers.clone());
+    let (observed, answers, vectors) = (core.clone(), core.answers.clone(), core.vectors.clone());
     telemetry.metrics.set_cache_source(move || answers.held());
+    telemetry.metrics.set_question_source(move || vectors.held());
     telemetry.metrics.set_pool_source(move || pool_state(&observed));
     let console = start_console(&core, &snapshot)?;
     snapshot.console.listen = console.addresses().to_vec();

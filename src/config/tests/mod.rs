@@ -4,6 +4,7 @@ mod conf;
 mod environment;
 mod errors;
 mod files;
+mod semantic;
 mod values;
 
 use super::compile::{Surroundings, compile};
