@@ -1,3 +1,5 @@
+//! Tests of the index.
+
 use super::*;
 use futures::FutureExt;
 use proptest::prelude::*;
