@@ -53,6 +53,7 @@ corpus: build
 bench: release
 	$(CARGO) bench --locked --bench gateway -- $(ARGS)
 	$(CARGO) bench --locked --bench translate
+	$(CARGO) bench --locked --bench limits
 
 check:
 	@scripts/deps.sh build

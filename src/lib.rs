@@ -8,7 +8,7 @@
 //! 3. [`routing`] is what the stages ask for decisions: plan, triage, backoff, breaker. Pure: time and chance are arguments.
 //! 4. [`provider`] knows the providers and models, and what their errors mean. Pure, and mostly data.
 //! 5. [`dialect`] speaks the wire formats: requests out, answers back, byte by byte. Pure.
-//! 6. [`store`] keeps live state (keys, breakers) and credentials behind ports.
+//! 6. [`store`] keeps live state (keys, breakers, limits) and credentials behind ports.
 //! 7. [`telemetry`] is what can be seen of it: log, metrics, live events, all redacted.
 //! 8. [`console`] is the control plane on its own listener and runtime.
 //!

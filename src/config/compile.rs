@@ -1,6 +1,7 @@
 //! What was written becomes what is run: [`Raw`] to [`Snapshot`], with every error and not only the first. Pure: files are
 //! read through [`Surroundings`].
 
+mod limits;
 mod providers;
 mod routing;
 mod semantic;
@@ -38,10 +39,12 @@ pub fn compile(raw: Raw, catalog: Arc<Catalog>, around: &Surroundings<'_>, repor
     let console = compiler.console(raw.console);
     compiler.clashes(&server, &console);
     let mut providers = compiler.providers(&raw.providers, timeouts);
+    compiler.groups(&raw.providers);
     let aliases = compiler.aliases(&raw.models, &raw.providers);
     let routing = compiler.routing(raw.routing, &raw.models, &raw.providers, &mut providers);
     let retry = compiler.retry(&raw.retry);
     let semantic = compiler.semantic(&raw.cache, &raw.providers, &providers);
+    let limits = compiler.limits(&raw.limits);
     let snapshot = Snapshot {
         server,
         console,
@@ -51,9 +54,10 @@ pub fn compile(raw: Raw, catalog: Arc<Catalog>, around: &Surroundings<'_>, repor
         routing,
         retry,
         breaker: breaker(&raw.breaker),
+        health: Health { probe: or(&raw.health.probe, None) },
         timeouts,
         gate: gate(&raw.gate),
-        limits: limits(&raw.limits),
+        limits,
         cache: Cache { semantic, ..cache(&raw.cache) },
         telemetry: telemetry(&raw.telemetry),
         media: media(&raw.media),
@@ -216,6 +220,7 @@ fn breaker(raw: &RawBreaker) -> Breaker {
         enabled: or(&raw.enabled, true),
         failures: or(&raw.failures, 5),
         open_for: or(&raw.open_for, Duration::from_secs(30)),
+        max_open_share: or(&raw.max_open_share, 0.5),
     }
 }
 
@@ -225,15 +230,6 @@ fn gate(raw: &RawGate) -> Gate {
         max_wait: or(&raw.max_wait, None),
         keepalive: or(&raw.keepalive, Some(Duration::from_secs(15))).unwrap_or_default(),
         keepalive_before_commit: or(&raw.keepalive_before_commit, false),
-    }
-}
-
-fn limits(raw: &RawLimits) -> Limits {
-    Limits {
-        global_per_second: or(&raw.global_per_second, None),
-        address_per_second: or(&raw.address_per_second, None),
-        bad_key_per_minute: or(&raw.bad_key_per_minute, 60),
-        concurrent: or(&raw.concurrent, None),
     }
 }
 

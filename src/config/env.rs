@@ -132,6 +132,9 @@ impl Reader<'_> {
         over(&mut raw.retry.max, self.one("GATEWAY_RETRY_MAX", &expected, retries));
         let expected = r#"a duration such as "30s", or a number of seconds"#;
         over(&mut raw.breaker.open_for, self.one("GATEWAY_HEALTH_CHECK_INTERVAL", expected, interval));
+        if let Some(at) = self.one("GATEWAY_HEALTH_CHECK_INTERVAL", expected, interval) {
+            raw.health.probe = Some(At::new(Some(at.value), at.place));
+        }
         over(&mut raw.cache.ttl, self.one("GATEWAY_CACHE_TTL", expected, interval));
         let backends = quoted(CacheBackend::ALL.into_iter().map(CacheBackend::name));
         let backend = |text: &str| CacheBackend::from_name(&text.to_lowercase());
@@ -211,7 +214,10 @@ impl Reader<'_> {
             self.report.warn(Problem::env(name, format!("replaces the keys of {} in the file", provider.id.value)));
         }
         let secrets = self.list(name, "a key", secret).unwrap_or_default();
-        provider.keys = secrets.into_iter().map(|secret| RawKey { name: None, secret }).collect();
+        provider.keys = secrets
+            .into_iter()
+            .map(|secret| RawKey { name: None, secret, rpm: None, tpm: None, group: None })
+            .collect();
     }
 
     /// The first of several variables that is set. A second one that says something else is reported.

@@ -4,10 +4,10 @@ use super::net::{IpNet, listen_address};
 use super::problem::{At, Report};
 use super::raw::*;
 use super::reader::{Document, Section, quoted};
-use super::snapshot::{CacheBackend, LogFormat};
+use super::snapshot::{ByokFallback, CacheBackend, LogFormat};
 use crate::dialect::openai_chat::passthrough::Quirks;
 use crate::dialect::table::Dialect;
-use crate::domain::{Money, Strategy};
+use crate::domain::{Limit, Measure, Money, Period, Scope, Strategy};
 use crate::provider::AuthScheme;
 
 /// What was read, and whether the syntax was sound: with a broken syntax, what seems to be missing may only be unreadable.
@@ -41,6 +41,7 @@ fn raw(root: &Section<'_>) -> Raw {
         routing: below("routing").map(|section| routing(&section)).unwrap_or_default(),
         retry: below("retry").map(|section| retry(&section)).unwrap_or_default(),
         breaker: below("breaker").map(|section| breaker(&section)).unwrap_or_default(),
+        health: below("health").map(|section| health(&section)).unwrap_or_default(),
         timeouts: below("timeouts").map(|section| timeouts(&section)).unwrap_or_default(),
         gate: below("gate").map(|section| gate(&section)).unwrap_or_default(),
         limits: below("limits").map(|section| limits(&section)).unwrap_or_default(),
@@ -106,8 +107,10 @@ fn provider(section: &Section<'_>) -> Option<RawProvider> {
         ca_file: section.path("ca_file"),
         quirks: section.list("quirks", &format!("one of {}", quoted(Quirks::names())), Quirks::from_name),
         weight: section.small("weight", 0..=MAX_WEIGHT),
+        max_concurrent: section.small("max_concurrent", 1..=MAX_CONCURRENT),
         discover: section.boolean("discover"),
         aliases: section.texts("aliases"),
+        group: section.text("group"),
         keys: section.sections("key").iter().filter_map(key).collect(),
         timeouts: section.section("timeouts").map(|section| timeouts(&section)).unwrap_or_default(),
         models: section.sections("model").iter().filter_map(model).collect(),
@@ -122,7 +125,9 @@ fn key(section: &Section<'_>) -> Option<RawKey> {
     if secret.is_none() && !section.has("secret") {
         section.error("secret is missing");
     }
-    Some(RawKey { name, secret: secret? })
+    let tpm = section.count("tpm");
+    let (rpm, group) = (section.small("rpm", 1..=u32::MAX), section.text("group"));
+    Some(RawKey { name, secret: secret?, rpm, tpm, group })
 }
 
 fn model(section: &Section<'_>) -> Option<RawModel> {
@@ -133,6 +138,7 @@ fn model(section: &Section<'_>) -> Option<RawModel> {
         aliases: section.texts("aliases"),
         context: section.count("context"),
         max_output: section.count("max_output"),
+        max_concurrent: section.small("max_concurrent", 1..=MAX_CONCURRENT),
         input: price("input"),
         output: price("output"),
         cached_input: price("cached_input"),
@@ -172,6 +178,15 @@ fn routing(section: &Section<'_>) -> RawRouting {
         weights: section.smalls("weights", 0..=MAX_WEIGHT),
         fallbacks: section.texts("fallbacks"),
         auto: section.texts("auto"),
+        byok_fallback: section.choice("byok_fallback", &["pool", "deny"], byok_fallback),
+    }
+}
+
+fn byok_fallback(text: &str) -> Option<ByokFallback> {
+    match text {
+        "pool" => Some(ByokFallback::Pool),
+        "deny" => Some(ByokFallback::Deny),
+        _ => None,
     }
 }
 
@@ -187,6 +202,9 @@ fn retry(section: &Section<'_>) -> RawRetry {
 /// The largest weight of a provider.
 pub const MAX_WEIGHT: u32 = 1_000_000;
 
+/// The most requests at once that a cap may name, and the longest queue.
+pub const MAX_CONCURRENT: u32 = 1_000_000;
+
 /// The most that `[retry] max` and `GATEWAY_RETRY_MAX` may say.
 pub const MAX_RETRIES: u32 = 10;
 
@@ -195,7 +213,12 @@ fn breaker(section: &Section<'_>) -> RawBreaker {
         enabled: section.boolean("enabled"),
         failures: section.small("failures", 1..=1000),
         open_for: section.duration("open_for"),
+        max_open_share: section.share("max_open_share"),
     }
+}
+
+fn health(section: &Section<'_>) -> RawHealth {
+    RawHealth { probe: section.duration_or_off("probe") }
 }
 
 fn timeouts(section: &Section<'_>) -> RawTimeouts {
@@ -222,7 +245,31 @@ fn limits(section: &Section<'_>) -> RawLimits {
         address_per_second: section.limit_or_off("address_per_second"),
         bad_key_per_minute: section.small("bad_key_per_minute", 1..=1_000_000),
         concurrent: section.limit_or_off("concurrent"),
+        assumed_output_tokens: section.count("assumed_output_tokens"),
+        queue_size: section.small("queue_size", 0..=MAX_CONCURRENT),
+        queue_wait: section.duration_or_off("queue_wait"),
+        rules: section.sections("rule").iter().filter_map(rule).collect(),
     }
+}
+
+fn rule(section: &Section<'_>) -> Option<RawRule> {
+    let scope = section.choice("scope", &Scope::ALL.map(Scope::name), Scope::from_name);
+    if !section.has("scope") {
+        section.error("scope is missing: whom is the limit for?");
+    }
+    let pattern = section.text("match");
+    let mut limits = Vec::new();
+    let mut limit = |key: &str, measure| {
+        limits.extend(section.count(key).map(|at| Limit { measure, amount: at.value }));
+    };
+    for measure in [Measure::Requests, Measure::Tokens] {
+        for period in Period::ALL {
+            let measure = measure(period);
+            limit(&format!("{}_per_{}", measure.kind(), period.name()), measure);
+        }
+    }
+    limit("concurrency", Measure::Concurrency);
+    Some(RawRule { scope: scope?, pattern, limits })
 }
 
 fn cache(section: &Section<'_>) -> RawCache {

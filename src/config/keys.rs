@@ -22,7 +22,14 @@ impl GatewayKeys {
     pub fn add_clear(&mut self, secret: Secret) {
         let masked = secret.masked();
         let hidden = masked.chars().all(|c| c == '•');
-        let name = if hidden { format!("key_{:02}", self.entries.len() + 1) } else { masked };
+        let number = self.entries.len() + 1;
+        // Limits go by the name, so no two keys share one.
+        let taken = self.entries.iter().any(|(_, principal)| *principal.key_name == *masked);
+        let name = match (hidden, taken) {
+            (true, _) => format!("key_{number:02}"),
+            (false, true) => format!("{masked}_{number:02}"),
+            (false, false) => masked,
+        };
         self.add(name.into(), secret.hash());
         self.clear.push(secret);
     }

@@ -13,6 +13,7 @@
 pub mod compile;
 pub mod env;
 pub mod file;
+mod glob;
 pub mod keys;
 pub mod load;
 pub mod net;

@@ -4,10 +4,10 @@
 
 use super::net::IpNet;
 use super::problem::At;
-use super::snapshot::{CacheBackend, LogFormat};
+use super::snapshot::{ByokFallback, CacheBackend, LogFormat};
 use crate::dialect::openai_chat::passthrough::Quirks;
 use crate::dialect::table::Dialect;
-use crate::domain::{Money, Secret, Strategy};
+use crate::domain::{Limit, Money, Scope, Secret, Strategy};
 use crate::provider::AuthScheme;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -35,6 +35,8 @@ pub struct Raw {
     pub retry: RawRetry,
     /// `[breaker]`
     pub breaker: RawBreaker,
+    /// `[health]`
+    pub health: RawHealth,
     /// `[timeouts]`
     pub timeouts: RawTimeouts,
     /// `[gate]`
@@ -106,8 +108,10 @@ pub struct RawProvider {
     pub ca_file: Setting<PathBuf>,
     pub quirks: Settings<Quirks>,
     pub weight: Setting<u32>,
+    pub max_concurrent: Setting<u32>,
     pub discover: Setting<bool>,
     pub aliases: Settings<String>,
+    pub group: Setting<String>,
     pub keys: Vec<RawKey>,
     pub timeouts: RawTimeouts,
     pub models: Vec<RawModel>,
@@ -127,8 +131,10 @@ impl RawProvider {
             ca_file: None,
             quirks: None,
             weight: None,
+            max_concurrent: None,
             discover: None,
             aliases: None,
+            group: None,
             keys: Vec::new(),
             timeouts: RawTimeouts::default(),
             models: Vec::new(),
@@ -141,6 +147,9 @@ impl RawProvider {
 pub struct RawKey {
     pub name: Setting<String>,
     pub secret: At<RawSecret>,
+    pub rpm: Setting<u32>,
+    pub tpm: Setting<u64>,
+    pub group: Setting<String>,
 }
 
 /// `[[provider.model]]`. Prices are dollars per million tokens.
@@ -151,6 +160,7 @@ pub struct RawModel {
     pub aliases: Settings<String>,
     pub context: Setting<u64>,
     pub max_output: Setting<u64>,
+    pub max_concurrent: Setting<u32>,
     pub input: Setting<Money>,
     pub output: Setting<Money>,
     pub cached_input: Setting<Money>,
@@ -174,6 +184,7 @@ pub struct RawRouting {
     pub weights: Settings<u32>,
     pub fallbacks: Settings<String>,
     pub auto: Settings<String>,
+    pub byok_fallback: Setting<ByokFallback>,
 }
 
 /// `[retry]`.
@@ -191,6 +202,13 @@ pub struct RawBreaker {
     pub enabled: Setting<bool>,
     pub failures: Setting<u32>,
     pub open_for: Setting<Duration>,
+    pub max_open_share: Setting<f64>,
+}
+
+/// `[health]`. An inner `None` is `"off"`.
+#[derive(Debug, Default)]
+pub struct RawHealth {
+    pub probe: Setting<Option<Duration>>,
 }
 
 /// `[timeouts]` and `[provider.timeouts]`.
@@ -218,6 +236,18 @@ pub struct RawLimits {
     pub address_per_second: Setting<Option<u32>>,
     pub bad_key_per_minute: Setting<u32>,
     pub concurrent: Setting<Option<u32>>,
+    pub assumed_output_tokens: Setting<u64>,
+    pub queue_size: Setting<u32>,
+    pub queue_wait: Setting<Option<Duration>>,
+    pub rules: Vec<RawRule>,
+}
+
+/// `[[limits.rule]]`. The limits are those of `requests_per_minute` and its like.
+#[derive(Debug)]
+pub struct RawRule {
+    pub scope: At<Scope>,
+    pub pattern: Setting<String>,
+    pub limits: Vec<Limit>,
 }
 
 /// `[cache]`.

@@ -18,7 +18,7 @@ pub struct Setting {
 }
 
 /// The sections that hold a list of tables (`[[provider]]`).
-pub const LISTS: [&str; 4] = ["provider", "provider.key", "provider.model", "model"];
+pub const LISTS: [&str; 5] = ["provider", "provider.key", "provider.model", "model", "limits.rule"];
 
 /// Sections that are part of the design and come with later versions.
 pub const LATER: [&str; 3] = ["preset", "budgets", "alerts"];
@@ -63,10 +63,15 @@ pub const SETTINGS: &[Setting] = &[
     open("provider", "ca_file", r#""/etc/orbyt/ca.pem""#, "PEM file of certificates that are trusted besides the system's."),
     open("provider", "quirks", r#"["all_tolerant"]"#, "How it deviates from OpenAI's format; `none`, `all_tolerant`, or the names of the catalog."),
     open("provider", "weight", "50", "Its share under the strategy `weighted`, relative to the others."),
+    open("provider", "max_concurrent", "20", "Requests that it takes at once; further ones go to the next target, or wait when there is none."),
     open("provider", "discover", "true", "Whether its models are found by asking it (`GET /models`)."),
     open("provider", "aliases", r#"["my-openai"]"#, "Other ids that mean the same."),
+    open("provider", "group", r#""acme-org""#, "The group of its keys that name none: see `[[provider.key]] group`."),
     open("provider.key", "name", r#""team-a""#, "The key's name in logs and metrics; by default `<provider>_01` and so on."),
     env(open("provider.key", "secret", r#"{ env = "OPENAI_API_KEY" }"#, "The key."), "<PROVIDER>_API_KEY"),
+    open("provider.key", "rpm", "500", "Requests a minute that the key may make; with none left it rests. What the provider tells of its own limits ranks keys without any."),
+    open("provider.key", "tpm", "200000", "Tokens a minute that it may use, input and output, taken by estimate and settled by usage."),
+    open("provider.key", "group", r#""acme-org""#, "Keys of one group, at any provider, share one quota: a limit that one runs into rests them all."),
     open("provider.timeouts", "connect", r#""2s""#, "As `[timeouts]`, for this provider alone."),
     open("provider.timeouts", "first_output", r#""120s""#, "As `[timeouts]`, for this provider alone."),
     open("provider.timeouts", "idle", r#""60s""#, "As `[timeouts]`, for this provider alone."),
@@ -76,6 +81,7 @@ pub const SETTINGS: &[Setting] = &[
     open("provider.model", "aliases", r#"["tuned"]"#, "Other names that mean the same."),
     open("provider.model", "context", "128000", "Context in tokens."),
     open("provider.model", "max_output", "16384", "Largest output in tokens."),
+    open("provider.model", "max_concurrent", "4", "Requests that the model takes at once, as for the provider."),
     open("provider.model", "input", r#""2.50""#, "Dollars per million input tokens."),
     open("provider.model", "output", r#""10.00""#, "Dollars per million output tokens."),
     open("provider.model", "cached_input", r#""1.25""#, "Dollars per million cached input tokens."),
@@ -89,6 +95,7 @@ pub const SETTINGS: &[Setting] = &[
     env(open("routing", "weights", "[50, 50]", "Their weights, in the same order; sets the strategy `weighted`."), "GATEWAY_WEIGHTS"),
     set("routing", "fallbacks", "[]", "Models that stand in for any other."),
     set("routing", "auto", "[]", "What the model `auto` chooses from."),
+    set("routing", "byok_fallback", r#""pool""#, "With whose keys a request with `extra.byok` falls back to a provider that it brings no key for: `pool`, the gateway's, or `deny`: not at all."),
     env(set("retry", "max", "2", "How often the same target is tried again, 0 to 10."), "GATEWAY_RETRY_MAX"),
     set("retry", "base", r#""250ms""#, "First wait, doubled each time, with full jitter."),
     set("retry", "cap", r#""5s""#, "Longest wait."),
@@ -96,6 +103,8 @@ pub const SETTINGS: &[Setting] = &[
     set("breaker", "enabled", "true", "Whether a target that fails is left alone for a while."),
     set("breaker", "failures", "5", "Faults in a row that open the breaker."),
     env(set("breaker", "open_for", r#""30s""#, "How long it stays open before one request tries again."), "GATEWAY_HEALTH_CHECK_INTERVAL"),
+    set("breaker", "max_open_share", "0.5", "Largest share of the providers that may have open breakers at once, 0 to 1; one always may. In an outage of everything the others are still asked."),
+    env(set("health", "probe", r#""off""#, "How often every provider is asked for its list of models, to see early that it is gone or back; `off` for never."), "GATEWAY_HEALTH_CHECK_INTERVAL"),
     set("timeouts", "connect", r#""5s""#, "Until a connection is there."),
     set("timeouts", "first_output", r#""60s""#, "From the sent request to the first output."),
     set("timeouts", "idle", r#""60s""#, "Between two pieces of an answer."),
@@ -108,6 +117,20 @@ pub const SETTINGS: &[Setting] = &[
     set("limits", "address_per_second", r#""off""#, "Requests a second from one address."),
     set("limits", "bad_key_per_minute", "60", "Requests with a bad key a minute from one address."),
     set("limits", "concurrent", r#""off""#, "Requests in flight at once."),
+    set("limits", "assumed_output_tokens", "1000", "Output that is reserved for a request which does not bound it (`max_tokens`)."),
+    set("limits", "queue_size", "100", "Most requests that wait for one provider that has reached `max_concurrent`; one more is a 429."),
+    set("limits", "queue_wait", r#""30s""#, "Longest such wait; `off` for none."),
+    open("limits.rule", "scope", r#""key""#, "Whom the limit is for: each `key`, each `user` of a key (the request's `user`) or each `model` that is asked for. Of the rules of a scope the first that matches holds."),
+    open("limits.rule", "match", r#""team-*""#, "The names that it is for, with `*` for any text: of keys as in the log, of users, of models (`openai/*`, or without a provider); by default all."),
+    open("limits.rule", "requests_per_second", "10", "Requests a second."),
+    open("limits.rule", "requests_per_minute", "60", "Requests a minute."),
+    open("limits.rule", "requests_per_hour", "1000", "Requests an hour."),
+    open("limits.rule", "requests_per_day", "10000", "Requests a day."),
+    open("limits.rule", "tokens_per_second", "10000", "Tokens (input and output) a second."),
+    open("limits.rule", "tokens_per_minute", "100000", "Tokens a minute."),
+    open("limits.rule", "tokens_per_hour", "1000000", "Tokens an hour."),
+    open("limits.rule", "tokens_per_day", "5000000", "Tokens a day."),
+    open("limits.rule", "concurrency", "8", "Requests in flight at once."),
     env(set("cache", "backend", r#""off""#, "Where whole answers are kept for requests that ask the same again: `memory` or `off`."), "GATEWAY_CACHE_BACKEND"),
     env(set("cache", "ttl", r#""300s""#, "How long an answer is kept."), "GATEWAY_CACHE_TTL"),
     env(set("cache", "max_size", "10000", "Most answers that are kept."), "GATEWAY_CACHE_MAX_SIZE"),

@@ -5,8 +5,9 @@ use super::net::{BaseUrl, IpNet};
 use crate::dialect::openai_chat::passthrough::Quirks;
 use crate::dialect::table::Dialect;
 use crate::domain::secret::KeyHash;
-use crate::domain::{ProviderKey, Secret, Strategy};
+use crate::domain::{Limit, ProviderKey, Scope, Secret, Strategy};
 use crate::provider::{AuthScheme, Catalog, ModelRow, ProviderRow};
+use crate::routing::fair_queue::Caps;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -34,6 +35,8 @@ pub struct Snapshot {
     pub retry: Retry,
     /// When a target is left alone.
     pub breaker: Breaker,
+    /// How providers are looked after between requests.
+    pub health: Health,
     /// The clocks of an attempt.
     pub timeouts: Timeouts,
     /// How much of an answer is held back before the client sees any of it.
@@ -52,7 +55,7 @@ pub struct Snapshot {
 impl fmt::Debug for Snapshot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { catalog: _, server, console, providers, aliases, keys, routing, .. } = self;
-        let Self { retry, breaker, timeouts, gate, limits, cache, telemetry, media, .. } = self;
+        let Self { retry, breaker, health, timeouts, gate, limits, cache, telemetry, media, .. } = self;
         f.debug_struct("Snapshot")
             .field("server", server)
             .field("console", console)
@@ -62,6 +65,7 @@ impl fmt::Debug for Snapshot {
             .field("routing", routing)
             .field("retry", retry)
             .field("breaker", breaker)
+            .field("health", health)
             .field("timeouts", timeouts)
             .field("gate", gate)
             .field("limits", limits)
@@ -143,6 +147,10 @@ pub struct Provider {
     pub ca: Vec<Vec<u8>>,
     /// Its share under [`Strategy::Weighted`], relative to the others.
     pub weight: Option<u32>,
+    /// Requests that it takes at once, all models together.
+    pub max_concurrent: Option<u32>,
+    /// Requests that single models (by their name there) take at once.
+    pub model_caps: Vec<(Arc<str>, u32)>,
     /// Whether its models are found by asking it.
     pub discovers: bool,
     /// Its own clocks, complete, where `[provider.timeouts]` changes any.
@@ -180,6 +188,18 @@ pub struct Routing {
     pub fallbacks: Vec<String>,
     /// What the model `auto` chooses from.
     pub auto: Vec<String>,
+    /// With whose keys a request that brings its own falls back to a provider that it brings none for.
+    pub byok_fallback: ByokFallback,
+}
+
+/// `[routing] byok_fallback`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ByokFallback {
+    /// With the gateway's own.
+    #[default]
+    Pool,
+    /// Not at all.
+    Deny,
 }
 
 /// `[retry]`.
@@ -196,7 +216,7 @@ pub struct Retry {
 }
 
 /// `[breaker]`: one a provider and model.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Breaker {
     /// Whether targets are left alone at all.
     pub enabled: bool,
@@ -204,6 +224,15 @@ pub struct Breaker {
     pub failures: u32,
     /// How long it stays open before one request tries again.
     pub open_for: Duration,
+    /// The largest share of the providers whose breakers may be open at once, 0 to 1; one always may.
+    pub max_open_share: f64,
+}
+
+/// `[health]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Health {
+    /// How often every provider is asked whether it is there; `None` means never.
+    pub probe: Option<Duration>,
 }
 
 /// `[timeouts]`: the four clocks of an attempt.
@@ -243,6 +272,25 @@ pub struct Limits {
     pub bad_key_per_minute: u32,
     /// Requests in flight at once.
     pub concurrent: Option<u32>,
+    /// The limits of keys, users and models; of those of a scope the first that matches holds.
+    pub rules: Vec<LimitRule>,
+    /// The output in tokens that is reserved for a request which does not bound it.
+    pub assumed_output_tokens: u64,
+    /// Most requests that wait for a place at one provider.
+    pub queue_size: usize,
+    /// Longest time that a request waits for one; `None` means that none waits.
+    pub queue_wait: Option<Duration>,
+}
+
+/// `[[limits.rule]]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LimitRule {
+    /// What it is for; each key, user or model has buckets of its own.
+    pub scope: Scope,
+    /// The names that it is for, with `*` for any text; `None` for all.
+    pub pattern: Option<Arc<str>>,
+    /// What is allowed.
+    pub limits: Arc<[Limit]>,
 }
 
 /// `[cache]`: whole answers, kept for requests that ask the same again.
@@ -419,6 +467,16 @@ fn same_places(old: &[SocketAddr], new: &[SocketAddr]) -> bool {
 }
 
 impl Provider {
+    /// How many requests it takes at once for one of its models; `None` when it does not matter.
+    pub fn caps(&self, upstream: &str) -> Option<Caps> {
+        if self.max_concurrent.is_none() && self.model_caps.is_empty() {
+            return None;
+        }
+        let model = self.model_caps.iter().find(|(model, _)| **model == *upstream).map(|(_, cap)| *cap);
+        let caps = Caps { provider: self.max_concurrent, model };
+        (caps != Caps::default()).then_some(caps)
+    }
+
     /// Whether a key has to be leased before it can be asked.
     pub fn needs_key(&self) -> bool {
         self.row.key_required

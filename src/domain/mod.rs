@@ -5,8 +5,10 @@
 
 pub mod fault;
 pub mod ids;
+pub mod limit;
 pub mod money;
 pub mod principal;
+pub mod quota;
 pub mod record;
 pub mod secret;
 pub mod strategy;
@@ -15,8 +17,10 @@ pub mod verdict;
 
 pub use fault::{Blame, Clock, Fault, FaultKind};
 pub use ids::RequestId;
+pub use limit::{Limit, Measure, Period, Scope};
 pub use money::Money;
-pub use principal::{Principal, ProviderKey};
+pub use principal::{KeyId, Principal, ProviderKey};
+pub use quota::{KeyQuota, RateLimit, RateLimits};
 pub use record::{AttemptRecord, CacheUse, Ended, RequestRecord, SemanticRecord};
 pub use secret::Secret;
 pub use strategy::Strategy;

@@ -144,6 +144,8 @@ pub struct RequestRecord {
     pub latency: Duration,
     /// The part of the latency in which neither a provider nor the next try was being waited for.
     pub overhead: Duration,
+    /// How long it waited for a place at providers that take only so many requests at once; `None` when it did not have to.
+    pub queued: Option<Duration>,
     /// How it ended.
     pub ended: Ended,
     /// The error's code when it ended in one.
@@ -151,6 +153,36 @@ pub struct RequestRecord {
 }
 
 impl RequestRecord {
+    /// The record of a request that has just arrived, at so many milliseconds since the Unix epoch; as long as nothing else happens, it
+    /// ends with the client being gone.
+    pub fn new(id: RequestId, arrived_unix_ms: u64) -> Self {
+        Self {
+            id,
+            arrived_unix_ms,
+            key_name: None,
+            route: Cow::Borrowed(""),
+            requested_model: None,
+            provider: None,
+            model: None,
+            strategy: "",
+            stream: false,
+            status: 0,
+            attempts: Vec::new(),
+            fallback: false,
+            dropped: Vec::new(),
+            usage: None,
+            cost: None,
+            cache: CacheUse::Bypass,
+            semantic: None,
+            ttft: None,
+            latency: Duration::ZERO,
+            overhead: Duration::ZERO,
+            queued: None,
+            ended: Ended::ClientGone,
+            error_code: None,
+        }
+    }
+
     /// How many attempts were made; a target that was passed over without asking it is none.
     pub fn attempt_count(&self) -> usize {
         self.attempts.iter().filter(|attempt| attempt.verdict != SKIPPED).count()

@@ -29,7 +29,7 @@ use super::plan::Plan;
 use super::recorder::{Recorder, Tape};
 use super::respond::{self, Framing, WRITE_TIMEOUT};
 use super::semantic::{self, Found, Located, Search};
-use super::walk::{Walk, shutting_down, unused};
+use super::walk::{self, shutting_down, unused};
 use crate::config::snapshot::Cache;
 use crate::dialect::extensions::CacheChoice;
 use crate::dialect::openai_chat::digest::asked;
@@ -141,7 +141,7 @@ pub(super) async fn answer(
     let (Some(asked), Some(wish)) = (asked, wish) else {
         client.cache = Some(CacheNote::default());
         core.telemetry.metrics.cached(CacheUse::Bypass, false);
-        return Box::pin(Walk::new(core, session, client, envelope, plan).run()).await;
+        return walk::serve(core, session, client, envelope, plan).await;
     };
     let key = key(client, envelope, &plan, &asked.digest);
     let mut stage = Stage { core, session, client, envelope, key, wish };
@@ -252,7 +252,7 @@ impl Stage<'_> {
             is_fallback: false,
             tape: Tape::new(usize::try_from(most).unwrap_or(usize::MAX)),
         });
-        let result = Box::pin(Walk::new(core, self.session, self.client, envelope, plan).run()).await;
+        let result = walk::serve(core, self.session, self.client, envelope, plan).await;
         // A complete answer has taken it.
         if let Some(recorder) = self.client.recorder.take()
             && !matches!(result, Err(Stop::Gone))

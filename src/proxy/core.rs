@@ -5,14 +5,18 @@ use super::dns::Dns;
 use super::error::ApiError;
 use super::exchange::Connections;
 use super::flights::Flights;
-use super::limit::Limiter;
+use super::limit::{Limiter, Seat};
+use super::queue::Queues;
+use super::quota::Quota;
 use super::recorder::Recorder;
 use crate::config::snapshot::Snapshot;
 use crate::domain::secret::KeyHash;
-use crate::domain::{CacheUse, Ended, RequestId, RequestRecord};
-use crate::routing::breaker::Policy;
+use crate::domain::{RequestId, RequestRecord};
+use crate::routing::breaker::{Policy, max_open};
 use crate::routing::retry_budget::RetryBudget;
+use crate::store::ports::Stores;
 use crate::store::ports::answers::Answers;
+use crate::store::ports::limits::{LimitStore, Standings};
 use crate::store::ports::live::{KeyPool, Targets};
 use crate::store::ports::vectors::Vectors;
 use crate::telemetry::{InFlight, Telemetry};
@@ -46,6 +50,8 @@ pub struct Core {
     pub pool: Arc<dyn KeyPool>,
     /// Breakers and health.
     pub targets: Arc<dyn Targets>,
+    /// The buckets of `[[limits.rule]]`.
+    pub limits: Arc<dyn LimitStore>,
     /// The cache of answers.
     pub answers: Arc<dyn Answers>,
     /// The questions that they answer, by what they mean.
@@ -56,6 +62,7 @@ pub struct Core {
     pub phase: watch::Sender<Phase>,
     pub(super) connections: Connections,
     pub(super) limiter: Limiter,
+    pub(super) queues: Arc<Queues>,
     pub(super) flights: Flights,
     pub(super) dns: Dns,
     pub(super) retry_budget: Mutex<RetryBudget>,
@@ -63,25 +70,21 @@ pub struct Core {
 
 impl Core {
     /// The shared state of a gateway that starts with this configuration.
-    pub fn new(
-        snapshot: Snapshot,
-        pool: Arc<dyn KeyPool>,
-        targets: Arc<dyn Targets>,
-        answers: Arc<dyn Answers>,
-        vectors: Arc<dyn Vectors>,
-        telemetry: Arc<Telemetry>,
-    ) -> Arc<Self> {
+    pub fn new(snapshot: Snapshot, stores: Stores, telemetry: Arc<Telemetry>) -> Arc<Self> {
+        let Stores { pool, targets, limits, answers, vectors } = stores;
         Arc::new(Self {
             snapshot: ArcSwap::from_pointee(snapshot),
             discovered: ArcSwap::default(),
             pool,
             targets,
+            limits,
             answers,
             vectors,
             telemetry,
             phase: watch::Sender::new(Phase::Serving),
             connections: Connections::default(),
             limiter: Limiter::default(),
+            queues: Arc::default(),
             flights: Flights::default(),
             dns: Dns::default(),
             retry_budget: Mutex::default(),
@@ -89,10 +92,18 @@ impl Core {
     }
 }
 
+impl Core {
+    /// How many requests wait at each provider that takes only so many at once.
+    pub fn queue_depths(&self) -> Vec<(Arc<str>, usize)> {
+        self.queues.depths()
+    }
+}
+
 /// The breaker's policy in a snapshot.
-pub(super) fn breaker_policy(snapshot: &Snapshot) -> Policy {
+pub fn breaker_policy(snapshot: &Snapshot) -> Policy {
     let breaker = &snapshot.breaker;
-    Policy { enabled: breaker.enabled, failures: breaker.failures, open_for: breaker.open_for }
+    let max_open = max_open(breaker.max_open_share, snapshot.providers.len());
+    Policy { enabled: breaker.enabled, failures: breaker.failures, open_for: breaker.open_for, max_open }
 }
 
 /// Why a stage ends the walk.
@@ -122,8 +133,14 @@ pub(super) struct ClientCtx {
     pub(super) started: Instant,
     /// Time spent waiting for providers.
     pub(super) waited: Duration,
-    /// It holds a place among the requests in flight.
-    pub(super) admitted: bool,
+    /// Its place among the requests in flight (`limits.concurrent`).
+    pub(super) seat: Option<Seat>,
+    /// What it has reserved of the limits of its key, user and model.
+    pub(super) quota: Option<Quota>,
+    /// Bytes of text that the answer had, for an estimate of its tokens where the provider did not come to count them.
+    pub(super) output_bytes: u64,
+    /// Where those limits stood then.
+    pub(super) standings: Option<Box<Standings>>,
     /// Whose key it came with.
     pub(super) tenant: Option<KeyHash>,
     /// What its answer's head says of the cache; `None` when that is off.
@@ -139,36 +156,17 @@ pub(super) struct ClientCtx {
 impl ClientCtx {
     pub(super) fn new(core: &Arc<Core>) -> Self {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let record = RequestRecord {
-            id: RequestId::from_random(fastrand::u32(..), fastrand::u64(..)),
-            arrived_unix_ms: u64::try_from(now.as_millis()).unwrap_or(u64::MAX),
-            key_name: None,
-            route: "".into(),
-            requested_model: None,
-            provider: None,
-            model: None,
-            strategy: "",
-            stream: false,
-            status: 0,
-            attempts: Vec::new(),
-            fallback: false,
-            dropped: Vec::new(),
-            usage: None,
-            cost: None,
-            cache: CacheUse::Bypass,
-            semantic: None,
-            ttft: None,
-            latency: Duration::ZERO,
-            overhead: Duration::ZERO,
-            ended: Ended::ClientGone,
-            error_code: None,
-        };
+        let id = RequestId::from_random(fastrand::u32(..), fastrand::u64(..));
+        let record = RequestRecord::new(id, u64::try_from(now.as_millis()).unwrap_or(u64::MAX));
         Self {
             snapshot: core.snapshot.load_full(),
             record,
             started: Instant::now(),
             waited: Duration::ZERO,
-            admitted: false,
+            seat: None,
+            quota: None,
+            output_bytes: 0,
+            standings: None,
             tenant: None,
             cache: None,
             recorder: None,

@@ -7,7 +7,7 @@
 use super::attempt::{self, Outgoing};
 use super::core::{Core, breaker_policy};
 use super::exchange::{Broken, Piece, exchange};
-use super::lease::Lease;
+use super::lease::{Lease, Wanted};
 use super::names::Target;
 use crate::config::snapshot::Snapshot;
 use crate::dialect::embeddings::{self, Embedding};
@@ -24,6 +24,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Far more than the longest vector takes in the most wasteful notation.
 const LONGEST_ANSWER: usize = 1 << 20;
+/// For the estimate of what a text takes of a key's own limits.
+const BYTES_A_TOKEN: usize = 4;
 
 /// The embedding of a text.
 ///
@@ -37,13 +39,16 @@ pub(super) async fn embed(
     limit: Duration,
 ) -> Result<Embedding, &'static str> {
     let (provider, model) = (&target.provider.id, &target.model.upstream);
-    let policy = breaker_policy(snapshot);
+    let policy = breaker_policy(snapshot).with_jitter(fastrand::f64());
     let gate = core.targets.enter(provider, model, policy, Instant::now());
     if matches!(gate, Gate::Refuse { .. }) {
         return Err("breaker_open");
     }
-    // Dropped, the lease goes back as a good one.
-    let Ok(lease) = Lease::take(core, target, None, &[], Instant::now()) else {
+    let now = Instant::now();
+    let tokens = text.len().div_ceil(BYTES_A_TOKEN) as u64;
+    let wanted = Wanted { target, byok: None, tried: &[], tokens, deadline: now + limit };
+    // Dropped, the lease goes back with nothing said about the key.
+    let Ok(lease) = Lease::take(core, wanted, now) else {
         if gate == Gate::Probe {
             core.targets.abandon(provider, model, Instant::now());
         }
@@ -86,7 +91,7 @@ async fn ask(
         };
         let head = attempt::head_of(&outgoing, embeddings::PATH)?;
         let peer = attempt::peer(&outgoing);
-        let exchange = pin!(exchange(&core.connections, &peer, head, body.clone()));
+        let exchange = pin!(exchange(&core.connections, &peer, target.provider.dialect, head, body.clone()));
         match whole(exchange).await {
             Ok(answer) if answer.status == 200 => return embeddings::parse(&answer.body),
             Ok(answer) => return Err(refusal(target, &answer)),

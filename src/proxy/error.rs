@@ -141,6 +141,8 @@ pub struct Told {
     pub retry_after: Option<Duration>,
     /// `Allow`, for a 405.
     pub allow: Option<&'static str>,
+    /// Neither waiting nor another try helps, whatever the status says (`x-should-retry: false`, which the official SDKs heed).
+    pub hopeless: bool,
 }
 
 impl Deref for ApiError {
@@ -164,12 +166,20 @@ impl ApiError {
             param: None,
             retry_after,
             allow: None,
+            hopeless: false,
         }))
     }
 
     /// The same error with another wait.
     pub fn retry_after(mut self, wait: Duration) -> Self {
         self.0.retry_after = Some(wait.max(Duration::from_secs(1)));
+        self
+    }
+
+    /// The same error, against which no wait helps.
+    pub fn hopeless(mut self) -> Self {
+        self.0.retry_after = None;
+        self.0.hopeless = true;
         self
     }
 
@@ -242,6 +252,7 @@ impl ApiError {
             param: fault.param.clone(),
             retry_after: fault.retry_after,
             allow: None,
+            hopeless: false,
         }))
     }
 

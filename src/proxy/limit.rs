@@ -6,7 +6,8 @@
 use super::error::{ApiError, Reason};
 use crate::config::snapshot::Limits;
 use pingora_limits::rate::Rate;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -18,7 +19,17 @@ pub(super) struct Limiter {
     global: Rate,
     addresses: Rate,
     bad_keys: Rate,
-    in_flight: AtomicUsize,
+    in_flight: Arc<AtomicUsize>,
+}
+
+/// A place among the requests in flight; it is given back when it is dropped, also by a task that panics.
+#[derive(Debug)]
+pub(super) struct Seat(Arc<AtomicUsize>);
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Default for Limiter {
@@ -27,7 +38,7 @@ impl Default for Limiter {
             global: Rate::new(SECOND),
             addresses: Rate::new(SECOND),
             bad_keys: Rate::new(MINUTE),
-            in_flight: AtomicUsize::new(0),
+            in_flight: Arc::default(),
         }
     }
 }
@@ -38,7 +49,7 @@ impl Limiter {
     /// # Errors
     /// 429 with a wait.
     pub(super) fn admit(&self, limits: &Limits, address: Option<IpAddr>) -> Result<(), Limited> {
-        if let Some(address) = address {
+        if let Some(address) = address.map(client_network) {
             if exceeds(&self.addresses, &address, limits.address_per_second) {
                 let message = "too many requests from this address (limits.address_per_second)";
                 return Err(Limited { limit: "address", message, wait: SECOND });
@@ -57,7 +68,7 @@ impl Limiter {
 
     /// Takes note of a wrong key.
     pub(super) fn bad_key(&self, address: Option<IpAddr>) {
-        if let Some(address) = address {
+        if let Some(address) = address.map(client_network) {
             self.bad_keys.observe(&address, 1);
         }
     }
@@ -66,19 +77,22 @@ impl Limiter {
     ///
     /// # Errors
     /// 429 when `limits.concurrent` are there already.
-    pub(super) fn enter(&self, limits: &Limits) -> Result<(), Limited> {
+    pub(super) fn enter(&self, limits: &Limits) -> Result<Seat, Limited> {
         let before = self.in_flight.fetch_add(1, Ordering::Relaxed);
+        let seat = Seat(self.in_flight.clone());
         if limits.concurrent.is_some_and(|most| before >= most as usize) {
-            self.leave();
             let message = "too many requests in flight (limits.concurrent)";
             return Err(Limited { limit: "concurrent", message, wait: SECOND });
         }
-        Ok(())
+        Ok(seat)
     }
+}
 
-    /// Gives the place back.
-    pub(super) fn leave(&self) {
-        self.in_flight.fetch_sub(1, Ordering::Relaxed);
+/// What counts as one client: an IPv4 address, or the /64 network of an IPv6 one, in which a single machine may have any address.
+fn client_network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64)).into(),
+        address => address,
     }
 }
 
@@ -110,8 +124,16 @@ impl From<Limited> for ApiError {
 mod tests {
     use super::*;
 
-    const OFF: Limits =
-        Limits { global_per_second: None, address_per_second: None, bad_key_per_minute: 3, concurrent: None };
+    const OFF: Limits = Limits {
+        global_per_second: None,
+        address_per_second: None,
+        bad_key_per_minute: 3,
+        concurrent: None,
+        rules: Vec::new(),
+        assumed_output_tokens: 1000,
+        queue_size: 100,
+        queue_wait: None,
+    };
 
     #[test]
     fn the_global_limit_holds_within_an_interval() {
@@ -147,9 +169,33 @@ mod tests {
     #[test]
     fn places_in_flight_come_back() {
         let (limiter, limits) = (Limiter::default(), Limits { concurrent: Some(1), ..OFF });
-        assert!(limiter.enter(&limits).is_ok());
+        let seat = limiter.enter(&limits).unwrap();
         assert!(limiter.enter(&limits).is_err());
-        limiter.leave();
+        drop(seat);
         assert!(limiter.enter(&limits).is_ok());
+    }
+
+    #[test]
+    fn a_place_comes_back_from_a_task_that_panics() {
+        let (limiter, limits) = (Limiter::default(), Limits { concurrent: Some(1), ..OFF });
+        let seat = limiter.enter(&limits).unwrap();
+        let panicked = std::thread::spawn(move || {
+            let _seat = seat;
+            panic!("on purpose");
+        });
+        assert!(panicked.join().is_err());
+        assert!(limiter.enter(&limits).is_ok());
+    }
+
+    #[test]
+    fn a_network_of_ipv6_addresses_is_one_client() {
+        let (limiter, limits) = (Limiter::default(), Limits { address_per_second: Some(2), ..OFF });
+        let address = |text: &str| Some(text.parse().unwrap());
+        for host in 0..20 {
+            let _ = limiter.admit(&limits, address(&format!("2001:db8:1:2::{host}")));
+        }
+        assert!(limiter.admit(&limits, address("2001:db8:1:2:ffff::1")).is_err());
+        assert!(limiter.admit(&limits, address("2001:db8:1:3::1")).is_ok());
+        assert_eq!(client_network("::ffff:10.1.2.3".parse().unwrap()), IpAddr::from([10, 1, 2, 3]));
     }
 }

@@ -17,6 +17,7 @@ mod attempt;
 mod authenticate;
 mod body;
 mod books;
+mod byok;
 mod cache;
 pub mod core;
 mod dns;
@@ -33,6 +34,8 @@ mod names;
 mod plan;
 #[expect(clippy::module_inception, reason = "it is the proxy of the proxy: Pingora's hooks")]
 pub mod proxy;
+mod queue;
+mod quota;
 mod record;
 mod recorder;
 mod relay;

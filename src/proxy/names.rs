@@ -30,6 +30,17 @@ pub(super) struct Meaning {
     pub(super) auto: bool,
 }
 
+impl Meaning {
+    /// The one name for what was asked for by any of its names.
+    pub(super) fn name(&self) -> Arc<str> {
+        match (&self.alias, self.targets.first()) {
+            (Some(alias), _) => alias.name.clone(),
+            (None, Some(target)) if !self.auto => target.model.id.clone(),
+            _ => "auto".into(),
+        }
+    }
+}
+
 /// Looks names up in a snapshot.
 pub(super) struct Names<'a> {
     pub(super) snapshot: &'a Snapshot,

@@ -14,7 +14,7 @@ use crate::domain::{Money, Strategy};
 use crate::provider::Status;
 use crate::routing::plan::{Candidate, Facts, order};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What is assumed of the output when the request does not bound it, for the estimate of its price alone.
 const ASSUMED_OUTPUT_TOKENS: u64 = 1000;
@@ -34,6 +34,9 @@ pub(super) struct Plan {
     pub(super) successors: Vec<Target>,
     /// The provider that a single key of the client's own is meant for: that of the model asked for, whatever is tried first.
     pub(super) byok_provider: Arc<str>,
+    /// The model that was asked for, whatever serves in the end and whichever of its names was used: a name of `[[model]]`, `auto`, or
+    /// `provider/model`.
+    pub(super) asked: Arc<str>,
     /// Fallbacks that the request names and that no configured provider has, by their place in the request.
     pub(super) unusable: Vec<String>,
     /// The strategy that ordered them.
@@ -93,6 +96,7 @@ impl Plan {
                 targets
             },
             byok_provider: lock.as_ref().map_or(&meaning.targets[0].provider, |locked| locked).id.clone(),
+            asked: meaning.name(),
             unusable,
             strategy,
             retry_max: envelope.extensions.retry.unwrap_or(snapshot.retry.max),
@@ -312,7 +316,7 @@ fn facts(core: &Core, target: &Target, envelope: &Envelope) -> Facts {
     Facts {
         price: target.model.prices.estimate(envelope.estimated_input_tokens, output),
         first_output_ms: health.first_output_ms(),
-        success_rate: health.success_rate(),
+        success_rate: health.at(Instant::now()).success_rate(),
         weight: target.provider.weight.unwrap_or(1),
     }
 }

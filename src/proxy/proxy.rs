@@ -7,8 +7,7 @@ use super::error::{ApiError, Reason};
 use super::limit::Limited;
 use super::models::Listing;
 use super::plan::Plan;
-use super::walk::Walk;
-use super::{body, cache, record, respond};
+use super::{body, byok, cache, record, respond, walk};
 use crate::config::snapshot::CacheBackend;
 use crate::dialect::openai_chat::envelope::Envelope;
 use async_trait::async_trait;
@@ -58,8 +57,7 @@ impl Gateway {
             client.record.key_name = Some(principal.key_name);
             client.tenant = Some(principal.key_hash);
         }
-        self.core.limiter.enter(&client.snapshot.limits).inspect_err(count)?;
-        client.admitted = true;
+        client.seat = Some(self.core.limiter.enter(&client.snapshot.limits).inspect_err(count)?);
         match route {
             Route::Chat => self.chat(session, client).await,
             Route::Model(id) => self.model(session, client, &id).await,
@@ -85,15 +83,15 @@ impl Gateway {
         refuse_unbuilt(&envelope)?;
         let snapshot = client.snapshot.clone();
         let plan = Plan::new(&self.core, &snapshot, &envelope)?;
+        if let Some(byok) = &envelope.extensions.byok {
+            byok::check(&snapshot, byok, &plan)?;
+        }
         // On a kept-alive connection a pipelined next request must not look like a client that misbehaves.
         session.downstream_session.set_pipelining_enabled(true);
         if snapshot.cache.backend != CacheBackend::Off {
             return Box::pin(cache::answer(&self.core, session, client, &envelope, plan)).await;
         }
-        let mut walk = Walk::new(&self.core, session, client, &envelope, plan);
-        // Boxed, because a future is as large as the largest of its states, and is moved when it begins: every request would pay for
-        // this one.
-        Box::pin(walk.run()).await
+        walk::serve(&self.core, session, client, &envelope, plan).await
     }
 
     async fn model(&self, session: &mut Session, client: &mut ClientCtx, id: &str) -> Result<(), Stop> {

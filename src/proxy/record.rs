@@ -16,9 +16,9 @@ pub(super) fn close(core: &Core, session: &Session, client: &mut ClientCtx) {
     if record.status == 0 {
         record.ended = if record.ended == Ended::Shutdown { Ended::Shutdown } else { Ended::ClientGone };
     }
-    if client.admitted {
-        core.limiter.leave();
-        client.admitted = false;
+    if let Some(quota) = client.quota.take() {
+        quota.settle(record, client.output_bytes);
     }
+    client.seat = None;
     core.telemetry.finished(record);
 }

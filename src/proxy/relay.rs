@@ -22,7 +22,7 @@ use crate::config::snapshot::{Gate, Timeouts};
 use crate::dialect::event::End;
 use crate::dialect::extensions::Byok;
 use crate::dialect::table::Translator;
-use crate::domain::{Clock, Ended, Fault, FaultKind};
+use crate::domain::{Clock, Ended, Fault, FaultKind, RateLimits};
 use bytes::Bytes;
 use futures::future::FutureExt;
 use futures::stream::{Stream, StreamExt};
@@ -119,6 +119,8 @@ pub(super) struct Relay<'a> {
     first_output: Option<Duration>,
     /// The provider's status, once its head is there.
     status: Option<u16>,
+    /// What its head told of the key's limits.
+    limits: RateLimits,
     /// The exchange broke off in a way that allows for sending the request once more.
     resend: bool,
 }
@@ -148,6 +150,7 @@ impl<'a> Relay<'a> {
             last_write: now,
             first_output: None,
             status: None,
+            limits: RateLimits::default(),
             resend: false,
         }
     }
@@ -160,6 +163,11 @@ impl<'a> Relay<'a> {
     /// The provider's status, once its head was there.
     pub(super) fn status(&self) -> Option<u16> {
         self.status
+    }
+
+    /// What the provider told of the key's limits.
+    pub(super) fn limits(&self) -> RateLimits {
+        self.limits
     }
 
     /// Whether the request may be sent once more, because the provider cannot have begun to answer it.
@@ -268,8 +276,9 @@ impl<'a> Relay<'a> {
 
     fn piece(&mut self, piece: Piece) -> Result<(), Fault> {
         match piece {
-            Piece::Head { status, headers, last } => {
+            Piece::Head { status, headers, limits, last } => {
                 self.status = Some(status);
+                self.limits = limits;
                 self.ended = last;
                 if matches!(self.state, State::Committed) {
                     // Keepalives have given the 200 away already.

@@ -3,6 +3,7 @@
 use super::core::{ClientCtx, Stop};
 use super::error::ApiError;
 use super::names::Target;
+use super::quota;
 use crate::domain::Ended;
 use bytes::Bytes;
 use http::StatusCode;
@@ -45,6 +46,9 @@ pub(super) fn head(
         }
     }
     put(&mut head, "x-request-id", &client.record.id.to_string());
+    if let Some(standings) = &client.standings {
+        quota::put_standings(&mut head, standings);
+    }
     if let Some(origin) = &client.cors_origin {
         put(&mut head, "access-control-allow-origin", origin);
         put_static(&mut head, "access-control-expose-headers", EXPOSED);
@@ -54,7 +58,9 @@ pub(super) fn head(
 }
 
 /// The headers that a browser may show to a page.
-const EXPOSED: &str = "x-request-id, x-provider, x-model, x-orbyt-attempts, x-orbyt-fallback, x-orbyt-dropped, x-cache, x-cache-ttl, x-cache-similarity, age, retry-after";
+const EXPOSED: &str = "x-request-id, x-provider, x-model, x-orbyt-attempts, x-orbyt-fallback, x-orbyt-dropped, retry-after, \
+     x-ratelimit-limit-requests, x-ratelimit-remaining-requests, x-ratelimit-reset-requests, \
+     x-ratelimit-limit-tokens, x-ratelimit-remaining-tokens, x-ratelimit-reset-tokens, x-cache, x-cache-ttl, x-cache-similarity, age";
 
 /// Puts a header on a head; a value that HTTP cannot carry is left out, with what cannot be shown replaced.
 pub(super) fn put(head: &mut ResponseHeader, name: &'static str, value: &str) {
@@ -127,6 +133,9 @@ pub(super) async fn error(session: &mut Session, client: &mut ClientCtx, error: 
     if let Some(wait) = error.retry_after {
         let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
         put_value(&mut head, "retry-after", seconds.max(1).into());
+    }
+    if error.hopeless {
+        put_static(&mut head, "x-should-retry", "false");
     }
     if let Some(allow) = error.allow {
         put(&mut head, "allow", allow);

@@ -194,6 +194,9 @@ fn request_fields(line: &mut Line<'_>, record: &RequestRecord, redactor: &Redact
     if let Some(semantic) = &record.semantic {
         semantic_fields(line, semantic);
     }
+    if record.queued.is_some() {
+        line.millis("queue_ms", record.queued);
+    }
     if let Some(code) = &record.error_code {
         line.text("error_code", &redactor.redact(code));
     }

@@ -4,10 +4,10 @@
 //! have; all others share `other`, so that clients who make up names cannot grow the gateway's memory or its pages.
 //! Children are resolved once and kept, so that a request costs a few hash look-ups and atomic additions.
 
+use super::sampled::{PoolState, Sampled};
 use super::series::SeriesCache;
 use crate::domain::{CacheUse, Ended, RequestRecord};
 use crate::store::ports::answers::AnswersHeld;
-use parking_lot::RwLock;
 use prometheus::core::Collector;
 use prometheus::{
     Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
@@ -19,6 +19,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 /// 10 µs to 100 ms.
 const OVERHEAD_BUCKETS: &[f64] = &[1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2, 2e-2, 5e-2, 1e-1];
 
+/// 1 ms to five minutes.
+const QUEUE_BUCKETS: &[f64] =
+    &[0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0];
+
 const ENDS: [Ended; 5] = [Ended::Complete, Ended::Error, Ended::Broken, Ended::ClientGone, Ended::Shutdown];
 
 /// The metrics of the process.
@@ -29,51 +33,17 @@ pub struct Metrics {
     ended: [IntCounter; ENDS.len()],
     fallbacks: IntCounterVec,
     overhead: Histogram,
+    queue_wait: Histogram,
     in_flight: IntGauge,
     limited: IntCounterVec,
-    log_dropped: IntCounter,
+    retries_refused: IntCounter,
+    breaker_changes: IntCounterVec,
+    probes: IntCounterVec,
     reloads: IntCounterVec,
-    keys: IntGaugeVec,
-    breakers: IntGaugeVec,
     cache: IntCounterVec,
     cache_shared: IntCounter,
-    cache_entries: IntGauge,
-    cache_bytes: IntGauge,
     semantic: IntCounterVec,
-    semantic_entries: IntGauge,
-    resident: IntGauge,
-    open_files: IntGauge,
-    sources: RwLock<Sources>,
-}
-
-/// Where numbers come from that others keep; asked at each scrape.
-#[derive(Default)]
-struct Sources {
-    pool: Option<Box<dyn Fn() -> PoolState + Send + Sync>>,
-    log_dropped: Option<Box<dyn Fn() -> u64 + Send + Sync>>,
-    cache: Option<Box<dyn Fn() -> AnswersHeld + Send + Sync>>,
-    questions: Option<Box<dyn Fn() -> u64 + Send + Sync>>,
-}
-
-/// The state of keys and breakers at a moment.
-#[derive(Clone, Debug, Default)]
-pub struct PoolState {
-    /// One entry for each provider key: the provider's id and the key's state (`idle`, `leased`, `cooldown`,
-    /// `exhausted`, `disabled`).
-    pub keys: Vec<(Arc<str>, &'static str)>,
-    /// One entry for each target that has a breaker: provider, model, state.
-    pub breakers: Vec<(Arc<str>, Arc<str>, BreakerState)>,
-}
-
-/// A breaker's state as a number that can be graphed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BreakerState {
-    /// Traffic flows.
-    Closed = 0,
-    /// One request probes the target.
-    HalfOpen = 1,
-    /// No traffic.
-    Open = 2,
+    sampled: Sampled,
 }
 
 /// Counts a request as in flight until it is dropped.
@@ -103,15 +73,17 @@ impl Metrics {
                 "Moves of a request from one target to the next, by provider; both are the same when only the model changed.",
                 &["from", "to"],
             )?,
-            overhead: registered(
+            overhead: histogram(
                 &registry,
-                Histogram::with_opts(
-                    HistogramOpts::new(
-                        "orbyt_overhead_seconds",
-                        "The part of a request's duration in which no provider was being waited for.",
-                    )
-                    .buckets(OVERHEAD_BUCKETS.to_vec()),
-                )?,
+                "orbyt_overhead_seconds",
+                "The part of a request's duration in which no provider was being waited for.",
+                OVERHEAD_BUCKETS,
+            )?,
+            queue_wait: histogram(
+                &registry,
+                "orbyt_queue_wait_seconds",
+                "How long requests waited for a place at a provider, those that had to.",
+                QUEUE_BUCKETS,
             )?,
             in_flight: gauge(&registry, "orbyt_requests_in_flight", "Requests being served.")?,
             limited: counters(
@@ -120,9 +92,22 @@ impl Metrics {
                 "Requests refused by a limiter, by limit.",
                 &["limit"],
             )?,
-            log_dropped: registered(
+            retries_refused: counter(
                 &registry,
-                IntCounter::new("orbyt_log_lines_dropped_total", "Log lines that could not be written fast enough.")?,
+                "orbyt_retries_refused_total",
+                "Retries that the budget ([retry] budget) did not pay for.",
+            )?,
+            breaker_changes: counters(
+                &registry,
+                "orbyt_breaker_changes_total",
+                "Breakers that have opened (a target is unhealthy) or closed again (it has recovered), by provider.",
+                &["provider", "to"],
+            )?,
+            probes: counters(
+                &registry,
+                "orbyt_probes_total",
+                "Active probes of providers by result: up or down.",
+                &["provider", "result"],
             )?,
             reloads: counters(
                 &registry,
@@ -130,38 +115,24 @@ impl Metrics {
                 "Reloads of the configuration by result: ok, or refused with the last good one kept.",
                 &["result"],
             )?,
-            keys: gauges(&registry, "orbyt_keys", "Provider keys by state.", &["provider", "state"])?,
-            breakers: gauges(
-                &registry,
-                "orbyt_breaker_state",
-                "Breakers by target: 0 closed, 1 half-open, 2 open.",
-                &["provider", "model"],
-            )?,
             cache: counters(
                 &registry,
                 "orbyt_cache_requests_total",
                 "Requests by what the cache of answers did, where it is on: hit, miss or bypass.",
                 &["result"],
             )?,
-            cache_shared: registered(
+            cache_shared: counter(
                 &registry,
-                IntCounter::new(
-                    "orbyt_cache_shared_total",
-                    "Hits that waited for the answer to another request that asked the same at the same time.",
-                )?,
+                "orbyt_cache_shared_total",
+                "Hits that waited for the answer to another request that asked the same at the same time.",
             )?,
-            cache_entries: gauge(&registry, "orbyt_cache_entries", "Answers in the cache.")?,
-            cache_bytes: gauge(&registry, "orbyt_cache_bytes", "Bytes that they take.")?,
             semantic: counters(
                 &registry,
                 "orbyt_cache_semantic_total",
                 "Searches for an answer to a question that means the same, by result: hit, miss, or failed without an embedding.",
                 &["result"],
             )?,
-            semantic_entries: gauge(&registry, "orbyt_cache_semantic_entries", "Questions that are compared.")?,
-            resident: gauge(&registry, "process_resident_memory_bytes", "Resident memory.")?,
-            open_files: gauge(&registry, "process_open_fds", "Open file descriptors.")?,
-            sources: RwLock::default(),
+            sampled: Sampled::new(&registry)?,
             registry,
         };
         metrics.state_facts(version)?;
@@ -193,24 +164,29 @@ impl Metrics {
         self.series.know(names.into_iter().collect::<HashSet<_>>());
     }
 
+    /// Says what OpenTelemetry calls the providers, by id; the others are called by their ids. Called at the start and after each reload.
+    pub fn know_providers(&self, names: impl IntoIterator<Item = (Arc<str>, Arc<str>)>) {
+        self.series.call(names.into_iter().collect());
+    }
+
     /// Says where the states of keys and breakers come from. Asked at each scrape, on the console's thread.
     pub fn set_pool_source(&self, source: impl Fn() -> PoolState + Send + Sync + 'static) {
-        self.sources.write().pool = Some(Box::new(source));
+        self.sampled.sources.write().pool = Some(Box::new(source));
     }
 
     /// Says what the cache of answers holds. Asked at each scrape, on the console's thread.
     pub fn set_cache_source(&self, held: impl Fn() -> AnswersHeld + Send + Sync + 'static) {
-        self.sources.write().cache = Some(Box::new(held));
+        self.sampled.sources.write().cache = Some(Box::new(held));
     }
 
     /// Says how many questions are compared. Asked at each scrape, on the console's thread.
     pub fn set_question_source(&self, held: impl Fn() -> u64 + Send + Sync + 'static) {
-        self.sources.write().questions = Some(Box::new(held));
+        self.sampled.sources.write().questions = Some(Box::new(held));
     }
 
     /// Says where the number of dropped log lines comes from.
     pub fn set_log_source(&self, dropped: impl Fn() -> u64 + Send + Sync + 'static) {
-        self.sources.write().log_dropped = Some(Box::new(dropped));
+        self.sampled.sources.write().log_dropped = Some(Box::new(dropped));
     }
 
     /// Counts a request that has arrived as in flight until the guard is dropped.
@@ -230,6 +206,9 @@ impl Metrics {
             self.ended[index].inc();
         }
         self.overhead.observe(record.overhead.as_secs_f64());
+        if let Some(queued) = record.queued {
+            self.queue_wait.observe(queued.as_secs_f64());
+        }
         self.series.observe(record);
         for moved in record.attempts.windows(2) {
             let (from, to) = (&moved[0], &moved[1]);
@@ -239,9 +218,25 @@ impl Metrics {
         }
     }
 
-    /// Counts a request that a limiter has refused; `limit` is one of a few fixed names (`global`, `address`, `bad_key`).
+    /// Counts a request that a limiter has refused; `limit` is one of a few fixed names: `global`, `address`, `bad_key`,
+    /// `concurrent`, scope and kind of a rule such as `key_tokens`, `queue_full`, `queue_wait`.
     pub fn limited(&self, limit: &'static str) {
         self.limited.with_label_values(&[limit]).inc();
+    }
+
+    /// Counts a retry that was due and that the budget did not pay for.
+    pub fn retry_refused(&self) {
+        self.retries_refused.inc();
+    }
+
+    /// Counts a breaker that is `open` or `closed` from now on.
+    pub fn breaker_changed(&self, provider: &str, to: &'static str) {
+        self.breaker_changes.with_label_values(&[provider, to]).inc();
+    }
+
+    /// Counts an active probe of a provider.
+    pub fn probed(&self, provider: &str, up: bool) {
+        self.probes.with_label_values(&[provider, if up { "up" } else { "down" }]).inc();
     }
 
     /// Counts what the cache of answers did for a request; `shared` with another that asked the same at the same time.
@@ -262,53 +257,12 @@ impl Metrics {
 
     /// Everything in Prometheus' text format, version 0.0.4.
     pub fn render(&self) -> String {
-        self.ask_sources();
+        self.sampled.refresh(&self.series);
         let mut page = Vec::new();
         if let Err(error) = TextEncoder::new().encode(&self.registry.gather(), &mut page) {
             log::error!("the metrics cannot be written: {error}");
         }
         String::from_utf8_lossy(&page).into_owned()
-    }
-
-    fn ask_sources(&self) {
-        let sources = self.sources.read();
-        if let Some(dropped) = &sources.log_dropped {
-            self.log_dropped.inc_by(dropped().saturating_sub(self.log_dropped.get()));
-        }
-        if let Some(held) = &sources.cache {
-            let held = held();
-            self.cache_entries.set(i64::try_from(held.entries).unwrap_or(i64::MAX));
-            self.cache_bytes.set(i64::try_from(held.bytes).unwrap_or(i64::MAX));
-        }
-        if let Some(held) = &sources.questions {
-            self.semantic_entries.set(i64::try_from(held()).unwrap_or(i64::MAX));
-        }
-        if let Some(pool) = &sources.pool {
-            let pool = pool();
-            self.keys.reset();
-            for (provider, state) in &pool.keys {
-                self.keys.with_label_values(&[&**provider, state]).inc();
-            }
-            self.breakers.reset();
-            for (provider, model, state) in &pool.breakers {
-                self.breakers.with_label_values(&[&**provider, &**model]).set(*state as i64);
-            }
-        }
-        self.ask_kernel();
-    }
-
-    /// Memory and descriptors, where `/proc` tells them.
-    fn ask_kernel(&self) {
-        const PAGE: i64 = 4096;
-        let pages = std::fs::read_to_string("/proc/self/statm")
-            .ok()
-            .and_then(|statm| statm.split_ascii_whitespace().nth(1)?.parse::<i64>().ok());
-        if let Some(pages) = pages {
-            self.resident.set(pages * PAGE);
-        }
-        if let Ok(files) = std::fs::read_dir("/proc/self/fd") {
-            self.open_files.set(i64::try_from(files.count()).unwrap_or_default());
-        }
     }
 }
 
@@ -318,15 +272,28 @@ pub(super) fn registered<C: Collector + Clone + 'static>(registry: &Registry, fa
     Ok(family)
 }
 
-fn counters(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<IntCounterVec> {
+pub(super) fn counters(
+    registry: &Registry,
+    name: &str,
+    help: &str,
+    labels: &[&str],
+) -> prometheus::Result<IntCounterVec> {
     registered(registry, IntCounterVec::new(Opts::new(name, help), labels)?)
 }
 
-fn gauges(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<IntGaugeVec> {
+pub(super) fn gauges(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<IntGaugeVec> {
     registered(registry, IntGaugeVec::new(Opts::new(name, help), labels)?)
 }
 
-fn gauge(registry: &Registry, name: &str, help: &str) -> prometheus::Result<IntGauge> {
+fn counter(registry: &Registry, name: &str, help: &str) -> prometheus::Result<IntCounter> {
+    registered(registry, IntCounter::new(name, help)?)
+}
+
+fn histogram(registry: &Registry, name: &str, help: &str, buckets: &[f64]) -> prometheus::Result<Histogram> {
+    registered(registry, Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets.to_vec()))?)
+}
+
+pub(super) fn gauge(registry: &Registry, name: &str, help: &str) -> prometheus::Result<IntGauge> {
     registered(registry, IntGauge::new(name, help)?)
 }
 

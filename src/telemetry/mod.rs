@@ -9,20 +9,23 @@
 //!
 //! Counters move once for each request, when it is finished and its record complete.
 
+mod gen_ai;
 mod line;
 pub mod live;
 pub mod log;
 pub mod metrics;
 mod queue;
 pub mod redact;
+mod sampled;
 mod series;
 pub mod state_change;
 
 pub use self::log::Log;
 pub use line::Format;
 pub use live::{Live, LiveEvent};
-pub use metrics::{InFlight, Metrics, PoolState};
+pub use metrics::{InFlight, Metrics};
 pub use redact::Redactor;
+pub use sampled::{BreakerState, PoolState};
 pub use state_change::StateChange;
 
 use self::log::now_unix_ms;
@@ -112,6 +115,8 @@ impl Telemetry {
         match change {
             StateChange::ConfigReloaded => self.metrics.reloaded(true),
             StateChange::ConfigRefused { .. } => self.metrics.reloaded(false),
+            StateChange::ProviderUnhealthy { provider, .. } => self.metrics.breaker_changed(provider, "open"),
+            StateChange::ProviderRecovered { provider, .. } => self.metrics.breaker_changed(provider, "closed"),
             _ => {}
         }
         self.log.state_change(&change);

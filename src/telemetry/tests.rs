@@ -2,7 +2,7 @@
 
 use super::live::Seen;
 use super::*;
-use crate::domain::{CacheUse, FaultKind, Money, Secret, Usage, Verdict};
+use crate::domain::{FaultKind, Money, Secret, Usage, Verdict};
 use std::io::Write;
 
 /// A sink whose content can be read.
@@ -44,8 +44,6 @@ pub(super) fn attempt(provider: &str, model: &str, failed: Option<(FaultKind, Ve
 /// A request that the second provider served after the first one's rate limit.
 pub(super) fn record() -> RequestRecord {
     RequestRecord {
-        id: RequestId::from_random(1, 2),
-        arrived_unix_ms: 1_793_611_800_000,
         key_name: Some("team".into()),
         route: "POST /v1/chat/completions".into(),
         requested_model: Some("alpha-large".into()),
@@ -62,13 +60,11 @@ pub(super) fn record() -> RequestRecord {
         dropped: vec!["seed".to_owned()],
         usage: Some(Usage { prompt_tokens: 12, completion_tokens: 34, total_tokens: 46, ..Usage::default() }),
         cost: Some(Money::from_picos(150_000)),
-        cache: CacheUse::Bypass,
-        semantic: None,
         ttft: Some(Duration::from_micros(20_500)),
         latency: Duration::from_micros(125_250),
         overhead: Duration::from_micros(42),
         ended: Ended::Complete,
-        error_code: None,
+        ..RequestRecord::new(RequestId::from_random(1, 2), 1_793_611_800_000)
     }
 }
 

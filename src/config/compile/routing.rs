@@ -31,7 +31,8 @@ impl Compiler<'_> {
         let (fallbacks, auto) = (raw.fallbacks.unwrap_or_default(), raw.auto.unwrap_or_default());
         fallbacks.iter().chain(&auto).for_each(|model| self.model(model, models, written));
         let texts = |list: Vec<At<String>>| list.into_iter().map(|at| at.value).collect();
-        Routing { strategy, providers: named, fallbacks: texts(fallbacks), auto: texts(auto) }
+        let byok_fallback = raw.byok_fallback.map(|at| at.value).unwrap_or_default();
+        Routing { strategy, providers: named, fallbacks: texts(fallbacks), auto: texts(auto), byok_fallback }
     }
 
     /// The ids of the providers that `routing.providers` names, once each. One that is known but not set up is kept, so

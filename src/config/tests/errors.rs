@@ -27,6 +27,28 @@ fn every_error_is_reported_at_once_in_the_order_of_the_lines() {
 const CASES: &[(&str, &str)] = &[
     ("[timeout]\n", "orbyt.toml:1:2: timeout: unknown key, did you mean \"timeouts\"?"),
     ("[timeouts]\nconect = '5s'", "orbyt.toml:2:1: timeouts.conect: unknown key, did you mean \"connect\"?"),
+    ("[[limits.rule]]\nconcurrency = 1", "orbyt.toml:1:1: limits.rule[0]: scope is missing: whom is the limit for?"),
+    (
+        "[[limits.rule]]\nscope = 'team'\nconcurrency = 1",
+        "orbyt.toml:2:9: limits.rule[0].scope: must be one of \"key\", \"user\", \"model\"",
+    ),
+    (
+        "[[limits.rule]]\nscope = 'key'\nmatch = 'a*'",
+        "orbyt.toml:2:9: limits.rule[0].scope: limits nothing: set requests_per_minute, tokens_per_minute, concurrency or another limit",
+    ),
+    (
+        "[[limits.rule]]\nscope = 'key'\nrequests_per_minute = 0",
+        "orbyt.toml:3:23: limits.rule[0].requests_per_minute: must be a whole number of at least 1",
+    ),
+    (
+        "[[limits.rule]]\nscope = 'key'\nrequest_per_minute = 5",
+        "orbyt.toml:3:1: limits.rule[0].request_per_minute: unknown key, did you mean \"requests_per_minute\"?",
+    ),
+    ("[limits]\nqueue_wait = 5", "orbyt.toml:2:14: limits.queue_wait: must be a duration such as \"15s\", or \"off\""),
+    (
+        "[[provider]]\nid = 'openai'\nmax_concurrent = 0",
+        "orbyt.toml:3:18: provider[0].max_concurrent: must be a whole number from 1 to 1000000",
+    ),
     ("server = 1", "orbyt.toml:1:10: server: must be a section: [server]"),
     ("[provider]\nid = 'openai'", "orbyt.toml:1:1: provider: must be a list of sections: [[provider]]"),
     ("[[provider]]\nname = 'x'", "orbyt.toml:1:1: provider[0]: id is missing"),

@@ -4,6 +4,7 @@ mod conf;
 mod environment;
 mod errors;
 mod files;
+mod limits;
 mod semantic;
 mod values;
 

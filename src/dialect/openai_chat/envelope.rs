@@ -30,6 +30,8 @@ pub struct Envelope {
     pub max_tokens: Option<u64>,
     /// How many choices; `None` means one.
     pub n: Option<u64>,
+    /// The end user on whose behalf the client asks, as it names them.
+    pub user: Option<String>,
     /// Whether reasoning is to be left out of the answer (`reasoning.exclude`, `include_reasoning: false`).
     pub exclude_reasoning: bool,
     /// What the client tells the gateway.
@@ -103,6 +105,7 @@ enum Field {
     ReasoningEffort,
     IncludeReasoning,
     Usage,
+    User,
     Extra,
     Models,
     Provider,
@@ -127,6 +130,7 @@ impl Field {
             "reasoning_effort" => Self::ReasoningEffort,
             "include_reasoning" => Self::IncludeReasoning,
             "usage" => Self::Usage,
+            "user" => Self::User,
             "extra" => Self::Extra,
             "models" => Self::Models,
             "provider" => Self::Provider,
@@ -156,6 +160,7 @@ impl Envelope {
             include_usage: false,
             max_tokens: None,
             n: None,
+            user: None,
             exclude_reasoning: false,
             extensions: NO_EXTENSIONS.clone(),
             needs: Needs::default(),
@@ -272,6 +277,14 @@ impl Envelope {
         }
         self.include_usage = self.stream && options.is_some_and(|text| is_true(text, b"include_usage"));
         self.n = self.count(Field::N, "n")?;
+        self.user = match self.last(Field::User) {
+            Some(text) if text.starts_with(b"\"") => {
+                serde_json::from_slice(text).map_err(|_| must_be("user", "a string"))?
+            }
+            Some(_) => return Err(must_be("user", "a string")),
+            None => None,
+        };
+        self.user = self.user.take().filter(|user| !user.is_empty());
         let max_tokens = self.count(Field::MaxTokens, "max_tokens")?;
         self.max_tokens = self.count(Field::MaxCompletionTokens, "max_completion_tokens")?.or(max_tokens);
         self.exclude_reasoning = self.last(Field::Reasoning).is_some_and(|text| is_true(text, b"exclude"))

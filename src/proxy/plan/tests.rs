@@ -3,7 +3,7 @@
 use super::*;
 use crate::config::{self, Source};
 use crate::provider::Catalog;
-use crate::store::memory::{MemoryAnswers, MemoryKeyPool, MemoryTargets, MemoryVectors};
+use crate::store::memory;
 use crate::telemetry::{Format, Log, Metrics, Redactor, Telemetry};
 use std::sync::LazyLock;
 
@@ -22,16 +22,7 @@ fn core(env: &[(&str, &str)], file: &str) -> Arc<Core> {
     let redactor = Arc::new(Redactor::default());
     let log = Log::start(log::LevelFilter::Off, Format::Json, Box::new(std::io::sink()), redactor.clone()).unwrap();
     let telemetry = Telemetry::new(log, Arc::new(Metrics::new("test").unwrap()), redactor);
-    let (pool, targets) = (MemoryKeyPool::default(), MemoryTargets::default());
-    let (answers, vectors) = (MemoryAnswers::new(1, 1), MemoryVectors::new(1));
-    Core::new(
-        loaded.snapshot,
-        Arc::new(pool),
-        Arc::new(targets),
-        Arc::new(answers),
-        Arc::new(vectors),
-        Arc::new(telemetry),
-    )
+    Core::new(loaded.snapshot, memory::stores(1, 1, 1), Arc::new(telemetry))
 }
 
 fn plan(core: &Arc<Core>, body: &str) -> Result<Plan, ApiError> {

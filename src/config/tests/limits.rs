@@ -1,0 +1,59 @@
+//! `[[limits.rule]]` and `max_concurrent`, from the file to what they mean.
+
+use super::{Trial, with_file};
+use crate::domain::{Limit, Measure, Period, Scope};
+use crate::routing::fair_queue::Caps;
+use std::time::Duration;
+
+#[test]
+fn a_rule_holds_every_limit_that_it_names() {
+    let text = "[limits]\nqueue_size = 7\nqueue_wait = 'off'\nassumed_output_tokens = 50\n\
+                [[limits.rule]]\nscope = 'key'\nrequests_per_minute = 60\ntokens_per_day = 1000000\nconcurrency = 4";
+    let limits = with_file(text).sound().limits;
+    assert_eq!((limits.queue_size, limits.queue_wait, limits.assumed_output_tokens), (7, None, 50));
+    let expected = [
+        Limit { measure: Measure::Requests(Period::Minute), amount: 60 },
+        Limit { measure: Measure::Tokens(Period::Day), amount: 1_000_000 },
+        Limit { measure: Measure::Concurrency, amount: 4 },
+    ];
+    assert_eq!(*limits.rules[0].limits, expected);
+    let nothing = with_file("").sound().limits;
+    assert_eq!((nothing.rules.len(), nothing.queue_wait), (0, Some(Duration::from_secs(30))));
+}
+
+#[test]
+fn names_fit_patterns_and_models_also_without_their_provider() {
+    let text = "[[limits.rule]]\nscope = 'model'\nmatch = 'big-*'\nconcurrency = 1\n\
+                [[limits.rule]]\nscope = 'model'\nmatch = 'one/*'\nconcurrency = 1\n\
+                [[limits.rule]]\nscope = 'user'\nmatch = 'big-*'\nconcurrency = 1\n\
+                [[limits.rule]]\nscope = 'key'\nconcurrency = 1";
+    let rules = with_file(text).sound().limits.rules;
+    let fits = |rule: usize, name: &str| rules[rule].matches(name);
+    assert!(fits(0, "big-1") && fits(0, "one/big-1") && fits(0, "one/big-a/b") && !fits(0, "one/small"));
+    assert!(fits(1, "one/big-1") && !fits(1, "two/one/x") && !fits(1, "one"));
+    assert!(fits(2, "big-1") && !fits(2, "one/big-1"));
+    assert!(fits(3, "") && fits(3, "anything"));
+    assert_eq!(rules[3].scope, Scope::Key);
+}
+
+#[test]
+fn a_rule_that_is_never_reached_is_told() {
+    let rule = |scope: &str, more: &str| format!("[[limits.rule]]\nscope = '{scope}'\n{more}\nconcurrency = 1\n");
+    let text = [rule("key", "match = 'a*'"), rule("key", ""), rule("user", ""), rule("key", "match = 'b*'")].concat();
+    let outcome = with_file(&text);
+    assert_eq!(outcome.warnings.len(), 1, "{:?}", outcome.warnings);
+    assert!(outcome.warnings[0].contains("limits.rule[3].scope: is never reached"), "{:?}", outcome.warnings);
+}
+
+#[test]
+fn caps_are_those_of_the_provider_and_of_the_model() {
+    let text = "[[provider]]\nid = 'a'\nbase_url = 'http://h'\nmax_concurrent = 9\n\
+                [[provider.model]]\nid = 'm'\nmax_concurrent = 2\n[[provider.model]]\nid = 'n'\n\
+                [[provider]]\nid = 'b'\nbase_url = 'http://h'\n[[provider.model]]\nid = 'm'\nmax_concurrent = 3";
+    let snapshot = Trial { file: text, ..Trial::default() }.run().sound();
+    let caps = |provider: usize, model: &str| snapshot.providers[provider].caps(model);
+    assert_eq!(caps(0, "m"), Some(Caps { provider: Some(9), model: Some(2) }));
+    assert_eq!(caps(0, "n"), Some(Caps { provider: Some(9), model: None }));
+    assert_eq!(caps(1, "m"), Some(Caps { provider: None, model: Some(3) }));
+    assert_eq!(caps(1, "n"), None);
+}

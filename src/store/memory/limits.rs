@@ -1,0 +1,276 @@
+//! The limits of one node: a bucket for each measure of each subject, behind one lock that is held for a few hundred nanoseconds.
+//!
+//! Users and models are named by clients, so each scope remembers a bounded number of subjects. When it is full, a newcomer takes the
+//! place of one whose buckets are full, which therefore lose nothing by being forgotten; failing that, of the one that is nearest to it
+//! among those looked at. A subject with a request in flight is never forgotten: those are bounded by the requests themselves.
+
+use crate::domain::{Limit, Measure, Scope};
+use crate::routing::token_bucket::{Bucket, Rate, Short};
+use crate::store::ports::limits::{Lease, LimitStore, Refusal, Standing, Standings, Subject, Wait};
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How many subjects of one scope are remembered.
+const MOST_SUBJECTS: usize = 65_536;
+/// How many are looked at to find one that can be forgotten.
+const LOOKED_AT: usize = 64;
+
+/// The buckets of one node.
+#[derive(Debug)]
+pub struct MemoryLimits {
+    /// By [`Scope`], so that no wealth of invented users pushes out the keys.
+    tables: Mutex<[Table; Scope::ALL.len()]>,
+    most: usize,
+}
+
+impl Default for MemoryLimits {
+    fn default() -> Self {
+        Self::bounded(MOST_SUBJECTS)
+    }
+}
+
+impl MemoryLimits {
+    /// With another bound on the subjects of a scope.
+    pub fn bounded(most: usize) -> Self {
+        Self { tables: Mutex::default(), most: most.max(1) }
+    }
+
+    /// How many subjects of a scope are remembered.
+    pub fn subjects(&self, scope: Scope) -> usize {
+        self.tables.lock()[scope as usize].entries.len()
+    }
+
+    /// What [`LimitStore::acquire`] does, at once.
+    pub fn take(&self, subjects: Vec<Subject>, tokens: u64, now: Instant) -> (Result<Lease, Refusal>, Standings) {
+        let mut tables = self.tables.lock();
+        let mut refusal: Option<Refusal> = None;
+        let mut places = Vec::with_capacity(subjects.len());
+        for subject in &subjects {
+            let table = &mut tables[subject.scope as usize];
+            let place = table.place(&subject.name, self.most, now);
+            places.push(place);
+            let entry = &mut table.entries[place];
+            let refused = subject.limits.iter().filter_map(|limit| entry.check(subject.scope, *limit, tokens, now));
+            refusal = refusal.into_iter().chain(refused).max_by_key(|refusal| longest(refusal.wait));
+            // Also keeps it from being forgotten while the other subjects find their places.
+            entry.in_flight += 1;
+        }
+        let mut standings = Standings::default();
+        for (subject, place) in subjects.iter().zip(places) {
+            let entry = &mut tables[subject.scope as usize].entries[place];
+            if refusal.is_some() {
+                entry.in_flight -= 1;
+            } else {
+                subject.limits.iter().for_each(|limit| entry.charge(*limit, tokens));
+            }
+            subject.limits.iter().for_each(|limit| entry.note(*limit, &mut standings));
+        }
+        match refusal {
+            Some(refusal) => (Err(refusal), standings),
+            None => (Ok(Lease { subjects, tokens }), standings),
+        }
+    }
+}
+
+#[async_trait]
+impl LimitStore for MemoryLimits {
+    async fn acquire(&self, subjects: Vec<Subject>, tokens: u64, now: Instant) -> (Result<Lease, Refusal>, Standings) {
+        self.take(subjects, tokens, now)
+    }
+
+    fn settle(&self, lease: Lease, used_tokens: u64, now: Instant) {
+        let mut tables = self.tables.lock();
+        for subject in &lease.subjects {
+            if let Some(entry) = tables[subject.scope as usize].find(&subject.name) {
+                entry.in_flight = entry.in_flight.saturating_sub(1);
+                subject.limits.iter().for_each(|limit| entry.settle(*limit, lease.tokens, used_tokens, now));
+            }
+        }
+    }
+}
+
+/// The order of waits: that for a place is unknown, and mostly short.
+fn longest(wait: Wait) -> (u8, Duration) {
+    match wait {
+        Wait::Place => (0, Duration::ZERO),
+        Wait::For(wait) => (1, wait),
+        Wait::Never => (2, Duration::ZERO),
+    }
+}
+
+/// The subjects of one scope. Places are kept by number, so that a hand can go round over them.
+#[derive(Debug, Default)]
+struct Table {
+    places: HashMap<Arc<str>, usize>,
+    entries: Vec<Entry>,
+    hand: usize,
+}
+
+impl Table {
+    fn find(&mut self, name: &str) -> Option<&mut Entry> {
+        let place = *self.places.get(name)?;
+        self.entries.get_mut(place)
+    }
+
+    fn place(&mut self, name: &Arc<str>, most: usize, now: Instant) -> usize {
+        if let Some(place) = self.places.get(name) {
+            return *place;
+        }
+        let entry = Entry { name: name.clone(), in_flight: 0, meters: Vec::new() };
+        let forgettable = if self.entries.len() < most { None } else { self.forgettable(now) };
+        let place = match forgettable {
+            Some(place) => {
+                let old = std::mem::replace(&mut self.entries[place], entry);
+                self.places.remove(&old.name);
+                place
+            }
+            None => {
+                self.entries.push(entry);
+                self.entries.len() - 1
+            }
+        };
+        self.places.insert(name.clone(), place);
+        place
+    }
+
+    /// One whose buckets are full, else the fullest of those that the hand passes; `None` when all have requests in flight.
+    fn forgettable(&mut self, now: Instant) -> Option<usize> {
+        let mut best: Option<(usize, Duration)> = None;
+        for looked in 0..self.entries.len() {
+            self.hand = (self.hand + 1) % self.entries.len();
+            let entry = &mut self.entries[self.hand];
+            if entry.in_flight == 0 {
+                let full_in = entry.full_in(now);
+                if full_in.is_zero() {
+                    return Some(self.hand);
+                }
+                if best.is_none_or(|(_, shortest)| full_in < shortest) {
+                    best = Some((self.hand, full_in));
+                }
+            }
+            if looked >= LOOKED_AT && best.is_some() {
+                break;
+            }
+        }
+        best.map(|(place, _)| place)
+    }
+}
+
+/// One subject.
+#[derive(Debug)]
+struct Entry {
+    name: Arc<str>,
+    /// Leases out.
+    in_flight: u64,
+    meters: Vec<Meter>,
+}
+
+#[derive(Debug)]
+struct Meter {
+    measure: Measure,
+    /// As it was when last used.
+    rate: Rate,
+    bucket: Bucket,
+}
+
+/// The rate of a limit, which concurrency has none of.
+fn rate(limit: Limit) -> Option<Rate> {
+    match limit.measure {
+        Measure::Requests(period) | Measure::Tokens(period) => {
+            Some(Rate { amount: limit.amount, period: period.duration() })
+        }
+        Measure::Concurrency => None,
+    }
+}
+
+fn cost(measure: Measure, tokens: u64) -> u64 {
+    // A bucket in debt refuses even what is estimated at nothing.
+    if matches!(measure, Measure::Tokens(_)) { tokens.max(1) } else { 1 }
+}
+
+impl Entry {
+    /// The bucket of a limit, made full when it is new, and filled up to now.
+    fn meter(&mut self, limit: Limit, now: Instant) -> Option<&mut Meter> {
+        let rate = rate(limit)?;
+        let known = self.meters.iter().position(|meter| meter.measure == limit.measure);
+        let at = known.unwrap_or_else(|| {
+            self.meters.push(Meter { measure: limit.measure, rate, bucket: Bucket::full(rate, now) });
+            self.meters.len() - 1
+        });
+        let meter = self.meters.get_mut(at)?;
+        meter.rate = rate;
+        meter.bucket.refill(rate, now);
+        Some(meter)
+    }
+
+    fn known(&mut self, measure: Measure) -> Option<&mut Meter> {
+        self.meters.iter_mut().find(|meter| meter.measure == measure)
+    }
+
+    fn check(&mut self, scope: Scope, limit: Limit, tokens: u64, now: Instant) -> Option<Refusal> {
+        let in_flight = self.in_flight;
+        let requested = cost(limit.measure, tokens);
+        let refusal = |remaining, wait| Refusal { scope, limit, remaining, requested, wait };
+        let Some(meter) = self.meter(limit, now) else {
+            return (in_flight >= limit.amount).then(|| refusal(0, Wait::Place));
+        };
+        let remaining = meter.bucket.remaining(meter.rate);
+        match meter.bucket.check(meter.rate, requested) {
+            Ok(()) => None,
+            Err(Short::For(wait)) => Some(refusal(remaining, Wait::For(wait))),
+            Err(Short::Ever) => Some(refusal(remaining, Wait::Never)),
+        }
+    }
+
+    fn charge(&mut self, limit: Limit, tokens: u64) {
+        if let Some(meter) = self.known(limit.measure) {
+            meter.bucket.take(meter.rate, cost(limit.measure, tokens));
+        }
+    }
+
+    fn settle(&mut self, limit: Limit, reserved: u64, used: u64, now: Instant) {
+        if !matches!(limit.measure, Measure::Tokens(_)) {
+            return;
+        }
+        let taken = cost(limit.measure, reserved);
+        if let Some(Meter { rate, bucket, .. }) = self.known(limit.measure) {
+            bucket.refill(*rate, now);
+            if used > taken {
+                bucket.take(*rate, used - taken);
+            } else {
+                bucket.put_back(*rate, taken - used);
+            }
+        }
+    }
+
+    /// Takes note of a limit that leaves less than those before it.
+    fn note(&mut self, limit: Limit, standings: &mut Standings) {
+        let place = match limit.measure {
+            Measure::Requests(_) => &mut standings.requests,
+            Measure::Tokens(_) => &mut standings.tokens,
+            Measure::Concurrency => return,
+        };
+        if let Some(Meter { rate, bucket, .. }) = self.known(limit.measure) {
+            let (remaining, reset) = (bucket.remaining(*rate), bucket.full_in(*rate));
+            if place.is_none_or(|tightest| remaining < tightest.remaining) {
+                *place = Some(Standing { limit: limit.amount, remaining, reset });
+            }
+        }
+    }
+
+    /// How long until all its buckets are full.
+    fn full_in(&mut self, now: Instant) -> Duration {
+        let times = self.meters.iter_mut().map(|Meter { rate, bucket, .. }| {
+            bucket.refill(*rate, now);
+            bucket.full_in(*rate)
+        });
+        times.max().unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+#[path = "limits_tests.rs"]
+mod tests;
