@@ -2,6 +2,7 @@
 //! read through [`Surroundings`].
 
 mod limits;
+mod presets;
 mod providers;
 mod routing;
 mod semantic;
@@ -41,6 +42,7 @@ pub fn compile(raw: Raw, catalog: Arc<Catalog>, around: &Surroundings<'_>, repor
     let mut providers = compiler.providers(&raw.providers, timeouts);
     compiler.groups(&raw.providers);
     let aliases = compiler.aliases(&raw.models, &raw.providers);
+    let presets = compiler.presets(raw.presets, &raw.models, &raw.providers);
     let routing = compiler.routing(raw.routing, &raw.models, &raw.providers, &mut providers);
     let retry = compiler.retry(&raw.retry);
     let semantic = compiler.semantic(&raw.cache, &raw.providers, &providers);
@@ -50,6 +52,7 @@ pub fn compile(raw: Raw, catalog: Arc<Catalog>, around: &Surroundings<'_>, repor
         console,
         providers: providers.into_iter().map(Arc::new).collect(),
         aliases,
+        presets,
         keys,
         routing,
         retry,

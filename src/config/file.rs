@@ -4,7 +4,7 @@ use super::net::{IpNet, listen_address};
 use super::problem::{At, Report};
 use super::raw::*;
 use super::reader::{Document, Section, quoted};
-use super::snapshot::{ByokFallback, CacheBackend, LogFormat};
+use super::snapshot::{ByokFallback, CacheBackend, LogFormat, Sticky};
 use crate::dialect::openai_chat::passthrough::Quirks;
 use crate::dialect::table::Dialect;
 use crate::domain::{Limit, Measure, Money, Period, Scope, Strategy};
@@ -38,6 +38,7 @@ fn raw(root: &Section<'_>) -> Raw {
         console: below("console").map(|section| console(&section)).unwrap_or_default(),
         providers: root.sections("provider").iter().filter_map(provider).collect(),
         models: root.sections("model").iter().filter_map(alias).collect(),
+        presets: root.sections("preset").iter().filter_map(preset).collect(),
         routing: below("routing").map(|section| routing(&section)).unwrap_or_default(),
         retry: below("retry").map(|section| retry(&section)).unwrap_or_default(),
         breaker: below("breaker").map(|section| breaker(&section)).unwrap_or_default(),
@@ -167,6 +168,20 @@ fn alias(section: &Section<'_>) -> Option<RawAlias> {
     name.map(|name| RawAlias { name, ..raw })
 }
 
+fn preset(section: &Section<'_>) -> Option<RawPreset> {
+    let slug = section.required("slug");
+    let raw = RawPreset {
+        name: section.text("name"),
+        model: section.text("model"),
+        fallbacks: section.texts("fallbacks"),
+        strategy: strategy(section),
+        system: section.text("system"),
+        parameters: section.json_members("parameters"),
+        slug: At::new(String::new(), section.place().clone()),
+    };
+    slug.map(|slug| RawPreset { slug, ..raw })
+}
+
 fn strategy(section: &Section<'_>) -> Setting<Strategy> {
     section.choice("strategy", &Strategy::ALL.map(Strategy::name), Strategy::from_name)
 }
@@ -179,6 +194,7 @@ fn routing(section: &Section<'_>) -> RawRouting {
         fallbacks: section.texts("fallbacks"),
         auto: section.texts("auto"),
         byok_fallback: section.choice("byok_fallback", &["pool", "deny"], byok_fallback),
+        sticky: section.choice("sticky", &Sticky::NAMES, Sticky::from_name),
     }
 }
 

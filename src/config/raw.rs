@@ -4,7 +4,7 @@
 
 use super::net::IpNet;
 use super::problem::At;
-use super::snapshot::{ByokFallback, CacheBackend, LogFormat};
+use super::snapshot::{ByokFallback, CacheBackend, LogFormat, Sticky};
 use crate::dialect::openai_chat::passthrough::Quirks;
 use crate::dialect::table::Dialect;
 use crate::domain::{Limit, Money, Scope, Secret, Strategy};
@@ -29,6 +29,8 @@ pub struct Raw {
     pub providers: Vec<RawProvider>,
     /// `[[model]]`
     pub models: Vec<RawAlias>,
+    /// `[[preset]]`
+    pub presets: Vec<RawPreset>,
     /// `[routing]`
     pub routing: RawRouting,
     /// `[retry]`
@@ -176,6 +178,18 @@ pub struct RawAlias {
     pub strategy: Setting<Strategy>,
 }
 
+/// `[[preset]]`. Parameters are names with their values as JSON.
+#[derive(Debug)]
+pub struct RawPreset {
+    pub slug: At<String>,
+    pub name: Setting<String>,
+    pub model: Setting<String>,
+    pub fallbacks: Settings<String>,
+    pub strategy: Setting<Strategy>,
+    pub system: Setting<String>,
+    pub parameters: Vec<At<(String, String)>>,
+}
+
 /// `[routing]`.
 #[derive(Debug, Default)]
 pub struct RawRouting {
@@ -185,6 +199,7 @@ pub struct RawRouting {
     pub fallbacks: Settings<String>,
     pub auto: Settings<String>,
     pub byok_fallback: Setting<ByokFallback>,
+    pub sticky: Setting<Sticky>,
 }
 
 /// `[retry]`.

@@ -18,10 +18,10 @@ pub struct Setting {
 }
 
 /// The sections that hold a list of tables (`[[provider]]`).
-pub const LISTS: [&str; 5] = ["provider", "provider.key", "provider.model", "model", "limits.rule"];
+pub const LISTS: [&str; 6] = ["provider", "provider.key", "provider.model", "model", "preset", "limits.rule"];
 
 /// Sections that are part of the design and come with later versions.
-pub const LATER: [&str; 3] = ["preset", "budgets", "alerts"];
+pub const LATER: [&str; 2] = ["budgets", "alerts"];
 
 /// A setting that has a default.
 const fn set(section: &'static str, key: &'static str, default: &'static str, meaning: &'static str) -> Setting {
@@ -90,12 +90,20 @@ pub const SETTINGS: &[Setting] = &[
     open("model", "targets", r#"["openai/gpt-4o", "anthropic/claude-sonnet-4"]"#, "What it stands for, in order of preference."),
     open("model", "fallbacks", r#"["google/gemini-2.5-flash"]"#, "Models that stand in when no target can."),
     open("model", "strategy", r#""cheap""#, "How to choose between the targets; by default as `[routing]`."),
-    set("routing", "strategy", r#""order""#, "How to choose where a request leaves it open: `order`, `cheap`, `fast`, `reliable`, `weighted`."),
+    open("preset", "slug", r#""support""#, "Its name in requests: the model `@preset/support` or `<model>@preset/support`, or `extra.preset`."),
+    open("preset", "name", r#""Customer support""#, "Its name for people."),
+    open("preset", "model", r#""anthropic/claude-haiku-4.5""#, "The model, where the request names none."),
+    open("preset", "fallbacks", r#"["openai/gpt-4o-mini"]"#, "Models that stand in, where the request names none."),
+    open("preset", "strategy", r#""cheap""#, "How to choose between the targets, where the request does not say."),
+    open("preset", "system", r#""Answer briefly.""#, "The system prompt of conversations that begin without one."),
+    open("preset", "parameters", r#"{ temperature = 0.2, max_tokens = 500 }"#, "Parameters of chat completions that hold where the request does not name them."),
+    set("routing", "strategy", r#""order""#, "How to choose where a request leaves it open: `order`, `cheap`, `fast`, `latency`, `throughput`, `reliable`, `weighted`."),
     env(open("routing", "providers", r#"["openai", "anthropic"]"#, "The providers in use, in order of preference; equivalents at the next one stand in for a model that is down. By default all that are configured."), "GATEWAY_PROVIDERS"),
     env(open("routing", "weights", "[50, 50]", "Their weights, in the same order; sets the strategy `weighted`."), "GATEWAY_WEIGHTS"),
     set("routing", "fallbacks", "[]", "Models that stand in for any other."),
     set("routing", "auto", "[]", "What the model `auto` chooses from."),
     set("routing", "byok_fallback", r#""pool""#, "With whose keys a request with `extra.byok` falls back to a provider that it brings no key for: `pool`, the gateway's, or `deny`: not at all."),
+    set("routing", "sticky", r#""off""#, "Which requests keep to one target under a strategy that would spread them: `session` (the same `extra.session_id`), `prefix` (that, else the same beginning of the conversation, for the provider's prompt cache) or `off`."),
     env(set("retry", "max", "2", "How often the same target is tried again, 0 to 10."), "GATEWAY_RETRY_MAX"),
     set("retry", "base", r#""250ms""#, "First wait, doubled each time, with full jitter."),
     set("retry", "cap", r#""5s""#, "Longest wait."),

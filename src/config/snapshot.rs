@@ -27,6 +27,8 @@ pub struct Snapshot {
     pub providers: Vec<Arc<Provider>>,
     /// The names of `[[model]]`.
     pub aliases: Vec<Arc<ModelAlias>>,
+    /// The presets, `[[preset]]`.
+    pub presets: Vec<Arc<Preset>>,
     /// Who may use the gateway.
     pub keys: GatewayKeys,
     /// How targets are chosen.
@@ -54,13 +56,14 @@ pub struct Snapshot {
 /// Without the catalog, which is the same in every snapshot.
 impl fmt::Debug for Snapshot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { catalog: _, server, console, providers, aliases, keys, routing, .. } = self;
+        let Self { catalog: _, server, console, providers, aliases, presets, keys, routing, .. } = self;
         let Self { retry, breaker, health, timeouts, gate, limits, cache, telemetry, media, .. } = self;
         f.debug_struct("Snapshot")
             .field("server", server)
             .field("console", console)
             .field("providers", providers)
             .field("aliases", aliases)
+            .field("presets", presets)
             .field("keys", keys)
             .field("routing", routing)
             .field("retry", retry)
@@ -176,6 +179,52 @@ pub struct ModelAlias {
     pub strategy: Option<Strategy>,
 }
 
+/// `[[preset]]`: what holds where a request that names it says nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Preset {
+    /// Its name in requests: `@preset/<slug>`.
+    pub slug: Arc<str>,
+    /// Its name for people.
+    pub name: Option<String>,
+    /// The model, where the request names none.
+    pub model: Option<String>,
+    /// Models that stand in.
+    pub fallbacks: Vec<String>,
+    /// How to choose between the targets.
+    pub strategy: Option<Strategy>,
+    /// The system prompt.
+    pub system: Option<String>,
+    /// Members of the request: names, and values as JSON.
+    pub parameters: Vec<(String, String)>,
+}
+
+/// Which requests keep to one target, under a strategy that would spread them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Sticky {
+    /// None.
+    #[default]
+    Off,
+    /// Those with the same `extra.session_id`.
+    Session,
+    /// Those, and without a session those whose conversation begins alike, so that the provider's prompt cache serves them.
+    Prefix,
+}
+
+impl Sticky {
+    /// Its name in `[routing] sticky`.
+    pub const NAMES: [&str; 3] = ["off", "session", "prefix"];
+
+    /// What a name means.
+    pub fn from_name(name: &str) -> Option<Self> {
+        match name {
+            "off" => Some(Self::Off),
+            "session" => Some(Self::Session),
+            "prefix" => Some(Self::Prefix),
+            _ => None,
+        }
+    }
+}
+
 /// `[routing]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Routing {
@@ -190,6 +239,8 @@ pub struct Routing {
     pub auto: Vec<String>,
     /// With whose keys a request that brings its own falls back to a provider that it brings none for.
     pub byok_fallback: ByokFallback,
+    /// Which requests keep to one target.
+    pub sticky: Sticky,
 }
 
 /// `[routing] byok_fallback`.
@@ -404,6 +455,11 @@ impl Snapshot {
     /// The `[[model]]` of a name.
     pub fn alias(&self, name: &str) -> Option<&Arc<ModelAlias>> {
         self.aliases.iter().find(|alias| &*alias.name == name)
+    }
+
+    /// The `[[preset]]` of a slug.
+    pub fn preset(&self, slug: &str) -> Option<&Arc<Preset>> {
+        self.presets.iter().find(|preset| &*preset.slug == slug)
     }
 
     /// Adds what the store knows: the gateway keys made on first start, and the administrator's token unless the

@@ -3,6 +3,7 @@
 //! Read [`fault`] and [`verdict`] together: a [`Fault`] says what went wrong and who is to blame, a
 //! [`Verdict`] says what the gateway does about it. [`record`] is what remains of a request afterwards.
 
+pub mod decision;
 pub mod fault;
 pub mod ids;
 pub mod limit;
@@ -15,6 +16,7 @@ pub mod strategy;
 pub mod usage;
 pub mod verdict;
 
+pub use decision::Decision;
 pub use fault::{Blame, Clock, Fault, FaultKind};
 pub use ids::RequestId;
 pub use limit::{Limit, Measure, Period, Scope};

@@ -1,6 +1,6 @@
 //! What remains of a request: one record, from which every decision can be explained.
 
-use super::{Money, RequestId, Usage};
+use super::{Decision, Money, RequestId, Usage};
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
@@ -120,6 +120,8 @@ pub struct RequestRecord {
     pub model: Option<Arc<str>>,
     /// The strategy that ordered the plan.
     pub strategy: &'static str,
+    /// How the plan came about, when there was one; a plan that was refused says why each target was.
+    pub decision: Option<Box<Decision>>,
     /// Whether the client asked for a stream.
     pub stream: bool,
     /// The status that the client saw; 0 when it left before any.
@@ -165,6 +167,7 @@ impl RequestRecord {
             provider: None,
             model: None,
             strategy: "",
+            decision: None,
             stream: false,
             status: 0,
             attempts: Vec::new(),

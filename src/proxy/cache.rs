@@ -143,7 +143,7 @@ pub(super) async fn answer(
         core.telemetry.metrics.cached(CacheUse::Bypass, false);
         return walk::serve(core, session, client, envelope, plan).await;
     };
-    let key = key(client, envelope, &plan, &asked.digest);
+    let key = key(client, &plan, &asked.digest);
     let mut stage = Stage { core, session, client, envelope, key, wish };
     if wish.is_refresh() {
         return stage.walk(plan, None, None).await;
@@ -325,7 +325,7 @@ enum Piece {
 
 /// The key of a request's answer: who asks, what is asked, and which targets may answer when all is well. Names for the same targets
 /// share answers; the order in which a strategy puts them does not matter, nor do the fallbacks.
-pub(super) fn key(client: &ClientCtx, envelope: &Envelope, plan: &Plan, asked: &[u8; 32]) -> AnswerKey {
+pub(super) fn key(client: &ClientCtx, plan: &Plan, asked: &[u8; 32]) -> AnswerKey {
     let mut targets: Vec<_> = plan.targets.iter().filter(|(leg, _)| *leg == 0).map(|(_, target)| target).collect();
     targets.sort_by_key(|target| (&target.provider.id, &target.model.upstream));
     let mut hash = Sha256::new();
@@ -337,7 +337,6 @@ pub(super) fn key(client: &ClientCtx, envelope: &Envelope, plan: &Plan, asked: &
     put(asked);
     // What changes the answer although it is addressed to the gateway.
     put(&[u8::from(plan.require_parameters)]);
-    put(envelope.extensions.preset.as_deref().unwrap_or_default().as_bytes());
     for target in targets {
         // A reload may have moved a provider.
         let base = target.provider.base.to_string();

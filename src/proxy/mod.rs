@@ -25,6 +25,7 @@ mod door;
 mod embed;
 pub mod error;
 mod exchange;
+mod fit;
 mod flights;
 mod lease;
 mod limit;
@@ -32,6 +33,7 @@ mod media;
 mod models;
 mod names;
 mod plan;
+mod preset;
 #[expect(clippy::module_inception, reason = "it is the proxy of the proxy: Pingora's hooks")]
 pub mod proxy;
 mod queue;

@@ -72,7 +72,7 @@ impl Search {
         let provider = client.snapshot.provider(&settings.provider)?;
         let target = Names { snapshot: &client.snapshot, discovered: &[] }.at(provider, &settings.model);
         let mut owner = Sha256::new();
-        owner.update(key(client, envelope, plan, &[0; 32]));
+        owner.update(key(client, plan, &[0; 32]));
         for text in [&*provider.id, &provider.base.to_string(), &target.model.upstream] {
             owner.update((text.len() as u64).to_le_bytes());
             owner.update(text);

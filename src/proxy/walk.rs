@@ -213,7 +213,7 @@ impl<'a> Walk<'a> {
             target,
             byok: byok::key_for(own_keys, &self.plan, target),
             tried: &self.tried_keys,
-            tokens: self.tokens_wanted(),
+            tokens: self.envelope.tokens_wanted(),
             deadline: self.deadline,
         };
         match Lease::take(self.core, wanted, now) {
@@ -227,11 +227,6 @@ impl<'a> Walk<'a> {
                 None
             }
         }
-    }
-
-    /// How many tokens the request may need: its input as estimated, and what it asks for at most.
-    pub(super) fn tokens_wanted(&self) -> u64 {
-        self.envelope.estimated_input_tokens.saturating_add(self.envelope.max_tokens.unwrap_or_default())
     }
 
     /// How many tokens an attempt took, where that is known.
@@ -262,7 +257,7 @@ impl<'a> Walk<'a> {
 
     /// What the pool is asked for a target.
     pub(super) fn ask<'t>(&self, target: &'t Target, tried: &'t [KeyId]) -> Ask<'t> {
-        Ask { provider: &target.provider.id, keys: &target.provider.keys, tried, tokens: self.tokens_wanted() }
+        Ask { provider: &target.provider.id, keys: &target.provider.keys, tried, tokens: self.envelope.tokens_wanted() }
     }
 
     pub(super) fn skip(&mut self, target: &Target, reason: &'static str, ready_in: Option<Duration>) {
@@ -335,6 +330,7 @@ impl<'a> Walk<'a> {
             Err(fault) => return Attempted::failed(fault),
         };
         let peer = attempt::peer(&outgoing);
+        let begun = Instant::now();
         let translator = Translator::new(self.setup(target, message));
         let rules = Rules {
             gate: &self.snapshot.gate,
@@ -354,11 +350,18 @@ impl<'a> Walk<'a> {
         let limits = relay.limits();
         let observed = relay.translator().observed();
         let (usage, output_bytes) = (observed.usage, observed.output_bytes);
+        let took = begun.elapsed();
         if matches!(outcome, Outcome::Served | Outcome::Broken(_) | Outcome::Cut(_) | Outcome::Gone) {
             self.client.record.usage = usage;
             self.client.output_bytes = output_bytes;
             self.client.record.cost = usage.and_then(|usage| target.model.prices.cost(&usage));
         }
+        let rate = usage.and_then(|usage| rate(self.envelope.stream, usage.completion_tokens, took, first_output));
+        if let (Outcome::Served, Some(rate), false) = (&outcome, rate, lease.is_byok()) {
+            self.core.targets.note_rate(&target.provider.id, &target.model.upstream, rate);
+        }
+        // Of a whole answer the rate says all; the time of its first output would be that of its length.
+        let first_output = first_output.filter(|_| self.envelope.stream || rate.is_none());
         let resend = resend && self.client.record.ended != Ended::Shutdown;
         Attempted { outcome, status, first_output, limits, resend }
     }
@@ -431,6 +434,14 @@ pub(super) fn unused(snapshot: &Snapshot, envelope: &Envelope, plan: &Plan) -> V
     let compares = snapshot.cache.semantic.is_some();
     let ignored = envelope.extensions.without_effect(caches, compares).map(str::to_owned);
     ignored.chain(plan.unusable.iter().cloned()).collect()
+}
+
+/// The tokens per second of an answer: of a stream after its first output, otherwise of the whole. `None` when there are too few of them
+/// to tell, or they came at once, as out of a buffer.
+fn rate(stream: bool, tokens: u64, took: Duration, first_output: Option<Duration>) -> Option<f64> {
+    const FEWEST: u64 = 8;
+    let spent = took.saturating_sub(first_output.filter(|_| stream).unwrap_or_default());
+    (tokens >= FEWEST && spent >= Duration::from_millis(1)).then(|| tokens as f64 / spent.as_secs_f64())
 }
 
 pub(super) fn shutting_down() -> ApiError {

@@ -1,4 +1,4 @@
-//! How a target has fared lately: averages of its outcomes and of its time to first output, in which what is old counts less.
+//! How a target has fared lately: averages of its outcomes of its time to first output and of its speed, in which what is old counts less.
 //!
 //! Both decay with samples and with time. With samples, because the newest say most. With time, because who is avoided for a bad record
 //! gets no sample to better it: a record fades to that of one who was never tried.
@@ -16,6 +16,7 @@ pub struct Health {
     samples: u64,
     success: f64,
     first_output_ms: Option<f64>,
+    tokens_per_second: Option<f64>,
     /// When the last sample came.
     at: Option<Instant>,
 }
@@ -40,6 +41,19 @@ impl Health {
         Self { success: self.faded(self.weight(now)), at: self.at.map(|at| at.max(now)), ..self }
     }
 
+    /// Takes note of how fast an answer came, in tokens per second. What is no such number is no measurement.
+    pub fn note_rate(&mut self, tokens_per_second: f64) {
+        if tokens_per_second.is_finite() && tokens_per_second > 0.0 {
+            self.tokens_per_second =
+                Some(self.tokens_per_second.map_or(tokens_per_second, |old| blend(old, tokens_per_second, ALPHA)));
+        }
+    }
+
+    /// How many outcomes were reported.
+    pub fn samples(&self) -> u64 {
+        self.samples
+    }
+
     /// The share of attempts that succeeded, 0 to 1; 1 for one that was never tried.
     pub fn success_rate(&self) -> f64 {
         if self.samples == 0 { 1.0 } else { self.success }
@@ -48,6 +62,11 @@ impl Health {
     /// The average time to first output in milliseconds; `None` for one that never answered.
     pub fn first_output_ms(&self) -> Option<f64> {
         self.first_output_ms
+    }
+
+    /// The average tokens per second of its answers; `None` before the first was measured.
+    pub fn tokens_per_second(&self) -> Option<f64> {
+        self.tokens_per_second
     }
 
     /// What a record of that age still counts, 0 to 1.
@@ -110,5 +129,14 @@ mod tests {
         assert_eq!(health.first_output_ms(), Some(8_200.0));
         health.report(true, Some(Duration::from_secs(1)), now + HALF_LIFE * 10);
         assert!(health.first_output_ms().is_some_and(|ms| ms < 1_010.0), "{health:?}");
+    }
+
+    #[test]
+    fn the_rate_is_an_average_of_what_can_be_one() {
+        let mut health = Health::default();
+        for rate in [100.0, f64::INFINITY, f64::NAN, 0.0, 50.0] {
+            health.note_rate(rate);
+        }
+        assert_eq!(health.tokens_per_second(), Some(90.0));
     }
 }

@@ -3,7 +3,7 @@
 //! [`plan`] orders the targets by strategy, [`triage`] turns a fault into a verdict, [`backoff`] says how long to wait and
 //! [`retry_budget`] whether a retry is affordable at all; [`breaker`] and [`health`] remember how each target has fared, [`quota`] what
 //! is left of a key's limits, [`doubt`] that it ran into one. [`token_bucket`] meters requests and tokens, [`fair_queue`] says who waits
-//! for a provider that is busy, and who is served next.
+//! for a provider that is busy, and who is served next. [`seed`] is chance that can be repeated.
 
 pub mod backoff;
 pub mod breaker;
@@ -13,5 +13,6 @@ pub mod health;
 pub mod plan;
 pub mod quota;
 pub mod retry_budget;
+pub mod seed;
 pub mod token_bucket;
 pub mod triage;

@@ -50,6 +50,7 @@ pub(super) fn record() -> RequestRecord {
         provider: Some("beta".into()),
         model: Some("beta-1".into()),
         strategy: "order",
+        decision: None,
         stream: true,
         status: 200,
         attempts: vec![

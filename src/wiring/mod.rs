@@ -179,11 +179,13 @@ fn known_models(snapshot: &Snapshot) -> Vec<Arc<str>> {
 
 fn start_console(core: &Arc<Core>, snapshot: &Snapshot) -> Result<Console, String> {
     let (token, health, ready) = (core.clone(), core.clone(), core.clone());
+    let (recent, redactor) = (core.telemetry.recent.clone(), core.telemetry.redactor.clone());
     let deps = Deps {
         metrics: core.telemetry.metrics.clone(),
         live: core.telemetry.live.clone(),
         admin_token: Arc::new(move || token.snapshot.load().console.admin_token),
         health: Arc::new(move || health_report(&health)),
+        explain: Arc::new(move |id| serde_json::to_value(recent.explain(id, &redactor)?).ok()),
         ready: Arc::new(move || *ready.phase.borrow() == Phase::Serving),
         gateway_urls: snapshot.server.listen.iter().map(|address| format!("http://{address}")).collect(),
         version: env!("CARGO_PKG_VERSION"),
@@ -247,6 +249,7 @@ fn health_report(core: &Core) -> serde_json::Value {
                 "breaker": target.breaker,
                 "success_rate": target.health.at(Instant::now()).success_rate(),
                 "first_output_ms": target.health.first_output_ms(),
+                "tokens_per_second": target.health.tokens_per_second(),
             })
         })
         .collect();

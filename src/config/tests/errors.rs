@@ -109,8 +109,33 @@ const CASES: &[(&str, &str)] = &[
         "orbyt.toml:6:9: provider[0].model[0].input: must be a price in dollars per million tokens, such as \"2.50\"",
     ),
     (
+        "[[preset]]\nslug = 'a/b'",
+        "orbyt.toml:2:8: preset[0].slug: may hold letters, digits, dots, hyphens and underscores only",
+    ),
+    (
+        "[[preset]]\nslug = 'a'\n[[preset]]\nslug = 'a'",
+        "orbyt.toml:4:8: preset[1].slug: there are two presets called \"a\"",
+    ),
+    (
+        "[[preset]]\nslug = 'a'\nmodel = 'opnai/x'",
+        "orbyt.toml:3:9: preset[0].model: there is no provider \"opnai\", did you mean \"openai\"?",
+    ),
+    (
+        "[[preset]]\nslug = 'a'\nparameters = { temperature = 'hot' }",
+        "orbyt.toml:3:30: preset[0].parameters.temperature: temperature must be a number",
+    ),
+    (
+        "[[preset]]\nslug = 'a'\nparameters = { stream = true }",
+        "orbyt.toml:3:25: preset[0].parameters.stream: stream is no parameter of a preset: it has a setting of its own, or is the request's",
+    ),
+    (
+        "[[preset]]\nslug = 'a'\nparameters = { provider = { sort = 'best' } }",
+        "orbyt.toml:3:27: preset[0].parameters.provider: provider.sort must be \"price\", \"throughput\" or \"latency\"",
+    ),
+    ("[routing]\nsticky = 'on'", "orbyt.toml:2:10: routing.sticky: must be one of \"off\", \"session\", \"prefix\""),
+    (
         "[routing]\nstrategy = 'best'",
-        "orbyt.toml:2:12: routing.strategy: must be one of \"order\", \"cheap\", \"fast\", \"reliable\", \"weighted\"",
+        "orbyt.toml:2:12: routing.strategy: must be one of \"order\", \"cheap\", \"fast\", \"latency\", \"throughput\", \"reliable\", \"weighted\"",
     ),
     (
         "[routing]\nproviders = ['openai', 'antropic']",

@@ -109,6 +109,10 @@ impl Targets for MemoryTargets {
         self.0.write().retain(|provider, _| providers.contains(provider));
     }
 
+    fn note_rate(&self, provider: &str, model: &str, tokens_per_second: f64) {
+        self.write(provider, model, |target| target.health.note_rate(tokens_per_second));
+    }
+
     fn abandon(&self, provider: &str, model: &str, now: Instant) {
         self.write(provider, model, |target| target.breaker.abandon(now));
     }

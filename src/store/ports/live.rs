@@ -236,6 +236,8 @@ pub trait Targets: Send + Sync {
 
     /// Forgets all providers but these.
     fn keep(&self, providers: &[Arc<str>]);
+    /// Takes note of how fast an answer came, in tokens per second.
+    fn note_rate(&self, provider: &str, model: &str, tokens_per_second: f64);
 
     /// An attempt ended without an outcome.
     fn abandon(&self, provider: &str, model: &str, now: Instant);
