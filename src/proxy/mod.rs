@@ -27,6 +27,7 @@ pub mod error;
 mod exchange;
 mod fit;
 mod flights;
+mod lane;
 mod lease;
 mod limit;
 mod media;

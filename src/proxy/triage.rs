@@ -2,9 +2,10 @@
 
 use super::core::{Stop, breaker_policy};
 use super::error::{ApiError, Reason};
+use super::lane::Refusal;
 use super::lease::Lease;
 use super::names::Target;
-use super::relay::{Outcome, Refusal};
+use super::relay::Outcome;
 use super::walk::{Attempted, Next, Walk, shutting_down};
 use crate::domain::{AttemptRecord, Clock, Ended, Fault, FaultKind, Verdict};
 use crate::provider::classify::classify;

@@ -11,6 +11,7 @@ use super::byok;
 use super::core::{ClientCtx, Core, Phase, Stop, breaker_policy};
 use super::error::{ApiError, Reason};
 use super::exchange::exchange;
+use super::lane::{Lane, Taken};
 use super::lease::{Lease, Wanted};
 use super::media;
 use super::names::Target;
@@ -332,23 +333,22 @@ impl<'a> Walk<'a> {
         let peer = attempt::peer(&outgoing);
         let begun = Instant::now();
         let translator = Translator::new(self.setup(target, message));
+        let last = self.is_last(Instant::now());
+        let mut lane =
+            Lane::new(target, translator, &self.snapshot.gate, timeouts).streamed(self.envelope.stream).last(last);
         let rules = Rules {
             gate: &self.snapshot.gate,
-            timeouts,
             deadline: self.deadline,
-            last: self.is_last(Instant::now()),
             stream: self.envelope.stream,
             byok: self.envelope.extensions.byok.as_ref(),
         };
-        let client = &mut *self.client;
-        let mut relay = Relay::new(self.session, client, self.core, target, translator, rules);
         // Pinned here: as an argument it would be copied.
         let exchange =
             pin!(exchange(&self.core.connections, &peer, target.provider.dialect, head, message.body.clone()));
-        let outcome = relay.run(exchange).await;
-        let (status, first_output, resend) = (relay.status(), relay.first_output(), relay.resend());
-        let limits = relay.limits();
-        let observed = relay.translator().observed();
+        let mut relay = Relay::new(self.session, self.client, self.core, rules, &mut lane);
+        let outcome = relay.run(Taken::More, exchange).await;
+        let (status, first_output, resend, limits) = (lane.status, lane.first_output, lane.resend, lane.limits);
+        let observed = lane.translator.observed();
         let (usage, output_bytes) = (observed.usage, observed.output_bytes);
         let took = begun.elapsed();
         if matches!(outcome, Outcome::Served | Outcome::Broken(_) | Outcome::Cut(_) | Outcome::Gone) {
