@@ -17,7 +17,7 @@ use super::core::{ClientCtx, Core};
 use super::embed::embed;
 use super::names::{Names, Target};
 use super::plan::Plan;
-use crate::config::snapshot::Semantic;
+use crate::config::snapshot::{Provider, Semantic, Snapshot};
 use crate::dialect::openai_chat::envelope::Envelope;
 use crate::dialect::openai_chat::question::question;
 use crate::domain::SemanticRecord;
@@ -61,6 +61,16 @@ pub(super) fn wanted<'a>(client: &'a ClientCtx, envelope: &Envelope) -> Option<&
     envelope.extensions.cache_semantic.unwrap_or(semantic.by_default).then_some(semantic)
 }
 
+/// Whether the request leaves it open that this provider gets its text.
+fn may_see(snapshot: &Snapshot, envelope: &Envelope, provider: &Provider) -> bool {
+    let preferences = &envelope.extensions.preferences;
+    let named = |names: &[String]| {
+        let mut ids = names.iter().filter_map(|name| snapshot.provider(name));
+        ids.any(|named| named.id == provider.id)
+    };
+    (preferences.only.is_empty() || named(&preferences.only)) && !named(&preferences.ignore)
+}
+
 impl Search {
     /// `None` when the request is not to be compared with others, or has no time for it.
     pub(super) fn of(client: &ClientCtx, envelope: &Envelope, plan: &Plan) -> Option<Self> {
@@ -70,6 +80,9 @@ impl Search {
         }
         let question = question(envelope.body(), envelope.stream)?;
         let provider = client.snapshot.provider(&settings.provider)?;
+        if !may_see(&client.snapshot, envelope, provider) {
+            return None;
+        }
         let target = Names { snapshot: &client.snapshot, discovered: &[] }.at(provider, &settings.model);
         let mut owner = Sha256::new();
         owner.update(key(client, plan, &[0; 32]));

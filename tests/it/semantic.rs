@@ -189,6 +189,11 @@ async fn only_the_last_text_may_differ() {
     for text in [EGG, EGG_TOO] {
         assert_eq!(cached(&gateway, &with(asking(text), "tools", tool.clone())).await, miss());
     }
+    // Neither is what a client wants kept from the provider of the embeddings.
+    for choice in [json!({"only": ["one"]}), json!({"ignore": ["vectors"]})] {
+        let text = format!("{EGG_TOO} {choice}");
+        assert_eq!(cached(&gateway, &with(asking(&text), "provider", choice)).await, miss());
+    }
     let long = format!("{EGG} {}", "really ".repeat(1000));
     assert_eq!(cached(&gateway, &asking(&long)).await, miss());
     assert_eq!(embeddings(&vectors), asked, "what cannot be compared is not embedded");
