@@ -136,6 +136,8 @@ pub struct RequestRecord {
     pub usage: Option<Usage>,
     /// What that costs by the catalog's prices; `None` when a price or the usage is unknown.
     pub cost: Option<Money>,
+    /// What the providers are likely to charge for answers that were asked for and not taken (hedging), by estimate.
+    pub hedge_cost: Option<Money>,
     /// What the cache of answers did.
     pub cache: CacheUse,
     /// The search for an answer to a question that means the same, when there was one.
@@ -175,6 +177,7 @@ impl RequestRecord {
             dropped: Vec::new(),
             usage: None,
             cost: None,
+            hedge_cost: None,
             cache: CacheUse::Bypass,
             semantic: None,
             ttft: None,

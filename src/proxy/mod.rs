@@ -27,6 +27,7 @@ pub mod error;
 mod exchange;
 mod fit;
 mod flights;
+mod hedge;
 mod lane;
 mod lease;
 mod limit;

@@ -194,6 +194,9 @@ fn request_fields(line: &mut Line<'_>, record: &RequestRecord, redactor: &Redact
     if let Some(semantic) = &record.semantic {
         semantic_fields(line, semantic);
     }
+    if record.hedge_cost.is_some() {
+        line.money("hedge_cost_usd", record.hedge_cost);
+    }
     if record.queued.is_some() {
         line.millis("queue_ms", record.queued);
     }

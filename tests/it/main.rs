@@ -11,6 +11,7 @@ mod demo;
 mod explain;
 mod faults;
 mod gateway;
+mod hedging;
 mod keys;
 mod limits;
 mod nodelay;
