@@ -133,12 +133,7 @@ impl Metrics {
                 "orbyt_cache_shared_total",
                 "Hits that waited for the answer to another request that asked the same at the same time.",
             )?,
-            semantic: counters(
-                &registry,
-                "orbyt_cache_semantic_total",
-                "Searches for an answer to a question that means the same, by result: hit, miss, or failed without an embedding.",
-                &["result"],
-            )?,
+            semantic: searches(&registry)?,
             sampled: Sampled::new(&registry)?,
             registry,
         };
@@ -277,6 +272,16 @@ impl Metrics {
         }
         String::from_utf8_lossy(&page).into_owned()
     }
+}
+
+/// What came of searches in the semantic cache.
+fn searches(registry: &Registry) -> prometheus::Result<IntCounterVec> {
+    counters(
+        registry,
+        "orbyt_cache_semantic_total",
+        "Searches for an answer to a question that means the same, by result: hit, miss, or failed without an embedding.",
+        &["result"],
+    )
 }
 
 /// A family that is registered.
