@@ -31,6 +31,8 @@ mod hedge;
 mod lane;
 mod lease;
 mod limit;
+#[doc(hidden)]
+pub mod measure;
 mod media;
 mod models;
 mod names;
