@@ -22,6 +22,7 @@ mod cache;
 pub mod core;
 mod dns;
 mod door;
+mod embed;
 pub mod error;
 mod exchange;
 mod fit;
@@ -45,6 +46,7 @@ mod record;
 mod recorder;
 mod relay;
 mod respond;
+mod semantic;
 mod triage;
 mod walk;
 

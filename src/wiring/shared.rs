@@ -23,7 +23,7 @@ pub fn settings(redis: &snapshot::Redis) -> Settings {
 /// # Errors
 /// A text for the operator when the address of Redis cannot be used at all. That it is not there is no error.
 pub(super) fn stores(snapshot: &Snapshot, telemetry: &Arc<Telemetry>) -> Result<(Stores, Option<Redis>), String> {
-    let mut stores = memory::stores(snapshot.cache.max_size, snapshot.cache.max_bytes);
+    let mut stores = memory::stores(snapshot.cache.max_size, snapshot.cache.max_bytes, snapshot.cache.max_questions());
     let Some(configured) = &snapshot.store.redis else { return Ok((stores, None)) };
     let told = telemetry.clone();
     let redis = Redis::start(settings(configured), move |event| {

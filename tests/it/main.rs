@@ -27,5 +27,6 @@ mod reload;
 mod routes;
 mod routing;
 mod secrets;
+mod semantic;
 mod shutdown;
 mod tls;
