@@ -14,14 +14,24 @@ const EVERY: Duration = Duration::from_secs(30);
 /// How long a provider may take to list its models.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// OpenAI's list has `data` with ids, Ollama's own has `models` with names; some servers have both.
 #[derive(Deserialize)]
 struct List {
-    data: Vec<Item>,
+    data: Option<Vec<Item>>,
+    models: Option<Vec<Item>>,
 }
 
 #[derive(Deserialize)]
 struct Item {
-    id: String,
+    id: Option<String>,
+    name: Option<String>,
+}
+
+impl List {
+    fn names(self) -> Result<Vec<String>, String> {
+        let items = self.data.or(self.models).ok_or("its answer is not a list of models")?;
+        Ok(items.into_iter().filter_map(|item| item.id.or(item.name)).collect())
+    }
 }
 
 /// Keeps the lists up to date for as long as the gateway runs. A provider that does not answer keeps its last list.
@@ -57,11 +67,11 @@ pub fn client() -> reqwest::Result<reqwest::Client> {
     reqwest::Client::builder().timeout(PATIENCE).redirect(reqwest::redirect::Policy::none()).build()
 }
 
-/// The models that a provider lists, in OpenAI's form.
+/// The models that a provider lists.
 async fn list(http: &reqwest::Client, provider: &Provider) -> Result<Vec<String>, String> {
     let answer = ask(http, provider, provider.keys.first().map(|key| &**key)).await?;
     let list: List = answer.json().await.map_err(told)?;
-    Ok(list.data.into_iter().map(|item| item.id).collect())
+    list.names()
 }
 
 /// Asks a provider for its models, with one of its keys: the cheapest question that only a good key gets an answer to.
@@ -77,6 +87,8 @@ pub async fn ask(
         Dialect::OpenAiChat => "/models",
         Dialect::AnthropicMessages => "/v1/models",
         Dialect::Gemini => "/v1beta/models",
+        Dialect::Cohere => "/v1/models",
+        Dialect::Ollama => "/api/tags",
     };
     let mut request = http.get(format!("{}{path}", provider.base));
     for (name, value) in &provider.headers {
@@ -94,4 +106,19 @@ pub async fn ask(
 fn told(error: reqwest::Error) -> String {
     let source = std::error::Error::source(&error).map(|source| format!(": {source}")).unwrap_or_default();
     format!("{}{source}", error.without_url())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_of_either_form_are_read() {
+        let names = |json: &str| serde_json::from_str::<List>(json).unwrap().names();
+        let openai = r#"{"object": "list", "data": [{"id": "a", "name": "A"}], "models": [{"name": "other"}]}"#;
+        assert_eq!(names(openai), Ok(vec!["a".to_owned()]));
+        let ollama = r#"{"models": [{"name": "llama:latest", "model": "llama:latest", "size": 1}]}"#;
+        assert_eq!(names(ollama), Ok(vec!["llama:latest".to_owned()]));
+        assert!(names("{}").is_err());
+    }
 }
