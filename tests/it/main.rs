@@ -7,6 +7,7 @@ mod auth;
 mod bodies;
 mod clocks;
 mod demo;
+mod dialects;
 mod faults;
 mod gateway;
 mod keys;

@@ -183,14 +183,9 @@ impl Answer {
     }
 
     /// The answer ends, with the provider's word for why. Two of its words mean that it failed.
-    pub fn end(
-        &mut self,
-        native: &str,
-        usage: Option<Counts>,
-        failure: (&str, &str),
-        sink: &mut impl Sink,
-    ) {
-        if self.calls.iter().any(|(_, called)| matches!(called, Called::Answer { said: false })) && self.characters == 0 {
+    pub fn end(&mut self, native: &str, usage: Option<Counts>, failure: (&str, &str), sink: &mut impl Sink) {
+        if self.calls.iter().any(|(_, called)| matches!(called, Called::Answer { said: false })) && self.characters == 0
+        {
             self.say("{}", sink);
         }
         if let Some(usage) = usage.and_then(Counts::to_usage) {

@@ -78,11 +78,7 @@ impl<'a> Builder<'a, '_> {
                     // Who said nothing is not repeated: Cohere refuses an empty message.
                     return Ok(());
                 }
-                Turn::Assistant {
-                    content: (!pieces.is_empty()).then(|| Content::of(pieces)),
-                    tool_plan,
-                    tool_calls,
-                }
+                Turn::Assistant { content: (!pieces.is_empty()).then(|| Content::of(pieces)), tool_plan, tool_calls }
             }
             Role::Tool => {
                 let tool_call_id = message.tool_call_id.as_deref().filter(|id| !id.is_empty()).ok_or_else(|| {

@@ -44,7 +44,9 @@ pub(super) fn render(
 fn budget(wish: Wish, max_tokens: Option<u64>) -> Option<u64> {
     let (most, share) = match wish {
         Wish::Default | Wish::Off | Wish::Open => return None,
-        Wish::Tokens(tokens) => return Some(max_tokens.map_or(tokens, |room| tokens.min(room.saturating_sub(1)).max(1))),
+        Wish::Tokens(tokens) => {
+            return Some(max_tokens.map_or(tokens, |room| tokens.min(room.saturating_sub(1)).max(1)));
+        }
         Wish::Effort(Effort::Low) => (Some(1024), 20),
         Wish::Effort(Effort::Medium) => (Some(8192), 50),
         Wish::Effort(Effort::High) => (None, 80),
@@ -60,7 +62,11 @@ fn budget(wish: Wish, max_tokens: Option<u64>) -> Option<u64> {
 mod tests {
     use super::*;
 
-    fn ask(thinking: chat::Thinking, reasoning: &Reasoning, max_tokens: Option<u64>) -> (Option<Thinking>, Vec<String>) {
+    fn ask(
+        thinking: chat::Thinking,
+        reasoning: &Reasoning,
+        max_tokens: Option<u64>,
+    ) -> (Option<Thinking>, Vec<String>) {
         let target = ModelTraits { thinking, ..ModelTraits::default() };
         let mut losses = Losses::new(false);
         let rendered = render(Some(reasoning), max_tokens, &target, &mut losses).unwrap();

@@ -92,9 +92,7 @@ fn offer(request: &Request) -> Result<Offer<'_>, Fault> {
         Some(ToolChoice::None) => (all(), Some(NONE)),
         Some(ToolChoice::Required) if request.tools.is_empty() => return Err(missing()),
         Some(ToolChoice::Required) => (all(), Some(REQUIRED)),
-        Some(ToolChoice::Function(name)) => {
-            (only(std::slice::from_ref(name)).ok_or_else(missing)?, Some(REQUIRED))
-        }
+        Some(ToolChoice::Function(name)) => (only(std::slice::from_ref(name)).ok_or_else(missing)?, Some(REQUIRED)),
         Some(ToolChoice::Allowed { names, required: true }) => (only(names).ok_or_else(missing)?, Some(REQUIRED)),
         Some(ToolChoice::Allowed { names, required: false }) => match only(names) {
             Some(tools) => (tools, None),
@@ -125,7 +123,10 @@ fn form<'a>(
                 return Err(Fault::bad_request("response_format.json_schema.schema", why));
             }
             let says = description.as_deref().filter(|text| !text.is_empty());
-            Form::Tool { schema, description: says.unwrap_or("Gives the final answer. Its arguments are the whole answer.") }
+            Form::Tool {
+                schema,
+                description: says.unwrap_or("Gives the final answer. Its arguments are the whole answer."),
+            }
         }
         Some(ResponseFormat::JsonObject | ResponseFormat::JsonSchema { schema: None, .. }) if callable => {
             losses.drop("response_format", "this provider gives no plain JSON while it has tools")?;
@@ -160,7 +161,10 @@ fn strict(offer: &Offer<'_>, answer_tool: bool, losses: &mut Losses) -> Result<O
     if !answer_tool && offer.tools.iter().all(|tool| strict(tool) && tool.parameters.as_ref().is_some_and(required)) {
         return Ok(Some(true));
     }
-    losses.drop("tools.strict", "this provider holds all tools to their schemas or none, each with a required argument")?;
+    losses.drop(
+        "tools.strict",
+        "this provider holds all tools to their schemas or none, each with a required argument",
+    )?;
     Ok(None)
 }
 

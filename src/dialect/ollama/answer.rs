@@ -117,7 +117,8 @@ impl Answer {
         let raw = function.and_then(|function| function.arguments).map_or("", |raw| raw.get());
         // Some imitations of the API send the object as a text, as OpenAI does.
         let unquoted: Option<String> = if raw.starts_with('"') { serde_json::from_str(raw).ok() } else { None };
-        let json: Cow<'_, str> = unquoted.map_or_else(|| arguments(raw), |text| Cow::Owned(arguments(&text).into_owned()));
+        let json: Cow<'_, str> =
+            unquoted.map_or_else(|| arguments(raw), |text| Cow::Owned(arguments(&text).into_owned()));
         sink.event(Event::Arguments { choice: 0, index, json: &json });
         Ok(())
     }

@@ -105,7 +105,10 @@ fn thoughts(details: &[ReasoningDetail]) -> Cow<'_, str> {
         (ReasoningKind::Text { text, signature: None }, None | Some("" | "unknown")) => Some(text.as_str()),
         _ => None,
     });
-    plain.fold(Cow::Borrowed(""), |thoughts, text| {
-        if thoughts.is_empty() { Cow::Borrowed(text) } else { thoughts + text }
-    })
+    plain.fold(
+        Cow::Borrowed(""),
+        |thoughts, text| {
+            if thoughts.is_empty() { Cow::Borrowed(text) } else { thoughts + text }
+        },
+    )
 }

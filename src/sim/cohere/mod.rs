@@ -70,10 +70,7 @@ pub(super) fn unary(answer: &Answer) -> Reply {
         message["content"] = json!(content);
     }
     let reason = finish_reason(&choice.finish);
-    Reply::json(
-        200,
-        &json!({ "id": id(answer), "message": message, "finish_reason": reason, "usage": usage(answer) }),
-    )
+    Reply::json(200, &json!({ "id": id(answer), "message": message, "finish_reason": reason, "usage": usage(answer) }))
 }
 
 pub(super) fn hollow(answer: &Answer) -> Reply {

@@ -120,7 +120,9 @@ fn check_messages(messages: &[Value]) -> Result<(), Complaint> {
         if role == "tool" {
             let id = message["tool_call_id"].as_str().unwrap_or_default();
             let place = open.iter().position(|one| *one == id);
-            open.remove(place.ok_or_else(|| Complaint::bad(format!("tool_call_id '{id}' is not in previous messages")))?);
+            open.remove(
+                place.ok_or_else(|| Complaint::bad(format!("tool_call_id '{id}' is not in previous messages")))?,
+            );
             continue;
         }
         if !open.is_empty() {

@@ -80,9 +80,7 @@ pub(super) fn frames(answer: &Answer) -> Vec<Frame> {
 pub(super) fn complain(complaint: &Complaint) -> Reply {
     let (status, message) = match complaint {
         Complaint::RateLimited { .. } => (429, "too many concurrent requests".to_owned()),
-        Complaint::Quota => {
-            (429, "you've reached your weekly usage limit, please upgrade to continue".to_owned())
-        }
+        Complaint::Quota => (429, "you've reached your weekly usage limit, please upgrade to continue".to_owned()),
         Complaint::PaymentRequired => (402, "this model needs a subscription".to_owned()),
         Complaint::NoKey => (401, "unauthorized".to_owned()),
         Complaint::BadKey { shown } => (401, format!("unauthorized: {shown}")),

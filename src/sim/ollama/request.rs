@@ -7,18 +7,8 @@ use crate::sim::openai::{read_tools, text_of};
 use crate::sim::wire::{Complaint, items, object};
 use serde_json::Value;
 
-const FIELDS: [&str; 10] = [
-    "model",
-    "messages",
-    "stream",
-    "tools",
-    "think",
-    "format",
-    "options",
-    "keep_alive",
-    "logprobs",
-    "top_logprobs",
-];
+const FIELDS: [&str; 10] =
+    ["model", "messages", "stream", "tools", "think", "format", "options", "keep_alive", "logprobs", "top_logprobs"];
 
 pub(in crate::sim) fn read(request: &Request) -> Result<Question, Complaint> {
     let body = object(request).ok_or_else(|| Complaint::bad("invalid character: the body is not a JSON object"))?;

@@ -70,12 +70,12 @@ fn calls_in(dialect: SimDialect, answer: &Value) -> Vec<(String, Value)> {
             SimDialect::Cohere => &answer["message"]["tool_calls"],
             _ => &answer["choices"][0]["message"]["tool_calls"],
         })
-            .iter()
-            .map(|call| {
-                let arguments = call["function"]["arguments"].as_str().unwrap();
-                (name(&call["function"]["name"]), serde_json::from_str(arguments).unwrap())
-            })
-            .collect(),
+        .iter()
+        .map(|call| {
+            let arguments = call["function"]["arguments"].as_str().unwrap();
+            (name(&call["function"]["name"]), serde_json::from_str(arguments).unwrap())
+        })
+        .collect(),
         SimDialect::Anthropic => list(&answer["content"])
             .iter()
             .filter(|block| block["type"] == "tool_use")
@@ -346,8 +346,8 @@ async fn a_signed_answer_can_be_sent_back() {
 
 #[tokio::test]
 async fn keys_models_and_paths_are_checked_as_the_provider_does() {
-    for (dialect, bad_key, no_key) in
-        SimDialect::ALL.map(|dialect| if dialect == SimDialect::Gemini { (dialect, 400, 403) } else { (dialect, 401, 401) })
+    for (dialect, bad_key, no_key) in SimDialect::ALL
+        .map(|dialect| if dialect == SimDialect::Gemini { (dialect, 400, 403) } else { (dialect, 401, 401) })
     {
         let sim = Sim::start(dialect).unwrap();
         let send = async |key: &str, model: &str| {
