@@ -5,14 +5,18 @@
 
 mod auth;
 mod bodies;
+mod cache;
 mod clocks;
 mod demo;
 mod dialects;
+mod explain;
 mod faults;
 mod gateway;
 mod keys;
 mod limits;
 mod nodelay;
+mod pool;
+mod presets;
 mod raw;
 mod reload;
 mod routes;
