@@ -15,6 +15,7 @@ pub mod anthropic_messages;
 pub mod chat;
 pub mod cohere;
 pub mod effort;
+pub mod embeddings;
 pub mod error;
 pub mod event;
 pub mod extensions;
