@@ -22,13 +22,17 @@ mod cache;
 pub mod core;
 mod dns;
 mod door;
+mod embed;
 pub mod error;
 mod exchange;
 mod fit;
 mod flights;
+mod hedge;
 mod lane;
 mod lease;
 mod limit;
+#[doc(hidden)]
+pub mod measure;
 mod media;
 mod models;
 mod names;
@@ -42,6 +46,7 @@ mod record;
 mod recorder;
 mod relay;
 mod respond;
+mod semantic;
 mod triage;
 mod walk;
 

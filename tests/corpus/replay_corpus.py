@@ -158,7 +158,8 @@ def ask(entry, exchange, suffix):
     request["extra"] = {"retry": 0}
     if entry["status"] != 200:
         # The key of the request, not one of the pool: a recorded 401 or 429 must not take a pooled key out of service.
-        request["extra"]["byok"] = "sk-byok-of-this-request"
+        # Nor may it begin like one of another provider.
+        request["extra"]["byok"] = "byok-of-this-request"
     return request, provider
 
 

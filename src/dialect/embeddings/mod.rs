@@ -12,6 +12,9 @@
 pub mod cohere;
 pub mod ollama;
 pub mod openai;
+mod own;
+
+pub use own::{Embedding, MOST_DIMENSIONS, PATH, parse, request};
 
 #[cfg(test)]
 mod tests;
