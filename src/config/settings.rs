@@ -57,7 +57,7 @@ pub const SETTINGS: &[Setting] = &[
     open("provider", "name", r#""My OpenAI""#, "Its name for people."),
     set("provider", "enabled", "true", "`false` leaves it out, also when the environment has its key."),
     env(open("provider", "base_url", r#""https://api.openai.com/v1""#, "Where it is, as its own SDK takes it."), "<PROVIDER>_BASE_URL"),
-    open("provider", "dialect", r#""openai_chat""#, "Its wire format: `openai_chat`, `anthropic_messages` or `gemini`."),
+    open("provider", "dialect", r#""openai_chat""#, "Its wire format: `openai_chat`, `anthropic_messages`, `gemini`, `cohere` or `ollama`."),
     open("provider", "auth", r#""bearer""#, "How it wants its key: `bearer`, `none`, `x-api-key`, `x-goog-api-key` or `api-key`."),
     open("provider", "headers", r#"{ x-team = "a" }"#, "Headers of every request to it."),
     open("provider", "ca_file", r#""/etc/orbyt/ca.pem""#, "PEM file of certificates that are trusted besides the system's."),

@@ -8,6 +8,7 @@ mod bodies;
 mod cache;
 mod clocks;
 mod demo;
+mod dialects;
 mod explain;
 mod faults;
 mod gateway;

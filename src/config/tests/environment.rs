@@ -92,7 +92,9 @@ fn base_urls_are_what_the_providers_own_sdk_takes() {
         ("ANTHROPIC", "http://h/v1", "http://h"),
         ("GEMINI", "http://h:8080", "http://h:8080"),
         ("GOOGLE", "http://h/", "http://h"),
-        ("COHERE", "http://h", "http://h/compatibility/v1"),
+        ("COHERE", "http://h", "http://h"),
+        ("COHERE", "http://h/v2", "http://h"),
+        ("COHERE", "http://h/compatibility/v1", "http://h/compatibility/v1"),
         ("MISTRAL", "https://h/v1", "https://h/v1"),
         ("ACME", "http://h", "http://h/v1"),
         ("ACME", "http://h/api/v2", "http://h/api/v2"),
@@ -100,6 +102,21 @@ fn base_urls_are_what_the_providers_own_sdk_takes() {
         let outcome = with_env(&[(&format!("{provider}_API_KEY"), "k"), (&format!("{provider}_BASE_URL"), given)]);
         let snapshot = outcome.sound();
         assert_eq!(snapshot.providers[0].base.to_string(), base, "{provider}_BASE_URL={given}");
+    }
+}
+
+#[test]
+fn a_base_url_shows_which_of_a_providers_formats_is_meant() {
+    for (variable, given, dialect, base) in [
+        ("OLLAMA_BASE_URL", "http://gpu:11434", Dialect::OpenAiChat, "http://gpu:11434/v1"),
+        ("OLLAMA_BASE_URL", "http://gpu:11434/api", Dialect::Ollama, "http://gpu:11434"),
+        ("COHERE_BASE_URL", "http://h", Dialect::Cohere, "http://h"),
+        ("COHERE_BASE_URL", "http://h/compatibility/v1", Dialect::OpenAiChat, "http://h/compatibility/v1"),
+    ] {
+        let snapshot = with_env(&[("COHERE_API_KEY", "k"), (variable, given)]).sound();
+        let provider = snapshot.providers.iter().find(|provider| variable.to_lowercase().starts_with(&*provider.id));
+        let provider = provider.unwrap();
+        assert_eq!((provider.dialect, provider.base.to_string().as_str()), (dialect, base), "{variable}={given}");
     }
 }
 
