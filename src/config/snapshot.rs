@@ -6,7 +6,7 @@ use crate::dialect::openai_chat::passthrough::Quirks;
 use crate::dialect::table::Dialect;
 use crate::domain::secret::KeyHash;
 use crate::domain::{Limit, ProviderKey, Scope, Secret, Strategy};
-use crate::provider::{AuthScheme, Catalog, ModelRow, ProviderRow};
+use crate::provider::{AuthScheme, Catalog, Cloud, ModelRow, ProviderRow};
 use crate::routing::fair_queue::Caps;
 use std::fmt;
 use std::net::SocketAddr;
@@ -129,6 +129,8 @@ pub struct Provider {
     pub dialect: Dialect,
     /// Where it is; `Dialect::path` is appended.
     pub base: BaseUrl,
+    /// The cloud that it is a place in, which has paths of its own.
+    pub cloud: Option<Cloud>,
     /// How it wants its key.
     pub auth: AuthScheme,
     /// Headers of every request.
@@ -137,6 +139,8 @@ pub struct Provider {
     pub quirks: Quirks,
     /// Its keys, in order; empty for a provider that needs none.
     pub keys: Vec<Arc<ProviderKey>>,
+    /// What of them must not be shown: the keys, or the secret parts of those that are made of several.
+    pub secrets: Vec<Secret>,
     /// Certificates (DER) that are trusted besides the system's roots.
     pub ca: Vec<Vec<u8>>,
     /// Its share under [`Strategy::Weighted`], relative to the others.
@@ -322,7 +326,7 @@ impl Snapshot {
     pub fn secrets(&self) -> impl Iterator<Item = &Secret> {
         self.providers
             .iter()
-            .flat_map(|provider| provider.keys.iter().map(|key| &key.secret))
+            .flat_map(|provider| &provider.secrets)
             .chain(self.keys.secrets())
     }
 
@@ -373,6 +377,21 @@ impl Provider {
         let model = self.model_caps.iter().find(|(model, _)| **model == *upstream).map(|(_, cap)| *cap);
         let caps = Caps { provider: self.max_concurrent, model };
         (caps != Caps::default()).then_some(caps)
+    }
+
+    /// The format that one of its models is asked in.
+    pub fn dialect_of(&self, model: &ModelRow) -> Dialect {
+        self.cloud.as_ref().map_or(self.dialect, |cloud| cloud.dialect(self.dialect, model))
+    }
+
+    /// The path of a request for one of its models, base and query included.
+    pub fn path(&self, model: &ModelRow, stream: bool) -> String {
+        let dialect = self.dialect_of(model);
+        let path = match &self.cloud {
+            Some(cloud) => cloud.path(dialect, model, stream),
+            None => dialect.path(&model.upstream, stream),
+        };
+        self.base.path.clone() + &path
     }
 
     /// Whether a key has to be leased before it can be asked.

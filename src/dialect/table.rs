@@ -1,15 +1,15 @@
 //! Who translates to whom: one [`Translator`] for each answer, chosen by the two formats.
 //!
 //! ```text
-//!   client \ provider   openai_chat       anthropic_messages   gemini
-//!   openai_chat         bytes pass        decode → encode      decode → encode
+//!   client \ provider   openai_chat       anthropic_messages   gemini             bedrock_converse
+//!   openai_chat         bytes pass        decode → encode      decode → encode    decode → encode
 //! ```
 
 use super::chat::{ModelTraits, Rendered, Request};
 use super::event::{End, Event, Observed, Sink};
 use super::openai_chat::passthrough::{Passthrough, Quirks};
 use super::openai_chat::{response::UnaryEncoder, stream::StreamEncoder};
-use super::{anthropic_messages, gemini, openai_chat};
+use super::{anthropic_messages, bedrock_converse, gemini, openai_chat};
 use crate::domain::{Fault, FaultKind};
 use std::sync::Arc;
 
@@ -22,11 +22,13 @@ pub enum Dialect {
     AnthropicMessages,
     /// Google's `generateContent`.
     Gemini,
+    /// Amazon Bedrock's Converse.
+    BedrockConverse,
 }
 
 impl Dialect {
     /// All of them, for listings and tests.
-    pub const ALL: [Self; 3] = [Self::OpenAiChat, Self::AnthropicMessages, Self::Gemini];
+    pub const ALL: [Self; 4] = [Self::OpenAiChat, Self::AnthropicMessages, Self::Gemini, Self::BedrockConverse];
 
     /// Its name in `[[provider]] dialect` and in the catalog.
     pub fn name(self) -> &'static str {
@@ -34,6 +36,7 @@ impl Dialect {
             Self::OpenAiChat => "openai_chat",
             Self::AnthropicMessages => "anthropic_messages",
             Self::Gemini => "gemini",
+            Self::BedrockConverse => "bedrock_converse",
         }
     }
 
@@ -51,6 +54,7 @@ impl Dialect {
             Self::OpenAiChat => Err(Fault::new(FaultKind::Internal, "an OpenAI request passes through as it is")),
             Self::AnthropicMessages => anthropic_messages::request::render(request, target),
             Self::Gemini => gemini::request::render(request, target),
+            Self::BedrockConverse => bedrock_converse::request::render(request, target),
         }
     }
 
@@ -60,7 +64,22 @@ impl Dialect {
             Self::OpenAiChat => "/chat/completions".to_owned(),
             Self::AnthropicMessages => "/v1/messages".to_owned(),
             Self::Gemini => gemini::request::path(model, stream),
+            Self::BedrockConverse => bedrock_converse::request::path(model, stream),
         }
+    }
+
+    /// The media type of an answer, which a request asks for.
+    pub fn accepts(self, stream: bool) -> &'static str {
+        match (self, stream) {
+            (_, false) => "application/json",
+            (Self::BedrockConverse, true) => "application/vnd.amazon.eventstream",
+            (_, true) => "text/event-stream",
+        }
+    }
+
+    /// Whether providers of this format fetch pictures and documents given by address (where the model does).
+    pub fn takes_media_urls(self) -> bool {
+        self != Self::BedrockConverse
     }
 
     /// Reads the body of an answer with an error status.
@@ -69,6 +88,7 @@ impl Dialect {
             Self::OpenAiChat => openai_chat::error::parse(body),
             Self::AnthropicMessages => anthropic_messages::error::parse(body),
             Self::Gemini => gemini::error::parse(body),
+            Self::BedrockConverse => bedrock_converse::error::parse(body),
         }
     }
 }
@@ -113,6 +133,7 @@ enum Machine {
 enum Decoder {
     Anthropic(anthropic_messages::stream::Decoder),
     Gemini(gemini::stream::Decoder),
+    Bedrock(bedrock_converse::stream::Decoder),
 }
 
 struct UnaryDecoder {
@@ -136,6 +157,10 @@ impl Translator {
             ),
             (Dialect::Gemini, true) => Machine::Streamed(
                 Decoder::Gemini(gemini::stream::Decoder::new(setup.answer_tool.clone())),
+                StreamEncoder::new(&setup),
+            ),
+            (Dialect::BedrockConverse, true) => Machine::Streamed(
+                Decoder::Bedrock(bedrock_converse::stream::Decoder::new(setup.answer_tool.clone())),
                 StreamEncoder::new(&setup),
             ),
         };
@@ -181,6 +206,7 @@ impl Translator {
                 match decoder {
                     Decoder::Anthropic(decoder) => decoder.push(bytes, &mut sink)?,
                     Decoder::Gemini(decoder) => decoder.push(bytes, &mut sink)?,
+                    Decoder::Bedrock(decoder) => decoder.push(bytes, &mut sink)?,
                 }
             }
         }
@@ -212,6 +238,7 @@ impl Translator {
                 match decoder {
                     Decoder::Anthropic(decoder) => decoder.finish(end, &mut sink)?,
                     Decoder::Gemini(decoder) => decoder.finish(end, &mut sink)?,
+                    Decoder::Bedrock(decoder) => decoder.finish(end, &mut sink)?,
                 }
             }
         }
@@ -257,6 +284,7 @@ impl UnaryDecoder {
         match self.provider {
             Dialect::AnthropicMessages => anthropic_messages::response::decode(&self.body, answer_tool, sink),
             Dialect::Gemini => gemini::response::decode(&self.body, answer_tool, sink),
+            Dialect::BedrockConverse => bedrock_converse::response::decode(&self.body, answer_tool, sink),
             Dialect::OpenAiChat => Err(Fault::new(FaultKind::Internal, "an OpenAI answer passes through as it is")),
         }
     }

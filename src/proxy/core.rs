@@ -4,6 +4,7 @@ use super::dns::Dns;
 use super::error::ApiError;
 use super::exchange::Connections;
 use super::limit::{Limiter, Seat};
+use super::oauth::Tokens;
 use super::queue::Queues;
 use super::quota::Quota;
 use crate::config::snapshot::Snapshot;
@@ -53,6 +54,7 @@ pub struct Core {
     pub(super) limiter: Limiter,
     pub(super) queues: Arc<Queues>,
     pub(super) dns: Dns,
+    pub(super) tokens: Tokens,
     pub(super) retry_budget: Mutex<RetryBudget>,
 }
 
@@ -77,6 +79,7 @@ impl Core {
             limiter: Limiter::default(),
             queues: Arc::default(),
             dns: Dns::default(),
+            tokens: Tokens::default(),
             retry_budget: Mutex::default(),
         })
     }

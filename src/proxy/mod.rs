@@ -27,6 +27,7 @@ mod limit;
 mod media;
 mod models;
 mod names;
+pub mod oauth;
 mod plan;
 #[expect(clippy::module_inception, reason = "it is the proxy of the proxy: Pingora's hooks")]
 pub mod proxy;
@@ -35,6 +36,7 @@ mod quota;
 mod record;
 mod relay;
 mod respond;
+mod sigv4;
 mod triage;
 mod walk;
 

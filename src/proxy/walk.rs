@@ -22,7 +22,9 @@ use crate::dialect::extensions::Byok;
 use crate::dialect::openai_chat::{self, envelope::Envelope};
 use crate::dialect::table::{Dialect, Setup, Translator};
 use crate::domain::record::SKIPPED;
-use crate::domain::{AttemptRecord, Ended, Fault, FaultKind, ProviderKey};
+use crate::domain::{AttemptRecord, Clock, Ended, Fault, FaultKind, ProviderKey, Secret};
+use crate::provider::AuthScheme;
+use crate::provider::credential::GoogleAccount;
 use crate::routing::breaker::Gate;
 use bytes::Bytes;
 use pingora::proxy::Session;
@@ -230,14 +232,39 @@ impl<'a> Walk<'a> {
             Ok(addresses) => addresses,
             Err(fault) => return failed(fault),
         };
+        let token = match self.token(target, lease, timeouts).await {
+            Ok(token) => token,
+            Err(fault) => return failed(fault),
+        };
         let (mut at, mut resent) = (0, false);
         loop {
-            let attempted = self.try_address(target, lease, message, addresses[at], timeouts).await;
+            let attempted = self.try_address(target, lease, message, addresses[at], timeouts, token.as_ref()).await;
+            if attempted.status == Some(401)
+                && let (Some(_), Some(key)) = (&token, lease.key())
+            {
+                self.core.tokens.forget(&key.secret);
+            }
             match &attempted.outcome {
                 Outcome::Failed(_) if attempted.resend && !resent => resent = true,
                 Outcome::Failed(fault) if fault.kind == FaultKind::Connect && at + 1 < addresses.len() => at += 1,
                 _ => return attempted,
             }
+        }
+    }
+
+    /// The access token that the target's key buys, where it is an account; whoever waits for one waits no longer than for a connection
+    /// and an answer.
+    async fn token(&self, target: &Target, lease: &Lease, timeouts: Timeouts) -> Result<Option<Secret>, Fault> {
+        let Some(key) = lease.key().filter(|_| target.provider.auth == AuthScheme::Google) else { return Ok(None) };
+        if !GoogleAccount::is_meant(key.secret.reveal()) {
+            return Ok(None);
+        }
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        let limit = timeouts.first_output.min(left);
+        // Rare and large, so it is kept out of the future of every request.
+        match Box::pin(tokio::time::timeout(limit, self.core.tokens.get(&key.secret))).await {
+            Ok(token) => token.map(Some),
+            Err(_) => Err(Fault::new(FaultKind::Timeout(Clock::Connect), "the token endpoint of the provider's key is silent")),
         }
     }
 
@@ -248,12 +275,14 @@ impl<'a> Walk<'a> {
         message: &Message,
         address: SocketAddr,
         timeouts: Timeouts,
+        token: Option<&Secret>,
     ) -> Attempted {
         let outgoing = Outgoing {
             target,
             key: lease.key(),
             stream: self.envelope.stream,
-            body_len: message.body.len(),
+            body: &message.body,
+            token,
             headers: &message.headers,
             address,
             timeouts,
@@ -292,7 +321,7 @@ impl<'a> Walk<'a> {
 
     fn setup(&self, target: &Target, message: &Message) -> Setup {
         Setup {
-            provider: target.provider.dialect,
+            provider: target.dialect(),
             stream: self.envelope.stream,
             choices: self.envelope.n.map_or(1, |n| u32::try_from(n).unwrap_or(u32::MAX)),
             include_usage: self.envelope.include_usage,
@@ -306,24 +335,29 @@ impl<'a> Walk<'a> {
     }
 
     async fn render(&mut self, target: &Target) -> Result<Message, Fault> {
-        let provider = &target.provider;
-        if provider.dialect == Dialect::OpenAiChat {
+        let (provider, dialect) = (&target.provider, target.dialect());
+        if dialect == Dialect::OpenAiChat {
             let body = self.envelope.passthrough_body(&target.model.upstream, provider.quirks);
             return Ok(Message { body: body.into(), headers: Vec::new(), dropped: Vec::new(), answer_tool: None });
         }
         if self.request.is_none() {
             self.request = Some(openai_chat::request::parse(self.envelope.body())?);
         }
-        let traits = target.model.traits(self.plan.require_parameters);
+        let mut traits = target.model.traits(self.plan.require_parameters);
+        traits.media_urls &= dialect.takes_media_urls();
         let fetches = !traits.media_urls && self.snapshot.media.fetch_remote;
         let Some(request) = &mut self.request else { return Err(Fault::new(FaultKind::Internal, "no request")) };
         if fetches && media::has_remote(request) {
             // Rare and large, so it is kept out of the future of every request.
             Box::pin(media::fetch_all(request, &self.snapshot.media)).await?;
         }
-        let rendered = provider.dialect.render(request, &traits)?;
+        let rendered = dialect.render(request, &traits)?;
+        let body = match &provider.cloud {
+            Some(cloud) => cloud.body(dialect, rendered.body),
+            None => rendered.body,
+        };
         Ok(Message {
-            body: rendered.body.into(),
+            body: body.into(),
             headers: rendered.headers,
             dropped: rendered.dropped,
             answer_tool: rendered.answer_tool,

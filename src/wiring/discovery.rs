@@ -4,7 +4,8 @@ use crate::config::snapshot::Provider;
 use crate::dialect::table::Dialect;
 use crate::domain::ProviderKey;
 use crate::provider::AuthScheme;
-use crate::proxy::Core;
+use crate::provider::credential::GoogleAccount;
+use crate::proxy::{Core, oauth};
 use serde::Deserialize;
 use std::sync::Arc;
 use std::time::Duration;
@@ -74,9 +75,12 @@ pub async fn ask(
     key: Option<&ProviderKey>,
 ) -> Result<reqwest::Response, String> {
     let path = match provider.dialect {
+        Dialect::OpenAiChat if provider.cloud.is_some() => "/openai/v1/models",
         Dialect::OpenAiChat => "/models",
         Dialect::AnthropicMessages => "/v1/models",
+        Dialect::Gemini if provider.cloud.is_some() => "/v1beta1/publishers/google/models",
         Dialect::Gemini => "/v1beta/models",
+        Dialect::BedrockConverse => return Err("its models are not listed at this address".to_owned()),
     };
     let mut request = http.get(format!("{}{path}", provider.base));
     for (name, value) in &provider.headers {
@@ -84,7 +88,15 @@ pub async fn ask(
     }
     if let Some(key) = key {
         request = match provider.auth {
-            AuthScheme::Bearer | AuthScheme::None => request.bearer_auth(key.secret.reveal()),
+            AuthScheme::Google if GoogleAccount::is_meant(key.secret.reveal()) => {
+                let account = GoogleAccount::parse(key.secret.reveal())?;
+                let token = oauth::buy(&account).await.map_err(|fault| fault.message.into_owned())?;
+                request.bearer_auth(token.secret.reveal())
+            }
+            AuthScheme::Azure => request.header("api-key", key.secret.reveal()),
+            AuthScheme::Bearer | AuthScheme::None | AuthScheme::Aws | AuthScheme::Google => {
+                request.bearer_auth(key.secret.reveal())
+            }
             AuthScheme::Header(name) => request.header(name, key.secret.reveal()),
         };
     }

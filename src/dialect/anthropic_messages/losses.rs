@@ -4,7 +4,7 @@ use crate::domain::Fault;
 
 /// The client's parameters that are left out, by name; or the refusal to leave any out.
 #[derive(Debug)]
-pub(super) struct Losses {
+pub(in crate::dialect) struct Losses {
     names: Vec<String>,
     refuse: bool,
 }
