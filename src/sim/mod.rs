@@ -7,13 +7,15 @@
 //!
 //! ```text
 //! http.rs  bytes → request        answer.rs  question → answer        act.rs   answer + fault → acts
-//! wire.rs  request → question     openai/anthropic/gemini             server.rs  acts → bytes, pauses, resets
+//! wire.rs  request → question     openai/anthropic/gemini/bedrock           server.rs  acts → bytes, pauses, resets
 //! ```
 
 mod act;
 mod answer;
 mod anthropic;
+mod bedrock;
 pub mod client;
+mod cloud;
 mod fault;
 mod gemini;
 mod http;
@@ -26,6 +28,7 @@ mod tests;
 mod wire;
 
 pub use act::Act;
+pub use cloud::TOKEN;
 pub use fault::SimFault;
 pub use script::Step;
 pub use wire::SimDialect;
@@ -79,9 +82,14 @@ impl Call {
         serde_json::from_slice(&self.body).unwrap_or_default()
     }
 
+    /// Whether it asked the token endpoint of a cloud (`/token`) for an access token.
+    pub fn is_token_request(&self) -> bool {
+        self.path == "/token"
+    }
+
     /// Whether it asked for an answer (and not for a list of models).
     pub fn is_generation(&self) -> bool {
-        self.method == "POST"
+        self.method == "POST" && !self.is_token_request()
     }
 }
 

@@ -1,8 +1,8 @@
-//! What the three dialects have in common: complaints, frames, and which module speaks which.
+//! What the dialects have in common: complaints, frames, and which module speaks which.
 
 use super::answer::{Answer, Question};
 use super::http::Request;
-use super::{anthropic, gemini, openai};
+use super::{anthropic, bedrock, gemini, openai};
 use serde_json::Value;
 
 /// The dialect that a simulated provider speaks.
@@ -14,6 +14,8 @@ pub enum SimDialect {
     Anthropic,
     /// Google's `generateContent`.
     Gemini,
+    /// Amazon Bedrock's Converse.
+    Bedrock,
 }
 
 /// What a provider has against a request, whatever its words for it are.
@@ -127,7 +129,10 @@ pub(super) enum Route {
 
 impl SimDialect {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::OpenAi, Self::Anthropic, Self::Gemini];
+    pub const ALL: [Self; 4] = [Self::OpenAi, Self::Anthropic, Self::Gemini, Self::Bedrock];
+
+    /// Those whose streams are server-sent events.
+    pub const TEXTUAL: [Self; 3] = [Self::OpenAi, Self::Anthropic, Self::Gemini];
 
     /// The provider's id in the gateway.
     pub fn provider_id(self) -> &'static str {
@@ -135,6 +140,7 @@ impl SimDialect {
             Self::OpenAi => "openai",
             Self::Anthropic => "anthropic",
             Self::Gemini => "google",
+            Self::Bedrock => "bedrock",
         }
     }
 
@@ -144,6 +150,7 @@ impl SimDialect {
             Self::OpenAi => "gpt-4o",
             Self::Anthropic => "claude-sonnet-4-5",
             Self::Gemini => "gemini-2.5-flash",
+            Self::Bedrock => "us.amazon.nova-lite-v1:0",
         }
     }
 
@@ -151,7 +158,7 @@ impl SimDialect {
     pub(super) fn base_path(self) -> &'static str {
         match self {
             Self::OpenAi => "/v1",
-            Self::Anthropic | Self::Gemini => "",
+            Self::Anthropic | Self::Gemini | Self::Bedrock => "",
         }
     }
 
@@ -160,6 +167,7 @@ impl SimDialect {
             Self::OpenAi => openai::route(request),
             Self::Anthropic => anthropic::route(request),
             Self::Gemini => gemini::route(request),
+            Self::Bedrock => bedrock::route(request),
         }
     }
 
@@ -169,6 +177,7 @@ impl SimDialect {
             Self::OpenAi => request.header("authorization").and_then(|value| value.strip_prefix("Bearer ")),
             Self::Anthropic => request.header("x-api-key"),
             Self::Gemini => request.header("x-goog-api-key"),
+            Self::Bedrock => bedrock::key(request),
         };
         key.filter(|key| !key.is_empty())
     }
@@ -177,6 +186,7 @@ impl SimDialect {
     pub(super) fn model(self, request: &Request) -> Option<String> {
         match self {
             Self::Gemini => gemini::model_and_method(&request.path).map(|(model, _)| model.to_owned()),
+            Self::Bedrock => bedrock::model_and_operation(&request.path).map(|(model, _)| model),
             Self::OpenAi | Self::Anthropic => {
                 let body: Value = serde_json::from_slice(&request.body).ok()?;
                 body["model"].as_str().map(str::to_owned)
@@ -190,6 +200,7 @@ impl SimDialect {
             Self::OpenAi => openai::read(request),
             Self::Anthropic => anthropic::read(request),
             Self::Gemini => gemini::read(request),
+            Self::Bedrock => bedrock::read(request),
         }
     }
 
@@ -198,6 +209,7 @@ impl SimDialect {
             Self::OpenAi => openai::unary(answer),
             Self::Anthropic => anthropic::unary(answer),
             Self::Gemini => gemini::unary(answer),
+            Self::Bedrock => bedrock::unary(answer),
         }
     }
 
@@ -207,6 +219,7 @@ impl SimDialect {
             Self::OpenAi => openai::hollow(answer),
             Self::Anthropic => anthropic::hollow(answer),
             Self::Gemini => gemini::hollow(answer),
+            Self::Bedrock => bedrock::hollow(answer),
         }
     }
 
@@ -215,6 +228,7 @@ impl SimDialect {
             Self::OpenAi => openai::frames(answer, question.include_usage),
             Self::Anthropic => anthropic::frames(answer),
             Self::Gemini => gemini::frames(answer),
+            Self::Bedrock => bedrock::frames(answer),
         }
     }
 
@@ -224,6 +238,7 @@ impl SimDialect {
             (Self::OpenAi, _) => openai::complain(complaint),
             (Self::Anthropic, _) => anthropic::complain(complaint),
             (Self::Gemini, _) => gemini::complain(complaint),
+            (Self::Bedrock, _) => bedrock::complain(complaint),
         }
     }
 
@@ -233,6 +248,7 @@ impl SimDialect {
             Self::OpenAi => (None, openai::complain(&Complaint::ServerError).body),
             Self::Anthropic => (Some("error"), anthropic::complain(&Complaint::Overloaded).body),
             Self::Gemini => (None, gemini::complain(&Complaint::Unavailable).body),
+            Self::Bedrock => return bedrock::error_frame(),
         };
         let data = serde_json::from_slice::<Value>(&body).map(|value| value.to_string()).unwrap_or_default();
         Frame { part: Part::Output, event, data }
@@ -243,6 +259,7 @@ impl SimDialect {
             Self::OpenAi => openai::list_models(models),
             Self::Anthropic => anthropic::list_models(models),
             Self::Gemini => gemini::list_models(models),
+            Self::Bedrock => self.complain(&Complaint::NoSuchPath { path: String::new() }),
         }
     }
 
@@ -251,6 +268,7 @@ impl SimDialect {
             Self::OpenAi => Reply::pretty(200, &openai::model(model)),
             Self::Anthropic => Reply::json(200, &anthropic::model(model)),
             Self::Gemini => Reply::pretty(200, &gemini::model(model)),
+            Self::Bedrock => self.complain(&Complaint::NoSuchPath { path: model.to_owned() }),
         }
     }
 
@@ -260,8 +278,17 @@ impl SimDialect {
             Self::OpenAi => &["gpt-4o", "gpt-4o-mini", "sim-ok"],
             Self::Anthropic => &["claude-sonnet-4-5", "claude-haiku-4-5", "sim-ok"],
             Self::Gemini => &["gemini-2.5-flash", "gemini-2.5-pro", "sim-ok"],
+            Self::Bedrock => &["us.amazon.nova-lite-v1:0", "sim-ok"],
         };
         models.iter().map(|&model| model.to_owned()).collect()
+    }
+
+    /// A frame as it is sent.
+    pub(super) fn frame_bytes(self, frame: &Frame, line_end: &str) -> Vec<u8> {
+        match self {
+            Self::OpenAi | Self::Anthropic | Self::Gemini => frame.to_sse(line_end),
+            Self::Bedrock => bedrock::message(frame),
+        }
     }
 
     /// The content type of a streamed answer.
@@ -269,6 +296,7 @@ impl SimDialect {
         match self {
             Self::Gemini if as_array => "application/json; charset=UTF-8",
             Self::Gemini => "text/event-stream",
+            Self::Bedrock => "application/vnd.amazon.eventstream",
             Self::OpenAi | Self::Anthropic => "text/event-stream; charset=utf-8",
         }
     }
@@ -277,7 +305,7 @@ impl SimDialect {
     pub(super) fn line_end(self) -> &'static str {
         match self {
             Self::Gemini => "\r\n",
-            Self::OpenAi | Self::Anthropic => "\n",
+            Self::OpenAi | Self::Anthropic | Self::Bedrock => "\n",
         }
     }
 
@@ -299,6 +327,7 @@ impl SimDialect {
             Self::Gemini => {
                 vec![("server-timing", "gfet4t7; dur=1".to_owned()), ("vary", "Origin, X-Origin, Referer".to_owned())]
             }
+            Self::Bedrock => vec![("x-amzn-requestid", format!("sim-{number}"))],
         }
     }
 }

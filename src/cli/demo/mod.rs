@@ -52,11 +52,7 @@ impl Sims {
     }
 
     fn of(&self, dialect: SimDialect) -> &Sim {
-        match dialect {
-            SimDialect::OpenAi => &self.openai,
-            SimDialect::Anthropic => &self.anthropic,
-            SimDialect::Gemini => &self.gemini,
-        }
+        self.all().into_iter().find(|sim| sim.dialect() == dialect).unwrap_or(&self.openai)
     }
 }
 

@@ -8,6 +8,7 @@
 //! by construction.
 
 use super::citation;
+use super::media;
 use super::wire::{self, Block, Counts, Delta, Image, Reasoning, ToolUse};
 use crate::dialect::chat::FORMAT_ANTHROPIC;
 use crate::dialect::event::{Event, FinishReason, ReasoningDelta, ReasoningPiece, Sink};
@@ -300,7 +301,9 @@ fn picture(image: &Image<'_>, sink: &mut impl Sink) {
         "jpeg" => "image/jpeg",
         "gif" => "image/gif",
         "webp" => "image/webp",
-        _ => "image/png",
+        "png" => "image/png",
+        // In a stream the format stands in the head of the block.
+        _ => media::picture_type(data),
     };
     if !data.is_empty() {
         sink.event(Event::Image { choice: 0, media_type, data });

@@ -1,6 +1,7 @@
 //! The simulator against raw sockets, which see every byte, and how the connection ends.
 
 #[cfg(test)]
+mod bedrock;
 mod dialects;
 #[cfg(test)]
 mod faults;
@@ -147,8 +148,12 @@ fn request(dialect: SimDialect, key: &str, model: &str, stream: bool, mut body: 
             ("/v1/messages".to_owned(), format!("x-api-key: {key}\r\nanthropic-version: 2023-06-01\r\n"))
         }
         SimDialect::Gemini => (format!("/v1beta/models/{model}:{method}"), format!("x-goog-api-key: {key}\r\n")),
+        SimDialect::Bedrock => {
+            let operation = if stream { "converse-stream" } else { "converse" };
+            (format!("/model/{model}/{operation}"), format!("authorization: Bearer {key}\r\n"))
+        }
     };
-    if dialect != SimDialect::Gemini {
+    if !matches!(dialect, SimDialect::Gemini | SimDialect::Bedrock) {
         body["model"] = json!(model);
         body["stream"] = json!(stream);
     }
@@ -167,6 +172,7 @@ fn saying(dialect: SimDialect, text: &str) -> Value {
         SimDialect::OpenAi => json!({ "messages": [{ "role": "user", "content": text }] }),
         SimDialect::Anthropic => json!({ "max_tokens": 100, "messages": [{ "role": "user", "content": text }] }),
         SimDialect::Gemini => json!({ "contents": [{ "role": "user", "parts": [{ "text": text }] }] }),
+        SimDialect::Bedrock => json!({ "messages": [{ "role": "user", "content": [{ "text": text }] }] }),
     }
 }
 
@@ -187,6 +193,10 @@ fn text_in(dialect: SimDialect, values: &[Value]) -> String {
             let parts = value["candidates"][0]["content"]["parts"].as_array().cloned().unwrap_or_default();
             parts.iter().filter(|part| part["thought"] != true).filter_map(|part| part["text"].as_str()).collect()
         }
+        SimDialect::Bedrock => {
+            let blocks = value["output"]["message"]["content"].as_array().cloned().unwrap_or_default();
+            blocks.iter().filter_map(|block| block["text"].as_str()).collect()
+        }
     };
     values.iter().map(text).collect()
 }
@@ -197,6 +207,7 @@ fn finish_in(dialect: SimDialect, values: &[Value]) -> Option<String> {
         SimDialect::OpenAi => value["choices"][0]["finish_reason"].clone(),
         SimDialect::Anthropic => value.get("stop_reason").unwrap_or(&value["delta"]["stop_reason"]).clone(),
         SimDialect::Gemini => value["candidates"][0]["finishReason"].clone(),
+        SimDialect::Bedrock => value["stopReason"].clone(),
     };
     values.iter().map(finish).find_map(|finish| finish.as_str().map(str::to_owned))
 }
