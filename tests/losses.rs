@@ -135,8 +135,12 @@ fn models() -> Vec<ModelTraits> {
     for thinking in [Thinking::None, budget(true), budget(false), Thinking::Level] {
         for structured_output in [StructuredOutput::Native, StructuredOutput::ForcedTool] {
             for sampling in [true, false] {
-                let model = "a-model".to_owned();
-                models.push(ModelTraits { model, thinking, structured_output, sampling, ..ModelTraits::default() });
+                // Where other makers' models are hosted, some words are the makers' own.
+                for maker in [None, Some("anthropic"), Some("amazon"), Some("openai")] {
+                    let (model, maker) = ("a-model".to_owned(), maker.map(Into::into));
+                    let rest = ModelTraits::default();
+                    models.push(ModelTraits { model, maker, thinking, structured_output, sampling, ..rest });
+                }
             }
         }
     }

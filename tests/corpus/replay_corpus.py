@@ -3,7 +3,7 @@
 
   replay_corpus.py --corpus ../shared/corpus [--gateway target/release/orbyt] [--passes whole,chop,crlf] [--only WORD]
 
-Standard library only. Every exchange of the three formats is asked for through the gateway, streamed as it was recorded: as it
+Standard library only. Every exchange of these formats is asked for through the gateway, streamed as it was recorded: as it
 is, in one-byte writes, and (streams) with CRLF line ends. The expectation comes from `recording.py`, which reads the recording
 by the provider's documentation and shares nothing with the gateway. Accepted differences stand in `exceptions.toml`.
 """
@@ -24,7 +24,7 @@ from compare import differences, sent_differences
 from rig import Gateway, ReplayServer, unpack
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-APIS = ("openai.chat", "anthropic.messages", "gemini.generateContent")
+APIS = ("openai.chat", "anthropic.messages", "gemini.generateContent", "bedrock.converse", "bedrock.converse_stream")
 # Bodies up to this many bytes, streamed or whole, come in one-byte writes; larger ones in writes of seven, which cut at all the same
 # places sooner or later, in a bearable time.
 SMALL = {True: 16_000, False: 4_000}
@@ -87,7 +87,7 @@ class Run:
     def compare(self, entry, name):
         with open(os.path.join(self.folder, entry["file"]), encoding="utf-8") as file:
             exchange = json.load(file)
-        small = len(exchange["response"].get("body_text", "")) <= SMALL[entry["stream"]]
+        small = len(exchange["response"].get("body_text") or exchange["response"].get("body_b64", "")) <= SMALL[entry["stream"]]
         suffix = {"whole": "", "chop": "-chop1" if small else "-chop7", "crlf": "-crlf1-chop13"}[name]
         request, provider = ask(entry, exchange, suffix)
         status, content_type, body, cut = self.gateway.post(request)
@@ -125,7 +125,10 @@ def holds(entry, key, wanted):
 def route(entry):
     """The provider, as the gateway calls it, that an exchange goes to."""
     if entry["api"] != "openai.chat":
-        return {"anthropic.messages": "anthropic", "gemini.generateContent": "google"}[entry["api"]]
+        # The exchanges of a cloud go by the cloud's own paths and keys.
+        if entry["provider"] in ("vertex", "vertex_anthropic"):
+            return "vertex"
+        return {"anthropic.messages": "anthropic", "gemini.generateContent": "google"}.get(entry["api"], "bedrock")
     # The OpenAI-compatible side of those who are known for a format of their own.
     name = entry["provider"]
     return f"{name}_compat" if name in ("anthropic", "gemini", "vertex", "cohere") else name
@@ -143,7 +146,9 @@ def ask(entry, exchange, suffix):
         # Most ask for usage in the stream and some do not, so that both ways are seen.
         if entry["stream"] and int(entry["id"][-1], 16) % 4:
             request["stream_options"] = {"include_usage": True}
-    request["model"] = f"{provider}/replay-{entry['id']}{suffix}"
+    # On Vertex the maker before the name says in whose format a model is asked.
+    maker = {"anthropic.messages": "anthropic/", "gemini.generateContent": "google/"}.get(entry["api"], "")
+    request["model"] = f"{provider}/{maker if provider == 'vertex' else ''}replay-{entry['id']}{suffix}"
     request["stream"] = bool(entry["stream"])
     if not request["stream"]:
         request.pop("stream_options", None)
@@ -163,7 +168,7 @@ def refusal(entry, exchange, reply):
     fitting = reply.status == status or no_model if status < 500 else reply.status >= 500
     if not fitting:
         found.append(("status", f"{reply.status} for the provider's {status}: {reply.message[:200]!r}"))
-    objects, _ = recording.parse(exchange["response"].get("body_text", ""))
+    objects, _ = recording.objects(exchange)
     message = provider_message(objects[0] if objects else exchange["response"].get("body_text", ""))
     lost = [piece for piece in pieces(message) if piece not in " ".join(reply.message.split())]
     if lost:

@@ -6,6 +6,7 @@
 mod auth;
 mod bodies;
 mod clocks;
+mod clouds;
 mod demo;
 mod faults;
 mod gateway;
