@@ -124,6 +124,12 @@ fn requests() -> Vec<Value> {
         but(json!({"top_k": 5, "cache_control": null, "messages": [
             {"role": "user", "content": [{"type": "text", "text": "Hello", "cache_control": {"type": "ephemeral"}}]},
         ]})),
+        but(json!({"tool_choice": "none", "messages": [
+            {"role": "user", "content": "Hello"},
+            {"role": "assistant", "tool_calls": [
+                {"id": "c", "type": "function", "function": {"name": "weather", "arguments": "{}"}}]},
+            {"role": "tool", "tool_call_id": "c", "content": "sunny"},
+        ]})),
         but(json!({"made_up_parameter": 1, "image_config": {"aspect_ratio": "1:1", "made_up_option": 1}})),
     ]
 }

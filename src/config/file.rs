@@ -96,7 +96,7 @@ fn provider(section: &Section<'_>) -> Option<RawProvider> {
     let dialects = Dialect::ALL.map(Dialect::name);
     let auths = ["bearer", "none", "x-api-key", "x-goog-api-key", "api-key", "azure", "aws", "google"];
     let clouds = CloudKind::ALL.map(CloudKind::name);
-    let segment = |key, what: &str| section.list(key, what, path_segment).and_then(|mut all| all.pop());
+    let segment = |key, what: &str| section.parsed(key, what, path_segment);
     let raw = RawProvider {
         name: section.text("name"),
         enabled: section.boolean("enabled"),
@@ -127,7 +127,8 @@ fn provider(section: &Section<'_>) -> Option<RawProvider> {
 /// A text that may stand in a host or a path as it is.
 fn path_segment(text: &str) -> Option<String> {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | ':');
-    (!text.is_empty() && text.chars().all(plain) && text.chars().any(|c| c.is_ascii_alphanumeric())).then(|| text.to_owned())
+    (!text.is_empty() && text.chars().all(plain) && text.chars().any(|c| c.is_ascii_alphanumeric()))
+        .then(|| text.to_owned())
 }
 
 fn key(section: &Section<'_>) -> Option<RawKey> {

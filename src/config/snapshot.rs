@@ -324,10 +324,7 @@ impl Snapshot {
 
     /// Every secret of the configuration in clear, for the redaction of texts that may repeat one.
     pub fn secrets(&self) -> impl Iterator<Item = &Secret> {
-        self.providers
-            .iter()
-            .flat_map(|provider| &provider.secrets)
-            .chain(self.keys.secrets())
+        self.providers.iter().flat_map(|provider| &provider.secrets).chain(self.keys.secrets())
     }
 
     /// The settings in which `new` differs and which only a restart can apply, as `section.key`.

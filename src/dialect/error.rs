@@ -104,7 +104,10 @@ const CODES: &[(FaultKind, &str)] = &[
          server_overloaded serviceunavailableexception",
     ),
     // The model failed inside the provider, whatever class of status that has.
-    (FaultKind::ServerError, "internalserverexception modelerrorexception modelstreamerrorexception modeltimeoutexception"),
+    (
+        FaultKind::ServerError,
+        "internalserverexception modelerrorexception modelstreamerrorexception modeltimeoutexception",
+    ),
     // The model's own answer was unusable: another try may not be.
     (FaultKind::Malformed, "json_validate_failed tool_use_failed"),
 ];

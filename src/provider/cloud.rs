@@ -192,7 +192,8 @@ fn escaped(segment: &str) -> Cow<'_, str> {
     if segment.bytes().all(plain) && !matches!(segment, "." | "..") {
         return Cow::Borrowed(segment);
     }
-    let escape = |byte: u8| if plain(byte) && byte != b'.' { char::from(byte).to_string() } else { format!("%{byte:02X}") };
+    let escape =
+        |byte: u8| if plain(byte) && byte != b'.' { char::from(byte).to_string() } else { format!("%{byte:02X}") };
     Cow::Owned(segment.bytes().map(escape).collect())
 }
 
@@ -253,10 +254,7 @@ mod tests {
         assert_eq!(path(None), "/openai/v1/chat/completions");
         assert_eq!(path(Some("v1")), "/openai/v1/chat/completions");
         assert_eq!(path(Some("preview")), "/openai/v1/chat/completions?api-version=preview");
-        assert_eq!(
-            path(Some("2024-10-21")),
-            "/openai/deployments/my%20gpt/chat/completions?api-version=2024-10-21"
-        );
+        assert_eq!(path(Some("2024-10-21")), "/openai/deployments/my%20gpt/chat/completions?api-version=2024-10-21");
     }
 
     #[test]

@@ -120,7 +120,10 @@ impl GoogleAccount {
                 project_id: raw.quota_project_id.or(raw.project_id),
             }),
             // The word is the file's own, so it is not repeated.
-            _ => Err("is an account of a type that is not understood: service_account and authorized_user are".to_owned()),
+            _ => {
+                Err("is an account of a type that is not understood: service_account and authorized_user are"
+                    .to_owned())
+            }
         }
     }
 

@@ -358,7 +358,8 @@ pub(super) fn maker_in(name: &str) -> Option<&str> {
     let last = name.rsplit('/').next()?;
     let (first, rest) = last.split_once('.')?;
     let maker = if REGIONS.contains(&first) { rest.split_once('.')?.0 } else { first };
-    let is_word = maker.len() > 1 && maker.bytes().enumerate().all(|(at, byte)| byte.is_ascii_lowercase() || (at > 0 && byte.is_ascii_digit()));
+    let is_word = maker.len() > 1
+        && maker.bytes().enumerate().all(|(at, byte)| byte.is_ascii_lowercase() || (at > 0 && byte.is_ascii_digit()));
     is_word.then_some(maker)
 }
 
@@ -394,7 +395,11 @@ impl ModelRow {
     /// The same for a model that is in the catalog at another provider: what it can do is known.
     pub(super) fn unknown_like(provider: &str, name: &str, known: &Self) -> Self {
         Self {
-            maker: Some(known.maker.clone().unwrap_or_else(|| known.provider.clone())),
+            // A cloud's name for it says who made it; the row that knows it may be another host's.
+            maker: maker_in(name)
+                .map(Arc::from)
+                .or_else(|| known.maker.clone())
+                .or_else(|| Some(known.provider.clone())),
             context: known.context,
             max_output: known.max_output,
             capabilities: known.capabilities,

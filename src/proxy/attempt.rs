@@ -103,7 +103,9 @@ fn proof(outgoing: &Outgoing<'_>, authority: &str, path: &str) -> Result<Vec<(He
             }
             None => bearer(),
         },
-        (AuthScheme::Bearer | AuthScheme::None | AuthScheme::Azure | AuthScheme::Aws | AuthScheme::Google, _) => bearer(),
+        (AuthScheme::Bearer | AuthScheme::None | AuthScheme::Azure | AuthScheme::Aws | AuthScheme::Google, _) => {
+            bearer()
+        }
     })
 }
 

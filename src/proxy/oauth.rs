@@ -185,7 +185,8 @@ fn form(account: &GoogleAccount, now: Duration) -> Result<Vec<(&'static str, Str
     let text = |secret: &Secret| secret.reveal().to_owned();
     match account {
         GoogleAccount::Service { client_email, private_key, private_key_id, token_uri, .. } => {
-            let bad = |_| Fault::new(FaultKind::BadCredentials, "the private key of the account cannot be used to sign");
+            let bad =
+                |_| Fault::new(FaultKind::BadCredentials, "the private key of the account cannot be used to sign");
             let key = EncodingKey::from_rsa_pem(private_key.reveal().as_bytes()).map_err(bad)?;
             let header = Header { kid: private_key_id.clone(), ..Header::new(Algorithm::RS256) };
             let (iat, exp) = (now.as_secs(), (now + CLAIM).as_secs());
@@ -222,7 +223,11 @@ fn read(status: u16, body: &[u8], asked: Instant) -> Result<Token, Fault> {
         return Err(Fault::malformed("the answer of the token endpoint holds no token"));
     };
     let life = Duration::from_secs(expires_in.unwrap_or(3600).min(24 * 3600));
-    Ok(Token { secret: Secret::new(token), renew_at: asked + life.mul_f64(0.9), ends_at: asked + life.saturating_sub(MARGIN) })
+    Ok(Token {
+        secret: Secret::new(token),
+        renew_at: asked + life.mul_f64(0.9),
+        ends_at: asked + life.saturating_sub(MARGIN),
+    })
 }
 
 #[cfg(test)]

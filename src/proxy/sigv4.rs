@@ -101,7 +101,8 @@ mod tests {
 
     #[test]
     fn the_signature_is_the_one_that_amazons_document_describes() {
-        let headers = signed("AKIDEXAMPLE:wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY", "/model/us.maker.name-v1%3A0/converse");
+        let headers =
+            signed("AKIDEXAMPLE:wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY", "/model/us.maker.name-v1%3A0/converse");
         // Each segment of the path is escaped once more in what is signed.
         let canonical = "POST\n/model/us.maker.name-v1%253A0/converse\n\ncontent-type:application/json\n\
             host:bedrock-runtime.us-east-1.amazonaws.com\nx-amz-date:20261121T120000Z\n\n\

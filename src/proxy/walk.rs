@@ -264,7 +264,10 @@ impl<'a> Walk<'a> {
         // Rare and large, so it is kept out of the future of every request.
         match Box::pin(tokio::time::timeout(limit, self.core.tokens.get(&key.secret))).await {
             Ok(token) => token.map(Some),
-            Err(_) => Err(Fault::new(FaultKind::Timeout(Clock::Connect), "the token endpoint of the provider's key is silent")),
+            Err(_) => Err(Fault::new(
+                FaultKind::Timeout(Clock::Connect),
+                "the token endpoint of the provider's key is silent",
+            )),
         }
     }
 

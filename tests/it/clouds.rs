@@ -46,7 +46,8 @@ fn expected_signature(call: &Call, secret: &str, region: &str) -> String {
 async fn requests_to_bedrock_are_signed_over_all_that_is_sent() {
     let sim = Sim::start(SimDialect::Bedrock).unwrap();
     let keys = key("AKIDOFTHETESTS:secret/of+the=tests:session-of-the-tests");
-    let gateway = Gateway::builder().config(&provider("bedrock", &sim, &format!("region = 'eu-west-3'\n{keys}"))).start().await;
+    let gateway =
+        Gateway::builder().config(&provider("bedrock", &sim, &format!("region = 'eu-west-3'\n{keys}"))).start().await;
     for stream in [false, true] {
         let answer = gateway.chat(&saying("bedrock/eu.amazon.nova-lite-v1:0", "one two three", stream)).await;
         assert_eq!((answer.status, answer.text().as_str()), (200, "one two three"), "{}", answer.body_text());
@@ -55,11 +56,17 @@ async fn requests_to_bedrock_are_signed_over_all_that_is_sent() {
     }
     let calls = sim.calls();
     let paths: Vec<&str> = calls.iter().map(|call| call.path.as_str()).collect();
-    assert_eq!(paths, ["/model/eu.amazon.nova-lite-v1%3A0/converse", "/model/eu.amazon.nova-lite-v1%3A0/converse-stream"]);
+    assert_eq!(
+        paths,
+        ["/model/eu.amazon.nova-lite-v1%3A0/converse", "/model/eu.amazon.nova-lite-v1%3A0/converse-stream"]
+    );
     for call in &calls {
         let authorization = call.header("authorization").unwrap();
         assert!(authorization.starts_with("AWS4-HMAC-SHA256 Credential=AKIDOFTHETESTS/"), "{authorization}");
-        assert!(authorization.ends_with(&expected_signature(call, "secret/of+the=tests", "eu-west-3")), "{authorization}");
+        assert!(
+            authorization.ends_with(&expected_signature(call, "secret/of+the=tests", "eu-west-3")),
+            "{authorization}"
+        );
         assert!(authorization.contains("x-amz-security-token"), "{authorization}");
         assert_eq!(call.header("x-amz-security-token"), Some("session-of-the-tests"));
         let seen = format!("{call:?}");
@@ -140,7 +147,8 @@ async fn azure_is_asked_by_its_paths_with_its_keys() {
         ),
     ] {
         let sim = Sim::start(SimDialect::OpenAi).unwrap();
-        let gateway = Gateway::builder().config(&provider("azure", &sim, &format!("{more}\n{}", key(secret)))).start().await;
+        let gateway =
+            Gateway::builder().config(&provider("azure", &sim, &format!("{more}\n{}", key(secret)))).start().await;
         for stream in [false, true] {
             let answer = gateway.chat(&saying("azure/gpt-4o", "one two", stream)).await;
             assert_eq!((answer.status, answer.text().as_str()), (200, "one two"), "{}", answer.body_text());
@@ -225,7 +233,8 @@ const PUBLIC_KEY: &str = "\
 
 /// A service account whose tokens come from a simulated provider.
 fn account(token_uri: &str) -> String {
-    let lines: Vec<String> = PRIVATE_KEY.as_bytes().chunks(64).map(|line| String::from_utf8(line.to_vec()).unwrap()).collect();
+    let lines: Vec<String> =
+        PRIVATE_KEY.as_bytes().chunks(64).map(|line| String::from_utf8(line.to_vec()).unwrap()).collect();
     let label = "RSA PRIVATE KEY";
     let pem = format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", lines.join("\n"));
     let account = json!({"type": "service_account", "project_id": "p", "private_key_id": "kid-1", "private_key": pem,
@@ -273,7 +282,10 @@ async fn vertex_serves_gemini_with_a_token_that_the_account_buys_once() {
     for call in calls.iter().filter(|call| call.is_generation()) {
         assert_eq!(
             (call.path.as_str(), call.query.as_str()),
-            ("/v1/projects/p/locations/us-east5/publishers/google/models/gemini-2.5-flash:streamGenerateContent", "alt=sse")
+            (
+                "/v1/projects/p/locations/us-east5/publishers/google/models/gemini-2.5-flash:streamGenerateContent",
+                "alt=sse"
+            )
         );
         assert!(call.header("authorization").unwrap().starts_with(&format!("Bearer {TOKEN}")), "{call:?}");
         assert_eq!(call.header("x-goog-api-key"), None);

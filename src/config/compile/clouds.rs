@@ -116,7 +116,8 @@ fn without_paths(kind: CloudKind, url: &str) -> String {
 /// The region in the name of one of Amazon's hosts: `bedrock-runtime.eu-west-3.amazonaws.com`.
 fn region_of(host: &str) -> Option<String> {
     let before = host.strip_suffix(".amazonaws.com").or_else(|| host.strip_suffix(".amazonaws.com.cn"))?;
-    let region = before.split('.').find(|part| part.matches('-').count() >= 2 && part.ends_with(|c: char| c.is_ascii_digit()));
+    let region =
+        before.split('.').find(|part| part.matches('-').count() >= 2 && part.ends_with(|c: char| c.is_ascii_digit()));
     region.map(str::to_owned)
 }
 

@@ -4,12 +4,12 @@
 //! `tool_choice` auto or none; inside a tool loop only after thinking) and "Adaptive thinking" (no budget, but
 //! `output_config.effort`). The share of an effort is OpenRouter's.
 
-use super::body::{Block, Choice, Speaker, Turn};
 pub(in crate::dialect) use super::body::Thinking as Words;
-use Words as Thinking;
+use super::body::{Block, Choice, Speaker, Turn};
 use super::losses::Losses;
 use crate::dialect::chat::{self, ModelTraits, Reasoning};
 use crate::domain::Fault;
+use Words as Thinking;
 
 /// `max_tokens` where neither the client nor the catalog names one. Anthropic demands the field, and every model that
 /// it still serves takes this much.
@@ -129,7 +129,11 @@ impl Effort {
 /// Decides on `max_tokens`, `thinking` and `effort`.
 ///
 /// A bound above what the model can put out is the same as none, so it is lowered to that without a note.
-pub(in crate::dialect) fn plan(about: &Circumstances<'_>, target: &ModelTraits, losses: &mut Losses) -> Result<Output, Fault> {
+pub(in crate::dialect) fn plan(
+    about: &Circumstances<'_>,
+    target: &ModelTraits,
+    losses: &mut Losses,
+) -> Result<Output, Fault> {
     let most = target.max_output.unwrap_or(u64::MAX);
     let max_tokens = about.max_tokens.map_or(target.max_output.unwrap_or(DEFAULT_MAX_TOKENS), |asked| asked.min(most));
     let plain = Output { max_tokens, ..Output::default() };

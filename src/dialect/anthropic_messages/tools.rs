@@ -177,9 +177,7 @@ fn answer_definition<'a>(name: &str, format: Option<&'a ResponseFormat>) -> Resu
 ///
 /// # Errors
 /// `BadRequest` when the schema is not one of an object.
-pub(in crate::dialect) fn answer_schema(
-    format: Option<&ResponseFormat>,
-) -> Result<(String, Cow<'_, Value>), Fault> {
+pub(in crate::dialect) fn answer_schema(format: Option<&ResponseFormat>) -> Result<(String, Cow<'_, Value>), Fault> {
     let (schema, about) = match format {
         Some(ResponseFormat::JsonSchema { schema, description, .. }) => (schema.as_ref(), description.as_deref()),
         _ => (None, None),

@@ -8,7 +8,9 @@ use super::body::{Block, CachePoint, Source, Speaker, Thought, Turn};
 use super::media::{self, Kind};
 use crate::dialect::anthropic_messages::body::Input;
 use crate::dialect::anthropic_messages::losses::Losses;
-use crate::dialect::chat::{FORMAT_ANTHROPIC, Media, Message, Part, PartKind, ReasoningDetail, ReasoningKind, Request, Role};
+use crate::dialect::chat::{
+    FORMAT_ANTHROPIC, Media, Message, Part, PartKind, ReasoningDetail, ReasoningKind, Request, Role,
+};
 use crate::domain::Fault;
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -30,11 +32,7 @@ pub(super) struct Conversation<'a> {
 /// # Errors
 /// `BadRequest` with the place in the client's request, for what Converse cannot take at all: files by id or by an address that is not
 /// in S3, unknown formats, pictures from the assistant, or no message with anything in it.
-pub(super) fn render<'a>(
-    request: &'a Request,
-    thinks: bool,
-    losses: &mut Losses,
-) -> Result<Conversation<'a>, Fault> {
+pub(super) fn render<'a>(request: &'a Request, thinks: bool, losses: &mut Losses) -> Result<Conversation<'a>, Fault> {
     let mut out = Conversation::default();
     let mut last_instructions = 0;
     for (at, message) in request.messages.iter().enumerate() {
@@ -173,7 +171,8 @@ impl<'a> Place<'a> {
             PartKind::Audio { source } | PartKind::Video { source } => (source, None),
         };
         if !matches!(self.message.role, Role::User | Role::Tool) {
-            return self.refuse(part_at, "this provider takes pictures and documents from the user and from tools only");
+            return self
+                .refuse(part_at, "this provider takes pictures and documents from the user and from tools only");
         }
         blocks.push(self.media(part_at, source, filename, documents)?);
         mark(blocks, part.cache_control.as_ref());
@@ -196,7 +195,8 @@ impl<'a> Place<'a> {
                 (kind, Source::S3Location { uri: url }, url.as_str())
             }
             Media::Url(_) => {
-                return self.refuse(part_at, "this target does not fetch addresses; send the data itself, as a data URL");
+                return self
+                    .refuse(part_at, "this target does not fetch addresses; send the data itself, as a data URL");
             }
             Media::FileId(_) => return self.refuse(part_at, "this provider has no store of files"),
         };

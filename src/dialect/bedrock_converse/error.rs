@@ -15,7 +15,8 @@ pub fn parse(body: &[u8]) -> ErrorBody {
     let Ok(value) = serde_json::from_slice::<Value>(body) else {
         let text = String::from_utf8_lossy(body);
         let text = text.trim();
-        let message = if text.starts_with('<') { String::new() } else { text.chars().take(MAX_PLAIN_MESSAGE).collect() };
+        let message =
+            if text.starts_with('<') { String::new() } else { text.chars().take(MAX_PLAIN_MESSAGE).collect() };
         return ErrorBody { message, ..ErrorBody::default() };
     };
     let error = value.get("error").filter(|error| error.is_object()).unwrap_or(&value);
@@ -44,7 +45,8 @@ pub(super) fn of_message(message: &Message<'_>) -> ErrorBody {
 /// Whether a body is an error, whatever its HTTP status.
 pub(super) fn is_error(body: &[u8]) -> bool {
     serde_json::from_slice::<Value>(body).is_ok_and(|value| {
-        value.get("output").is_none() && ["message", "Message", "__type", "error"].iter().any(|it| value.get(it).is_some())
+        value.get("output").is_none()
+            && ["message", "Message", "__type", "error"].iter().any(|it| value.get(it).is_some())
     })
 }
 

@@ -71,7 +71,8 @@ pub(super) enum Kind {
 pub(super) fn kind(media_type: &str, name: Option<&str>, data: &str) -> Option<Kind> {
     let (base, _) = media_type.split_once(';').unwrap_or((media_type, ""));
     let base = base.trim().to_ascii_lowercase();
-    let find = |table: &[(&str, &'static str)]| table.iter().find(|(known, _)| *known == base).map(|(_, format)| *format);
+    let find =
+        |table: &[(&str, &'static str)]| table.iter().find(|(known, _)| *known == base).map(|(_, format)| *format);
     let by_type = find(&IMAGES)
         .map(Kind::Image)
         .or_else(|| find(&DOCUMENTS).map(Kind::Document))

@@ -83,7 +83,8 @@ impl Machine {
             _ => return Ok(()),
         }
         let name = message.name;
-        let known = ["messageStart", "contentBlockStart", "contentBlockDelta", "contentBlockStop", "messageStop", "metadata"];
+        let known =
+            ["messageStart", "contentBlockStart", "contentBlockDelta", "contentBlockStop", "messageStop", "metadata"];
         if !known.contains(&name) {
             return Ok(());
         }

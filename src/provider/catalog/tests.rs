@@ -22,7 +22,7 @@ fn first<'a>(catalog: &'a Catalog, bare: &str) -> &'a str {
 fn the_data_is_large_enough_and_complete() {
     let catalog = catalog();
     assert!(catalog.models().len() >= 130, "{} models", catalog.models().len());
-    assert_eq!(catalog.providers().len(), 16);
+    assert_eq!(catalog.providers().len(), 19);
     for row in catalog.models() {
         assert!(row.snapshot_of.is_none());
         assert_eq!(row.id.split_once('/').map(|(provider, _)| provider), Some(row.provider.as_ref()));

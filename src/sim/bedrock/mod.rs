@@ -199,9 +199,11 @@ pub(super) fn complain(complaint: &Complaint) -> Reply {
         Complaint::RateLimited { .. } => {
             (429, "ThrottlingException", "Too many requests, please wait before trying again.".to_owned())
         }
-        Complaint::Quota => {
-            (400, "ServiceQuotaExceededException", "Your request exceeds the service quota for your account.".to_owned())
-        }
+        Complaint::Quota => (
+            400,
+            "ServiceQuotaExceededException",
+            "Your request exceeds the service quota for your account.".to_owned(),
+        ),
         Complaint::PaymentRequired => (402, "AccessDeniedException", "Your account is not paid for.".to_owned()),
         Complaint::NoKey => (403, "MissingAuthenticationToken", "Missing Authentication Token".to_owned()),
         Complaint::BadKey { shown } if shown.contains('*') => {

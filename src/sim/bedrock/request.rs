@@ -29,7 +29,9 @@ pub(in crate::sim) fn read(request: &Request) -> Result<Question, Complaint> {
     let Some(body) = object(request) else {
         return Err(Complaint::bad("The request body is not valid JSON."));
     };
-    if let Some(name) = body.as_object().into_iter().flatten().map(|(name, _)| name).find(|name| !FIELDS.contains(&name.as_str())) {
+    if let Some(name) =
+        body.as_object().into_iter().flatten().map(|(name, _)| name).find(|name| !FIELDS.contains(&name.as_str()))
+    {
         return Err(Complaint::bad(format!("Malformed input request: extraneous key [{name}] is not permitted")));
     }
     let config = &body["inferenceConfig"];
@@ -93,7 +95,10 @@ fn check_messages(messages: &[Value], has_tools: bool) -> Result<(), Complaint> 
             open.remove(position);
         }
         if !open.is_empty() {
-            return Err(Complaint::bad(format!("Expected toolResult blocks at messages.{index} for: {}", open.join(", "))));
+            return Err(Complaint::bad(format!(
+                "Expected toolResult blocks at messages.{index} for: {}",
+                open.join(", ")
+            )));
         }
         for block in content {
             check_block(index, role, block)?;
@@ -110,7 +115,8 @@ fn check_messages(messages: &[Value], has_tools: bool) -> Result<(), Complaint> 
 
 fn check_block(index: usize, role: &str, block: &Value) -> Result<(), Complaint> {
     let bad = |what: &str| Err(Complaint::bad(format!("messages.{index}: {what}")));
-    let Some((kind, inner)) = block.as_object().filter(|block| block.len() == 1).and_then(|block| block.iter().next()) else {
+    let Some((kind, inner)) = block.as_object().filter(|block| block.len() == 1).and_then(|block| block.iter().next())
+    else {
         return bad("a content block has one member");
     };
     let allowed: &[&str] = match role {
@@ -122,7 +128,9 @@ fn check_block(index: usize, role: &str, block: &Value) -> Result<(), Complaint>
     }
     match kind.as_str() {
         "text" if inner.as_str().is_none_or(|text| text.trim().is_empty()) => bad("the text field is blank"),
-        "image" | "video" | "audio" | "document" if inner["format"].as_str().is_none() || !inner["source"].is_object() => {
+        "image" | "video" | "audio" | "document"
+            if inner["format"].as_str().is_none() || !inner["source"].is_object() =>
+        {
             bad("format or source is missing")
         }
         "document" if inner["name"].as_str().is_none_or(str::is_empty) => bad("a document has a name"),
@@ -131,7 +139,11 @@ fn check_block(index: usize, role: &str, block: &Value) -> Result<(), Complaint>
         "reasoningContent" => {
             let text = &inner["reasoningText"];
             let proved = text["signature"].as_str() == Some(&fingerprint(text["text"].as_str().unwrap_or_default()));
-            if proved || inner["redactedContent"].is_string() { Ok(()) } else { bad("Invalid `signature` in `thinking` block") }
+            if proved || inner["redactedContent"].is_string() {
+                Ok(())
+            } else {
+                bad("Invalid `signature` in `thinking` block")
+            }
         }
         _ => Ok(()),
     }

@@ -89,12 +89,15 @@ fn citations_become_annotations_of_their_text() {
     ]);
     let out = read_body(&whole(content, "end_turn"), None).unwrap();
     assert_eq!(out.text, "Staff get 20 days.");
-    assert_eq!(out.annotations, [
-        json!({"type": "file_citation", "file_citation": {"filename": "policy", "index": 0, "start_page_number": 2,
+    assert_eq!(
+        out.annotations,
+        [
+            json!({"type": "file_citation", "file_citation": {"filename": "policy", "index": 0, "start_page_number": 2,
             "end_page_number": 3, "start_index": 6, "end_index": 18, "content": "20 days"}}),
-        json!({"type": "url_citation", "url_citation": {"url": "https://example.org/a", "title": "example.org",
+            json!({"type": "url_citation", "url_citation": {"url": "https://example.org/a", "title": "example.org",
             "start_index": 6, "end_index": 18}}),
-    ]);
+        ]
+    );
 }
 
 #[test]
@@ -118,7 +121,10 @@ fn a_picture_is_passed_on() {
 fn example() -> Vec<(&'static str, Value)> {
     vec![
         ("messageStart", json!({"p": "abc", "role": "assistant"})),
-        ("contentBlockDelta", json!({"contentBlockIndex": 0, "delta": {"reasoningContent": {"text": "h\u{e9}"}}, "p": "ab"})),
+        (
+            "contentBlockDelta",
+            json!({"contentBlockIndex": 0, "delta": {"reasoningContent": {"text": "h\u{e9}"}}, "p": "ab"}),
+        ),
         ("contentBlockDelta", json!({"contentBlockIndex": 0, "delta": {"reasoningContent": {"text": "m"}}})),
         ("contentBlockDelta", json!({"contentBlockIndex": 0, "delta": {"reasoningContent": {"signature": "sig"}}})),
         ("contentBlockStop", json!({"contentBlockIndex": 0})),
@@ -130,7 +136,10 @@ fn example() -> Vec<(&'static str, Value)> {
         ("contentBlockStop", json!({"contentBlockIndex": 2})),
         ("anEventOfTomorrow", json!({"x": 1})),
         ("messageStop", json!({"stopReason": "tool_use"})),
-        ("metadata", json!({"metrics": {"latencyMs": 1}, "usage": {"inputTokens": 1, "outputTokens": 2, "totalTokens": 3}})),
+        (
+            "metadata",
+            json!({"metrics": {"latencyMs": 1}, "usage": {"inputTokens": 1, "outputTokens": 2, "totalTokens": 3}}),
+        ),
     ]
 }
 
@@ -190,7 +199,12 @@ fn exceptions_in_a_stream_are_faults_with_their_words() {
             r#"{"message": "x", "originalStatusCode": 400, "originalMessage": "y"}"#,
             FaultKind::ServerError,
         ),
-        ("exception", "validationException", r#"{"message": "Input is too long for requested model."}"#, FaultKind::ContextLength),
+        (
+            "exception",
+            "validationException",
+            r#"{"message": "Input is too long for requested model."}"#,
+            FaultKind::ContextLength,
+        ),
         ("exception", "validationException", r#"{"message": "no"}"#, FaultKind::BadRequest),
         ("exception", "somethingNew", "no JSON", FaultKind::ServerError),
         ("error", "InternalFailure", "", FaultKind::ServerError),
@@ -230,7 +244,9 @@ fn what_is_no_answer_is_called_by_its_name() {
     assert_eq!(fault(b"").kind, FaultKind::Empty);
     assert_eq!(fault(b"<html>").kind, FaultKind::Malformed);
     assert_eq!(fault(b"{\"output\": {}}").kind, FaultKind::Malformed);
-    let said = fault(br#"{"message": "The security token included in the request is expired", "__type": "ExpiredTokenException"}"#);
+    let said = fault(
+        br#"{"message": "The security token included in the request is expired", "__type": "ExpiredTokenException"}"#,
+    );
     assert_eq!(said.kind, FaultKind::BadCredentials);
     let mut broken = stream_of(&example()[..2]);
     broken.extend(framed("event", "contentBlockDelta", "{not json"));
@@ -242,14 +258,30 @@ fn the_header_says_what_kind_of_error_it_is() {
     let kind = |status, header: &'static str, message: &str| {
         let body = json!({ "message": message }).to_string();
         let find = |name: &str| (name == "x-amzn-errortype").then_some(header);
-        crate::provider::classify(crate::dialect::table::Dialect::BedrockConverse, status, find, body.as_bytes(), 0).kind
+        crate::provider::classify(crate::dialect::table::Dialect::BedrockConverse, status, find, body.as_bytes(), 0)
+            .kind
     };
     for (status, header, message, expected) in [
-        (429, "ThrottlingException:http://x/", "Too many tokens, please wait before trying again.", FaultKind::RateLimited),
+        (
+            429,
+            "ThrottlingException:http://x/",
+            "Too many tokens, please wait before trying again.",
+            FaultKind::RateLimited,
+        ),
         (400, "ServiceQuotaExceededException", "over", FaultKind::QuotaExhausted),
-        (403, "UnrecognizedClientException:http://x/", "The security token included in the request is invalid.", FaultKind::BadCredentials),
+        (
+            403,
+            "UnrecognizedClientException:http://x/",
+            "The security token included in the request is invalid.",
+            FaultKind::BadCredentials,
+        ),
         (403, "InvalidSignatureException", "Signature expired: 2 is now earlier than 3", FaultKind::BadCredentials),
-        (403, "AccessDeniedException", "You don't have access to the model with the specified model ID.", FaultKind::ModelNotFound),
+        (
+            403,
+            "AccessDeniedException",
+            "You don't have access to the model with the specified model ID.",
+            FaultKind::ModelNotFound,
+        ),
         (400, "ValidationException", "The provided model identifier is invalid.", FaultKind::ModelNotFound),
         (
             400,

@@ -57,7 +57,8 @@ fn events(at: usize, block: &Block, size: usize) -> Vec<(&'static str, Value)> {
         head["toolUse"].as_object_mut().unwrap().remove("input");
         out.push(("contentBlockStart", json!({"contentBlockIndex": at, "start": head})));
     }
-    let mut add = |delta: Value| out.push(("contentBlockDelta", json!({"contentBlockIndex": at, "delta": delta, "p": "ab"})));
+    let mut add =
+        |delta: Value| out.push(("contentBlockDelta", json!({"contentBlockIndex": at, "delta": delta, "p": "ab"})));
     let (text, wrap): (String, fn(String) -> Value) = match block {
         Block::Text(text) | Block::Cited(text) => (text.clone(), |piece| json!({ "text": piece })),
         Block::Thinking(text, _) => (text.clone(), |piece| json!({"reasoningContent": {"text": piece}})),

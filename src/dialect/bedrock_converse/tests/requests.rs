@@ -41,7 +41,10 @@ fn tool_loop() -> Request {
 #[test]
 fn a_plain_question_is_nothing_but_messages() {
     let rendered = render(&question(), &target());
-    assert_eq!(String::from_utf8(rendered.body).unwrap(), r#"{"messages":[{"role":"user","content":[{"text":"hello"}]}]}"#);
+    assert_eq!(
+        String::from_utf8(rendered.body).unwrap(),
+        r#"{"messages":[{"role":"user","content":[{"text":"hello"}]}]}"#
+    );
     assert!(rendered.dropped.is_empty() && rendered.headers.is_empty());
 }
 
@@ -51,17 +54,20 @@ fn a_tool_loop_keeps_calls_and_results_together() {
     assert_eq!(body["system"], json!([{"text": "Be brief."}]));
     let mapped = body["messages"][1]["content"][1]["toolUse"]["toolUseId"].clone();
     assert!(mapped.as_str().unwrap().starts_with("call_anidwithspaces_"));
-    assert_eq!(body["messages"], json!([
-        {"role": "user", "content": [{"text": "hello"}]},
-        {"role": "assistant", "content": [
-            {"toolUse": {"toolUseId": "c1", "name": "w", "input": {"c": "Bern"}}},
-            {"toolUse": {"toolUseId": mapped, "name": "w", "input": {}}},
-        ]},
-        {"role": "user", "content": [
-            {"toolResult": {"toolUseId": "c1", "content": [{"text": "sun"}]}},
-            {"toolResult": {"toolUseId": mapped, "content": [{"text": "(no output)"}]}},
-        ]},
-    ]));
+    assert_eq!(
+        body["messages"],
+        json!([
+            {"role": "user", "content": [{"text": "hello"}]},
+            {"role": "assistant", "content": [
+                {"toolUse": {"toolUseId": "c1", "name": "w", "input": {"c": "Bern"}}},
+                {"toolUse": {"toolUseId": mapped, "name": "w", "input": {}}},
+            ]},
+            {"role": "user", "content": [
+                {"toolResult": {"toolUseId": "c1", "content": [{"text": "sun"}]}},
+                {"toolResult": {"toolUseId": mapped, "content": [{"text": "(no output)"}]}},
+            ]},
+        ])
+    );
     assert_eq!(body["toolConfig"]["tools"][0]["toolSpec"]["name"], "w");
     assert_eq!(body["toolConfig"]["tools"][0]["toolSpec"]["inputSchema"]["json"]["type"], "object");
 }
@@ -149,7 +155,8 @@ fn thinking_is_asked_for_in_the_makers_words() {
 
 #[test]
 fn signed_thoughts_are_sent_back_byte_by_byte_and_others_are_not() {
-    let detail = |kind, index, format: &'static str| ReasoningDetail { kind, id: None, format: Some(format.into()), index };
+    let detail =
+        |kind, index, format: &'static str| ReasoningDetail { kind, id: None, format: Some(format.into()), index };
     let text = |text: &str, signature: Option<&str>| ReasoningKind::Text {
         text: text.into(),
         signature: signature.map(str::to_owned),
@@ -167,11 +174,14 @@ fn signed_thoughts_are_sent_back_byte_by_byte_and_others_are_not() {
         ..Request::default()
     };
     let thinks = ModelTraits { thinking: Thinking::Level, ..target() };
-    assert_eq!(body(&request, &thinks)["messages"][1]["content"], json!([
-        {"reasoningContent": {"reasoningText": {"text": "in two pieces", "signature": "sig"}}},
-        {"reasoningContent": {"redactedContent": "ZW5j"}},
-        {"text": "yes"},
-    ]));
+    assert_eq!(
+        body(&request, &thinks)["messages"][1]["content"],
+        json!([
+            {"reasoningContent": {"reasoningText": {"text": "in two pieces", "signature": "sig"}}},
+            {"reasoningContent": {"redactedContent": "ZW5j"}},
+            {"text": "yes"},
+        ])
+    );
     assert_eq!(body(&request, &target())["messages"][1]["content"], json!([{"text": "yes"}]));
 }
 
@@ -190,17 +200,21 @@ fn pictures_documents_films_and_sounds() {
         file(Media::Url("s3://bucket/some/paper.pdf".into()), "paper.pdf"),
     ]);
     let ask = |user| Request { messages: vec![user], ..Request::default() };
-    assert_eq!(body(&ask(user.clone()), &target())["messages"][0]["content"], json!([
-        {"text": "look"},
-        {"image": {"format": "jpeg", "source": {"bytes": "aVZC"}}},
-        {"document": {"format": "pdf", "name": "q3 report (final)", "source": {"bytes": "JVBERi0x"}}},
-        {"document": {"format": "docx", "name": "a b", "source": {"bytes": "UEsD"}}},
-        {"document": {"format": "csv", "name": "a b 2", "source": {"bytes": "YQ=="}}},
-        {"video": {"format": "mp4", "source": {"bytes": "AAAA"}}},
-        {"audio": {"format": "mp3", "source": {"bytes": "AAAA"}}},
-        {"document": {"format": "pdf", "name": "paper", "source": {"s3Location": {"uri": "s3://bucket/some/paper.pdf"}}}},
-    ]));
-    for source in [Media::Url("https://example.org/x.png".into()), Media::FileId("f".into()), inline("image/tiff", "x")] {
+    assert_eq!(
+        body(&ask(user.clone()), &target())["messages"][0]["content"],
+        json!([
+            {"text": "look"},
+            {"image": {"format": "jpeg", "source": {"bytes": "aVZC"}}},
+            {"document": {"format": "pdf", "name": "q3 report (final)", "source": {"bytes": "JVBERi0x"}}},
+            {"document": {"format": "docx", "name": "a b", "source": {"bytes": "UEsD"}}},
+            {"document": {"format": "csv", "name": "a b 2", "source": {"bytes": "YQ=="}}},
+            {"video": {"format": "mp4", "source": {"bytes": "AAAA"}}},
+            {"audio": {"format": "mp3", "source": {"bytes": "AAAA"}}},
+            {"document": {"format": "pdf", "name": "paper", "source": {"s3Location": {"uri": "s3://bucket/some/paper.pdf"}}}},
+        ])
+    );
+    for source in [Media::Url("https://example.org/x.png".into()), Media::FileId("f".into()), inline("image/tiff", "x")]
+    {
         let mut user = message(Role::User, "look");
         user.parts.push(part(PartKind::Image { source, detail: None }));
         assert_eq!(refused(&ask(user), &target()), "messages[0].content[1]");
@@ -212,10 +226,12 @@ fn pictures_documents_films_and_sounds() {
 
 #[test]
 fn cache_markers_are_blocks_behind_what_they_mark() {
-    let marker = |ttl: Option<&str>| Some(match ttl {
-        Some(ttl) => json!({"type": "ephemeral", "ttl": ttl}),
-        None => json!({"type": "ephemeral"}),
-    });
+    let marker = |ttl: Option<&str>| {
+        Some(match ttl {
+            Some(ttl) => json!({"type": "ephemeral", "ttl": ttl}),
+            None => json!({"type": "ephemeral"}),
+        })
+    };
     let mut system = message(Role::System, "long");
     system.parts[0].cache_control = marker(Some("1h"));
     let mut user = message(Role::User, "hello");
@@ -245,7 +261,10 @@ fn parameters_go_where_they_belong() {
         "service_tier": "flex",
         "additionalModelRequestFields": {"own": 1},
         "store": false,
-    }).as_object().unwrap().clone();
+    })
+    .as_object()
+    .unwrap()
+    .clone();
     let nova = ModelTraits { maker: Some("amazon".into()), ..target() };
     let rendered = render(&request, &nova);
     assert_eq!(rendered.dropped, ["temperature"]);
