@@ -33,12 +33,12 @@ pub fn apply(env: &Env, catalog: &Catalog, raw: &mut Raw) {
         for provider in raw.providers.iter_mut().filter(|provider| cloud_of(provider) == Some(kind)) {
             found = true;
             if provider.keys.is_empty() {
-                provider.keys.push(RawKey { name: None, secret: secret.clone() });
+                provider.keys.push(RawKey::new(secret.clone()));
             }
         }
         if !found && place.iter().any(|name| env.get(name).is_some()) {
             let mut provider = RawProvider::new(At::new(kind.name().to_owned(), secret.place.clone()));
-            provider.keys.push(RawKey { name: None, secret });
+            provider.keys.push(RawKey::new(secret));
             raw.providers.push(provider);
         }
     }

@@ -84,6 +84,8 @@ pub struct ProviderRow {
     pub discovers: bool,
     /// The cloud that it is, if it is one.
     pub cloud: Option<CloudKind>,
+    /// How its keys begin, where that is known.
+    pub key_prefixes: Vec<String>,
     /// Its value of OpenTelemetry's `gen_ai.provider.name`.
     pub otel_name: String,
 }
@@ -148,6 +150,8 @@ pub(super) struct RawProvider {
     #[serde(default)]
     discovers: bool,
     cloud: Option<String>,
+    #[serde(default)]
+    key_prefixes: Vec<String>,
     otel_name: String,
 }
 
@@ -188,6 +192,7 @@ impl RawProvider {
             key_required: auth != AuthScheme::None,
             discovers: self.discovers,
             cloud,
+            key_prefixes: self.key_prefixes,
             otel_name: self.otel_name,
         })
     }

@@ -13,7 +13,9 @@
 //! Sources: RFC 7523 (the signed claim), RFC 6749 (refresh tokens, the forms of answers), Google's "Using OAuth 2.0 for server to
 //! server applications".
 
-use crate::domain::{Fault, FaultKind, Secret};
+use crate::config::snapshot::Provider;
+use crate::domain::{Clock, Fault, FaultKind, ProviderKey, Secret};
+use crate::provider::AuthScheme;
 use crate::provider::credential::GoogleAccount;
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared};
@@ -65,11 +67,35 @@ pub(super) struct Tokens {
 }
 
 impl Tokens {
+    /// The token that a provider's key buys, where the key is an account; whoever waits for it waits no longer than `limit`.
+    ///
+    /// # Errors
+    /// As [`buy`], and `Timeout`.
+    pub(super) async fn of_key(
+        &self,
+        provider: &Provider,
+        key: Option<&ProviderKey>,
+        limit: Duration,
+    ) -> Result<Option<Secret>, Fault> {
+        let Some(key) = key.filter(|_| provider.auth == AuthScheme::Google) else { return Ok(None) };
+        if !GoogleAccount::is_meant(key.secret.reveal()) {
+            return Ok(None);
+        }
+        // Rare and large, so it is kept out of the future of every request.
+        match Box::pin(tokio::time::timeout(limit, self.get(&key.secret))).await {
+            Ok(token) => token.map(Some),
+            Err(_) => {
+                let silent = "the token endpoint of the provider's key is silent";
+                Err(Fault::new(FaultKind::Timeout(Clock::Connect), silent))
+            }
+        }
+    }
+
     /// The token of an account (its JSON).
     ///
     /// # Errors
     /// As [`buy`].
-    pub(super) async fn get(&self, account: &Secret) -> Result<Secret, Fault> {
+    async fn get(&self, account: &Secret) -> Result<Secret, Fault> {
         let flight = {
             let slot = self.slot(account);
             let mut held = slot.lock();

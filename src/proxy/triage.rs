@@ -2,9 +2,11 @@
 
 use super::core::{Stop, breaker_policy};
 use super::error::{ApiError, Reason};
+use super::hedge::Handed;
+use super::lane::Refusal;
 use super::lease::Lease;
 use super::names::Target;
-use super::relay::{Outcome, Refusal};
+use super::relay::Outcome;
 use super::walk::{Attempted, Next, Walk, shutting_down};
 use crate::domain::{AttemptRecord, Clock, Ended, Fault, FaultKind, Verdict};
 use crate::provider::classify::classify;
@@ -48,6 +50,11 @@ impl Walk<'_> {
             Outcome::Cut(fault) => {
                 self.after_commit(target, lease, begun, attempted.status, &fault);
                 Err(Stop::Cut)
+            }
+            Outcome::Handed(handed) => {
+                let Handed { target, mut lease, begun, attempted, .. } = *handed;
+                lease.heard(self.tokens_used(&attempted), attempted.limits);
+                self.settle(&target, &mut lease, begun, attempted)
             }
             Outcome::Refused(refusal) => {
                 let fault = self.classify(target, &refusal);
@@ -101,17 +108,7 @@ impl Walk<'_> {
         fault: Fault,
         status: Option<u16>,
     ) -> Result<Next, Stop> {
-        let fault = self.redacted(fault);
-        self.last_fault = Some(fault.clone());
-        if fault.kind.is_passing() {
-            self.passing_fault = Some((self.at, fault.clone()));
-        } else if self.passing_fault.as_ref().is_some_and(|(at, _)| *at == self.at) {
-            // Of one target the last word counts.
-            self.passing_fault = None;
-        }
-        self.note_health(target, lease, &fault, status, begun);
-        self.note_key(target, lease, KeyOutcome::of(fault.kind, fault.retry_after));
-        self.tried_keys.push(lease.key_name());
+        let fault = self.book(target, lease, begun, fault, status);
         if fault.kind == FaultKind::ModelNotFound && self.at + 1 == self.plan.targets.len() {
             self.plan.add_successors();
         }
@@ -137,6 +134,30 @@ impl Walk<'_> {
         }
     }
 
+    /// Notes a fault wherever it says something: at the target, at the key, and among what the client may be told. Returns it as it may be
+    /// shown.
+    pub(super) fn book(
+        &mut self,
+        target: &Target,
+        lease: &mut Lease,
+        begun: Instant,
+        fault: Fault,
+        status: Option<u16>,
+    ) -> Fault {
+        let fault = self.redacted(fault);
+        self.last_fault = Some(fault.clone());
+        if fault.kind.is_passing() {
+            self.passing_fault = Some((self.at, fault.clone()));
+        } else if self.passing_fault.as_ref().is_some_and(|(at, _)| *at == self.at) {
+            // Of one target the last word counts.
+            self.passing_fault = None;
+        }
+        self.note_health(target, lease, &fault, status, begun);
+        self.note_key(target, lease, KeyOutcome::of(fault.kind, fault.retry_after));
+        self.tried_keys.extend(lease.key().map(|key| key.id));
+        fault
+    }
+
     pub(super) fn verdict(&self, target: &Target, lease: &Lease, fault: &Fault) -> Verdict {
         let now = Instant::now();
         let retry = &self.snapshot.retry;
@@ -146,14 +167,14 @@ impl Walk<'_> {
         let well = !open(self.core.targets.peek(&provider.id, &target.model.upstream, policy, now));
         let left = RouteLeft {
             retry_max: if well { self.plan.retry_max } else { 0 },
-            key: self.core.pool.any_ready(&provider.id, &provider.keys, &self.tried_keys, now),
+            key: self.core.pool.any_ready(&self.ask(target, &self.tried_keys), now),
             provider: self.plan.has_next_provider(self.at),
             model: self.plan.next_leg(self.at).is_some() || self.busy.passed.is_some(),
         };
         let mut backoff = backoff::delay(retry.base, retry.cap, self.retries, fastrand::f64());
         if fault.kind == FaultKind::RateLimited && !lease.is_byok() {
             // Before a key is ready again a retry would find none.
-            backoff = backoff.max(self.core.pool.ready_in(&provider.id, &provider.keys, now).unwrap_or_default());
+            backoff = backoff.max(self.core.pool.ready_in(&self.ask(target, &[]), now).unwrap_or_default());
         }
         let mut progress = Progress {
             retries: self.retries,
@@ -166,6 +187,7 @@ impl Walk<'_> {
         let verdict = triage(fault, &progress, &left);
         if matches!(verdict, Verdict::RetrySame { .. }) && !self.core.retry_budget.lock().withdraw() {
             progress.retry_affordable = false;
+            self.core.telemetry.metrics.retry_refused();
             return triage(fault, &progress, &left);
         }
         verdict

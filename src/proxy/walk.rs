@@ -7,25 +7,26 @@
 //! What follows from an attempt is in [`super::triage`], what is written down about it in [`super::books`].
 
 use super::attempt::{self, Outgoing};
+use super::byok;
 use super::core::{ClientCtx, Core, Phase, Stop, breaker_policy};
 use super::error::{ApiError, Reason};
 use super::exchange::exchange;
-use super::lease::Lease;
+use super::lane::{Lane, Taken};
+use super::lease::{Lease, Wanted};
 use super::media;
 use super::names::Target;
 use super::plan::Plan;
 use super::queue::{Busy, Place};
+use super::quota::Quota;
 use super::relay::{Outcome, Relay, Rules};
-use crate::config::snapshot::{Snapshot, Timeouts};
+use crate::config::snapshot::{CacheBackend, Snapshot, Timeouts};
 use crate::dialect::chat;
-use crate::dialect::extensions::Byok;
 use crate::dialect::openai_chat::{self, envelope::Envelope};
 use crate::dialect::table::{Dialect, Setup, Translator};
 use crate::domain::record::SKIPPED;
-use crate::domain::{AttemptRecord, Clock, Ended, Fault, FaultKind, ProviderKey, Secret};
-use crate::provider::AuthScheme;
-use crate::provider::credential::GoogleAccount;
+use crate::domain::{AttemptRecord, Ended, Fault, FaultKind, KeyId, RateLimits, Secret};
 use crate::routing::breaker::Gate;
+use crate::store::ports::live::Ask;
 use bytes::Bytes;
 use pingora::proxy::Session;
 use std::net::SocketAddr;
@@ -45,13 +46,15 @@ pub(super) struct Walk<'a> {
     pub(super) request: Option<chat::Request>,
     pub(super) at: usize,
     pub(super) retries: u32,
-    pub(super) tried_keys: Vec<Arc<str>>,
+    pub(super) tried_keys: Vec<KeyId>,
     pub(super) deadline: Instant,
     pub(super) last_fault: Option<Fault>,
     /// The last fault that may be gone the next time, and the place in the plan where it happened.
     pub(super) passing_fault: Option<(usize, Fault)>,
     /// The attempt is the one that a half-open breaker lets through.
     pub(super) is_probe: bool,
+    /// A second target was asked, or would have been but for the budget: once is enough.
+    pub(super) hedged: bool,
     /// The shortest wait after which a target that was passed over may serve again.
     pub(super) ready_in: Option<Duration>,
     /// What it knows about targets that take no more requests at once.
@@ -59,10 +62,10 @@ pub(super) struct Walk<'a> {
 }
 
 /// The rendered request of a target.
-struct Message {
-    body: Bytes,
-    headers: Vec<(&'static str, String)>,
-    dropped: Vec<String>,
+pub(super) struct Message {
+    pub(super) body: Bytes,
+    pub(super) headers: Vec<(&'static str, String)>,
+    pub(super) dropped: Vec<String>,
     answer_tool: Option<String>,
 }
 
@@ -71,11 +74,40 @@ pub(super) struct Attempted {
     pub(super) outcome: Outcome,
     pub(super) status: Option<u16>,
     pub(super) first_output: Option<Duration>,
+    /// What the provider told of the key's limits.
+    pub(super) limits: RateLimits,
     pub(super) resend: bool,
 }
 
+impl Attempted {
+    /// An attempt that came to nothing before any answer.
+    fn failed(fault: Fault) -> Self {
+        let (status, first_output, limits) = (None, None, RateLimits::default());
+        Self { outcome: Outcome::Failed(fault), status, first_output, limits, resend: false }
+    }
+}
+
+/// Serves a request by a provider: what it takes of its limits is reserved, and its plan is walked.
+///
+/// # Errors
+/// 429 when a limit does not allow it, or what the walk ends in.
+pub(super) async fn serve(
+    core: &Arc<Core>,
+    session: &mut Session,
+    client: &mut ClientCtx,
+    envelope: &Envelope,
+    plan: Plan,
+) -> Result<(), Stop> {
+    if !client.snapshot.limits.rules.is_empty() {
+        client.quota = Quota::reserve(core, client, envelope, &plan).await?;
+    }
+    // Boxed, because a future is as large as the largest of its states, and is moved when it begins: every request would pay for
+    // this one.
+    Box::pin(Walk::new(core, session, client, envelope, plan).run()).await
+}
+
 impl<'a> Walk<'a> {
-    pub(super) fn new(
+    fn new(
         core: &'a Arc<Core>,
         session: &'a mut Session,
         client: &'a mut ClientCtx,
@@ -85,6 +117,9 @@ impl<'a> Walk<'a> {
         let deadline = client.started + plan.total;
         let snapshot = client.snapshot.clone();
         core.retry_budget.lock().deposit(snapshot.retry.budget);
+        if let Some(hedging) = snapshot.hedging {
+            core.hedge_budget.lock().deposit(hedging.budget);
+        }
         client.record.strategy = plan.strategy.name();
         Self {
             core,
@@ -101,6 +136,7 @@ impl<'a> Walk<'a> {
             last_fault: None,
             passing_fault: None,
             is_probe: false,
+            hedged: false,
             ready_in: None,
             busy: Busy::default(),
         }
@@ -110,7 +146,7 @@ impl<'a> Walk<'a> {
     ///
     /// # Errors
     /// What the client is told when none has, or that it is gone, or that its answer is cut.
-    pub(super) async fn run(&mut self) -> Result<(), Stop> {
+    async fn run(&mut self) -> Result<(), Stop> {
         loop {
             let Some((leg, target)) = self.plan.targets.get(self.at).cloned() else {
                 if let Some(at) = self.last_resort() {
@@ -123,6 +159,9 @@ impl<'a> Walk<'a> {
             self.client.record.provider = Some(target.provider.id.clone());
             self.client.record.model = Some(target.model.upstream.clone());
             self.client.record.fallback = self.at > 0 || leg > 0;
+            if let Some(recorder) = &mut self.client.recorder {
+                recorder.is_fallback = leg > 0;
+            }
             let now = Instant::now();
             if now >= self.deadline {
                 return Err(self.out_of_time().into());
@@ -157,13 +196,18 @@ impl<'a> Walk<'a> {
         self.start_target();
     }
 
-    fn start_target(&mut self) {
+    pub(super) fn start_target(&mut self) {
         self.retries = 0;
         self.tried_keys.clear();
     }
 
     /// A key for the target, unless its breaker is open or no key is ready; then it is passed over.
     fn lease(&mut self, target: &Target, now: Instant) -> Option<Lease> {
+        let own_keys = self.envelope.extensions.byok.as_ref();
+        if byok::is_denied(&self.snapshot, own_keys, &self.plan, self.at) {
+            self.skip(target, "byok_only", None);
+            return None;
+        }
         let (provider, model) = (&target.provider.id, &target.model.upstream);
         let policy = breaker_policy(&self.snapshot);
         let gate = self.core.targets.enter(provider, model, policy, now);
@@ -172,8 +216,18 @@ impl<'a> Walk<'a> {
             return None;
         }
         self.is_probe = gate == Gate::Probe;
-        match Lease::take(self.core, target, self.byok(target), &self.tried_keys, now) {
-            Ok(lease) => Some(lease),
+        let wanted = Wanted {
+            target,
+            byok: byok::key_for(own_keys, &self.plan, target),
+            tried: &self.tried_keys,
+            tokens: self.envelope.tokens_wanted(),
+            deadline: self.deadline,
+        };
+        match Lease::take(self.core, wanted, now) {
+            Ok(lease) => {
+                self.note_revival(target, &lease);
+                Some(lease)
+            }
             Err(none) => {
                 self.abandon(target);
                 self.skip(target, "no_key_ready", none.ready_in);
@@ -182,15 +236,35 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// The client's own key for the target: a single one is meant for the provider of the model asked for.
-    pub(super) fn byok(&self, target: &Target) -> Option<Arc<ProviderKey>> {
-        let byok = self.envelope.extensions.byok.as_ref()?;
-        let names = std::iter::once(&*target.provider.id).chain(target.provider.aliases.iter().map(String::as_str));
-        if matches!(byok, Byok::Any(_)) && self.plan.byok_provider != target.provider.id {
-            return None;
+    /// How many tokens an attempt took, where that is known.
+    pub(super) fn tokens_used(&self, attempted: &Attempted) -> Option<u64> {
+        match attempted.outcome {
+            Outcome::Refused(_) | Outcome::Failed(_) => Some(0),
+            _ => self.client.record.usage.map(|usage| usage.total_tokens),
         }
-        let secret = byok.for_provider(names)?;
-        Some(Arc::new(ProviderKey { name: "byok".into(), secret: secret.clone() }))
+    }
+
+    /// Whether no target after this place can be asked now: then the first output of the one there may take the rest of the time.
+    pub(super) fn is_last(&self, at: usize, now: Instant) -> bool {
+        self.busy.passed.is_none() && !(at + 1..self.plan.targets.len()).any(|at| self.is_ready(at, now))
+    }
+
+    /// Whether nothing but a place at its provider keeps the target from being asked.
+    pub(super) fn is_ready(&self, at: usize, now: Instant) -> bool {
+        let Some((_, target)) = self.plan.targets.get(at) else { return false };
+        let own_keys = self.envelope.extensions.byok.as_ref();
+        let provider = &target.provider;
+        let gate = self.core.targets.peek(&provider.id, &target.model.upstream, breaker_policy(&self.snapshot), now);
+        !matches!(gate, Gate::Refuse { .. })
+            && !byok::is_denied(&self.snapshot, own_keys, &self.plan, at)
+            && (provider.keys.is_empty()
+                || byok::key_for(own_keys, &self.plan, target).is_some()
+                || self.core.pool.any_ready(&self.ask(target, &[]), now))
+    }
+
+    /// What the pool is asked for a target.
+    pub(super) fn ask<'t>(&self, target: &'t Target, tried: &'t [KeyId]) -> Ask<'t> {
+        Ask { provider: &target.provider.id, keys: &target.provider.keys, tried, tokens: self.envelope.tokens_wanted() }
     }
 
     pub(super) fn skip(&mut self, target: &Target, reason: &'static str, ready_in: Option<Duration>) {
@@ -214,27 +288,26 @@ impl<'a> Walk<'a> {
                 return self.judge(target, &mut lease, begun, Fault { kind, ..fault }, None);
             }
         };
-        let ignored = self.envelope.extensions.without_effect().map(str::to_owned);
-        let unusable = self.plan.unusable.iter().cloned();
-        self.client.record.dropped = ignored.chain(unusable).chain(message.dropped.iter().cloned()).collect();
-        let attempted = self.send(target, &lease, &message).await;
+        self.client.record.dropped = unused(&self.snapshot, self.envelope, &self.plan);
+        self.client.record.dropped.extend(message.dropped.iter().cloned());
+        let attempted = self.send(target, &mut lease, &message).await;
         self.client.waited += begun.elapsed();
+        lease.heard(self.tokens_used(&attempted), attempted.limits);
         self.settle(target, &mut lease, begun, attempted)
     }
 
     /// Sends the request to the target's addresses in turn until one takes it. A connection that was reused and had gone stale, and an
     /// address that nobody listens at while there is another, are no faults of the attempt.
-    async fn send(&mut self, target: &Target, lease: &Lease, message: &Message) -> Attempted {
+    async fn send(&mut self, target: &Target, lease: &mut Lease, message: &Message) -> Attempted {
         let timeouts = target.provider.timeouts.unwrap_or(self.snapshot.timeouts);
-        let failed =
-            |fault| Attempted { outcome: Outcome::Failed(fault), status: None, first_output: None, resend: false };
         let addresses = match attempt::addresses(&self.core.dns, &target.provider, timeouts.connect).await {
             Ok(addresses) => addresses,
-            Err(fault) => return failed(fault),
+            Err(fault) => return Attempted::failed(fault),
         };
-        let token = match self.token(target, lease, timeouts).await {
+        let limit = timeouts.first_output.min(self.deadline.saturating_duration_since(Instant::now()));
+        let token = match self.core.tokens.of_key(&target.provider, lease.key(), limit).await {
             Ok(token) => token,
-            Err(fault) => return failed(fault),
+            Err(fault) => return Attempted::failed(fault),
         };
         let (mut at, mut resent) = (0, false);
         loop {
@@ -252,29 +325,10 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// The access token that the target's key buys, where it is an account; whoever waits for one waits no longer than for a connection
-    /// and an answer.
-    async fn token(&self, target: &Target, lease: &Lease, timeouts: Timeouts) -> Result<Option<Secret>, Fault> {
-        let Some(key) = lease.key().filter(|_| target.provider.auth == AuthScheme::Google) else { return Ok(None) };
-        if !GoogleAccount::is_meant(key.secret.reveal()) {
-            return Ok(None);
-        }
-        let left = self.deadline.saturating_duration_since(Instant::now());
-        let limit = timeouts.first_output.min(left);
-        // Rare and large, so it is kept out of the future of every request.
-        match Box::pin(tokio::time::timeout(limit, self.core.tokens.get(&key.secret))).await {
-            Ok(token) => token.map(Some),
-            Err(_) => Err(Fault::new(
-                FaultKind::Timeout(Clock::Connect),
-                "the token endpoint of the provider's key is silent",
-            )),
-        }
-    }
-
     async fn try_address(
         &mut self,
         target: &Target,
-        lease: &Lease,
+        lease: &mut Lease,
         message: &Message,
         address: SocketAddr,
         timeouts: Timeouts,
@@ -292,37 +346,66 @@ impl<'a> Walk<'a> {
         };
         let head = match attempt::head(&outgoing) {
             Ok(head) => head,
-            Err(fault) => {
-                return Attempted { outcome: Outcome::Failed(fault), status: None, first_output: None, resend: false };
-            }
+            Err(fault) => return Attempted::failed(fault),
         };
         let peer = attempt::peer(&outgoing);
         let translator = Translator::new(self.setup(target, message));
+        let last = self.is_last(self.at, Instant::now());
+        let mut lane = Lane::new(target, translator, self.snapshot.gate.max_bytes, timeouts)
+            .streamed(self.envelope.stream)
+            .last(last);
+        // Pinned here: as an argument it would be copied.
+        let exchange = pin!(exchange(&self.core.connections, &peer, target.dialect(), head, message.body.clone()));
+        let outcome = match self.late_after(target) {
+            None => self.relay(&mut lane).run(Taken::More, exchange).await,
+            Some(late) => Box::pin(self.run_hedged(target, lease, &mut lane, exchange, late)).await,
+        };
+        self.take_stock(target, lease, &lane, outcome)
+    }
+
+    /// The client's side of an attempt.
+    pub(super) fn relay<'s, 'l>(&'s mut self, lane: &'s mut Lane<'l>) -> Relay<'s, 'l> {
         let rules = Rules {
             gate: &self.snapshot.gate,
-            timeouts,
             deadline: self.deadline,
-            last: self.at + 1 == self.plan.targets.len() && self.busy.passed.is_none(),
             stream: self.envelope.stream,
             byok: self.envelope.extensions.byok.as_ref(),
         };
-        let client = &mut *self.client;
-        let mut relay = Relay::new(self.session, client, self.core, target, translator, rules);
-        // Pinned here: as an argument it would be copied.
-        let exchange = pin!(exchange(&self.core.connections, &peer, head, message.body.clone()));
-        let outcome = relay.run(exchange).await;
-        let (status, first_output, resend) = (relay.status(), relay.first_output(), relay.resend());
-        let observed = relay.translator().observed();
-        let (usage, output_bytes) = (observed.usage, observed.output_bytes);
-        if matches!(outcome, Outcome::Served | Outcome::Broken(_) | Outcome::Cut(_) | Outcome::Gone) {
-            self.client.record.usage = usage;
-            self.client.output_bytes = output_bytes;
-            self.client.record.cost = usage.and_then(|usage| target.model.prices.cost(&usage));
-        }
-        Attempted { outcome, status, first_output, resend: resend && self.client.record.ended != Ended::Shutdown }
+        Relay::new(self.session, self.client, self.core, rules, lane)
     }
 
-    fn setup(&self, target: &Target, message: &Message) -> Setup {
+    /// What an attempt came to, and what it says about the request and the target.
+    pub(super) fn take_stock(
+        &mut self,
+        target: &Target,
+        lease: &Lease,
+        lane: &Lane<'_>,
+        outcome: Outcome,
+    ) -> Attempted {
+        let (status, limits, stream, took) = (lane.status, lane.limits, self.envelope.stream, lane.begun.elapsed());
+        let observed = lane.translator.observed();
+        if matches!(outcome, Outcome::Served | Outcome::Broken(_) | Outcome::Cut(_) | Outcome::Gone) {
+            self.client.record.usage = observed.usage;
+            self.client.output_bytes = observed.output_bytes;
+            self.client.record.cost = observed.usage.and_then(|usage| target.model.prices.cost(&usage));
+        }
+        let rate = observed.usage.and_then(|usage| rate(stream, usage.completion_tokens, took, lane.first_output));
+        if matches!(outcome, Outcome::Served) && !lease.is_byok() {
+            let (provider, model) = (&target.provider.id, &target.model.upstream);
+            if let Some(rate) = rate {
+                self.core.targets.note_rate(provider, model, rate);
+            }
+            if let (Some(wait), true) = (lane.first_output, self.snapshot.hedging.is_some()) {
+                self.core.targets.note_wait(provider, model, stream, wait);
+            }
+        }
+        // Of a whole answer the rate says all; the time of its first output would be that of its length.
+        let first_output = lane.first_output.filter(|_| stream || rate.is_none());
+        let resend = lane.resend && self.client.record.ended != Ended::Shutdown;
+        Attempted { outcome, status, first_output, limits, resend }
+    }
+
+    pub(super) fn setup(&self, target: &Target, message: &Message) -> Setup {
         Setup {
             provider: target.dialect(),
             stream: self.envelope.stream,
@@ -337,7 +420,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    async fn render(&mut self, target: &Target) -> Result<Message, Fault> {
+    pub(super) async fn render(&mut self, target: &Target) -> Result<Message, Fault> {
         let (provider, dialect) = (&target.provider, target.dialect());
         if dialect == Dialect::OpenAiChat {
             let body = self.envelope.passthrough_body(&target.model.upstream, provider.quirks);
@@ -387,6 +470,21 @@ impl<'a> Walk<'a> {
             }
         }
     }
+}
+
+/// What a request names and nobody acts on, whoever serves it.
+pub(super) fn unused(snapshot: &Snapshot, envelope: &Envelope, plan: &Plan) -> Vec<String> {
+    let caches = snapshot.cache.backend != CacheBackend::Off;
+    let ignored = envelope.extensions.without_effect(caches).map(str::to_owned);
+    ignored.chain(plan.unusable.iter().cloned()).collect()
+}
+
+/// The tokens per second of an answer: of a stream after its first output, otherwise of the whole. `None` when there are too few of them
+/// to tell, or they came at once, as out of a buffer.
+fn rate(stream: bool, tokens: u64, took: Duration, first_output: Option<Duration>) -> Option<f64> {
+    const FEWEST: u64 = 8;
+    let spent = took.saturating_sub(first_output.filter(|_| stream).unwrap_or_default());
+    (tokens >= FEWEST && spent >= Duration::from_millis(1)).then(|| tokens as f64 / spent.as_secs_f64())
 }
 
 pub(super) fn shutting_down() -> ApiError {

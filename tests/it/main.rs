@@ -5,14 +5,19 @@
 
 mod auth;
 mod bodies;
+mod cache;
 mod clocks;
 mod clouds;
 mod demo;
+mod explain;
 mod faults;
 mod gateway;
+mod hedging;
 mod keys;
 mod limits;
 mod nodelay;
+mod pool;
+mod presets;
 mod raw;
 mod reload;
 mod routes;
