@@ -46,17 +46,15 @@ impl Asker {
             Dialect::AnthropicMessages => "/v1/models",
             Dialect::Gemini if provider.cloud.is_some() => "/v1beta1/publishers/google/models",
             Dialect::Gemini => "/v1beta/models",
-            Dialect::BedrockConverse => {
-                let message = "its models are not listed at this address".to_owned();
-                return Err(Unanswered { status: None, message });
-            }
+            // Bedrock lists nothing at this address. That it answers at all, with whatever status, says that it is there.
+            Dialect::BedrockConverse => "/",
         };
         let client = self.client(&provider.ca).map_err(unanswered)?;
         let mut request = client.get(format!("{}{path}", provider.base));
         for (name, value) in &provider.headers {
             request = request.header(name, value);
         }
-        if let Some(key) = key {
+        if let Some(key) = key.filter(|_| provider.auth != AuthScheme::Aws) {
             request = match provider.auth {
                 AuthScheme::Google if GoogleAccount::is_meant(key.secret.reveal()) => {
                     let told = |message| Unanswered { status: None, message };
