@@ -8,7 +8,7 @@ use super::snapshot::{ByokFallback, CacheBackend, LogFormat, Sticky};
 use crate::dialect::openai_chat::passthrough::Quirks;
 use crate::dialect::table::Dialect;
 use crate::domain::{Limit, Money, OnOutage, Scope, Secret, Strategy};
-use crate::provider::AuthScheme;
+use crate::provider::{AuthScheme, CloudKind};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -110,6 +110,12 @@ pub struct RawProvider {
     pub base_url: Setting<String>,
     pub dialect: Setting<Dialect>,
     pub auth: Setting<AuthScheme>,
+    pub cloud: Setting<CloudKind>,
+    pub region: Setting<String>,
+    pub api_version: Setting<String>,
+    pub deployments: Vec<(At<String>, String)>,
+    pub project: Setting<String>,
+    pub location: Setting<String>,
     pub headers: Vec<(At<String>, String)>,
     pub ca_file: Setting<PathBuf>,
     pub quirks: Settings<Quirks>,
@@ -133,6 +139,12 @@ impl RawProvider {
             base_url: None,
             dialect: None,
             auth: None,
+            cloud: None,
+            region: None,
+            api_version: None,
+            deployments: Vec::new(),
+            project: None,
+            location: None,
             headers: Vec::new(),
             ca_file: None,
             quirks: None,
@@ -156,6 +168,13 @@ pub struct RawKey {
     pub rpm: Setting<u32>,
     pub tpm: Setting<u64>,
     pub group: Setting<String>,
+}
+
+impl RawKey {
+    /// A key of which only the secret is known.
+    pub fn new(secret: At<RawSecret>) -> Self {
+        Self { name: None, secret, group: None, rpm: None, tpm: None }
+    }
 }
 
 /// `[[provider.model]]`. Prices are dollars per million tokens.

@@ -6,6 +6,7 @@
 
 use serde_json::{Map, Value};
 use std::borrow::Cow;
+use std::sync::Arc;
 
 /// A chat request.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -270,6 +271,8 @@ pub const FORMAT_COHERE: &str = "cohere-command-v2";
 pub struct ModelTraits {
     /// The model's name at the provider.
     pub model: String,
+    /// Who made the model, by the id of that provider (`anthropic`, `amazon`), where it is known.
+    pub maker: Option<Arc<str>>,
     /// Largest output in tokens, where known.
     pub max_output: Option<u64>,
     /// How structured output is asked for.
@@ -288,6 +291,7 @@ impl Default for ModelTraits {
     fn default() -> Self {
         Self {
             model: String::new(),
+            maker: None,
             max_output: None,
             structured_output: StructuredOutput::ForcedTool,
             thinking: Thinking::None,

@@ -12,12 +12,14 @@
 //! Where both sides speak the same format nothing is translated: see [`openai_chat::passthrough`].
 
 pub mod anthropic_messages;
+pub mod bedrock_converse;
 pub mod chat;
 pub mod cohere;
 pub mod effort;
 pub mod embeddings;
 pub mod error;
 pub mod event;
+pub mod eventstream;
 pub mod extensions;
 pub mod gemini;
 pub mod losses;

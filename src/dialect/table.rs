@@ -1,7 +1,7 @@
 //! Who translates to whom: one [`Translator`] for each answer, chosen by the two formats.
 //!
 //! ```text
-//!   client \ provider   openai_chat       anthropic_messages, gemini, cohere, ollama
+//!   client \ provider   openai_chat       anthropic_messages, gemini, cohere, ollama, bedrock_converse
 //!   openai_chat         bytes pass        decode → encode
 //! ```
 
@@ -10,7 +10,7 @@ use super::event::{End, Event, Observed, Sink};
 use super::openai_chat::calls::call_ids;
 use super::openai_chat::passthrough::{Passthrough, Quirks};
 use super::openai_chat::{response::UnaryEncoder, stream::StreamEncoder};
-use super::{anthropic_messages, cohere, gemini, ollama, openai_chat};
+use super::{anthropic_messages, bedrock_converse, cohere, gemini, ollama, openai_chat};
 use crate::domain::{Fault, FaultKind};
 use std::sync::Arc;
 
@@ -27,11 +27,14 @@ pub enum Dialect {
     Cohere,
     /// Ollama's own chat.
     Ollama,
+    /// Amazon Bedrock's Converse.
+    BedrockConverse,
 }
 
 impl Dialect {
     /// All of them, for listings and tests.
-    pub const ALL: [Self; 5] = [Self::OpenAiChat, Self::AnthropicMessages, Self::Gemini, Self::Cohere, Self::Ollama];
+    pub const ALL: [Self; 6] =
+        [Self::OpenAiChat, Self::AnthropicMessages, Self::Gemini, Self::Cohere, Self::Ollama, Self::BedrockConverse];
 
     /// Its name in `[[provider]] dialect` and in the catalog.
     pub fn name(self) -> &'static str {
@@ -41,6 +44,7 @@ impl Dialect {
             Self::Gemini => "gemini",
             Self::Cohere => "cohere",
             Self::Ollama => "ollama",
+            Self::BedrockConverse => "bedrock_converse",
         }
     }
 
@@ -60,6 +64,7 @@ impl Dialect {
             Self::Gemini => gemini::request::render(request, target),
             Self::Cohere => cohere::request::render(request, target),
             Self::Ollama => ollama::request::render(request, target),
+            Self::BedrockConverse => bedrock_converse::request::render(request, target),
         }
     }
 
@@ -71,12 +76,23 @@ impl Dialect {
             Self::Gemini => gemini::request::path(model, stream),
             Self::Cohere => cohere::request::PATH.to_owned(),
             Self::Ollama => ollama::request::PATH.to_owned(),
+            Self::BedrockConverse => bedrock_converse::request::path(model, stream),
         }
     }
 
-    /// Whether a picture can be given by address at all. Where it cannot, the gateway fetches it.
+    /// The media type of an answer, which a request asks for.
+    pub fn accepts(self, stream: bool) -> &'static str {
+        match (self, stream) {
+            (_, false) => "application/json",
+            (Self::BedrockConverse, true) => "application/vnd.amazon.eventstream",
+            (Self::Ollama, true) => "application/x-ndjson",
+            (_, true) => "text/event-stream",
+        }
+    }
+
+    /// Whether providers of this format fetch pictures and documents given by address (where the model does).
     pub fn takes_media_urls(self) -> bool {
-        self != Self::Ollama
+        !matches!(self, Self::BedrockConverse | Self::Ollama)
     }
 
     /// Reads the body of an answer with an error status.
@@ -87,6 +103,7 @@ impl Dialect {
             Self::Gemini => gemini::error::parse(body),
             Self::Cohere => cohere::error::parse(body),
             Self::Ollama => ollama::error::parse(body),
+            Self::BedrockConverse => bedrock_converse::error::parse(body),
         }
     }
 }
@@ -133,6 +150,7 @@ enum Decoder {
     Gemini(gemini::stream::Decoder),
     Cohere(cohere::stream::Decoder),
     Ollama(ollama::stream::Decoder),
+    Bedrock(bedrock_converse::stream::Decoder),
 }
 
 struct UnaryDecoder {
@@ -171,6 +189,10 @@ impl Translator {
             ),
             (Dialect::Ollama, true) => Machine::Streamed(
                 Decoder::Ollama(ollama::stream::Decoder::new(&call_ids(&setup.id))),
+                StreamEncoder::new(&setup),
+            ),
+            (Dialect::BedrockConverse, true) => Machine::Streamed(
+                Decoder::Bedrock(bedrock_converse::stream::Decoder::new(setup.answer_tool.clone())),
                 StreamEncoder::new(&setup),
             ),
         };
@@ -218,6 +240,7 @@ impl Translator {
                     Decoder::Gemini(decoder) => decoder.push(bytes, &mut sink)?,
                     Decoder::Cohere(decoder) => decoder.push(bytes, &mut sink)?,
                     Decoder::Ollama(decoder) => decoder.push(bytes, &mut sink)?,
+                    Decoder::Bedrock(decoder) => decoder.push(bytes, &mut sink)?,
                 }
             }
         }
@@ -251,6 +274,7 @@ impl Translator {
                     Decoder::Gemini(decoder) => decoder.finish(end, &mut sink)?,
                     Decoder::Cohere(decoder) => decoder.finish(end, &mut sink)?,
                     Decoder::Ollama(decoder) => decoder.finish(end, &mut sink)?,
+                    Decoder::Bedrock(decoder) => decoder.finish(end, &mut sink)?,
                 }
             }
         }
@@ -298,6 +322,7 @@ impl UnaryDecoder {
             Dialect::Gemini => gemini::response::decode(&self.body, answer_tool, sink),
             Dialect::Cohere => cohere::response::decode(&self.body, answer_tool, &self.call_ids, sink),
             Dialect::Ollama => ollama::response::decode(&self.body, &self.call_ids, sink),
+            Dialect::BedrockConverse => bedrock_converse::response::decode(&self.body, answer_tool, sink),
             Dialect::OpenAiChat => Err(Fault::new(FaultKind::Internal, "an OpenAI answer passes through as it is")),
         }
     }

@@ -6,6 +6,7 @@ use super::error::ApiError;
 use super::exchange::Connections;
 use super::flights::Flights;
 use super::limit::{Limiter, Seat};
+use super::oauth::Tokens;
 use super::queue::Queues;
 use super::quota::Quota;
 use super::recorder::Recorder;
@@ -65,6 +66,7 @@ pub struct Core {
     pub(super) queues: Arc<Queues>,
     pub(super) flights: Flights,
     pub(super) dns: Dns,
+    pub(super) tokens: Tokens,
     pub(super) retry_budget: Mutex<RetryBudget>,
     pub(super) hedge_budget: Mutex<RetryBudget>,
 }
@@ -88,6 +90,7 @@ impl Core {
             queues: Arc::default(),
             flights: Flights::default(),
             dns: Dns::default(),
+            tokens: Tokens::default(),
             retry_budget: Mutex::default(),
             hedge_budget: Mutex::default(),
         })

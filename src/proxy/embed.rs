@@ -84,12 +84,13 @@ async fn ask(
             target,
             key,
             stream: false,
-            body_len: body.len(),
+            body: &body,
+            token: None,
             headers: &[],
             address: addresses[at],
             timeouts,
         };
-        let head = attempt::head_of(&outgoing, embeddings::PATH)?;
+        let head = attempt::head_of(&outgoing, &target.provider.embeddings_path(&target.model))?;
         let peer = attempt::peer(&outgoing);
         let exchange = pin!(exchange(&core.connections, &peer, target.provider.dialect, head, body.clone()));
         match whole(exchange).await {

@@ -196,18 +196,20 @@ impl Walk<'_> {
         Box::pin(try_stream! {
             let failed = |fault| Broken { fault, resend: false };
             let addresses = attempt::addresses(&core.dns, &target.provider, timeouts.connect).await.map_err(failed)?;
+            let token = core.tokens.of_key(&target.provider, key.as_deref(), timeouts.first_output).await.map_err(failed)?;
             let outgoing = Outgoing {
                 target: &target,
                 key: key.as_deref(),
                 stream,
-                body_len: body.len(),
+                body: &body,
+                token: token.as_ref(),
                 headers: &headers,
                 address: addresses[0],
                 timeouts,
             };
             let head = attempt::head(&outgoing).map_err(failed)?;
             let peer = attempt::peer(&outgoing);
-            let mut pieces = pin!(exchange(&core.connections, &peer, target.provider.dialect, head, body));
+            let mut pieces = pin!(exchange(&core.connections, &peer, target.dialect(), head, body.clone()));
             while let Some(piece) = pieces.next().await {
                 yield piece?;
             }

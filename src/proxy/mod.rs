@@ -36,6 +36,7 @@ pub mod measure;
 mod media;
 mod models;
 mod names;
+pub mod oauth;
 mod plan;
 mod preset;
 #[expect(clippy::module_inception, reason = "it is the proxy of the proxy: Pingora's hooks")]
@@ -47,6 +48,7 @@ mod recorder;
 mod relay;
 mod respond;
 mod semantic;
+mod sigv4;
 mod triage;
 mod walk;
 

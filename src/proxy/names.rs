@@ -2,6 +2,7 @@
 
 use super::error::{ApiError, Reason};
 use crate::config::snapshot::{ModelAlias, Provider, Snapshot};
+use crate::dialect::table::Dialect;
 use crate::domain::Strategy;
 use crate::provider::{ModelRow, Status};
 use std::sync::Arc;
@@ -13,6 +14,13 @@ pub(super) struct Target {
     pub(super) provider: Arc<Provider>,
     /// The model there.
     pub(super) model: Arc<ModelRow>,
+}
+
+impl Target {
+    /// The format that it is asked in.
+    pub(super) fn dialect(&self) -> Dialect {
+        self.provider.dialect_of(&self.model)
+    }
 }
 
 /// A name taken apart.

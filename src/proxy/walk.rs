@@ -24,7 +24,7 @@ use crate::dialect::chat;
 use crate::dialect::openai_chat::{self, envelope::Envelope};
 use crate::dialect::table::{Dialect, Setup, Translator};
 use crate::domain::record::SKIPPED;
-use crate::domain::{AttemptRecord, Ended, Fault, FaultKind, KeyId, RateLimits};
+use crate::domain::{AttemptRecord, Ended, Fault, FaultKind, KeyId, RateLimits, Secret};
 use crate::routing::breaker::Gate;
 use crate::store::ports::live::Ask;
 use bytes::Bytes;
@@ -304,9 +304,19 @@ impl<'a> Walk<'a> {
             Ok(addresses) => addresses,
             Err(fault) => return Attempted::failed(fault),
         };
+        let limit = timeouts.first_output.min(self.deadline.saturating_duration_since(Instant::now()));
+        let token = match self.core.tokens.of_key(&target.provider, lease.key(), limit).await {
+            Ok(token) => token,
+            Err(fault) => return Attempted::failed(fault),
+        };
         let (mut at, mut resent) = (0, false);
         loop {
-            let attempted = self.try_address(target, lease, message, addresses[at], timeouts).await;
+            let attempted = self.try_address(target, lease, message, addresses[at], timeouts, token.as_ref()).await;
+            if attempted.status == Some(401)
+                && let (Some(_), Some(key)) = (&token, lease.key())
+            {
+                self.core.tokens.forget(&key.secret);
+            }
             match &attempted.outcome {
                 Outcome::Failed(_) if attempted.resend && !resent => resent = true,
                 Outcome::Failed(fault) if fault.kind == FaultKind::Connect && at + 1 < addresses.len() => at += 1,
@@ -322,12 +332,14 @@ impl<'a> Walk<'a> {
         message: &Message,
         address: SocketAddr,
         timeouts: Timeouts,
+        token: Option<&Secret>,
     ) -> Attempted {
         let outgoing = Outgoing {
             target,
             key: lease.key(),
             stream: self.envelope.stream,
-            body_len: message.body.len(),
+            body: &message.body,
+            token,
             headers: &message.headers,
             address,
             timeouts,
@@ -343,8 +355,7 @@ impl<'a> Walk<'a> {
             .streamed(self.envelope.stream)
             .last(last);
         // Pinned here: as an argument it would be copied.
-        let exchange =
-            pin!(exchange(&self.core.connections, &peer, target.provider.dialect, head, message.body.clone()));
+        let exchange = pin!(exchange(&self.core.connections, &peer, target.dialect(), head, message.body.clone()));
         let outcome = match self.late_after(target) {
             None => self.relay(&mut lane).run(Taken::More, exchange).await,
             Some(late) => Box::pin(self.run_hedged(target, lease, &mut lane, exchange, late)).await,
@@ -396,7 +407,7 @@ impl<'a> Walk<'a> {
 
     pub(super) fn setup(&self, target: &Target, message: &Message) -> Setup {
         Setup {
-            provider: target.provider.dialect,
+            provider: target.dialect(),
             stream: self.envelope.stream,
             choices: self.envelope.n.map_or(1, |n| u32::try_from(n).unwrap_or(u32::MAX)),
             include_usage: self.envelope.include_usage,
@@ -410,8 +421,8 @@ impl<'a> Walk<'a> {
     }
 
     pub(super) async fn render(&mut self, target: &Target) -> Result<Message, Fault> {
-        let provider = &target.provider;
-        if provider.dialect == Dialect::OpenAiChat {
+        let (provider, dialect) = (&target.provider, target.dialect());
+        if dialect == Dialect::OpenAiChat {
             let body = self.envelope.passthrough_body(&target.model.upstream, provider.quirks);
             return Ok(Message { body: body.into(), headers: Vec::new(), dropped: Vec::new(), answer_tool: None });
         }
@@ -419,16 +430,20 @@ impl<'a> Walk<'a> {
             self.request = Some(openai_chat::request::parse(self.envelope.body())?);
         }
         let mut traits = target.model.traits(self.plan.require_parameters);
-        traits.media_urls &= provider.dialect.takes_media_urls();
+        traits.media_urls &= dialect.takes_media_urls();
         let fetches = !traits.media_urls && self.snapshot.media.fetch_remote;
         let Some(request) = &mut self.request else { return Err(Fault::new(FaultKind::Internal, "no request")) };
         if fetches && media::has_remote(request) {
             // Rare and large, so it is kept out of the future of every request.
             Box::pin(media::fetch_all(request, &self.snapshot.media)).await?;
         }
-        let rendered = provider.dialect.render(request, &traits)?;
+        let rendered = dialect.render(request, &traits)?;
+        let body = match &provider.cloud {
+            Some(cloud) => cloud.body(dialect, rendered.body),
+            None => rendered.body,
+        };
         Ok(Message {
-            body: rendered.body.into(),
+            body: body.into(),
             headers: rendered.headers,
             dropped: rendered.dropped,
             answer_tool: rendered.answer_tool,

@@ -2,6 +2,7 @@
 
 use super::act::{self, Act};
 use super::answer::answer;
+use super::cloud;
 use super::http::{self, Request};
 use super::script::{Script, Step, is_unknown};
 use super::wire::{Complaint, Reply, Route, SimDialect};
@@ -212,6 +213,14 @@ impl Shared {
     fn decide(&self, state: &mut State, request: &Request, number: u64, on_connection: usize) -> (Step, Vec<Act>) {
         let dialect = self.dialect;
         let complain = |complaint: &Complaint| act::reply(dialect, &dialect.complain(complaint), number);
+        if let Some(reply) = cloud::token(request, number) {
+            return (Step::OK, act::reply(dialect, &reply, number));
+        }
+        let unwrapped = match cloud::unwrap(dialect, request).transpose() {
+            Ok(unwrapped) => unwrapped,
+            Err(complaint) => return (Step::OK, complain(&complaint)),
+        };
+        let request = unwrapped.as_ref().unwrap_or(request);
         let route = match dialect.route(request) {
             Ok(route) => route,
             Err(complaint) => return (Step::OK, complain(&complaint)),

@@ -40,6 +40,7 @@ impl Builder {
             SimDialect::Gemini => "gemini",
             SimDialect::Cohere => "cohere",
             SimDialect::Ollama => "ollama",
+            SimDialect::Bedrock => "bedrock_converse",
         };
         let base_url = sim.base_url();
         self.providers += &format!("[[provider]]\nid = \"{id}\"\ndialect = \"{dialect}\"\nbase_url = \"{base_url}\"\n");

@@ -7,6 +7,7 @@ mod auth;
 mod bodies;
 mod cache;
 mod clocks;
+mod clouds;
 mod demo;
 mod dialects;
 mod explain;
