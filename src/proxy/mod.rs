@@ -18,6 +18,7 @@ mod authenticate;
 mod body;
 mod books;
 pub mod core;
+mod count;
 mod dns;
 mod door;
 pub mod error;

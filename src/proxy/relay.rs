@@ -426,7 +426,7 @@ impl<'a> Relay<'a> {
             {
                 return Step::End(outcome);
             }
-            self.out.extend_from_slice(b": keepalive\n\n");
+            self.out.extend_from_slice(self.client.dialect.keepalive());
             return self.write(false).await;
         }
         Step::GoOn
