@@ -65,6 +65,14 @@ impl Client {
         }
     }
 
+    /// The headers that belong to the format: a provider of the same format gets them as they are.
+    pub fn headers(self) -> &'static [&'static str] {
+        match self {
+            Self::OpenAiChat => &[],
+            Self::AnthropicMessages => &["anthropic-version", "anthropic-beta"],
+        }
+    }
+
     /// The provider's format that is the same as this one: between these two the bytes pass.
     pub fn twin(self) -> Dialect {
         match self {

@@ -48,6 +48,7 @@ pub fn scan(body: Bytes) -> Result<Envelope, Fault> {
     let bytes = messages.len() - data + tools.len() + system.len();
     (envelope.needs, envelope.estimated_input_tokens) = (needs, bytes as u64 / 4);
     envelope.extensions = envelope.read_extensions()?;
+    envelope.complete_model()?;
     Ok(envelope)
 }
 
