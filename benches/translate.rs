@@ -47,6 +47,7 @@ const ROUNDS: usize = 5;
 /// A provider's stream: what comes first, the chunk that is measured, and what ends it.
 struct Sample {
     name: &'static str,
+    client: Client,
     provider: Dialect,
     quirks: Quirks,
     prelude: &'static str,
@@ -89,9 +90,10 @@ data: {"type":"message_stop"}
 const GEMINI_CHUNK: &str = "data: {\"candidates\": [{\"content\": {\"parts\": [{\"text\": \" token\"}],\"role\": \"model\"},\"index\": 0}],\"usageMetadata\": {\"promptTokenCount\": 4,\"totalTokenCount\": 9},\"modelVersion\": \"m\",\"responseId\": \"r1\"}\r\n\r\n";
 const GEMINI_END: &str = "data: {\"candidates\": [{\"content\": {\"parts\": [{\"text\": \".\"}],\"role\": \"model\"},\"finishReason\": \"STOP\",\"index\": 0}],\"usageMetadata\": {\"promptTokenCount\": 4,\"candidatesTokenCount\": 5,\"totalTokenCount\": 9},\"modelVersion\": \"m\",\"responseId\": \"r1\"}\r\n\r\n";
 
-const SAMPLES: [Sample; 4] = [
+const SAMPLES: [Sample; 7] = [
     Sample {
         name: "OpenAI, passed through",
+        client: Client::OpenAiChat,
         provider: Dialect::OpenAiChat,
         quirks: Quirks::NONE,
         prelude: OPENAI_PRELUDE,
@@ -100,6 +102,7 @@ const SAMPLES: [Sample; 4] = [
     },
     Sample {
         name: "OpenAI-compatible, all quirks looked for",
+        client: Client::OpenAiChat,
         provider: Dialect::OpenAiChat,
         quirks: Quirks::ALL_TOLERANT,
         prelude: OPENAI_PRELUDE,
@@ -108,6 +111,7 @@ const SAMPLES: [Sample; 4] = [
     },
     Sample {
         name: "Anthropic to OpenAI",
+        client: Client::OpenAiChat,
         provider: Dialect::AnthropicMessages,
         quirks: Quirks::NONE,
         prelude: ANTHROPIC_PRELUDE,
@@ -116,6 +120,34 @@ const SAMPLES: [Sample; 4] = [
     },
     Sample {
         name: "Gemini to OpenAI",
+        client: Client::OpenAiChat,
+        provider: Dialect::Gemini,
+        quirks: Quirks::NONE,
+        prelude: GEMINI_CHUNK,
+        chunk: GEMINI_CHUNK,
+        end: GEMINI_END,
+    },
+    Sample {
+        name: "OpenAI to Anthropic's messages",
+        client: Client::AnthropicMessages,
+        provider: Dialect::OpenAiChat,
+        quirks: Quirks::NONE,
+        prelude: OPENAI_PRELUDE,
+        chunk: OPENAI_CHUNK,
+        end: OPENAI_END,
+    },
+    Sample {
+        name: "Anthropic's messages, passed through",
+        client: Client::AnthropicMessages,
+        provider: Dialect::AnthropicMessages,
+        quirks: Quirks::NONE,
+        prelude: ANTHROPIC_PRELUDE,
+        chunk: ANTHROPIC_CHUNK,
+        end: ANTHROPIC_END,
+    },
+    Sample {
+        name: "Gemini to Anthropic's messages",
+        client: Client::AnthropicMessages,
         provider: Dialect::Gemini,
         quirks: Quirks::NONE,
         prelude: GEMINI_CHUNK,
@@ -142,7 +174,7 @@ fn main() -> Result<(), String> {
 /// One stream of many chunks; returns nanoseconds, allocations and allocated bytes a chunk.
 fn measure(sample: &Sample) -> Result<(f64, f64, f64), String> {
     let mut translator = Translator::new(Setup {
-        client: Client::OpenAiChat,
+        client: sample.client,
         provider: sample.provider,
         stream: true,
         choices: 1,

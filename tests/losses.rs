@@ -137,7 +137,14 @@ fn models() -> Vec<ModelTraits> {
             for sampling in [true, false] {
                 let model = "a-model".to_owned();
                 let reasons = thinking != Thinking::None;
-                models.push(ModelTraits { model, thinking, structured_output, sampling, reasons, ..ModelTraits::default() });
+                models.push(ModelTraits {
+                    model,
+                    thinking,
+                    structured_output,
+                    sampling,
+                    reasons,
+                    ..ModelTraits::default()
+                });
             }
         }
     }

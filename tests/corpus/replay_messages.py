@@ -57,7 +57,7 @@ def one(folder, replay, gateway, entry, name):
         request["stream"] = bool(entry["stream"])
     if entry["status"] != 200:
         # The key of the request, not one of the pool, which a recorded 401 would take out of service.
-        request["extra"]["byok"] = "sk-byok-of-this-request"
+        request["extra"]["byok"] = "sk-ant-byok-of-this-request"
     status, said, cut, received = send(gateway, request, exchange["request"]["headers"], entry["api"])
     try:
         problems = answer_problems(entry, exchange, status, said, cut)
