@@ -150,7 +150,7 @@ def ask(entry, exchange, suffix):
     request["extra"] = {"retry": 0}
     if entry["status"] != 200:
         # The key of the request, not one of the pool: a recorded 401 or 429 must not take a pooled key out of service.
-        request["extra"]["byok"] = "sk-byok-of-this-request"
+        request["extra"]["byok"] = "byok-key-of-this-request"
     return request, provider
 
 
