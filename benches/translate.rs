@@ -1,6 +1,7 @@
 //! What a chunk of a stream costs in the dialects alone: nanoseconds, allocations and allocated bytes, from a provider's event to
 //! the client's. The results are a table on stdout.
 
+use orbyt::dialect::client::Client;
 use orbyt::dialect::event::End;
 use orbyt::dialect::openai_chat::passthrough::Quirks;
 use orbyt::dialect::table::{Dialect, Setup, Translator};
@@ -46,6 +47,7 @@ const ROUNDS: usize = 5;
 /// A provider's stream: what comes first, the chunk that is measured, and what ends it.
 struct Sample {
     name: &'static str,
+    client: Client,
     provider: Dialect,
     quirks: Quirks,
     prelude: &'static str,
@@ -94,9 +96,10 @@ const COHERE_END: &str = "event: message-end\ndata: {\"type\":\"message-end\",\"
 const OLLAMA_CHUNK: &str = "{\"model\":\"m\",\"created_at\":\"2026-11-20T12:00:00.000000Z\",\"message\":{\"role\":\"assistant\",\"content\":\" token\"},\"done\":false}\n";
 const OLLAMA_END: &str = "{\"model\":\"m\",\"created_at\":\"2026-11-20T12:00:00.000000Z\",\"message\":{\"role\":\"assistant\",\"content\":\"\"},\"done\":true,\"done_reason\":\"stop\",\"prompt_eval_count\":4,\"eval_count\":5}\n";
 
-const SAMPLES: [Sample; 6] = [
+const SAMPLES: [Sample; 9] = [
     Sample {
         name: "OpenAI, passed through",
+        client: Client::OpenAiChat,
         provider: Dialect::OpenAiChat,
         quirks: Quirks::NONE,
         prelude: OPENAI_PRELUDE,
@@ -105,6 +108,7 @@ const SAMPLES: [Sample; 6] = [
     },
     Sample {
         name: "OpenAI-compatible, all quirks looked for",
+        client: Client::OpenAiChat,
         provider: Dialect::OpenAiChat,
         quirks: Quirks::ALL_TOLERANT,
         prelude: OPENAI_PRELUDE,
@@ -113,6 +117,7 @@ const SAMPLES: [Sample; 6] = [
     },
     Sample {
         name: "Anthropic to OpenAI",
+        client: Client::OpenAiChat,
         provider: Dialect::AnthropicMessages,
         quirks: Quirks::NONE,
         prelude: ANTHROPIC_PRELUDE,
@@ -121,6 +126,34 @@ const SAMPLES: [Sample; 6] = [
     },
     Sample {
         name: "Gemini to OpenAI",
+        client: Client::OpenAiChat,
+        provider: Dialect::Gemini,
+        quirks: Quirks::NONE,
+        prelude: GEMINI_CHUNK,
+        chunk: GEMINI_CHUNK,
+        end: GEMINI_END,
+    },
+    Sample {
+        name: "OpenAI to Anthropic's messages",
+        client: Client::AnthropicMessages,
+        provider: Dialect::OpenAiChat,
+        quirks: Quirks::NONE,
+        prelude: OPENAI_PRELUDE,
+        chunk: OPENAI_CHUNK,
+        end: OPENAI_END,
+    },
+    Sample {
+        name: "Anthropic's messages, passed through",
+        client: Client::AnthropicMessages,
+        provider: Dialect::AnthropicMessages,
+        quirks: Quirks::NONE,
+        prelude: ANTHROPIC_PRELUDE,
+        chunk: ANTHROPIC_CHUNK,
+        end: ANTHROPIC_END,
+    },
+    Sample {
+        name: "Gemini to Anthropic's messages",
+        client: Client::AnthropicMessages,
         provider: Dialect::Gemini,
         quirks: Quirks::NONE,
         prelude: GEMINI_CHUNK,
@@ -129,6 +162,7 @@ const SAMPLES: [Sample; 6] = [
     },
     Sample {
         name: "Cohere to OpenAI",
+        client: Client::OpenAiChat,
         provider: Dialect::Cohere,
         quirks: Quirks::NONE,
         prelude: COHERE_PRELUDE,
@@ -137,6 +171,7 @@ const SAMPLES: [Sample; 6] = [
     },
     Sample {
         name: "Ollama to OpenAI",
+        client: Client::OpenAiChat,
         provider: Dialect::Ollama,
         quirks: Quirks::NONE,
         prelude: OLLAMA_CHUNK,
@@ -163,6 +198,7 @@ fn main() -> Result<(), String> {
 /// One stream of many chunks; returns nanoseconds, allocations and allocated bytes a chunk.
 fn measure(sample: &Sample) -> Result<(f64, f64, f64), String> {
     let mut translator = Translator::new(Setup {
+        client: sample.client,
         provider: sample.provider,
         stream: true,
         choices: 1,

@@ -45,9 +45,9 @@ fn accepted() -> Vec<Loss> {
     file.loss
 }
 
-/// The dialects that a request is translated into.
+/// The dialects that a request is translated into: OpenAI's for clients of other formats.
 fn translating() -> impl Iterator<Item = Dialect> {
-    Dialect::ALL.into_iter().filter(|dialect| *dialect != Dialect::OpenAiChat)
+    Dialect::ALL.into_iter()
 }
 
 /// A request with every parameter of OpenAI's reference of chat completions (2026-11), the deprecated ones included, and each with a
@@ -146,8 +146,8 @@ fn models() -> Vec<ModelTraits> {
                 // Where other makers' models are hosted, some words are the makers' own.
                 for maker in [None, Some("anthropic"), Some("amazon"), Some("openai")] {
                     let (model, maker) = ("a-model".to_owned(), maker.map(Into::into));
-                    let rest = ModelTraits::default();
-                    models.push(ModelTraits { model, maker, thinking, structured_output, sampling, ..rest });
+                    let (reasons, rest) = (thinking != Thinking::None, ModelTraits::default());
+                    models.push(ModelTraits { model, maker, thinking, structured_output, sampling, reasons, ..rest });
                 }
             }
         }

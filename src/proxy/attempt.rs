@@ -41,7 +41,9 @@ pub(super) struct Outgoing<'a> {
     pub(super) body: &'a [u8],
     /// The access token that the key has bought.
     pub(super) token: Option<&'a Secret>,
-    /// Headers that the renderer asks for.
+    /// The path below the provider's base URL, query included.
+    pub(super) path: &'a str,
+    /// Headers that the renderer asks for, or that the client sent for a provider of its own format.
     pub(super) headers: &'a [(&'static str, String)],
     pub(super) address: SocketAddr,
     pub(super) timeouts: Timeouts,
@@ -52,16 +54,8 @@ pub(super) struct Outgoing<'a> {
 /// # Errors
 /// `Configuration` when a configured header or path cannot be said in HTTP, `BadCredentials` when the key cannot.
 pub(super) fn head(outgoing: &Outgoing<'_>) -> Result<Box<RequestHeader>, Fault> {
-    let path = outgoing.target.provider.path(&outgoing.target.model, outgoing.stream);
-    head_of(outgoing, &path)
-}
-
-/// The head of a request to this path at the provider.
-///
-/// # Errors
-/// As [`head`].
-pub(super) fn head_of(outgoing: &Outgoing<'_>, path: &str) -> Result<Box<RequestHeader>, Fault> {
     let provider = &outgoing.target.provider;
+    let path = provider.base.path.clone() + outgoing.path;
     let accept = provider.dialect_of(&outgoing.target.model).accepts(outgoing.stream);
     let authority = provider.base.authority();
     let wrong = |what: &str| Fault::new(FaultKind::Configuration, format!("provider {}: {what}", provider.id));

@@ -11,6 +11,7 @@ use super::queue::Queues;
 use super::quota::Quota;
 use super::recorder::Recorder;
 use crate::config::snapshot::Snapshot;
+use crate::dialect::client::Client;
 use crate::domain::secret::KeyHash;
 use crate::domain::{RequestId, RequestRecord};
 use crate::routing::breaker::{Policy, max_open};
@@ -132,6 +133,8 @@ impl<E: Into<ApiError>> From<E> for Stop {
 pub(super) struct ClientCtx {
     /// The configuration that it began with.
     pub(super) snapshot: Arc<Snapshot>,
+    /// The format that its route speaks.
+    pub(super) dialect: Client,
     /// What will remain of it.
     pub(super) record: RequestRecord,
     /// When it arrived.
@@ -165,6 +168,7 @@ impl ClientCtx {
         let record = RequestRecord::new(id, u64::try_from(now.as_millis()).unwrap_or(u64::MAX));
         Self {
             snapshot: core.snapshot.load_full(),
+            dialect: Client::default(),
             record,
             started: Instant::now(),
             waited: Duration::ZERO,

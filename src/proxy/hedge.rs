@@ -21,7 +21,6 @@ use super::queue::Slot;
 use super::relay::{Outcome, ended_by_shutdown};
 use super::walk::{Attempted, Message, Walk, unused};
 use crate::config::snapshot::Timeouts;
-use crate::dialect::table::Translator;
 use crate::domain::{AttemptRecord, Clock, Ended, Money, Verdict};
 use crate::routing::breaker::Gate;
 use crate::store::ports::live::KeyOutcome;
@@ -109,7 +108,7 @@ impl Walk<'_> {
         let (provider, model) = (&second.target.provider.id, &second.target.model.upstream);
         self.core.telemetry.attempt_begins(self.client.record.id, number, provider, model);
         let beside = second.target.clone();
-        let translator = Translator::new(self.setup(&beside, &second.message));
+        let translator = self.translator(&beside, &second.message);
         let last = self.is_last(second.at, Instant::now());
         let mut other = Lane::new(&beside, translator, self.snapshot.gate.max_bytes, second.timeouts)
             .streamed(self.envelope.stream)
@@ -191,7 +190,8 @@ impl Walk<'_> {
     fn pieces_of(&self, second: &Second) -> Pieces<'static> {
         let core = self.core.clone();
         let (target, timeouts, stream) = (second.target.clone(), second.timeouts, self.envelope.stream);
-        let (body, headers) = (second.message.body.clone(), second.message.headers.clone());
+        let (path, body) = (second.message.path.clone(), second.message.body.clone());
+        let headers = second.message.headers.clone();
         let key = second.lease.shared_key();
         Box::pin(try_stream! {
             let failed = |fault| Broken { fault, resend: false };
@@ -201,6 +201,7 @@ impl Walk<'_> {
                 target: &target,
                 key: key.as_deref(),
                 stream,
+                path: &path,
                 body: &body,
                 token: token.as_ref(),
                 headers: &headers,

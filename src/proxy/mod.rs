@@ -20,6 +20,7 @@ mod books;
 mod byok;
 mod cache;
 pub mod core;
+mod count;
 mod dns;
 mod door;
 mod embed;

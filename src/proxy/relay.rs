@@ -255,7 +255,7 @@ impl<'a, 'l> Relay<'a, 'l> {
             if let Step::End(outcome) = if self.lane.is_committed() { Step::GoOn } else { self.commit().await } {
                 return Step::End(outcome);
             }
-            self.lane.out.extend_from_slice(b": keepalive\n\n");
+            self.lane.out.extend_from_slice(self.client.dialect.keepalive());
             // No part of the answer.
             let recorder = self.client.recorder.take();
             let step = self.write(false).await;

@@ -21,8 +21,9 @@ use super::quota::Quota;
 use super::relay::{Outcome, Relay, Rules};
 use crate::config::snapshot::{CacheBackend, Snapshot, Timeouts};
 use crate::dialect::chat;
-use crate::dialect::openai_chat::{self, envelope::Envelope};
-use crate::dialect::table::{Dialect, Setup, Translator};
+use crate::dialect::client::Client;
+use crate::dialect::openai_chat::envelope::Envelope;
+use crate::dialect::table::{Setup, Translator};
 use crate::domain::record::SKIPPED;
 use crate::domain::{AttemptRecord, Ended, Fault, FaultKind, KeyId, RateLimits, Secret};
 use crate::routing::breaker::Gate;
@@ -63,6 +64,7 @@ pub(super) struct Walk<'a> {
 
 /// The rendered request of a target.
 pub(super) struct Message {
+    pub(super) path: String,
     pub(super) body: Bytes,
     pub(super) headers: Vec<(&'static str, String)>,
     pub(super) dropped: Vec<String>,
@@ -107,7 +109,7 @@ pub(super) async fn serve(
 }
 
 impl<'a> Walk<'a> {
-    fn new(
+    pub(super) fn new(
         core: &'a Arc<Core>,
         session: &'a mut Session,
         client: &'a mut ClientCtx,
@@ -146,7 +148,7 @@ impl<'a> Walk<'a> {
     ///
     /// # Errors
     /// What the client is told when none has, or that it is gone, or that its answer is cut.
-    async fn run(&mut self) -> Result<(), Stop> {
+    pub(super) async fn run(&mut self) -> Result<(), Stop> {
         loop {
             let Some((leg, target)) = self.plan.targets.get(self.at).cloned() else {
                 if let Some(at) = self.last_resort() {
@@ -338,6 +340,7 @@ impl<'a> Walk<'a> {
             target,
             key: lease.key(),
             stream: self.envelope.stream,
+            path: &message.path,
             body: &message.body,
             token,
             headers: &message.headers,
@@ -349,7 +352,7 @@ impl<'a> Walk<'a> {
             Err(fault) => return Attempted::failed(fault),
         };
         let peer = attempt::peer(&outgoing);
-        let translator = Translator::new(self.setup(target, message));
+        let translator = self.translator(target, message);
         let last = self.is_last(self.at, Instant::now());
         let mut lane = Lane::new(target, translator, self.snapshot.gate.max_bytes, timeouts)
             .streamed(self.envelope.stream)
@@ -405,14 +408,20 @@ impl<'a> Walk<'a> {
         Attempted { outcome, status, first_output, limits, resend }
     }
 
-    pub(super) fn setup(&self, target: &Target, message: &Message) -> Setup {
+    /// What makes an answer of the target's the client's.
+    pub(super) fn translator(&self, target: &Target, message: &Message) -> Translator {
+        if self.envelope.counts_tokens { Translator::counting() } else { Translator::new(self.setup(target, message)) }
+    }
+
+    fn setup(&self, target: &Target, message: &Message) -> Setup {
         Setup {
+            client: self.envelope.client,
             provider: target.dialect(),
             stream: self.envelope.stream,
             choices: self.envelope.n.map_or(1, |n| u32::try_from(n).unwrap_or(u32::MAX)),
             include_usage: self.envelope.include_usage,
             exclude_reasoning: self.envelope.exclude_reasoning,
-            id: format!("chatcmpl-{}", self.client.record.id.hex()).into(),
+            id: self.envelope.client.answer_id(&self.client.record.id.hex()).into(),
             created: self.client.created(),
             model: target.model.upstream.clone(),
             answer_tool: message.answer_tool.clone(),
@@ -422,15 +431,27 @@ impl<'a> Walk<'a> {
 
     pub(super) async fn render(&mut self, target: &Target) -> Result<Message, Fault> {
         let (provider, dialect) = (&target.provider, target.dialect());
-        if dialect == Dialect::OpenAiChat {
-            let body = self.envelope.passthrough_body(&target.model.upstream, provider.quirks);
-            return Ok(Message { body: body.into(), headers: Vec::new(), dropped: Vec::new(), answer_tool: None });
+        let (model, counts) = (&target.model.upstream, self.envelope.counts_tokens);
+        let path =
+            if counts { dialect.counting_path(model) } else { provider.path(&target.model, self.envelope.stream) };
+        if dialect == self.envelope.client.twin() {
+            let body = self.envelope.passthrough_body(model, provider.quirks);
+            let head = self.session.req_header();
+            let headers = passed_headers(self.envelope.client, &head.headers);
+            // A cloud's own paths have their own queries.
+            let query = passed_query(self.envelope.client, head.uri.query());
+            let (path, body) = match &provider.cloud {
+                Some(cloud) => (path, cloud.body(dialect, body)),
+                None => (path + query, body),
+            };
+            return Ok(Message { path, body: body.into(), headers, dropped: Vec::new(), answer_tool: None });
         }
         if self.request.is_none() {
-            self.request = Some(openai_chat::request::parse(self.envelope.body())?);
+            self.request = Some(self.envelope.client.parse(self.envelope.body())?);
         }
         let mut traits = target.model.traits(self.plan.require_parameters);
         traits.media_urls &= dialect.takes_media_urls();
+        traits.quirks = provider.quirks;
         let fetches = !traits.media_urls && self.snapshot.media.fetch_remote;
         let Some(request) = &mut self.request else { return Err(Fault::new(FaultKind::Internal, "no request")) };
         if fetches && media::has_remote(request) {
@@ -443,7 +464,8 @@ impl<'a> Walk<'a> {
             None => rendered.body,
         };
         Ok(Message {
-            body: body.into(),
+            path,
+            body: if counts { dialect.counting_body(model, body) } else { body }.into(),
             headers: rendered.headers,
             dropped: rendered.dropped,
             answer_tool: rendered.answer_tool,
@@ -470,6 +492,21 @@ impl<'a> Walk<'a> {
             }
         }
     }
+}
+
+/// The part of a client's query that belongs to its format.
+fn passed_query(client: Client, query: Option<&str>) -> &'static str {
+    let is_beta = || query.is_some_and(|query| query.split('&').any(|pair| pair == "beta=true"));
+    if client == Client::AnthropicMessages && is_beta() { "?beta=true" } else { "" }
+}
+
+/// The headers of a client's that belong to its format, for a provider that speaks the same.
+fn passed_headers(client: Client, headers: &http::HeaderMap) -> Vec<(&'static str, String)> {
+    let named = |name: &&'static str| {
+        let values: Vec<&str> = headers.get_all(*name).iter().filter_map(|value| value.to_str().ok()).collect();
+        (!values.is_empty()).then(|| (*name, values.join(",")))
+    };
+    client.headers().iter().filter_map(named).collect()
 }
 
 /// What a request names and nobody acts on, whoever serves it.

@@ -228,8 +228,8 @@ impl Shared {
         let key = dialect.key(request);
         let model = dialect.model(request).unwrap_or_default();
         // Only calls of a model are scripted; lists of models are not.
-        let step =
-            if matches!(route, Route::Generate | Route::Embed) { state.script.next(key, &model) } else { Step::OK };
+        let scripted = matches!(route, Route::Generate | Route::Embed | Route::CountTokens);
+        let step = if scripted { state.script.next(key, &model) } else { Step::OK };
         let (fault, pause) = match &step {
             Step::Fault(fault) => (*fault, Duration::ZERO),
             Step::Paced(pause) => (SimFault::Ok, *pause),
@@ -274,6 +274,11 @@ impl Shared {
         match route {
             Route::ListModels => Ok(Served::Reply(self.dialect.list_models(&models()))),
             Route::Model(model) => known(model).map(|()| Served::Reply(self.dialect.one_model(model))),
+            // A token is four bytes here, as in the counts of answers.
+            Route::CountTokens => {
+                let model = self.dialect.model(request).unwrap_or_default();
+                known(&model).map(|()| Served::Reply(self.dialect.count(request.body.len() / 4)))
+            }
             Route::Embed => {
                 known(&self.dialect.model(request).unwrap_or_default())?;
                 openai::embeddings(request).map(Served::Reply)

@@ -17,6 +17,8 @@ mod hedging;
 mod keys;
 mod limit_stores;
 mod limits;
+mod messages;
+mod messages_faults;
 mod nodelay;
 mod nodes;
 mod nodes_cache;

@@ -69,26 +69,31 @@ impl Provider {
         self.cloud.as_ref().map_or(self.dialect, |cloud| cloud.dialect(self.dialect, model))
     }
 
-    /// The path of a request for one of its models, base and query included.
+    /// The path of a request for one of its models below the base URL, query included.
     pub fn path(&self, model: &ModelRow, stream: bool) -> String {
         let dialect = self.dialect_of(model);
-        let path = match &self.cloud {
+        match &self.cloud {
             Some(cloud) => cloud.path(dialect, model, stream),
             None => dialect.path(&model.upstream, stream),
-        };
-        self.base.path.clone() + &path
+        }
     }
 
-    /// The path of a request for an embedding by one of its models, in OpenAI's format; base and query included.
+    /// The path of a request for an embedding by one of its models, in OpenAI's format; below the base URL, query
+    /// included.
     pub fn embeddings_path(&self, model: &ModelRow) -> String {
-        let path = match &self.cloud {
+        match &self.cloud {
             // In Azure they stand beside the chat.
             Some(cloud) => {
                 cloud.path(Dialect::OpenAiChat, model, false).replacen("/chat/completions", embeddings::PATH, 1)
             }
             None => embeddings::PATH.to_owned(),
-        };
-        self.base.path.clone() + &path
+        }
+    }
+
+    /// Whether it counts the tokens of a request for one of its models. Clouds are not asked:
+    /// each has a path and a body of its own for that.
+    pub fn counts_tokens(&self, model: &ModelRow) -> bool {
+        self.cloud.is_none() && self.dialect_of(model).counts_tokens()
     }
 
     /// Whether a key has to be leased before it can be asked.

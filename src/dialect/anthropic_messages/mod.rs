@@ -15,6 +15,7 @@
 mod answer;
 pub(in crate::dialect) mod body;
 mod citation;
+pub mod client;
 mod conversation;
 pub mod error;
 mod losses;

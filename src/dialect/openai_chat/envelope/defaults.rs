@@ -1,6 +1,6 @@
 //! What a preset adds to a body: members that the client did not write, put beside those that it did. Every byte of the client's stays.
 
-use super::{Edits, Envelope, Field, inside, write};
+use super::{Client, Edits, Envelope, Field, inside, write};
 use crate::domain::Fault;
 
 /// What holds where the client says nothing.
@@ -48,10 +48,15 @@ impl Envelope {
             added.push(b':');
             added.extend_from_slice(json.as_bytes());
         }
+        let apart = self.client == Client::AnthropicMessages;
+        if let Some(system) = defaults.system.filter(|_| apart && !self.says("system")) {
+            added.extend_from_slice(b",\"system\":");
+            write::string(system, &mut added);
+        }
         if let Some(last) = self.members.last() {
             edits.insert(last.value.end, &[&added]);
         }
-        if let Some(system) = defaults.system.filter(|_| !self.begins_with_system()) {
+        if let Some(system) = defaults.system.filter(|_| !apart && !self.begins_with_system()) {
             let messages = self.members.iter().rfind(|member| member.field == Field::Messages);
             if let Some(messages) = messages {
                 let mut message = b"{\"role\":\"system\",\"content\":".to_vec();
@@ -62,7 +67,7 @@ impl Envelope {
         }
         let mut body = Vec::new();
         edits.apply(&self.body, &mut body);
-        Self::scan(body.into())
+        self.client.scan(body.into())
     }
 
     /// Whether the client wrote a member of this name or of its other name, null included: that too is a word.
