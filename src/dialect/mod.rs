@@ -18,5 +18,6 @@ pub mod event;
 pub mod extensions;
 pub mod gemini;
 pub mod openai_chat;
+pub mod openai_responses;
 pub mod sse;
 pub mod table;

@@ -8,6 +8,7 @@
 use super::chat::{ModelTraits, Rendered, Request};
 use super::event::{End, Event, Observed, Sink};
 use super::openai_chat::passthrough::{Passthrough, Quirks};
+use super::openai_responses::asked::Asked;
 use super::openai_chat::{response::UnaryEncoder, stream::StreamEncoder};
 use super::{anthropic_messages, gemini, openai_chat};
 use crate::domain::{Fault, FaultKind};
@@ -96,6 +97,8 @@ pub struct Setup {
     pub answer_tool: Option<String>,
     /// The provider's deviations from OpenAI's format.
     pub quirks: Quirks,
+    /// What an answer in the form of Responses has to know of its request.
+    pub asked: Option<Arc<Asked>>,
 }
 
 /// Turns one answer of a provider into the client's format and watches it on the way.

@@ -12,6 +12,7 @@ use crate::routing::breaker::Policy;
 use crate::routing::retry_budget::RetryBudget;
 use crate::store::ports::limits::{LimitStore, Standings};
 use crate::store::ports::live::{KeyPool, Targets};
+use crate::store::ports::responses::ResponseStore;
 use crate::telemetry::{InFlight, Telemetry};
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
@@ -45,6 +46,8 @@ pub struct Core {
     pub targets: Arc<dyn Targets>,
     /// The buckets of `[[limits.rule]]`.
     pub limits: Arc<dyn LimitStore>,
+    /// The answers of `POST /v1/responses` that are kept.
+    pub responses: Arc<dyn ResponseStore>,
     /// Log, metrics and live events.
     pub telemetry: Arc<Telemetry>,
     /// Where the process is in its life.
@@ -63,6 +66,7 @@ impl Core {
         pool: Arc<dyn KeyPool>,
         targets: Arc<dyn Targets>,
         limits: Arc<dyn LimitStore>,
+        responses: Arc<dyn ResponseStore>,
         telemetry: Arc<Telemetry>,
     ) -> Arc<Self> {
         Arc::new(Self {
@@ -71,6 +75,7 @@ impl Core {
             pool,
             targets,
             limits,
+            responses,
             telemetry,
             phase: watch::Sender::new(Phase::Serving),
             connections: Connections::default(),

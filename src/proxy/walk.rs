@@ -302,6 +302,7 @@ impl<'a> Walk<'a> {
             model: target.model.upstream.clone(),
             answer_tool: message.answer_tool.clone(),
             quirks: target.provider.quirks,
+            asked: None,
         }
     }
 

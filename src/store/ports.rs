@@ -3,3 +3,4 @@
 pub mod credentials;
 pub mod limits;
 pub mod live;
+pub mod responses;

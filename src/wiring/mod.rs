@@ -10,7 +10,7 @@ use crate::console::{Console, Deps, Sharing};
 use crate::proxy::core::Phase;
 use crate::proxy::proxy::KEEPALIVE_SECONDS;
 use crate::proxy::{Core, Door, Gateway};
-use crate::store::memory::{MemoryKeyPool, MemoryLimits, MemoryTargets};
+use crate::store::memory::{MemoryKeyPool, MemoryLimits, MemoryResponses, MemoryTargets};
 use crate::telemetry::metrics::BreakerState;
 use crate::telemetry::{Format, Log, Metrics, PoolState, Redactor, Telemetry};
 use async_trait::async_trait;
@@ -67,6 +67,7 @@ pub fn start(parts: Parts) -> Result<Running, String> {
         Arc::new(MemoryKeyPool::default()),
         Arc::new(MemoryTargets::default()),
         Arc::new(MemoryLimits::default()),
+        Arc::new(MemoryResponses::default()),
         telemetry.clone(),
     );
     let observed = core.clone();

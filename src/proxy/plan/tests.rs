@@ -3,7 +3,7 @@
 use super::*;
 use crate::config::{self, Source};
 use crate::provider::Catalog;
-use crate::store::memory::{MemoryKeyPool, MemoryLimits, MemoryTargets};
+use crate::store::memory::{MemoryKeyPool, MemoryLimits, MemoryResponses, MemoryTargets};
 use crate::telemetry::{Format, Log, Metrics, Redactor, Telemetry};
 use std::sync::LazyLock;
 
@@ -28,6 +28,7 @@ fn core(env: &[(&str, &str)], file: &str) -> Arc<Core> {
         Arc::new(pool),
         Arc::new(targets),
         Arc::new(MemoryLimits::default()),
+        Arc::new(MemoryResponses::default()),
         Arc::new(telemetry),
     )
 }
