@@ -1,6 +1,7 @@
 //! What a chunk of a stream costs in the dialects alone: nanoseconds, allocations and allocated bytes, from a provider's event to
 //! the client's. The results are a table on stdout.
 
+use orbyt::dialect::client::Client;
 use orbyt::dialect::event::End;
 use orbyt::dialect::openai_chat::passthrough::Quirks;
 use orbyt::dialect::table::{Dialect, Setup, Translator};
@@ -141,6 +142,7 @@ fn main() -> Result<(), String> {
 /// One stream of many chunks; returns nanoseconds, allocations and allocated bytes a chunk.
 fn measure(sample: &Sample) -> Result<(f64, f64, f64), String> {
     let mut translator = Translator::new(Setup {
+        client: Client::OpenAiChat,
         provider: sample.provider,
         stream: true,
         choices: 1,
@@ -151,6 +153,7 @@ fn measure(sample: &Sample) -> Result<(f64, f64, f64), String> {
         model: "bench".into(),
         answer_tool: None,
         quirks: sample.quirks,
+        asked: None,
     });
     let mut out = Vec::with_capacity(64 * 1024);
     let failed = |fault| format!("{}: {fault:?}", sample.name);

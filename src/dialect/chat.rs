@@ -4,6 +4,7 @@
 //! [`ModelTraits`] at hand, into a [`Rendered`] body. A renderer never loses anything silently: what its format cannot
 //! say is named in [`Rendered::dropped`], by the client's parameter name.
 
+use super::openai_chat::quirks::Quirks;
 use serde_json::{Map, Value};
 use std::borrow::Cow;
 
@@ -278,6 +279,10 @@ pub struct ModelTraits {
     pub sampling: bool,
     /// Whether a document or picture may be given by address.
     pub media_urls: bool,
+    /// Whether it thinks at all.
+    pub reasons: bool,
+    /// How the provider deviates from OpenAI's format, when it speaks that.
+    pub quirks: Quirks,
     /// Refuse with a 400 instead of dropping a parameter (`provider.require_parameters`).
     pub require_parameters: bool,
 }
@@ -291,6 +296,8 @@ impl Default for ModelTraits {
             thinking: Thinking::None,
             sampling: true,
             media_urls: true,
+            reasons: true,
+            quirks: Quirks::NONE,
             require_parameters: false,
         }
     }

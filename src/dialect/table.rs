@@ -1,16 +1,18 @@
 //! Who translates to whom: one [`Translator`] for each answer, chosen by the two formats.
 //!
 //! ```text
-//!   client \ provider   openai_chat       anthropic_messages   gemini
-//!   openai_chat         bytes pass        decode → encode      decode → encode
+//!   client \ provider    openai_chat       anthropic_messages   gemini
+//!   openai_chat          bytes pass        decode → encode      decode → encode
+//!   anthropic_messages   decode → encode   bytes pass           decode → encode
+//!   openai_responses     decode → encode   decode → encode      decode → encode      (bytes pass where there is `/responses`)
 //! ```
 
 use super::chat::{ModelTraits, Rendered, Request};
+use super::client::{Client, StreamWriter, WholeWriter};
 use super::event::{End, Event, Observed, Sink};
-use super::openai_chat::passthrough::{Passthrough, Quirks};
+use super::openai_chat::passthrough::Quirks;
 use super::openai_responses::asked::Asked;
-use super::openai_chat::{response::UnaryEncoder, stream::StreamEncoder};
-use super::{anthropic_messages, gemini, openai_chat};
+use super::{anthropic_messages, gemini, openai_chat, openai_responses};
 use crate::domain::{Fault, FaultKind};
 use std::sync::Arc;
 
@@ -49,7 +51,7 @@ impl Dialect {
     /// `BadRequest` when the request cannot be said in this format at all.
     pub fn render(self, request: &Request, target: &ModelTraits) -> Result<Rendered, Fault> {
         match self {
-            Self::OpenAiChat => Err(Fault::new(FaultKind::Internal, "an OpenAI request passes through as it is")),
+            Self::OpenAiChat => openai_chat::provider::request::render(request, target),
             Self::AnthropicMessages => anthropic_messages::request::render(request, target),
             Self::Gemini => gemini::request::render(request, target),
         }
@@ -61,6 +63,27 @@ impl Dialect {
             Self::OpenAiChat => "/chat/completions".to_owned(),
             Self::AnthropicMessages => "/v1/messages".to_owned(),
             Self::Gemini => gemini::request::path(model, stream),
+        }
+    }
+
+    /// Whether its providers count the tokens of a request.
+    pub fn counts_tokens(self) -> bool {
+        matches!(self, Self::AnthropicMessages | Self::Gemini)
+    }
+
+    /// The path below the base URL by which they do.
+    pub fn counting_path(self, model: &str) -> String {
+        match self {
+            Self::OpenAiChat | Self::AnthropicMessages => "/v1/messages/count_tokens".to_owned(),
+            Self::Gemini => gemini::count::path(model),
+        }
+    }
+
+    /// The body of a request for its tokens, made of the one for an answer.
+    pub fn counting_body(self, model: &str, body: Vec<u8>) -> Vec<u8> {
+        match self {
+            Self::OpenAiChat | Self::AnthropicMessages => body,
+            Self::Gemini => gemini::count::wrap(model, &body),
         }
     }
 
@@ -77,6 +100,8 @@ impl Dialect {
 /// What a translator needs to know of the request and the target.
 #[derive(Clone, Debug)]
 pub struct Setup {
+    /// The client's format.
+    pub client: Client,
     /// The provider's format.
     pub provider: Dialect,
     /// Whether the answer is streamed.
@@ -108,12 +133,16 @@ pub struct Translator {
 }
 
 enum Machine {
-    Passthrough(Passthrough),
-    Streamed(Decoder, StreamEncoder),
-    Unary(UnaryDecoder, UnaryEncoder),
+    OpenAiChat(openai_chat::passthrough::Passthrough),
+    Messages(anthropic_messages::client::passthrough::Passthrough),
+    Responses(openai_responses::passthrough::Passthrough),
+    Counted(Counted),
+    Streamed(Decoder, StreamWriter),
+    Unary(UnaryDecoder, WholeWriter),
 }
 
 enum Decoder {
+    OpenAiChat(openai_chat::provider::stream::Decoder),
     Anthropic(anthropic_messages::stream::Decoder),
     Gemini(gemini::stream::Decoder),
 }
@@ -121,28 +150,33 @@ enum Decoder {
 struct UnaryDecoder {
     provider: Dialect,
     answer_tool: Option<String>,
+    /// What the ids of calls begin with that the provider gave none.
+    call_ids: String,
     body: Vec<u8>,
 }
 
 impl Translator {
     /// The machine for an answer.
     pub fn new(setup: Setup) -> Self {
-        let machine = match (setup.provider, setup.stream) {
-            (Dialect::OpenAiChat, _) => Machine::Passthrough(Passthrough::new(&setup)),
-            (provider, false) => Machine::Unary(
-                UnaryDecoder { provider, answer_tool: setup.answer_tool.clone(), body: Vec::new() },
-                UnaryEncoder::new(&setup),
-            ),
-            (Dialect::AnthropicMessages, true) => Machine::Streamed(
-                Decoder::Anthropic(anthropic_messages::stream::Decoder::new(setup.answer_tool.clone())),
-                StreamEncoder::new(&setup),
-            ),
-            (Dialect::Gemini, true) => Machine::Streamed(
-                Decoder::Gemini(gemini::stream::Decoder::new(setup.answer_tool.clone())),
-                StreamEncoder::new(&setup),
-            ),
+        let machine = match (setup.client, setup.provider) {
+            (Client::OpenAiChat, Dialect::OpenAiChat) => {
+                Machine::OpenAiChat(openai_chat::passthrough::Passthrough::new(&setup))
+            }
+            (Client::AnthropicMessages, Dialect::AnthropicMessages) => {
+                Machine::Messages(anthropic_messages::client::passthrough::Passthrough::new(&setup))
+            }
+            (Client::OpenAiResponses, Dialect::OpenAiChat) if setup.quirks.has(Quirks::RESPONSES) => {
+                Machine::Responses(openai_responses::passthrough::Passthrough::new(&setup))
+            }
+            _ if setup.stream => Machine::Streamed(Decoder::new(&setup), StreamWriter::new(&setup)),
+            _ => Machine::Unary(UnaryDecoder::new(&setup), WholeWriter::new(&setup)),
         };
         Self { machine, observed: Observed::default() }
+    }
+
+    /// The machine for a number of tokens.
+    pub fn counting() -> Self {
+        Self { machine: Machine::Counted(Counted::default()), observed: Observed::default() }
     }
 
     /// What has been seen so far.
@@ -153,7 +187,10 @@ impl Translator {
     /// How much of an answer that is not streamed is held until it is complete, in bytes.
     pub fn held_bytes(&self) -> usize {
         match &self.machine {
-            Machine::Passthrough(machine) => machine.held_bytes(),
+            Machine::OpenAiChat(machine) => machine.held_bytes(),
+            Machine::Messages(machine) => machine.held_bytes(),
+            Machine::Responses(machine) => machine.held_bytes(),
+            Machine::Counted(machine) => machine.body.len(),
             Machine::Unary(decoder, _) => decoder.body.len(),
             Machine::Streamed(..) => 0,
         }
@@ -162,8 +199,10 @@ impl Translator {
     /// Lets an answer that was held pass as it comes, where the formats allow it; what was held is appended.
     pub fn let_flow(&mut self, out: &mut Vec<u8>) -> bool {
         match &mut self.machine {
-            Machine::Passthrough(machine) => machine.let_flow(&mut self.observed, out),
-            Machine::Unary(..) | Machine::Streamed(..) => false,
+            Machine::OpenAiChat(machine) => machine.let_flow(&mut self.observed, out),
+            Machine::Messages(machine) => machine.let_flow(&mut self.observed, out),
+            Machine::Responses(machine) => machine.let_flow(&mut self.observed, out),
+            Machine::Counted(_) | Machine::Unary(..) | Machine::Streamed(..) => false,
         }
     }
 
@@ -174,17 +213,17 @@ impl Translator {
     pub fn push(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<(), Fault> {
         let Self { machine, observed } = self;
         match machine {
-            Machine::Passthrough(machine) => machine.push(bytes, observed, out)?,
+            Machine::OpenAiChat(machine) => machine.push(bytes, observed, out)?,
+            Machine::Messages(machine) => machine.push(bytes, observed, out)?,
+            Machine::Responses(machine) => machine.push(bytes, observed, out)?,
+            Machine::Counted(machine) => machine.body.extend_from_slice(bytes),
             Machine::Unary(decoder, _) => decoder.body.extend_from_slice(bytes),
             Machine::Streamed(decoder, encoder) => {
                 let mut sink = |event: Event<'_>| {
                     observed.note(&event);
                     encoder.write(&event, out);
                 };
-                match decoder {
-                    Decoder::Anthropic(decoder) => decoder.push(bytes, &mut sink)?,
-                    Decoder::Gemini(decoder) => decoder.push(bytes, &mut sink)?,
-                }
+                decoder.push(bytes, &mut sink)?;
             }
         }
         self.in_band_error()
@@ -197,7 +236,10 @@ impl Translator {
     pub fn finish(&mut self, end: End, out: &mut Vec<u8>) -> Result<(), Fault> {
         let Self { machine, observed } = self;
         match machine {
-            Machine::Passthrough(machine) => machine.finish(end, observed, out)?,
+            Machine::OpenAiChat(machine) => machine.finish(end, observed, out)?,
+            Machine::Messages(machine) => machine.finish(end, observed, out)?,
+            Machine::Responses(machine) => machine.finish(end, observed, out)?,
+            Machine::Counted(machine) => return machine.finish(end, out),
             Machine::Unary(decoder, encoder) => {
                 if end == End::Cut {
                     return Err(Fault::new(FaultKind::Truncated, "the provider's answer broke off"));
@@ -212,16 +254,16 @@ impl Translator {
                     observed.note(&event);
                     encoder.write(&event, out);
                 };
-                match decoder {
-                    Decoder::Anthropic(decoder) => decoder.finish(end, &mut sink)?,
-                    Decoder::Gemini(decoder) => decoder.finish(end, &mut sink)?,
-                }
+                decoder.finish(end, &mut sink)?;
             }
         }
         self.in_band_error()?;
         self.completeness(end)?;
         match &mut self.machine {
-            Machine::Passthrough(machine) => machine.close(out),
+            Machine::OpenAiChat(machine) => machine.close(out),
+            Machine::Messages(machine) => machine.close(out),
+            Machine::Responses(machine) => machine.close(out),
+            Machine::Counted(_) => {}
             Machine::Streamed(_, encoder) => encoder.close(out),
             Machine::Unary(_, encoder) => encoder.close(out),
         }
@@ -231,10 +273,23 @@ impl Translator {
     /// Appends the in-band error that ends a stream which had already begun at the client.
     pub fn break_off(&mut self, fault: &Fault, out: &mut Vec<u8>) {
         match &mut self.machine {
-            Machine::Passthrough(machine) => machine.break_off(fault, out),
+            Machine::OpenAiChat(machine) => machine.break_off(fault, out),
+            Machine::Messages(machine) => machine.break_off(fault, out),
+            Machine::Responses(machine) => machine.break_off(fault, out),
             Machine::Streamed(_, encoder) => encoder.break_off(fault, out),
-            Machine::Unary(..) => {}
+            Machine::Counted(_) | Machine::Unary(..) => {}
         }
+    }
+
+    /// The response object of a complete answer that was translated into one, so that it can be kept.
+    pub fn response(&self) -> Option<Vec<u8>> {
+        let mut out = Vec::new();
+        match &self.machine {
+            Machine::Streamed(_, StreamWriter::OpenAiResponses(writer)) => writer.write_whole(&mut out),
+            Machine::Unary(_, WholeWriter::OpenAiResponses(writer)) => writer.write_whole(&mut out),
+            _ => return None,
+        }
+        Some(out)
     }
 
     fn in_band_error(&mut self) -> Result<(), Fault> {
@@ -254,13 +309,69 @@ impl Translator {
     }
 }
 
+impl Decoder {
+    fn new(setup: &Setup) -> Self {
+        let answer_tool = setup.answer_tool.clone();
+        match setup.provider {
+            Dialect::OpenAiChat => Self::OpenAiChat(openai_chat::provider::stream::Decoder::new(&setup.id)),
+            Dialect::AnthropicMessages => Self::Anthropic(anthropic_messages::stream::Decoder::new(answer_tool)),
+            Dialect::Gemini => Self::Gemini(gemini::stream::Decoder::new(answer_tool)),
+        }
+    }
+
+    fn push(&mut self, bytes: &[u8], sink: &mut impl Sink) -> Result<(), Fault> {
+        match self {
+            Self::OpenAiChat(decoder) => decoder.push(bytes, sink),
+            Self::Anthropic(decoder) => decoder.push(bytes, sink),
+            Self::Gemini(decoder) => decoder.push(bytes, sink),
+        }
+    }
+
+    fn finish(&mut self, end: End, sink: &mut impl Sink) -> Result<(), Fault> {
+        match self {
+            Self::OpenAiChat(decoder) => decoder.finish(end, sink),
+            Self::Anthropic(decoder) => decoder.finish(end, sink),
+            Self::Gemini(decoder) => decoder.finish(end, sink),
+        }
+    }
+}
+
+/// A provider's number of tokens.
+#[derive(Default)]
+struct Counted {
+    body: Vec<u8>,
+}
+
+impl Counted {
+    /// Checks that it is one, and writes it in Anthropic's form, the only one in which clients ask.
+    fn finish(&self, end: End, out: &mut Vec<u8>) -> Result<(), Fault> {
+        if end == End::Cut {
+            return Err(Fault::new(FaultKind::Truncated, "the provider's answer broke off"));
+        }
+        let answer: serde_json::Value = serde_json::from_slice(&self.body).unwrap_or_default();
+        if answer["input_tokens"].is_u64() {
+            out.extend_from_slice(&self.body);
+            return Ok(());
+        }
+        let total = answer["totalTokens"].as_u64();
+        let total = total.ok_or_else(|| Fault::malformed("the provider's answer is no number of tokens"))?;
+        out.extend_from_slice(format!("{{\"input_tokens\":{total}}}").as_bytes());
+        Ok(())
+    }
+}
+
 impl UnaryDecoder {
+    fn new(setup: &Setup) -> Self {
+        let call_ids = openai_chat::calls::call_ids(&setup.id);
+        Self { provider: setup.provider, answer_tool: setup.answer_tool.clone(), call_ids, body: Vec::new() }
+    }
+
     fn decode(&self, sink: &mut impl Sink) -> Result<(), Fault> {
         let answer_tool = self.answer_tool.as_deref();
         match self.provider {
             Dialect::AnthropicMessages => anthropic_messages::response::decode(&self.body, answer_tool, sink),
             Dialect::Gemini => gemini::response::decode(&self.body, answer_tool, sink),
-            Dialect::OpenAiChat => Err(Fault::new(FaultKind::Internal, "an OpenAI answer passes through as it is")),
+            Dialect::OpenAiChat => openai_chat::provider::response::decode(&self.body, &self.call_ids, sink),
         }
     }
 }

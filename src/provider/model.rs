@@ -2,6 +2,7 @@
 
 use super::prices::{Prices, RawPrices};
 use crate::dialect::chat::{ModelTraits, StructuredOutput, Thinking};
+use crate::dialect::openai_chat::quirks::Quirks;
 use serde::Deserialize;
 use std::sync::Arc;
 
@@ -61,6 +62,8 @@ impl ModelRow {
             thinking: self.thinking,
             sampling: self.sampling,
             media_urls: self.media_urls,
+            reasons: self.capabilities.reasoning,
+            quirks: Quirks::NONE,
             require_parameters,
         }
     }

@@ -37,7 +37,9 @@ pub(super) struct Outgoing<'a> {
     pub(super) key: Option<&'a ProviderKey>,
     pub(super) stream: bool,
     pub(super) body_len: usize,
-    /// Headers that the renderer asks for.
+    /// The path below the provider's base URL, query included.
+    pub(super) path: &'a str,
+    /// Headers that the renderer asks for, or that the client sent for a provider of its own format.
     pub(super) headers: &'a [(&'static str, String)],
     pub(super) address: SocketAddr,
     pub(super) timeouts: Timeouts,
@@ -49,7 +51,7 @@ pub(super) struct Outgoing<'a> {
 /// `Configuration` when a configured header or path cannot be said in HTTP, `BadCredentials` when the key cannot.
 pub(super) fn head(outgoing: &Outgoing<'_>) -> Result<Box<RequestHeader>, Fault> {
     let provider = &outgoing.target.provider;
-    let path = provider.base.path.clone() + &provider.dialect.path(&outgoing.target.model.upstream, outgoing.stream);
+    let path = provider.base.path.clone() + outgoing.path;
     let wrong = |what: &str| Fault::new(FaultKind::Configuration, format!("provider {}: {what}", provider.id));
     let mut head =
         RequestHeader::build_no_case("POST", path.as_bytes(), Some(8)).map_err(|_| wrong("its path is not valid"))?;

@@ -7,6 +7,7 @@ use super::limit::{Limiter, Seat};
 use super::queue::Queues;
 use super::quota::Quota;
 use crate::config::snapshot::Snapshot;
+use crate::dialect::client::Client;
 use crate::domain::{Ended, RequestId, RequestRecord};
 use crate::routing::breaker::Policy;
 use crate::routing::retry_budget::RetryBudget;
@@ -121,6 +122,8 @@ impl<E: Into<ApiError>> From<E> for Stop {
 pub(super) struct ClientCtx {
     /// The configuration that it began with.
     pub(super) snapshot: Arc<Snapshot>,
+    /// The format that its route speaks.
+    pub(super) dialect: Client,
     /// What will remain of it.
     pub(super) record: RequestRecord,
     /// When it arrived.
@@ -169,6 +172,7 @@ impl ClientCtx {
         };
         Self {
             snapshot: core.snapshot.load_full(),
+            dialect: Client::default(),
             record,
             started: Instant::now(),
             waited: Duration::ZERO,

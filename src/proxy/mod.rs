@@ -18,6 +18,7 @@ mod authenticate;
 mod body;
 mod books;
 pub mod core;
+mod count;
 mod dns;
 mod door;
 pub mod error;
@@ -35,6 +36,7 @@ mod quota;
 mod record;
 mod relay;
 mod respond;
+mod responses;
 mod triage;
 mod walk;
 

@@ -17,9 +17,11 @@ use super::core::{ClientCtx, Core, Phase};
 use super::exchange::{Broken, Piece};
 use super::names::Target;
 use super::respond::{self, Framing, WRITE_TIMEOUT};
+use super::responses;
 use crate::config::snapshot::{Gate, Timeouts};
 use crate::dialect::event::End;
 use crate::dialect::extensions::Byok;
+use crate::dialect::openai_chat::envelope::Envelope;
 use crate::dialect::table::Translator;
 use crate::domain::{Clock, Ended, Fault, FaultKind};
 use bytes::Bytes;
@@ -94,6 +96,8 @@ pub(super) struct Rules<'a> {
     /// Nothing else is left to try: the first output may take the rest of the time.
     pub(super) last: bool,
     pub(super) stream: bool,
+    /// The request whose answer is kept.
+    pub(super) keeps: Option<&'a Envelope>,
     /// The client's own keys, which no text may repeat.
     pub(super) byok: Option<&'a Byok>,
 }
@@ -251,7 +255,14 @@ impl<'a> Relay<'a> {
             return Step::End(Outcome::Refused(std::mem::take(refusal)));
         }
         match self.translator.finish(End::Clean, &mut self.out) {
-            Ok(()) => Step::End(self.complete().await),
+            Ok(()) => {
+                if let Some(envelope) = self.rules.keeps
+                    && let Some(response) = self.translator.response()
+                {
+                    responses::keep(self.core, self.client, envelope, response).await;
+                }
+                Step::End(self.complete().await)
+            }
             Err(fault) => Step::End(self.fail(fault).await),
         }
     }
@@ -426,7 +437,7 @@ impl<'a> Relay<'a> {
             {
                 return Step::End(outcome);
             }
-            self.out.extend_from_slice(b": keepalive\n\n");
+            self.out.extend_from_slice(self.client.dialect.keepalive());
             return self.write(false).await;
         }
         Step::GoOn

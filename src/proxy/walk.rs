@@ -18,9 +18,11 @@ use super::queue::{Busy, Place};
 use super::relay::{Outcome, Relay, Rules};
 use crate::config::snapshot::{Snapshot, Timeouts};
 use crate::dialect::chat;
+use crate::dialect::client::Client;
 use crate::dialect::extensions::Byok;
-use crate::dialect::openai_chat::{self, envelope::Envelope};
-use crate::dialect::table::{Dialect, Setup, Translator};
+use crate::dialect::openai_chat::envelope::Envelope;
+use crate::dialect::openai_responses::asked::Asked;
+use crate::dialect::table::{Setup, Translator};
 use crate::domain::record::SKIPPED;
 use crate::domain::{AttemptRecord, Ended, Fault, FaultKind, ProviderKey};
 use crate::routing::breaker::Gate;
@@ -41,6 +43,8 @@ pub(super) struct Walk<'a> {
     pub(super) plan: Plan,
     /// The hub's form of the request, parsed when the first target needs it.
     pub(super) request: Option<chat::Request>,
+    /// What the answer has to know of it besides.
+    pub(super) asked: Option<Arc<Asked>>,
     pub(super) at: usize,
     pub(super) retries: u32,
     pub(super) tried_keys: Vec<Arc<str>>,
@@ -58,6 +62,7 @@ pub(super) struct Walk<'a> {
 
 /// The rendered request of a target.
 struct Message {
+    path: String,
     body: Bytes,
     headers: Vec<(&'static str, String)>,
     dropped: Vec<String>,
@@ -92,6 +97,7 @@ impl<'a> Walk<'a> {
             envelope,
             plan,
             request: None,
+            asked: None,
             at: 0,
             retries: 0,
             tried_keys: Vec::new(),
@@ -253,6 +259,7 @@ impl<'a> Walk<'a> {
             target,
             key: lease.key(),
             stream: self.envelope.stream,
+            path: &message.path,
             body_len: message.body.len(),
             headers: &message.headers,
             address,
@@ -265,13 +272,18 @@ impl<'a> Walk<'a> {
             }
         };
         let peer = attempt::peer(&outgoing);
-        let translator = Translator::new(self.setup(target, message));
+        let translator = if self.envelope.counts_tokens {
+            Translator::counting()
+        } else {
+            Translator::new(self.setup(target, message))
+        };
         let rules = Rules {
             gate: &self.snapshot.gate,
             timeouts,
             deadline: self.deadline,
             last: self.at + 1 == self.plan.targets.len() && self.busy.passed.is_none(),
             stream: self.envelope.stream,
+            keeps: self.envelope.keep.then_some(self.envelope),
             byok: self.envelope.extensions.byok.as_ref(),
         };
         let client = &mut *self.client;
@@ -292,30 +304,43 @@ impl<'a> Walk<'a> {
 
     fn setup(&self, target: &Target, message: &Message) -> Setup {
         Setup {
+            client: self.envelope.client,
             provider: target.provider.dialect,
             stream: self.envelope.stream,
             choices: self.envelope.n.map_or(1, |n| u32::try_from(n).unwrap_or(u32::MAX)),
             include_usage: self.envelope.include_usage,
             exclude_reasoning: self.envelope.exclude_reasoning,
-            id: format!("chatcmpl-{}", self.client.record.id.hex()).into(),
+            id: self.envelope.client.answer_id(&self.client.record.id.hex()).into(),
             created: self.client.created(),
             model: target.model.upstream.clone(),
             answer_tool: message.answer_tool.clone(),
             quirks: target.provider.quirks,
-            asked: None,
+            asked: self.asked.clone(),
         }
     }
 
     async fn render(&mut self, target: &Target) -> Result<Message, Fault> {
         let provider = &target.provider;
-        if provider.dialect == Dialect::OpenAiChat {
-            let body = self.envelope.passthrough_body(&target.model.upstream, provider.quirks);
-            return Ok(Message { body: body.into(), headers: Vec::new(), dropped: Vec::new(), answer_tool: None });
+        let (model, counts) = (&target.model.upstream, self.envelope.counts_tokens);
+        let path = if counts {
+            provider.dialect.counting_path(model)
+        } else {
+            provider.dialect.path(model, self.envelope.stream)
+        };
+        if self.envelope.client.is_spoken_by(provider.dialect, provider.quirks) {
+            let path = self.envelope.client.own_path().map_or(path, str::to_owned);
+            let body = self.envelope.passthrough_body(&target.model.upstream, provider.quirks).into();
+            let head = self.session.req_header();
+            let headers = passed_headers(self.envelope.client, &head.headers);
+            let path = path + passed_query(self.envelope.client, head.uri.query());
+            return Ok(Message { path, body, headers, dropped: Vec::new(), answer_tool: None });
         }
         if self.request.is_none() {
-            self.request = Some(openai_chat::request::parse(self.envelope.body())?);
+            let (request, asked) = self.envelope.client.parse(self.envelope)?;
+            (self.request, self.asked) = (Some(request), asked);
         }
-        let traits = target.model.traits(self.plan.require_parameters);
+        let mut traits = target.model.traits(self.plan.require_parameters);
+        traits.quirks = provider.quirks;
         let fetches = !traits.media_urls && self.snapshot.media.fetch_remote;
         let Some(request) = &mut self.request else { return Err(Fault::new(FaultKind::Internal, "no request")) };
         if fetches && media::has_remote(request) {
@@ -324,7 +349,8 @@ impl<'a> Walk<'a> {
         }
         let rendered = provider.dialect.render(request, &traits)?;
         Ok(Message {
-            body: rendered.body.into(),
+            path,
+            body: if counts { provider.dialect.counting_body(model, rendered.body) } else { rendered.body }.into(),
             headers: rendered.headers,
             dropped: rendered.dropped,
             answer_tool: rendered.answer_tool,
@@ -350,6 +376,24 @@ impl<'a> Walk<'a> {
                 Err(shutting_down().into())
             }
         }
+    }
+}
+
+/// The part of a client's query that belongs to its format.
+fn passed_query(client: Client, query: Option<&str>) -> &'static str {
+    let is_beta = || query.is_some_and(|query| query.split('&').any(|pair| pair == "beta=true"));
+    if client == Client::AnthropicMessages && is_beta() { "?beta=true" } else { "" }
+}
+
+/// The headers of a client's that belong to its format, for a provider that speaks the same.
+fn passed_headers(client: Client, headers: &http::HeaderMap) -> Vec<(&'static str, String)> {
+    let named = |name: &'static str| {
+        let values: Vec<&str> = headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).collect();
+        (!values.is_empty()).then(|| (name, values.join(",")))
+    };
+    match client {
+        Client::OpenAiChat | Client::OpenAiResponses => Vec::new(),
+        Client::AnthropicMessages => ["anthropic-version", "anthropic-beta"].into_iter().filter_map(named).collect(),
     }
 }
 

@@ -13,6 +13,7 @@
 mod answer;
 mod body;
 mod citation;
+pub mod client;
 mod conversation;
 pub mod error;
 mod losses;

@@ -19,6 +19,7 @@ pub mod error;
 pub mod fields;
 pub mod message;
 pub mod passthrough;
+pub mod provider;
 pub mod quirks;
 pub mod request;
 pub mod response;

@@ -14,10 +14,13 @@ use crate::domain::{Fault, Usage};
 use serde_json::Value;
 use std::sync::Arc;
 
+/// What the ids of reasoning items of ours begin with: nobody can look them up.
+pub const OURS: &str = "rs_orbyt_";
+
 /// One output item.
 #[derive(Debug)]
 pub(super) struct Item {
-    /// `msg_…`, `rs_…`, `fc_…`, `ctc_…`, `tsc_…`, `ig_…`.
+    /// `msg_…`, `rs_orbyt_…`, `fc_…`, `ctc_…`, `tsc_…`, `ig_…`.
     pub id: String,
     /// What it is.
     pub kind: ItemKind,
@@ -102,17 +105,17 @@ impl Answer {
     /// Adds an item and gives its place.
     pub(super) fn add(&mut self, kind: ItemKind) -> usize {
         let prefix = match &kind {
-            ItemKind::Message(_) => "msg",
-            ItemKind::Reasoning(_) => "rs",
+            ItemKind::Message(_) => "msg_",
+            ItemKind::Reasoning(_) => OURS,
             ItemKind::Call(call) => match call.kind {
-                CallKind::Function => "fc",
-                CallKind::Custom => "ctc",
-                CallKind::Search => "tsc",
+                CallKind::Function => "fc_",
+                CallKind::Custom => "ctc_",
+                CallKind::Search => "tsc_",
             },
-            ItemKind::Image { .. } => "ig",
+            ItemKind::Image { .. } => "ig_",
         };
         let place = self.items.len();
-        self.items.push(Item { id: format!("{prefix}_{}{place:02x}", self.stem), kind, done: false });
+        self.items.push(Item { id: format!("{prefix}{}{place:02x}", self.stem), kind, done: false });
         place
     }
 

@@ -22,4 +22,9 @@ impl UnaryEncoder {
     pub fn close(&mut self, out: &mut Vec<u8>) {
         self.0.write_whole(out);
     }
+
+    /// Writes the answer once more.
+    pub fn write_whole(&self, out: &mut Vec<u8>) {
+        self.0.write_whole(out);
+    }
 }

@@ -1,12 +1,14 @@
 //! What passes, what is repaired, and what is refused.
 
 use super::*;
+use crate::dialect::client::Client;
 use crate::dialect::table::Dialect;
 use crate::domain::Usage;
 use serde_json::Value;
 
 fn setup(stream: bool, include_usage: bool, quirks: Quirks) -> Setup {
     Setup {
+        client: Client::OpenAiChat,
         provider: Dialect::OpenAiChat,
         stream,
         choices: 1,

@@ -20,6 +20,7 @@ fn setup() -> Setup {
     let parsed = crate::dialect::openai_responses::request::parse(body.to_string().as_bytes(), None).unwrap();
     let asked: Asked = parsed.asked;
     Setup {
+        client: crate::dialect::client::Client::OpenAiResponses,
         provider: Dialect::AnthropicMessages,
         stream: true,
         choices: 1,
