@@ -10,9 +10,9 @@
 use super::chat::Request;
 use super::event::Event;
 use super::openai_chat::envelope::Envelope;
-use super::table::{Dialect, Setup};
 use super::openai_chat::quirks::Quirks;
 use super::openai_responses::asked::Asked;
+use super::table::{Dialect, Setup};
 use super::{anthropic_messages, openai_chat, openai_responses};
 use crate::domain::Fault;
 use bytes::Bytes;

@@ -72,7 +72,8 @@ pub(super) fn route(method: &Method, path: &str) -> Result<Route, ApiError> {
             }
         }
     };
-    let fits = allow.split(", ").any(|one| method.as_str() == one) || (method == Method::HEAD && allow.starts_with("GET"));
+    let fits =
+        allow.split(", ").any(|one| method.as_str() == one) || (method == Method::HEAD && allow.starts_with("GET"));
     if fits {
         Ok(route)
     } else {

@@ -18,6 +18,7 @@ mod fault;
 mod gemini;
 mod http;
 mod openai;
+mod responses;
 mod schema;
 mod script;
 mod server;

@@ -14,6 +14,7 @@ mod limits;
 mod nodelay;
 mod raw;
 mod reload;
+mod responses;
 mod routes;
 mod routing;
 mod secrets;

@@ -238,7 +238,13 @@ pub(super) fn outlives_exclusion(delta: &ReasoningDelta<'_>) -> bool {
 }
 
 /// Writes one item of `reasoning_details`.
-pub(in crate::dialect) fn write_detail(index: u32, id: Option<&str>, format: &str, piece: ReasoningPiece<'_>, out: &mut Vec<u8>) {
+pub(in crate::dialect) fn write_detail(
+    index: u32,
+    id: Option<&str>,
+    format: &str,
+    piece: ReasoningPiece<'_>,
+    out: &mut Vec<u8>,
+) {
     let (kind, field, text) = match piece {
         ReasoningPiece::Text(text) => ("reasoning.text", "text", text),
         ReasoningPiece::Signature(signature) => ("reasoning.text", "signature", signature),

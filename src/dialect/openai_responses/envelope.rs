@@ -256,8 +256,7 @@ mod tests {
                 }
                 let continued = continued(&envelope(&body), earlier).unwrap();
                 let told: Value = serde_json::from_slice(continued.body()).unwrap();
-                let mut expected: Value =
-                    serde_json::from_slice(&[b"[", &earlier[..], b"]"].concat()).unwrap();
+                let mut expected: Value = serde_json::from_slice(&[b"[", &earlier[..], b"]"].concat()).unwrap();
                 expected.as_array_mut().unwrap().extend(rest.clone());
                 assert_eq!(told, json!({"model": "m", "input": expected}), "{body}");
                 assert_eq!(continued.previous.as_deref(), Some("resp_1"));

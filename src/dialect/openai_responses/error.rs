@@ -101,7 +101,8 @@ mod tests {
 
     #[test]
     fn writes_what_it_reads() {
-        let fault = Fault { code: Some("rate_limit_exceeded".into()), ..Fault::new(FaultKind::RateLimited, "slow \"down\"") };
+        let fault =
+            Fault { code: Some("rate_limit_exceeded".into()), ..Fault::new(FaultKind::RateLimited, "slow \"down\"") };
         let mut out = b"{".to_vec();
         write_members(&fault, &mut out);
         out.push(b'}');

@@ -238,7 +238,8 @@ fn part(value: Value, path: &Path<'_>) -> Result<Part, Fault> {
         "input_file" => file(&mut fields)?,
         "input_audio" => PartKind::Audio { source: chat::audio(&mut fields)? },
         _ => {
-            let expected = "\"input_text\", \"input_image\", \"input_file\", \"input_audio\", \"output_text\" or \"refusal\"";
+            let expected =
+                "\"input_text\", \"input_image\", \"input_file\", \"input_audio\", \"output_text\" or \"refusal\"";
             return Err(path.member("type").must_be(expected));
         }
     };
@@ -259,10 +260,9 @@ fn file(fields: &mut Fields<'_>) -> Result<PartKind, Fault> {
     let filename = fields.text("filename")?;
     let source = match (fields.text("file_data")?, fields.text("file_url")?, fields.text("file_id")?) {
         (Some(data), ..) if data.starts_with("data:") => chat::media(data, &fields.path.member("file_data"))?,
-        (Some(data), ..) => Media::Inline {
-            media_type: chat::media_type_of(filename.as_deref().unwrap_or_default()).to_owned(),
-            data,
-        },
+        (Some(data), ..) => {
+            Media::Inline { media_type: chat::media_type_of(filename.as_deref().unwrap_or_default()).to_owned(), data }
+        }
         (None, Some(address), _) => chat::media(address, &fields.path.member("file_url"))?,
         (None, None, Some(id)) => Media::FileId(id),
         (None, None, None) => {

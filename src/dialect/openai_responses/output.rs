@@ -221,9 +221,10 @@ impl Item {
         out.push(b'{');
         write::string_member("id", &self.id, out);
         match &self.kind {
-            ItemKind::Message(_) => {
-                write::raw(",\"type\":\"message\",\"status\":\"in_progress\",\"content\":[],\"role\":\"assistant\"", out)
-            }
+            ItemKind::Message(_) => write::raw(
+                ",\"type\":\"message\",\"status\":\"in_progress\",\"content\":[],\"role\":\"assistant\"",
+                out,
+            ),
             ItemKind::Reasoning(thought) if thought.verbatim => {
                 write::raw(",\"type\":\"reasoning\",\"content\":[],\"summary\":[]", out);
             }

@@ -270,8 +270,13 @@ impl Events {
                 self.ended = true;
                 self.last.extend_from_slice(frame.raw);
             }
-            b"error" | b"response.failed" => self.fail(kind, seen, data, frame, observed),
-            _ if kind.is_empty() && seen.error => self.fail(b"error", seen, data, frame, observed),
+            b"error" | b"response.failed" => {
+                self.fail(seen, data, observed);
+                self.failed = kind == b"response.failed";
+                self.failure.extend_from_slice(frame.raw);
+            }
+            // Some send the body of an error answer, which is no event that a client knows.
+            _ if kind.is_empty() && seen.error => self.fail(seen, data, observed),
             _ => {
                 if let (b"response.created", Some(place)) = (kind, &seen.response) {
                     self.identify(&data[place.clone()]);
@@ -282,12 +287,10 @@ impl Events {
         }
     }
 
-    fn fail(&mut self, kind: &[u8], seen: &Seen, data: &[u8], frame: &Frame<'_>, observed: &mut Observed) {
+    fn fail(&mut self, seen: &Seen, data: &[u8], observed: &mut Observed) {
         let place = seen.response.clone().unwrap_or(0..data.len());
         let value = serde_json::from_slice(&data[place]).unwrap_or(Value::Null);
         observed.note(&Event::Error(error::parse(&value)));
-        self.failed = kind == b"response.failed";
-        self.failure.extend_from_slice(frame.raw);
     }
 
     /// Takes over the id and the model that the client has been told.

@@ -379,8 +379,7 @@ impl Pen<'_> {
     }
 
     fn image(&mut self, media_type: &str, data: &str) {
-        let place =
-            self.begin_item(ItemKind::Image { media_type: media_type.to_owned(), data: data.to_owned() });
+        let place = self.begin_item(ItemKind::Image { media_type: media_type.to_owned(), data: data.to_owned() });
         let item = &self.answer.items[place];
         for kind in [
             "response.image_generation_call.in_progress",
@@ -523,7 +522,9 @@ fn flat(value: &Value) -> Value {
         flat = json!({"type": kind, "index": 0, "file_id": "", "filename": inner.get("title").unwrap_or(&"".into())});
     }
     if let Value::Object(flat) = &mut flat {
-        flat.extend(inner.iter().filter(|(_, value)| !value.is_null()).map(|(name, value)| (name.clone(), value.clone())));
+        flat.extend(
+            inner.iter().filter(|(_, value)| !value.is_null()).map(|(name, value)| (name.clone(), value.clone())),
+        );
     }
     flat
 }

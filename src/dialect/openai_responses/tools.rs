@@ -251,10 +251,7 @@ mod tests {
         let names: Vec<&str> = toolbox.tools.iter().map(|tool| tool.name.as_str()).collect();
         assert_eq!(names, ["shell", "apply_patch", "agents__close", "tool_search"]);
         let patch = &toolbox.tools[1];
-        assert_eq!(
-            patch.description.as_deref(),
-            Some("Edit.\n\nThe input must match this lark grammar:\nstart: x")
-        );
+        assert_eq!(patch.description.as_deref(), Some("Edit.\n\nThe input must match this lark grammar:\nstart: x"));
         assert_eq!(patch.parameters.as_ref().unwrap()["required"], json!(["input"]));
         assert_eq!(toolbox.origin("shell"), (CallKind::Function, None, "shell"));
         assert_eq!(toolbox.origin("apply_patch"), (CallKind::Custom, None, "apply_patch"));
@@ -266,18 +263,24 @@ mod tests {
     #[test]
     fn tools_that_openai_runs_are_refused_by_name() {
         for kind in [
-            "web_search", "web_search_preview", "file_search", "code_interpreter", "computer_use_preview", "mcp",
-            "image_generation", "local_shell", "shell", "apply_patch", "tool_search",
+            "web_search",
+            "web_search_preview",
+            "file_search",
+            "code_interpreter",
+            "computer_use_preview",
+            "mcp",
+            "image_generation",
+            "local_shell",
+            "shell",
+            "apply_patch",
+            "tool_search",
         ] {
             let list = json!([{"type": "function", "name": "f"}, {"type": kind}]);
             let fault = toolbox(list).unwrap_err();
             assert_eq!(fault.param.as_deref(), Some("tools[1].type"), "{kind}");
             assert!(fault.message.contains(kind) && fault.message.contains("OpenAI"), "{}", fault.message);
         }
-        assert_eq!(
-            choice(json!({"type": "web_search"})).unwrap_err().param.as_deref(),
-            Some("tool_choice.type")
-        );
+        assert_eq!(choice(json!({"type": "web_search"})).unwrap_err().param.as_deref(), Some("tool_choice.type"));
     }
 
     #[test]
@@ -289,10 +292,7 @@ mod tests {
         assert_eq!(choice(json!({"type": "custom", "name": "p"})), Ok(ToolChoice::Function("p".into())));
         let allowed = json!({"type": "allowed_tools", "mode": "required", "tools": [
             {"type": "function", "name": "a"}, {"type": "custom", "name": "b"}]});
-        assert_eq!(
-            choice(allowed),
-            Ok(ToolChoice::Allowed { names: vec!["a".into(), "b".into()], required: true })
-        );
+        assert_eq!(choice(allowed), Ok(ToolChoice::Allowed { names: vec!["a".into(), "b".into()], required: true }));
         for wrong in [json!("any"), json!(3), json!({"name": "f"}), json!({"type": "allowed_tools", "mode": "x"})] {
             assert!(choice(wrong).is_err());
         }

@@ -84,7 +84,8 @@ impl State {
 
     /// Forgets the oldest response of whoever has the most bytes.
     fn drop_one(&mut self) -> bool {
-        let Some(name) = self.tenants.iter().max_by_key(|(_, tenant)| tenant.bytes).map(|(name, _)| name.clone()) else {
+        let Some(name) = self.tenants.iter().max_by_key(|(_, tenant)| tenant.bytes).map(|(name, _)| name.clone())
+        else {
             return false;
         };
         let oldest = self.tenants.get_mut(&name).and_then(Tenant::oldest);

@@ -52,8 +52,7 @@ fn the_items_of_a_turn_are_one_message_and_results_are_their_own() {
         {"role": "assistant", "content": "done", "phase": "final_answer"},
     ]));
     let roles: Vec<Role> = conversation.messages.iter().map(|message| message.role).collect();
-    let expected =
-        [Role::Developer, Role::User, Role::Assistant, Role::Tool, Role::Tool, Role::Tool, Role::Assistant];
+    let expected = [Role::Developer, Role::User, Role::Assistant, Role::Tool, Role::Tool, Role::Tool, Role::Assistant];
     assert_eq!(roles, expected);
     let turn = &conversation.messages[2];
     assert_eq!(turn.reasoning, [signed]);
@@ -62,11 +61,7 @@ fn the_items_of_a_turn_are_one_message_and_results_are_their_own() {
         turn.tool_calls.iter().map(|call| (call.id.as_str(), call.name.as_str(), call.arguments.as_str())).collect();
     assert_eq!(
         calls,
-        [
-            ("call_1", "f", "{\"a\":1}"),
-            ("call_2", "ns__g", "{}"),
-            ("call_3", "patch", "{\"input\":\"a \\\"b\\\"\"}")
-        ]
+        [("call_1", "f", "{\"a\":1}"), ("call_2", "ns__g", "{}"), ("call_3", "patch", "{\"input\":\"a \\\"b\\\"\"}")]
     );
     assert_eq!(conversation.messages[4].tool_call_id.as_deref(), Some("call_2"));
     assert!(matches!(conversation.messages[4].parts[1].kind, PartKind::Image { .. }));

@@ -57,7 +57,9 @@ fn text() -> String {
 }
 
 fn stream(last: &str) -> String {
-    prelude() + &text() + &event(&format!("response.{last}"), json!({"sequence_number": 4, "response": response(last, json!([]))}))
+    prelude()
+        + &text()
+        + &event(&format!("response.{last}"), json!({"sequence_number": 4, "response": response(last, json!([]))}))
 }
 
 #[test]
@@ -159,7 +161,10 @@ fn what_is_no_answer_is_a_fault() {
     let failed = json!({"object": "response", "status": "failed", "output": [],
                         "error": {"code": "server_error", "message": "m"}});
     assert_eq!(kind(false, &failed.to_string()), Some(FaultKind::ServerError));
-    assert_eq!(kind(false, "{\"error\":{\"message\":\"m\",\"code\":\"rate_limit_exceeded\"}}"), Some(FaultKind::RateLimited));
+    assert_eq!(
+        kind(false, "{\"error\":{\"message\":\"m\",\"code\":\"rate_limit_exceeded\"}}"),
+        Some(FaultKind::RateLimited)
+    );
     assert_eq!(kind(false, "{\"id\":\"chatcmpl\",\"choices\":[]}"), Some(FaultKind::Malformed));
     assert_eq!(kind(false, ""), Some(FaultKind::Empty));
     assert_eq!(kind(true, ""), Some(FaultKind::Empty));

@@ -26,7 +26,10 @@ fn reads_what_a_request_can_say() {
     assert_eq!(request.messages.len(), 2);
     assert_eq!((request.messages[0].role, request.messages[1].role), (Role::System, Role::User));
     assert_eq!((request.tools.len(), request.tools[0].strict), (1, Some(true)));
-    assert_eq!((request.tool_choice, request.parallel_tool_calls), (Some(ToolChoice::Function("f".into())), Some(false)));
+    assert_eq!(
+        (request.tool_choice, request.parallel_tool_calls),
+        (Some(ToolChoice::Function("f".into())), Some(false))
+    );
     let schema = Some(json!({"type": "object"}));
     assert_eq!(
         request.response_format,

@@ -112,7 +112,9 @@ fn put_together(events: &[Value]) -> Vec<Value> {
             "response.content_part.added" | "response.reasoning_summary_part.added" => {
                 items[place].piece(event);
             }
-            "response.output_text.delta" | "response.refusal.delta" | "response.reasoning_text.delta"
+            "response.output_text.delta"
+            | "response.refusal.delta"
+            | "response.reasoning_text.delta"
             | "response.reasoning_summary_text.delta" => items[place].piece(event).0.push_str(&text(event, "delta")),
             "response.output_text.done" | "response.reasoning_text.done" | "response.reasoning_summary_text.done" => {
                 assert_eq!(items[place].piece(event).0, text(event, "text"));
@@ -204,7 +206,8 @@ fn an_answer_with_everything() {
 
 #[test]
 fn an_answer_that_ran_out_of_tokens_is_incomplete() {
-    for (reason, word) in [(FinishReason::Length, "max_output_tokens"), (FinishReason::ContentFilter, "content_filter")] {
+    for (reason, word) in [(FinishReason::Length, "max_output_tokens"), (FinishReason::ContentFilter, "content_filter")]
+    {
         let events = [START, Event::Text { choice: 0, text: "Hel" }, finish(reason)];
         let told = written(&events);
         put_together(&told);
@@ -227,7 +230,10 @@ fn a_stream_that_breaks_off_fails_and_is_never_complete() {
     let [.., error, failed] = &events[..] else { panic!("two events at least") };
     assert_eq!((&error["type"], &error["error"]["message"]), (&json!("error"), &json!("it broke")));
     assert_eq!(failed["type"], "response.failed");
-    assert_eq!((&failed["response"]["status"], &failed["response"]["error"]["code"]), (&json!("failed"), &json!("server_error")));
+    assert_eq!(
+        (&failed["response"]["status"], &failed["response"]["error"]["code"]),
+        (&json!("failed"), &json!("server_error"))
+    );
     assert_eq!(failed["response"]["output"][0]["status"], "incomplete");
     assert_eq!(failed["sequence_number"], events.len() as u64 - 1);
     assert!(events.iter().all(|event| event["type"] != "response.completed"));
