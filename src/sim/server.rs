@@ -219,7 +219,11 @@ impl Shared {
         let key = dialect.key(request);
         let model = dialect.model(request).unwrap_or_default();
         // Only calls of a model are scripted; lists of models are not.
-        let step = if matches!(route, Route::Generate) { state.script.next(key, &model) } else { Step::OK };
+        let step = if matches!(route, Route::Generate | Route::CountTokens) {
+            state.script.next(key, &model)
+        } else {
+            Step::OK
+        };
         let (fault, pause) = match &step {
             Step::Fault(fault) => (*fault, Duration::ZERO),
             Step::Paced(pause) => (SimFault::Ok, *pause),
@@ -263,6 +267,11 @@ impl Shared {
         match route {
             Route::ListModels => Ok(Served::Reply(self.dialect.list_models(&models()))),
             Route::Model(model) => known(model).map(|()| Served::Reply(self.dialect.one_model(model))),
+            // A token is four bytes here, as in the counts of answers.
+            Route::CountTokens => {
+                let model = self.dialect.model(request).unwrap_or_default();
+                known(&model).map(|()| Served::Reply(self.dialect.count(request.body.len() / 4)))
+            }
             Route::Generate => {
                 let question = self.dialect.read(request)?;
                 known(&question.model)?;

@@ -3,7 +3,7 @@
 use super::answer::{Answer, Question};
 use super::http::Request;
 use super::{anthropic, gemini, openai};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// The dialect that a simulated provider speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -121,6 +121,8 @@ impl Frame {
 /// What the path of a request asks for.
 pub(super) enum Route {
     Generate,
+    /// The tokens of a request, without an answer to it.
+    CountTokens,
     ListModels,
     Model(String),
 }
@@ -236,6 +238,14 @@ impl SimDialect {
         };
         let data = serde_json::from_slice::<Value>(&body).map(|value| value.to_string()).unwrap_or_default();
         Frame { part: Part::Output, event, data }
+    }
+
+    /// A number of tokens.
+    pub(super) fn count(self, tokens: usize) -> Reply {
+        match self {
+            Self::OpenAi | Self::Anthropic => Reply::json(200, &json!({ "input_tokens": tokens })),
+            Self::Gemini => Reply::pretty(200, &json!({ "totalTokens": tokens })),
+        }
     }
 
     pub(super) fn list_models(self, models: &[String]) -> Reply {

@@ -11,6 +11,8 @@ mod faults;
 mod gateway;
 mod keys;
 mod limits;
+mod messages;
+mod messages_faults;
 mod nodelay;
 mod raw;
 mod reload;

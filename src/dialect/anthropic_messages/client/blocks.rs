@@ -116,12 +116,16 @@ impl Blocks {
 
     /// Stops what is open; returns the stop reason.
     pub fn finish(&mut self, writer: &mut impl Writer) -> Cow<'static, str> {
-        self.stop(writer);
-        while let Some(piece) = self.waiting.pop_front() {
-            // Nothing can be waited for any more.
-            self.begin(piece, writer);
+        loop {
+            // Nothing more can come for it.
+            self.stop(writer);
+            if self.waiting.is_empty() {
+                break;
+            }
+            for piece in std::mem::take(&mut self.waiting) {
+                self.put(piece, writer);
+            }
         }
-        self.stop(writer);
         self.stop_reason.take().unwrap_or("end_turn".into())
     }
 
@@ -142,7 +146,8 @@ impl Blocks {
     fn put(&mut self, piece: Piece<'_>, writer: &mut impl Writer) {
         let is_its_own =
             matches!((&self.open, &piece), (Open::Call { index, .. }, Piece::Input { index: at, .. }) if index == at);
-        if self.is_busy() && !is_its_own {
+        // Who comes later stands behind those that wait already.
+        if (self.is_busy() || !self.waiting.is_empty()) && !is_its_own {
             self.waiting.push_back(piece.owned());
         } else {
             self.begin(piece, writer);

@@ -8,20 +8,6 @@ use crate::dialect::client::ErrorAnswer;
 use crate::dialect::openai_chat::write;
 use crate::domain::{Fault, FaultKind};
 
-/// Anthropic's types of errors.
-const TYPES: [&str; 10] = [
-    "invalid_request_error",
-    "authentication_error",
-    "billing_error",
-    "permission_error",
-    "not_found_error",
-    "request_too_large",
-    "rate_limit_error",
-    "timeout_error",
-    "api_error",
-    "overloaded_error",
-];
-
 /// Writes the body of an error.
 pub fn render(error: &ErrorAnswer<'_>) -> Vec<u8> {
     let mut out = Vec::with_capacity(256);
@@ -75,7 +61,11 @@ fn type_of(status: u16, word: &str) -> &'static str {
         400..=499 => "invalid_request_error",
         _ => "api_error",
     };
-    let fits =
-        |known: &&&str| **known == word && (status < 500) == !matches!(**known, "api_error" | "overloaded_error");
-    TYPES.iter().find(fits).copied().filter(|_| !matches!(status, 401 | 403 | 404)).unwrap_or(by_status)
+    // Of the words that share a status, the one that is there.
+    match (status, word) {
+        (400, "billing_error") => "billing_error",
+        (400, "request_too_large") => "request_too_large",
+        (500.., "overloaded_error") => "overloaded_error",
+        _ => by_status,
+    }
 }
