@@ -98,20 +98,28 @@ impl Client {
         }
     }
 
-    /// Reads a body into the hub, and what else its answer has to know of it.
+    /// Reads a body into the hub.
     ///
     /// # Errors
     /// `BadRequest` that names the member which is wrong, or cannot be said in any other format.
-    pub fn parse(self, envelope: &Envelope) -> Result<(Request, Option<Arc<Asked>>), Fault> {
-        let body = envelope.body();
+    pub fn parse(self, body: &[u8]) -> Result<Request, Fault> {
         match self {
-            Self::OpenAiChat => Ok((openai_chat::request::parse(body)?, None)),
-            Self::AnthropicMessages => Ok((anthropic_messages::client::request::parse(body)?, None)),
-            Self::OpenAiResponses => {
-                let parsed = openai_responses::request::parse(body, envelope.previous.as_deref())?;
-                Ok((parsed.request, Some(Arc::new(parsed.asked))))
-            }
+            Self::OpenAiChat => openai_chat::request::parse(body),
+            Self::AnthropicMessages => anthropic_messages::client::request::parse(body),
+            Self::OpenAiResponses => Ok(openai_responses::request::parse(body, None)?.request),
         }
+    }
+
+    /// Reads a request into the hub, and what else its answer has to know of it.
+    ///
+    /// # Errors
+    /// As [`Self::parse`].
+    pub fn read(self, envelope: &Envelope) -> Result<(Request, Option<Arc<Asked>>), Fault> {
+        if self != Self::OpenAiResponses {
+            return Ok((self.parse(envelope.body())?, None));
+        }
+        let parsed = openai_responses::request::parse(envelope.body(), envelope.previous.as_deref())?;
+        Ok((parsed.request, Some(Arc::new(parsed.asked))))
     }
 
     /// The id of an answer whose provider gives none, made of the request's.

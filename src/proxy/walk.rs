@@ -336,7 +336,7 @@ impl<'a> Walk<'a> {
             return Ok(Message { path, body, headers, dropped: Vec::new(), answer_tool: None });
         }
         if self.request.is_none() {
-            let (request, asked) = self.envelope.client.parse(self.envelope)?;
+            let (request, asked) = self.envelope.client.read(self.envelope)?;
             (self.request, self.asked) = (Some(request), asked);
         }
         let mut traits = target.model.traits(self.plan.require_parameters);
