@@ -84,10 +84,11 @@ impl StreamEncoder {
     pub(super) fn take(&mut self, event: &Event<'_>, out: Option<&mut Vec<u8>>) {
         let Self { answer, open, sequence, .. } = self;
         let mut script = Script { out, sequence };
-        if let Event::Start { model, .. } = event {
-            if !self.begun && !model.is_empty() {
-                (*model).clone_into(&mut answer.model);
-            }
+        if let Event::Start { model, .. } = event
+            && !self.begun
+            && !model.is_empty()
+        {
+            (*model).clone_into(&mut answer.model);
         }
         if !matches!(event, Event::Error(_)) && !std::mem::replace(&mut self.begun, true) {
             begin(answer, &mut script);
