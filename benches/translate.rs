@@ -47,6 +47,7 @@ const ROUNDS: usize = 5;
 /// A provider's stream: what comes first, the chunk that is measured, and what ends it.
 struct Sample {
     name: &'static str,
+    client: Client,
     provider: Dialect,
     quirks: Quirks,
     prelude: &'static str,
@@ -86,12 +87,25 @@ event: message_stop
 data: {"type":"message_stop"}
 
 "#;
+const RESPONSES_PRELUDE: &str = r#"event: response.created
+data: {"type":"response.created","sequence_number":0,"response":{"id":"resp_1","object":"response","status":"in_progress","model":"m","output":[]}}
+
+"#;
+const RESPONSES_CHUNK: &str = r#"event: response.output_text.delta
+data: {"type":"response.output_text.delta","sequence_number":9,"item_id":"msg_1","output_index":0,"content_index":0,"delta":" token","logprobs":[],"obfuscation":"xyzxyz"}
+
+"#;
+const RESPONSES_END: &str = r#"event: response.completed
+data: {"type":"response.completed","sequence_number":10,"response":{"id":"resp_1","object":"response","status":"completed","model":"m","output":[],"usage":{"input_tokens":1,"output_tokens":1}}}
+
+"#;
 const GEMINI_CHUNK: &str = "data: {\"candidates\": [{\"content\": {\"parts\": [{\"text\": \" token\"}],\"role\": \"model\"},\"index\": 0}],\"usageMetadata\": {\"promptTokenCount\": 4,\"totalTokenCount\": 9},\"modelVersion\": \"m\",\"responseId\": \"r1\"}\r\n\r\n";
 const GEMINI_END: &str = "data: {\"candidates\": [{\"content\": {\"parts\": [{\"text\": \".\"}],\"role\": \"model\"},\"finishReason\": \"STOP\",\"index\": 0}],\"usageMetadata\": {\"promptTokenCount\": 4,\"candidatesTokenCount\": 5,\"totalTokenCount\": 9},\"modelVersion\": \"m\",\"responseId\": \"r1\"}\r\n\r\n";
 
-const SAMPLES: [Sample; 4] = [
+const SAMPLES: [Sample; 6] = [
     Sample {
         name: "OpenAI, passed through",
+        client: Client::OpenAiChat,
         provider: Dialect::OpenAiChat,
         quirks: Quirks::NONE,
         prelude: OPENAI_PRELUDE,
@@ -100,6 +114,7 @@ const SAMPLES: [Sample; 4] = [
     },
     Sample {
         name: "OpenAI-compatible, all quirks looked for",
+        client: Client::OpenAiChat,
         provider: Dialect::OpenAiChat,
         quirks: Quirks::ALL_TOLERANT,
         prelude: OPENAI_PRELUDE,
@@ -108,6 +123,7 @@ const SAMPLES: [Sample; 4] = [
     },
     Sample {
         name: "Anthropic to OpenAI",
+        client: Client::OpenAiChat,
         provider: Dialect::AnthropicMessages,
         quirks: Quirks::NONE,
         prelude: ANTHROPIC_PRELUDE,
@@ -116,11 +132,30 @@ const SAMPLES: [Sample; 4] = [
     },
     Sample {
         name: "Gemini to OpenAI",
+        client: Client::OpenAiChat,
         provider: Dialect::Gemini,
         quirks: Quirks::NONE,
         prelude: GEMINI_CHUNK,
         chunk: GEMINI_CHUNK,
         end: GEMINI_END,
+    },
+    Sample {
+        name: "OpenAI's Responses, passed through",
+        client: Client::OpenAiResponses,
+        provider: Dialect::OpenAiChat,
+        quirks: Quirks::RESPONSES,
+        prelude: RESPONSES_PRELUDE,
+        chunk: RESPONSES_CHUNK,
+        end: RESPONSES_END,
+    },
+    Sample {
+        name: "Anthropic to Responses",
+        client: Client::OpenAiResponses,
+        provider: Dialect::AnthropicMessages,
+        quirks: Quirks::NONE,
+        prelude: ANTHROPIC_PRELUDE,
+        chunk: ANTHROPIC_CHUNK,
+        end: ANTHROPIC_END,
     },
 ];
 
@@ -142,7 +177,7 @@ fn main() -> Result<(), String> {
 /// One stream of many chunks; returns nanoseconds, allocations and allocated bytes a chunk.
 fn measure(sample: &Sample) -> Result<(f64, f64, f64), String> {
     let mut translator = Translator::new(Setup {
-        client: Client::OpenAiChat,
+        client: sample.client,
         provider: sample.provider,
         stream: true,
         choices: 1,

@@ -5,12 +5,13 @@ pub mod args;
 pub mod check;
 pub mod credentials;
 pub mod demo;
+pub mod explain;
 pub mod serve;
 pub mod start;
 pub mod summary;
 
 use crate::config::Source;
-use args::{AdminCommand, CheckArgs, Cli, Command, ResetTokenArgs};
+use args::{AdminCommand, CheckArgs, Cli, Command, ExplainArgs, ResetTokenArgs};
 use std::io::{self, Write};
 use std::process::ExitCode;
 
@@ -20,6 +21,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Serve(args) => serve::run(args),
         Command::Demo(args) => demo::run(args),
         Command::Check(args) => check(args),
+        Command::Explain(args) => explain(&args),
         Command::Admin(AdminCommand::ResetToken(args)) => reset_token(args),
     }
 }
@@ -38,6 +40,14 @@ fn check(args: CheckArgs) -> ExitCode {
         Ok(Some(_)) => ExitCode::SUCCESS,
         Ok(None) => ExitCode::FAILURE,
         Err(error) => failed(&error.to_string()),
+    }
+}
+
+fn explain(args: &ExplainArgs) -> ExitCode {
+    match explain::explain(args).map(|text| write!(io::stdout(), "{text}")) {
+        Ok(Ok(())) => ExitCode::SUCCESS,
+        Ok(Err(error)) => failed(&error.to_string()),
+        Err(message) => failed(&message),
     }
 }
 

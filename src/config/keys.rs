@@ -15,7 +15,7 @@ pub struct GatewayKeys {
 impl GatewayKeys {
     /// Adds a key of which only the hash is known.
     pub fn add(&mut self, name: Arc<str>, hash: KeyHash) {
-        self.entries.push((hash, Principal { key_name: name }));
+        self.entries.push((hash, Principal { key_name: name, key_hash: hash }));
     }
 
     /// Adds a key of the configuration. Its name is its masked form, or its number when it is too short to show any of it.

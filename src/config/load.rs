@@ -63,6 +63,11 @@ impl Source {
         })
     }
 
+    /// The variables alone, for commands that need nothing else. What cannot be read is left out.
+    pub fn variables(&self) -> Env {
+        self.env(&mut Vec::new(), &mut Report::default())
+    }
+
     fn env(&self, files: &mut Vec<PathBuf>, report: &mut Report) -> Env {
         let mut variables = Vec::new();
         if let Some(path) = &self.dotenv {

@@ -86,6 +86,34 @@ impl Client {
         (self == Self::OpenAiResponses).then_some("/responses")
     }
 
+    /// The name that this format has for a member of chat completions which a preset sets.
+    ///
+    /// # Errors
+    /// `BadRequest` when it has none.
+    pub fn member_of(self, name: &str) -> Result<&str, Fault> {
+        let same = ["temperature", "top_p", "stream", "tool_choice", "service_tier"];
+        match (self, name) {
+            (Self::OpenAiChat, _) => Ok(name),
+            (Self::AnthropicMessages, "max_tokens" | "max_completion_tokens") => Ok("max_tokens"),
+            (Self::OpenAiResponses, "max_tokens" | "max_completion_tokens") => Ok("max_output_tokens"),
+            (Self::OpenAiResponses, "user" | "reasoning" | "parallel_tool_calls") => Ok(name),
+            _ if same.contains(&name) => Ok(name),
+            _ => {
+                let message = format!("the preset sets {name}, which {} has no member for", self.route());
+                Err(Fault::bad_request("extra.preset", message))
+            }
+        }
+    }
+
+    /// The top-level member that a system prompt is; `None` where it is a message.
+    pub fn system_member(self) -> Option<&'static str> {
+        match self {
+            Self::OpenAiChat => None,
+            Self::AnthropicMessages => Some("system"),
+            Self::OpenAiResponses => Some("instructions"),
+        }
+    }
+
     /// Looks at a body without building anything of it.
     ///
     /// # Errors

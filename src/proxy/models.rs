@@ -5,6 +5,7 @@
 
 use super::core::{Core, Discovered};
 use super::names::Names;
+use super::preset;
 use crate::config::snapshot::Snapshot;
 use crate::dialect::chat::Thinking;
 use crate::domain::Money;
@@ -24,9 +25,10 @@ impl<'a> Listing<'a> {
         Self { snapshot, discovered: core.discovered.load() }
     }
 
-    /// All models of the configured providers, the operator's own names first.
+    /// All models of the configured providers, the operator's own names and presets first.
     pub(super) fn list(&self) -> Value {
         let aliases = self.snapshot.aliases.iter().filter_map(|alias| self.named(&alias.name));
+        let presets = self.snapshot.presets.iter().filter_map(|preset| self.named(&preset::listed(preset)?.0));
         let rows = self.snapshot.providers.iter().flat_map(|provider| {
             let local = provider.models.iter();
             let known = self.snapshot.catalog.models().iter().filter(|row| row.provider == provider.id);
@@ -40,12 +42,21 @@ impl<'a> Listing<'a> {
                 .map(|name| item(&format!("{}/{name}", provider.id), &names.at(provider, name).model))
                 .collect::<Vec<_>>()
         });
-        json!({"object": "list", "data": aliases.chain(rows).chain(discovered).collect::<Vec<_>>()})
+        json!({"object": "list", "data": aliases.chain(presets).chain(rows).chain(discovered).collect::<Vec<_>>()})
     }
 
     /// The model of any name that a request could use; `None` when it means nothing.
     pub(super) fn named(&self, name: &str) -> Option<Value> {
         let names = Names { snapshot: self.snapshot, discovered: &self.discovered };
+        if let Some(preset) = preset::of_name(self.snapshot, name) {
+            let (_, model) = preset::listed(preset)?;
+            let mut item = item(name, &names.resolve(model).ok()?.targets.first()?.model);
+            item["owned_by"] = json!("orbyt");
+            if let Some(shown) = &preset.name {
+                item["name"] = json!(shown);
+            }
+            return Some(item);
+        }
         let meaning = names.resolve(name).ok()?;
         let first = meaning.targets.first()?;
         let mut item = item(name, &first.model);

@@ -7,9 +7,9 @@ use super::error::{ApiError, Reason};
 use super::limit::Limited;
 use super::models::Listing;
 use super::plan::Plan;
-use super::quota::Quota;
-use super::walk::Walk;
-use super::{body, count, record, respond, responses};
+use super::{body, byok, cache, count, preset, record, respond, responses, walk};
+use crate::config::snapshot::CacheBackend;
+use crate::dialect::client::Client;
 use crate::dialect::openai_chat::envelope::Envelope;
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -57,6 +57,7 @@ impl Gateway {
             let principal = authenticate(&client.snapshot, &session.req_header().headers)
                 .inspect_err(|_| self.core.limiter.bad_key(address))?;
             client.record.key_name = Some(principal.key_name);
+            client.tenant = Some(principal.key_hash);
         }
         client.seat = Some(self.core.limiter.enter(&client.snapshot.limits).inspect_err(count)?);
         match route {
@@ -91,19 +92,30 @@ impl Gateway {
         client.record.stream = envelope.stream;
         refuse_unbuilt(&envelope)?;
         let snapshot = client.snapshot.clone();
-        let plan = Plan::new(&self.core, &snapshot, &envelope)?;
+        if let Some(completed) = preset::complete(&snapshot, &envelope)? {
+            envelope = completed;
+        }
+        let mut plan = match Plan::new(&self.core, &snapshot, &envelope, fastrand::u64(..)) {
+            Ok(plan) => plan,
+            Err(none) => {
+                client.record.decision = none.decision;
+                return Err(none.error.into());
+            }
+        };
+        client.record.decision = plan.decision.take();
+        if let Some(byok) = &envelope.extensions.byok {
+            byok::check(&snapshot, byok, &plan)?;
+        }
         if counts {
             return Box::pin(count::answer(&self.core, session, client, &envelope, plan)).await;
         }
-        if !snapshot.limits.rules.is_empty() {
-            client.quota = Quota::reserve(&self.core, client, &envelope, &plan).await?;
-        }
         // On a kept-alive connection a pipelined next request must not look like a client that misbehaves.
         session.downstream_session.set_pipelining_enabled(true);
-        let mut walk = Walk::new(&self.core, session, client, &envelope, plan);
-        // Boxed, because a future is as large as the largest of its states, and is moved when it begins: every request would pay for
-        // this one.
-        Box::pin(walk.run()).await
+        // What is kept is in the form of chat completions.
+        if snapshot.cache.backend != CacheBackend::Off && envelope.client == Client::OpenAiChat {
+            return Box::pin(cache::answer(&self.core, session, client, &envelope, plan)).await;
+        }
+        walk::serve(&self.core, session, client, &envelope, plan).await
     }
 
     async fn model(&self, session: &mut Session, client: &mut ClientCtx, id: &str) -> Result<(), Stop> {
@@ -145,15 +157,12 @@ impl Gateway {
 /// What a request may ask for by its documented name, but this version cannot do, is refused rather than ignored: a limit on money
 /// above all.
 fn refuse_unbuilt(envelope: &Envelope) -> Result<(), ApiError> {
-    let wishes = &envelope.extensions;
-    let unbuilt = [("extra.preset", wishes.preset.is_some()), ("extra.max_cost", wishes.max_cost.is_some())];
-    match unbuilt.iter().find(|(_, asked)| *asked) {
-        None => Ok(()),
-        Some((name, _)) => {
-            let message = format!("{name} is not supported by this version of the gateway: leave it out");
-            Err(ApiError::new(Reason::InvalidRequest, message).param(*name))
-        }
+    const NAME: &str = "extra.max_cost";
+    if envelope.extensions.max_cost.is_none() {
+        return Ok(());
     }
+    let message = format!("{NAME} is not supported by this version of the gateway: leave it out");
+    Err(ApiError::new(Reason::InvalidRequest, message).param(NAME))
 }
 
 fn peer_address(session: &Session) -> Option<IpAddr> {

@@ -1,6 +1,23 @@
 //! What the gateway asks of its state: one small trait a concern.
 
+pub mod answers;
 pub mod credentials;
 pub mod limits;
 pub mod live;
 pub mod responses;
+
+use std::sync::Arc;
+
+/// The state that requests share, each concern behind its port.
+pub struct Stores {
+    /// The pool of provider keys.
+    pub pool: Arc<dyn live::KeyPool>,
+    /// Breakers and health.
+    pub targets: Arc<dyn live::Targets>,
+    /// The buckets of `[[limits.rule]]`.
+    pub limits: Arc<dyn limits::LimitStore>,
+    /// The cache of answers.
+    pub answers: Arc<dyn answers::Answers>,
+    /// The answers of `POST /v1/responses` that are kept.
+    pub responses: Arc<dyn responses::ResponseStore>,
+}

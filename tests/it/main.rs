@@ -5,8 +5,10 @@
 
 mod auth;
 mod bodies;
+mod cache;
 mod clocks;
 mod demo;
+mod explain;
 mod faults;
 mod gateway;
 mod keys;
@@ -14,6 +16,8 @@ mod limits;
 mod messages;
 mod messages_faults;
 mod nodelay;
+mod pool;
+mod presets;
 mod raw;
 mod reload;
 mod responses;

@@ -64,6 +64,8 @@ pub struct Needs {
     pub tools: bool,
     /// Answers in JSON (`response_format` other than text).
     pub structured_output: bool,
+    /// Answers in JSON by a schema.
+    pub json_schema: bool,
     /// Pictures in the input.
     pub images: bool,
     /// Documents in the input.
@@ -134,6 +136,7 @@ pub(in crate::dialect) enum Field {
     Text,
     Store,
     PreviousResponseId,
+    Preset,
     Other,
 }
 
@@ -169,13 +172,14 @@ impl Field {
             "text" => Self::Text,
             "store" => Self::Store,
             "previous_response_id" => Self::PreviousResponseId,
+            "preset" => Self::Preset,
             _ => Self::Other,
         }
     }
 
     /// Whether it is addressed to the gateway and no provider ever sees it.
     pub fn is_extension(self) -> bool {
-        matches!(self, Self::Extra | Self::Models | Self::Provider | Self::Fallbacks | Self::Route)
+        matches!(self, Self::Extra | Self::Models | Self::Provider | Self::Fallbacks | Self::Route | Self::Preset)
     }
 }
 
@@ -189,7 +193,7 @@ impl Envelope {
         let mut envelope = Self::unread(Client::OpenAiChat, body)?;
         envelope.read_options()?;
         envelope.read_messages()?;
-        envelope.extensions = envelope.read_extensions()?;
+        envelope.finish_reading()?;
         Ok(envelope)
     }
 
@@ -217,6 +221,11 @@ impl Envelope {
             body,
             members,
         })
+    }
+
+    /// How many tokens the request may need: its input as estimated, and what it asks for at most.
+    pub fn tokens_wanted(&self) -> u64 {
+        self.estimated_input_tokens.saturating_add(self.max_tokens.unwrap_or_default())
     }
 
     /// The client's body as it came.
@@ -334,16 +343,29 @@ impl Envelope {
         Ok(())
     }
 
+    /// Reads the model; it is empty where a preset may bring it, see [`Self::finish_reading`].
     pub(in crate::dialect) fn read_model(&mut self) -> Result<(), Fault> {
         self.model = match self.last(Field::Model) {
             Some(text) if text.starts_with(b"\"") => {
                 serde_json::from_slice(text).map_err(|_| must_be("model", "a string"))?
             }
             Some(_) => return Err(must_be("model", "a string")),
-            None => return Err(Fault::bad_request("model", "you must provide a model")),
+            None => String::new(),
         };
-        if self.model.trim().is_empty() {
+        let may_follow = self.last(Field::Extra).or(self.last(Field::Preset)).is_some();
+        if self.model.trim().is_empty() && !may_follow {
             return Err(Fault::bad_request("model", "you must provide a model"));
+        }
+        Ok(())
+    }
+
+    /// Reads what the client tells the gateway, the preset that stands for a model included.
+    pub(in crate::dialect) fn finish_reading(&mut self) -> Result<(), Fault> {
+        self.extensions = self.read_extensions()?;
+        if self.model.trim().is_empty() {
+            let preset = self.extensions.preset.as_ref();
+            let preset = preset.ok_or_else(|| Fault::bad_request("model", "you must provide a model"))?;
+            self.model = format!("@preset/{preset}");
         }
         Ok(())
     }
@@ -353,10 +375,12 @@ impl Envelope {
         let has = |part: Part| FINDERS[part as usize].find(messages).is_some();
         let tools = self.last(Field::Tools).unwrap_or_default();
         let format = self.last(Field::ResponseFormat);
+        let format_is =
+            |name: &[u8]| format.is_some_and(|text| inside(text, b"type").is_some_and(|kind| text[kind] == *name));
         let needs = Needs {
             tools: tools.len() > 2,
-            structured_output: format
-                .is_some_and(|text| inside(text, b"type").is_none_or(|kind| &text[kind] != b"\"text\"")),
+            structured_output: format.is_some() && !format_is(b"\"text\""),
+            json_schema: format_is(b"\"json_schema\""),
             images: has(Part::Image),
             files: has(Part::File) || has(Part::FileUrl) || has(Part::DocumentUrl),
             audio: has(Part::Audio),
@@ -395,6 +419,7 @@ impl Envelope {
             models: read(Field::Models),
             provider: read(Field::Provider),
             fallbacks: read(Field::Fallbacks),
+            preset: read(Field::Preset),
         })
         .map(Arc::new)
     }
@@ -499,6 +524,11 @@ pub(in crate::dialect) fn base64_bytes(text: &[u8], bare: bool) -> usize {
     }
     total.min(text.len())
 }
+
+mod closer;
+mod defaults;
+
+pub use defaults::Defaults;
 
 #[cfg(test)]
 mod tests;

@@ -42,10 +42,12 @@ pub fn scan(body: Bytes) -> Result<Envelope, Fault> {
     }
     let tools = envelope.last(Field::Tools).unwrap_or_default();
     let instructions = envelope.last(Field::Instructions).unwrap_or_default();
+    let format = envelope.last(Field::Text).and_then(format_of);
     let [image, file, audio, ..] = &*FINDERS;
     let needs = Needs {
         tools: tools.len() > 2,
-        structured_output: envelope.last(Field::Text).is_some_and(is_structured),
+        structured_output: format.is_some_and(|kind| kind != b"\"text\""),
+        json_schema: format.is_some_and(|kind| kind == b"\"json_schema\""),
         images: image.find(input).is_some(),
         files: file.find(input).is_some(),
         audio: audio.find(input).is_some(),
@@ -55,7 +57,7 @@ pub fn scan(body: Bytes) -> Result<Envelope, Fault> {
     let bytes = input.len() - data + tools.len() + instructions.len();
     (envelope.needs, envelope.estimated_input_tokens) = (needs, bytes as u64 / 4);
     envelope.exclude_reasoning = excludes;
-    envelope.extensions = envelope.read_extensions()?;
+    envelope.finish_reading()?;
     Ok(envelope)
 }
 
@@ -69,11 +71,11 @@ fn text(envelope: &Envelope, field: Field, name: &'static str) -> Result<Option<
     }
 }
 
-/// Whether `text` asks for JSON.
-fn is_structured(text: &[u8]) -> bool {
-    let Some(format) = inside(text, b"format") else { return false };
+/// The kind of format that `text` asks for, as JSON.
+fn format_of(text: &[u8]) -> Option<&[u8]> {
+    let format = inside(text, b"format")?;
     let format = &text[format];
-    inside(format, b"type").is_some_and(|kind| &format[kind] != b"\"text\"")
+    inside(format, b"type").map(|kind| &format[kind])
 }
 
 /// The items of a list without its brackets, or a text as the item that it stands for.

@@ -37,9 +37,12 @@ pub fn scan(body: Bytes) -> Result<Envelope, Fault> {
     let config = envelope.last(Field::OutputConfig);
     let format =
         config.and_then(|config| inside(config, b"format").filter(|format| config[format.clone()] != *b"null"));
+    // JSON is only ever asked for by a schema.
+    let structured = format.is_some() || envelope.last(Field::OutputFormat).is_some();
     let needs = Needs {
         tools: tools.len() > 2,
-        structured_output: format.is_some() || envelope.last(Field::OutputFormat).is_some(),
+        structured_output: structured,
+        json_schema: structured,
         images: IMAGE.find(messages).is_some(),
         files: DOCUMENT.find(messages).is_some(),
         ..Needs::default()
@@ -47,7 +50,7 @@ pub fn scan(body: Bytes) -> Result<Envelope, Fault> {
     let data = base64_bytes(messages, needs.images || needs.files);
     let bytes = messages.len() - data + tools.len() + system.len();
     (envelope.needs, envelope.estimated_input_tokens) = (needs, bytes as u64 / 4);
-    envelope.extensions = envelope.read_extensions()?;
+    envelope.finish_reading()?;
     Ok(envelope)
 }
 
