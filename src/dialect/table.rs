@@ -16,6 +16,9 @@ use super::{anthropic_messages, gemini, openai_chat, openai_responses};
 use crate::domain::{Fault, FaultKind};
 use std::sync::Arc;
 
+/// The largest answer that is kept to be repeated at the end of its stream, in bytes.
+const MAX_REPEATED: usize = 64 * 1024 * 1024;
+
 /// A provider's wire format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Dialect {
@@ -224,6 +227,11 @@ impl Translator {
                     encoder.write(&event, out);
                 };
                 decoder.push(bytes, &mut sink)?;
+                if let StreamWriter::OpenAiResponses(writer) = encoder
+                    && writer.held_bytes() > MAX_REPEATED
+                {
+                    return Err(Fault::malformed("the provider's answer is larger than 64 MiB"));
+                }
             }
         }
         self.in_band_error()

@@ -13,6 +13,7 @@ use super::respond;
 use crate::config::snapshot::Snapshot;
 use crate::dialect::openai_chat::envelope::Envelope;
 use crate::dialect::openai_responses::envelope as form;
+use crate::domain::secret::KeyHash;
 use crate::store::ports::responses::{Bounds, Kept};
 use http::Method;
 use pingora::proxy::Session;
@@ -25,7 +26,7 @@ use std::time::Instant;
 /// 413 when the whole would be larger than a body may be.
 pub(super) async fn go_on(core: &Core, client: &ClientCtx, envelope: Envelope) -> Result<Envelope, Stop> {
     let Some(id) = &envelope.previous else { return Ok(envelope) };
-    let Some(kept) = core.responses.get(tenant(client), id, Instant::now()).await else { return Ok(envelope) };
+    let Some(kept) = core.responses.get(&tenant(client), id, Instant::now()).await else { return Ok(envelope) };
     let max = client.snapshot.server.max_body_bytes;
     if (kept.items.len() + envelope.body().len()) as u64 > max {
         let message = format!("the request with its earlier turns is larger than {max} bytes (server.max_body_bytes)");
@@ -40,7 +41,7 @@ pub(super) async fn keep(core: &Core, client: &ClientCtx, envelope: &Envelope, r
     let id = envelope.client.answer_id(&client.record.id.hex());
     let items = form::joined(&form::input_items(envelope), &form::output_items(&response));
     let kept = Kept { response: response.into(), items: items.into() };
-    core.responses.put(tenant(client), &id, kept, bounds, Instant::now()).await;
+    core.responses.put(&tenant(client), &id, kept, bounds, Instant::now()).await;
 }
 
 /// Answers `GET` or `DELETE /v1/responses/{id}`.
@@ -51,11 +52,11 @@ pub(super) async fn look_up(core: &Core, session: &mut Session, client: &mut Cli
     let now = Instant::now();
     let body = if session.req_header().method == Method::DELETE {
         client.record.route = "DELETE /v1/responses/{id}".into();
-        let deleted = core.responses.delete(tenant(client), id, now).await;
+        let deleted = core.responses.delete(&tenant(client), id, now).await;
         deleted.then(|| json!({"id": id, "object": "response", "deleted": true}).to_string().into())
     } else {
         client.record.route = "GET /v1/responses/{id}".into();
-        core.responses.get(tenant(client), id, now).await.map(|kept| kept.response)
+        core.responses.get(&tenant(client), id, now).await.map(|kept| kept.response)
     };
     let Some(body) = body else {
         let shown: String = id.chars().take(100).collect();
@@ -67,9 +68,9 @@ pub(super) async fn look_up(core: &Core, session: &mut Session, client: &mut Cli
     respond::whole(session, client, 200, "application/json", body).await
 }
 
-/// Whose responses are whose: the gateway key's.
-fn tenant(client: &ClientCtx) -> &str {
-    client.record.key_name.as_deref().unwrap_or_default()
+/// Whose responses are whose: the gateway key's, by its hash, because names of keys may be alike.
+fn tenant(client: &ClientCtx) -> String {
+    client.tenant.as_ref().map(KeyHash::to_hex).unwrap_or_default()
 }
 
 fn bounds(snapshot: &Snapshot) -> Option<Bounds> {

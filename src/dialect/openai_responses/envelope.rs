@@ -190,6 +190,7 @@ fn without_foreign_reasoning(body: &[u8], start: usize, edits: &mut Edits) -> Re
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dialect::openai_chat::envelope::Defaults;
     use serde_json::{Value, json};
 
     fn envelope(body: &Value) -> Envelope {
@@ -227,6 +228,24 @@ mod tests {
         let seen = scan(Bytes::from_static(body.as_bytes())).unwrap();
         let passed = String::from_utf8(passthrough_body(&seen, "b")).unwrap();
         assert_eq!(passed, r#"{ "model" : "b", "input":"\u00e9", "unknown": [1.0e5] }"#);
+    }
+
+    #[test]
+    fn a_preset_speaks_in_the_words_of_the_format() {
+        let members = [("max_tokens".to_owned(), "9".to_owned()), ("temperature".to_owned(), "0.5".to_owned())];
+        let defaults = Defaults { model: Some("n"), system: Some("be \"brief\""), members: &members };
+        let seen = envelope(&json!({"model": "m", "input": "x", "temperature": 1}));
+        let completed = seen.with_defaults(&defaults).unwrap();
+        let told: Value = serde_json::from_slice(completed.body()).unwrap();
+        let expected = json!({"model": "n", "input": "x", "temperature": 1, "max_output_tokens": 9,
+                              "instructions": "be \"brief\""});
+        assert_eq!((told, completed.client), (expected, Client::OpenAiResponses));
+        let said = envelope(&json!({"model": "m", "input": "x", "instructions": "own"}));
+        let told: Value = serde_json::from_slice(said.with_defaults(&defaults).unwrap().body()).unwrap();
+        assert_eq!(told["instructions"], "own");
+        let foreign = [("logit_bias".to_owned(), "{}".to_owned())];
+        let fault = seen.with_defaults(&Defaults { members: &foreign, ..defaults }).unwrap_err();
+        assert!(fault.message.contains("logit_bias"), "{}", fault.message);
     }
 
     #[test]

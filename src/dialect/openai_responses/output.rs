@@ -83,6 +83,8 @@ pub(super) struct Answer {
     pub created: u64,
     pub asked: Option<Arc<Asked>>,
     pub items: Vec<Item>,
+    /// How many bytes the items hold.
+    pub size: usize,
     pub usage: Option<Usage>,
     pub finish: Option<FinishReason>,
 }
@@ -99,7 +101,17 @@ pub(super) enum Status<'a> {
 impl Answer {
     pub(super) fn new(id: Arc<str>, model: &str, created: u64, asked: Option<Arc<Asked>>) -> Self {
         let stem = id.rsplit('_').next().unwrap_or_default().to_owned();
-        Self { id, stem, model: model.to_owned(), created, asked, items: Vec::new(), usage: None, finish: None }
+        Self {
+            id,
+            stem,
+            model: model.to_owned(),
+            created,
+            asked,
+            items: Vec::new(),
+            size: 0,
+            usage: None,
+            finish: None,
+        }
     }
 
     /// Adds an item and gives its place.

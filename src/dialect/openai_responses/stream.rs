@@ -93,6 +93,7 @@ impl StreamEncoder {
         if !matches!(event, Event::Error(_)) && !std::mem::replace(&mut self.begun, true) {
             begin(answer, &mut script);
         }
+        answer.size += size_of(event);
         let mut pen = Pen { answer, open, script };
         match event {
             Event::Start { .. } | Event::Error(_) => {}
@@ -119,6 +120,11 @@ impl StreamEncoder {
         }
     }
 
+    /// How many bytes are held for the last event, which repeats the whole answer.
+    pub fn held_bytes(&self) -> usize {
+        self.answer.size
+    }
+
     /// Ends the stream with the whole response.
     pub fn close(&mut self, out: &mut Vec<u8>) {
         let kind = if self.answer.incomplete().is_some() { "response.incomplete" } else { "response.completed" };
@@ -138,6 +144,26 @@ impl StreamEncoder {
     /// Writes the response object of an answer that is complete.
     pub fn write_whole(&self, out: &mut Vec<u8>) {
         self.answer.write(Status::Ended, out);
+    }
+}
+
+/// About how much of an event is held.
+fn size_of(event: &Event<'_>) -> usize {
+    const CITATION: usize = 512;
+    match event {
+        Event::Text { text, .. } | Event::Refusal { text, .. } => text.len(),
+        Event::Arguments { json, .. } => json.len(),
+        Event::Image { data, .. } => data.len(),
+        Event::Annotation { .. } => CITATION,
+        Event::Logprobs { content, .. } => content.len() * CITATION,
+        Event::Reasoning { delta, .. } => match delta.piece {
+            ReasoningPiece::Text(text)
+            | ReasoningPiece::Signature(text)
+            | ReasoningPiece::Summary(text)
+            | ReasoningPiece::Encrypted(text) => text.len(),
+        },
+        Event::Call { .. } => CITATION,
+        Event::Start { .. } | Event::Finish { .. } | Event::Usage(_) | Event::Error(_) => 0,
     }
 }
 

@@ -1,3 +1,5 @@
+//! Items of every kind, and those that cannot be said elsewhere.
+
 use super::*;
 use crate::dialect::chat::FORMAT_ANTHROPIC;
 use serde_json::json;

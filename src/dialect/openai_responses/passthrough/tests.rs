@@ -1,3 +1,5 @@
+//! What passes, what is noticed on the way, and how a broken stream ends.
+
 use super::*;
 use crate::dialect::openai_chat::quirks::Quirks;
 use crate::dialect::table::{Dialect, Translator};

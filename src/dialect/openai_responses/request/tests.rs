@@ -1,3 +1,5 @@
+//! Requests with all that they can say.
+
 use super::*;
 use crate::dialect::chat::{Role, ToolChoice};
 use serde_json::json;

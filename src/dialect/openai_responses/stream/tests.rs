@@ -1,3 +1,5 @@
+//! The sequence of events, put together again as clients do it.
+
 use super::*;
 use crate::dialect::chat::{FORMAT_ANTHROPIC, FORMAT_GEMINI};
 use crate::dialect::event::FinishReason;
@@ -333,4 +335,24 @@ proptest! {
         }
         prop_assert_eq!(&Value::Array(output), &whole["output"]);
     }
+}
+
+#[test]
+fn an_answer_without_end_is_broken_off() {
+    use crate::dialect::table::Translator;
+    let mut translator = Translator::new(setup());
+    let event = |kind: &str, rest: Value| {
+        let mut event = rest;
+        event["type"] = json!(kind);
+        format!("event: {kind}\ndata: {event}\n\n")
+    };
+    let message = json!({"id": "m", "type": "message", "role": "assistant", "model": "m", "content": [],
+                         "usage": {"input_tokens": 1, "output_tokens": 1}});
+    let begun = event("message_start", json!({"message": message}))
+        + &event("content_block_start", json!({"index": 0, "content_block": {"type": "text", "text": ""}}));
+    translator.push(begun.as_bytes(), &mut Vec::new()).unwrap();
+    let text = "a".repeat(1 << 20);
+    let piece = event("content_block_delta", json!({"index": 0, "delta": {"type": "text_delta", "text": text}}));
+    let outcome = (0..80).try_for_each(|_| translator.push(piece.as_bytes(), &mut Vec::new()));
+    assert_eq!(outcome.unwrap_err().kind, FaultKind::Malformed);
 }
