@@ -102,7 +102,7 @@ data: {"type":"response.completed","sequence_number":10,"response":{"id":"resp_1
 const GEMINI_CHUNK: &str = "data: {\"candidates\": [{\"content\": {\"parts\": [{\"text\": \" token\"}],\"role\": \"model\"},\"index\": 0}],\"usageMetadata\": {\"promptTokenCount\": 4,\"totalTokenCount\": 9},\"modelVersion\": \"m\",\"responseId\": \"r1\"}\r\n\r\n";
 const GEMINI_END: &str = "data: {\"candidates\": [{\"content\": {\"parts\": [{\"text\": \".\"}],\"role\": \"model\"},\"finishReason\": \"STOP\",\"index\": 0}],\"usageMetadata\": {\"promptTokenCount\": 4,\"candidatesTokenCount\": 5,\"totalTokenCount\": 9},\"modelVersion\": \"m\",\"responseId\": \"r1\"}\r\n\r\n";
 
-const SAMPLES: [Sample; 6] = [
+const SAMPLES: [Sample; 9] = [
     Sample {
         name: "OpenAI, passed through",
         client: Client::OpenAiChat,
@@ -133,6 +133,33 @@ const SAMPLES: [Sample; 6] = [
     Sample {
         name: "Gemini to OpenAI",
         client: Client::OpenAiChat,
+        provider: Dialect::Gemini,
+        quirks: Quirks::NONE,
+        prelude: GEMINI_CHUNK,
+        chunk: GEMINI_CHUNK,
+        end: GEMINI_END,
+    },
+    Sample {
+        name: "OpenAI to Anthropic's messages",
+        client: Client::AnthropicMessages,
+        provider: Dialect::OpenAiChat,
+        quirks: Quirks::NONE,
+        prelude: OPENAI_PRELUDE,
+        chunk: OPENAI_CHUNK,
+        end: OPENAI_END,
+    },
+    Sample {
+        name: "Anthropic's messages, passed through",
+        client: Client::AnthropicMessages,
+        provider: Dialect::AnthropicMessages,
+        quirks: Quirks::NONE,
+        prelude: ANTHROPIC_PRELUDE,
+        chunk: ANTHROPIC_CHUNK,
+        end: ANTHROPIC_END,
+    },
+    Sample {
+        name: "Gemini to Anthropic's messages",
+        client: Client::AnthropicMessages,
         provider: Dialect::Gemini,
         quirks: Quirks::NONE,
         prelude: GEMINI_CHUNK,

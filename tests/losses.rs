@@ -45,9 +45,9 @@ fn accepted() -> Vec<Loss> {
     file.loss
 }
 
-/// The dialects that a request is translated into.
+/// The dialects that a request is translated into: OpenAI's for clients of other formats.
 fn translating() -> impl Iterator<Item = Dialect> {
-    Dialect::ALL.into_iter().filter(|dialect| *dialect != Dialect::OpenAiChat)
+    Dialect::ALL.into_iter()
 }
 
 /// A request with every parameter of OpenAI's reference of chat completions (2026-11), the deprecated ones included, and each with a
@@ -136,7 +136,15 @@ fn models() -> Vec<ModelTraits> {
         for structured_output in [StructuredOutput::Native, StructuredOutput::ForcedTool] {
             for sampling in [true, false] {
                 let model = "a-model".to_owned();
-                models.push(ModelTraits { model, thinking, structured_output, sampling, ..ModelTraits::default() });
+                let reasons = thinking != Thinking::None;
+                models.push(ModelTraits {
+                    model,
+                    thinking,
+                    structured_output,
+                    sampling,
+                    reasons,
+                    ..ModelTraits::default()
+                });
             }
         }
     }

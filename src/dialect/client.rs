@@ -72,6 +72,14 @@ impl Client {
         }
     }
 
+    /// The headers that belong to the format: a provider of the same format gets them as they are.
+    pub fn headers(self) -> &'static [&'static str] {
+        match self {
+            Self::OpenAiChat | Self::OpenAiResponses => &[],
+            Self::AnthropicMessages => &["anthropic-version", "anthropic-beta"],
+        }
+    }
+
     /// Whether a provider speaks this very format, so that the bytes pass.
     pub fn is_spoken_by(self, provider: Dialect, quirks: Quirks) -> bool {
         match self {
@@ -94,7 +102,8 @@ impl Client {
         let same = ["temperature", "top_p", "stream", "tool_choice", "service_tier"];
         match (self, name) {
             (Self::OpenAiChat, _) => Ok(name),
-            (Self::AnthropicMessages, "max_tokens" | "max_completion_tokens") => Ok("max_tokens"),
+            (Self::AnthropicMessages, "max_completion_tokens") => Ok("max_tokens"),
+            (Self::AnthropicMessages, _) => Ok(name),
             (Self::OpenAiResponses, "max_tokens" | "max_completion_tokens") => Ok("max_output_tokens"),
             (Self::OpenAiResponses, "user" | "reasoning" | "parallel_tool_calls") => Ok(name),
             _ if same.contains(&name) => Ok(name),

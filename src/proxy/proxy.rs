@@ -111,8 +111,8 @@ impl Gateway {
         }
         // On a kept-alive connection a pipelined next request must not look like a client that misbehaves.
         session.downstream_session.set_pipelining_enabled(true);
-        // What is kept is in the form of chat completions.
-        if snapshot.cache.backend != CacheBackend::Off && envelope.client == Client::OpenAiChat {
+        // A response has an id of its own, from which its client may go on.
+        if snapshot.cache.backend != CacheBackend::Off && envelope.client != Client::OpenAiResponses {
             return Box::pin(cache::answer(&self.core, session, client, &envelope, plan)).await;
         }
         walk::serve(&self.core, session, client, &envelope, plan).await

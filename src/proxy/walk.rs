@@ -338,12 +338,12 @@ impl<'a> Walk<'a> {
             Err(fault) => return Attempted::failed(fault),
         };
         let peer = attempt::peer(&outgoing);
+        let begun = Instant::now();
         let translator = if self.envelope.counts_tokens {
             Translator::counting()
         } else {
             Translator::new(self.setup(target, message))
         };
-        let begun = Instant::now();
         let last = self.is_last(Instant::now());
         let mut lane =
             Lane::new(target, translator, &self.snapshot.gate, timeouts).streamed(self.envelope.stream).last(last);
@@ -463,14 +463,11 @@ fn passed_query(client: Client, query: Option<&str>) -> &'static str {
 
 /// The headers of a client's that belong to its format, for a provider that speaks the same.
 fn passed_headers(client: Client, headers: &http::HeaderMap) -> Vec<(&'static str, String)> {
-    let named = |name: &'static str| {
-        let values: Vec<&str> = headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).collect();
-        (!values.is_empty()).then(|| (name, values.join(",")))
+    let named = |name: &&'static str| {
+        let values: Vec<&str> = headers.get_all(*name).iter().filter_map(|value| value.to_str().ok()).collect();
+        (!values.is_empty()).then(|| (*name, values.join(",")))
     };
-    match client {
-        Client::OpenAiChat | Client::OpenAiResponses => Vec::new(),
-        Client::AnthropicMessages => ["anthropic-version", "anthropic-beta"].into_iter().filter_map(named).collect(),
-    }
+    client.headers().iter().filter_map(named).collect()
 }
 
 /// What a request names and nobody acts on, whoever serves it.

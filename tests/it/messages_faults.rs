@@ -86,8 +86,9 @@ const MATRIX: [(SimFault, Expected, Expected); 24] = [
 ];
 
 async fn play(stream: bool) {
-    let stage = Stage::set().await;
     for (fault, streamed, whole) in MATRIX {
+        // A fault may put a key out of use.
+        let stage = Stage::set().await;
         let expected = if stream { streamed } else { whole };
         for sim in &stage.failing {
             for (spare, id) in stage.spares.iter().zip(["spare-openai", "spare-anthropic"]) {
@@ -97,8 +98,11 @@ async fn play(stream: bool) {
                 body["extra"] = json!({ "fallback_models": [format!("{id}/sim-ok")] });
                 let answer = stage.gateway.messages("/v1/messages", &body).await;
                 let message = Message::of(&answer);
-                let seen =
-                    format!("{fault:?} at {own}, {id} stands in, stream={stream}: {answer:?}\n{}", answer.body_text());
+                let seen = format!(
+                    "{fault:?} at {own}, {id} stands in, stream={stream}: {:?}\n{}",
+                    answer.headers,
+                    answer.body_text()
+                );
                 assert_eq!(answer.status, 200, "{seen}");
                 assert_eq!(spare.generations(), usize::from(expected == Fallback), "{seen}");
                 if expected == Broken {

@@ -193,7 +193,8 @@ impl Envelope {
         let mut envelope = Self::unread(Client::OpenAiChat, body)?;
         envelope.read_options()?;
         envelope.read_messages()?;
-        envelope.finish_reading()?;
+        envelope.extensions = envelope.read_extensions()?;
+        envelope.complete_model()?;
         Ok(envelope)
     }
 
@@ -343,7 +344,7 @@ impl Envelope {
         Ok(())
     }
 
-    /// Reads the model; it is empty where a preset may bring it, see [`Self::finish_reading`].
+    /// Reads `model`. A preset may bring it, which is seen when the extensions have been read.
     pub(in crate::dialect) fn read_model(&mut self) -> Result<(), Fault> {
         self.model = match self.last(Field::Model) {
             Some(text) if text.starts_with(b"\"") => {
@@ -359,9 +360,8 @@ impl Envelope {
         Ok(())
     }
 
-    /// Reads what the client tells the gateway, the preset that stands for a model included.
-    pub(in crate::dialect) fn finish_reading(&mut self) -> Result<(), Fault> {
-        self.extensions = self.read_extensions()?;
+    /// Without a model, the preset that was asked for stands in its place.
+    pub(in crate::dialect) fn complete_model(&mut self) -> Result<(), Fault> {
         if self.model.trim().is_empty() {
             let preset = self.extensions.preset.as_ref();
             let preset = preset.ok_or_else(|| Fault::bad_request("model", "you must provide a model"))?;

@@ -57,7 +57,8 @@ pub fn scan(body: Bytes) -> Result<Envelope, Fault> {
     let bytes = input.len() - data + tools.len() + instructions.len();
     (envelope.needs, envelope.estimated_input_tokens) = (needs, bytes as u64 / 4);
     envelope.exclude_reasoning = excludes;
-    envelope.finish_reading()?;
+    envelope.extensions = envelope.read_extensions()?;
+    envelope.complete_model()?;
     Ok(envelope)
 }
 

@@ -43,11 +43,12 @@ const GENERATION_FIELDS: [&str; 21] = [
     "enableEnhancedCivicAnswers",
 ];
 
-/// What Google lets pass in place of a signature that never was; the last is the first in base64, as Google's SDKs send bytes.
+/// What Google lets pass in place of a signature that never was.
 const NO_SIGNATURE: [&str; 3] = [
     "skip_thought_signature_validator",
-    "context_engineering_is_the_way_to_go",
+    // The same as the bytes that the field is declared to be.
     "c2tpcF90aG91Z2h0X3NpZ25hdHVyZV92YWxpZGF0b3I=",
+    "context_engineering_is_the_way_to_go",
 ];
 
 /// Whether a model refuses calls of the running turn that lost their signature, as the third generation does.

@@ -11,6 +11,7 @@
 //! stopped, so a call is stopped only when its arguments are whole: what belongs to later blocks waits for that.
 
 use super::thoughts::Foreign;
+use crate::dialect::anthropic_messages::conversation::tool_id;
 use crate::dialect::chat::FORMAT_ANTHROPIC;
 use crate::dialect::event::{Event, FinishReason, ReasoningDelta, ReasoningPiece};
 use crate::dialect::openai_chat::scan::Balance;
@@ -99,7 +100,8 @@ impl Blocks {
             }
             Event::Reasoning { choice: 0, delta } => thought(delta),
             Event::Call { choice: 0, index, id, name } => {
-                Piece::Call { index: *index, id: (*id).into(), name: (*name).into() }
+                // Anthropic may be asked next, and refuses ids in another alphabet than its own.
+                Piece::Call { index: *index, id: tool_id(id), name: (*name).into() }
             }
             Event::Arguments { choice: 0, index, json } => Piece::Input { index: *index, json: (*json).into() },
             Event::Finish { choice: 0, reason, native } => {
@@ -229,7 +231,10 @@ fn thought<'a>(delta: &ReasoningDelta<'a>) -> Piece<'a> {
     let index = delta.index;
     let own = |data: &'a str| match delta.format {
         FORMAT_ANTHROPIC => Cow::Borrowed(data),
-        format => Cow::Owned(Foreign { format, id: delta.id, data }.seal()),
+        format => {
+            let id = delta.id.map(tool_id);
+            Cow::Owned(Foreign { format, id: id.as_deref(), data }.seal())
+        }
     };
     match delta.piece {
         ReasoningPiece::Text(text) | ReasoningPiece::Summary(text) => Piece::Thought { index, text: text.into() },

@@ -50,7 +50,8 @@ pub fn scan(body: Bytes) -> Result<Envelope, Fault> {
     let data = base64_bytes(messages, needs.images || needs.files);
     let bytes = messages.len() - data + tools.len() + system.len();
     (envelope.needs, envelope.estimated_input_tokens) = (needs, bytes as u64 / 4);
-    envelope.finish_reading()?;
+    envelope.extensions = envelope.read_extensions()?;
+    envelope.complete_model()?;
     Ok(envelope)
 }
 

@@ -19,6 +19,10 @@ use crate::dialect::openai_chat::scan::Balance;
 use crate::dialect::sse::{Frame, Parser};
 use crate::dialect::table::Setup;
 use crate::domain::{Fault, FaultKind};
+use memchr::memmem;
+use std::sync::LazyLock;
+
+static STOP: LazyLock<memmem::Finder<'static>> = LazyLock::new(|| memmem::Finder::new("message_stop"));
 
 /// Passes one answer on.
 pub struct Passthrough {
@@ -45,6 +49,8 @@ struct Frames {
     watch: Machine,
     /// Whether something was forwarded that only `message_stop` completes.
     begun: bool,
+    /// `message_stop` as it came, with whatever came behind it.
+    stop: Vec<u8>,
 }
 
 impl Passthrough {
@@ -52,7 +58,7 @@ impl Passthrough {
     pub fn new(setup: &Setup) -> Self {
         Self {
             state: if setup.stream { State::Start } else { State::Whole },
-            frames: Frames { watch: Machine::new(None), begun: false },
+            frames: Frames { watch: Machine::new(None), begun: false, stop: Vec::new() },
             body: Vec::new(),
             setup: setup.clone(),
         }
@@ -144,7 +150,9 @@ impl Passthrough {
 
     /// Appends what ends a stream.
     pub fn close(&mut self, out: &mut Vec<u8>) {
-        if self.frames.begun {
+        if !self.frames.stop.is_empty() {
+            out.append(&mut self.frames.stop);
+        } else if self.frames.begun {
             out.extend_from_slice(stream::MESSAGE_STOP);
         }
     }
@@ -163,12 +171,13 @@ impl Frames {
             return Ok(());
         }
         self.watch.frame(frame, &mut |event: Event<'_>| observed.note(&event))?;
-        if observed.error.is_some() || is_stop(frame) || frame.data.trim_ascii() == b"[DONE]" {
+        if observed.error.is_some() || frame.data.trim_ascii() == b"[DONE]" {
             return Ok(());
         }
         // What server tools do is output too, though it is nothing that a client of another format would see.
         observed.output = observed.output || opens_other(&frame.data);
         self.begun |= !frame.data.is_empty();
+        let out = if is_stop(frame) || !self.stop.is_empty() { &mut self.stop } else { out };
         out.extend_from_slice(frame.raw);
         if !frame.raw.ends_with(b"\n") && !frame.raw.ends_with(b"\r") {
             out.extend_from_slice(b"\n\n");
@@ -178,9 +187,9 @@ impl Frames {
 }
 
 fn is_stop(frame: &Frame<'_>) -> bool {
-    let says =
-        |text: &[u8]| text.starts_with(b"{") && text.len() < 256 && kind(text).as_deref() == Some("message_stop");
-    frame.event == b"message_stop" || says(&frame.data)
+    // Nearly every frame is another, so it is parsed only when the word is there.
+    let says = |text: &[u8]| STOP.find(text).is_some() && kind(text).as_deref() == Some("message_stop");
+    frame.event == b"message_stop" || (frame.event.is_empty() && says(&frame.data))
 }
 
 fn kind(data: &[u8]) -> Option<String> {

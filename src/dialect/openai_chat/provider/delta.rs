@@ -8,22 +8,23 @@ use crate::dialect::event::{Event, FinishReason, ReasoningDelta, ReasoningPiece,
 use crate::dialect::openai_chat::chunk::{Finish, finish_reason};
 use crate::dialect::openai_chat::{error, response, usage};
 use crate::domain::{Fault, FaultKind};
-use serde::Deserialize;
+use serde::de::{Deserialize, Deserializer, SeqAccess, Visitor};
 use serde_json::Value;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
+use std::fmt;
 
 /// OpenAI's bound of `n`.
 const MAX_CHOICES: u32 = 128;
 
-#[derive(Deserialize)]
+#[derive(serde::Deserialize)]
 struct Chunk<'a> {
     #[serde(borrow)]
     id: Option<&'a RawValue>,
     #[serde(borrow)]
     model: Option<&'a RawValue>,
     #[serde(borrow)]
-    choices: Option<Vec<Piece<'a>>>,
+    choices: Option<Choices<'a>>,
     #[serde(borrow)]
     usage: Option<&'a RawValue>,
     #[serde(borrow)]
@@ -36,7 +37,40 @@ struct Chunk<'a> {
     detail: Option<&'a RawValue>,
 }
 
-#[derive(Deserialize)]
+/// The pieces of a chunk's choices: one in nearly every chunk, which then needs no allocation.
+#[derive(Default)]
+struct Choices<'a> {
+    first: Option<Piece<'a>>,
+    more: Vec<Piece<'a>>,
+}
+
+impl<'a> Choices<'a> {
+    fn iter(&self) -> impl Iterator<Item = &Piece<'a>> {
+        self.first.iter().chain(&self.more)
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Choices<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Pieces;
+        impl<'de> Visitor<'de> for Pieces {
+            type Value = Choices<'de>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list of choices")
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut pieces: A) -> Result<Choices<'de>, A::Error> {
+                let mut choices = Choices { first: pieces.next_element()?, more: Vec::new() };
+                while let Some(piece) = pieces.next_element()? {
+                    choices.more.push(piece);
+                }
+                Ok(choices)
+            }
+        }
+        deserializer.deserialize_seq(Pieces)
+    }
+}
+
+#[derive(serde::Deserialize)]
 struct Piece<'a> {
     #[serde(borrow)]
     index: Option<&'a RawValue>,
@@ -50,7 +84,7 @@ struct Piece<'a> {
     logprobs: Option<&'a RawValue>,
 }
 
-#[derive(Deserialize)]
+#[derive(serde::Deserialize)]
 struct Delta<'a> {
     #[serde(borrow)]
     content: Option<&'a RawValue>,
@@ -72,7 +106,7 @@ struct Delta<'a> {
     images: Option<&'a RawValue>,
 }
 
-#[derive(Deserialize)]
+#[derive(serde::Deserialize)]
 struct CallDelta<'a> {
     index: Option<u64>,
     #[serde(borrow)]
@@ -83,7 +117,7 @@ struct CallDelta<'a> {
     custom: Option<Function<'a>>,
 }
 
-#[derive(Deserialize)]
+#[derive(serde::Deserialize)]
 struct Function<'a> {
     #[serde(borrow)]
     name: Option<&'a RawValue>,
@@ -129,12 +163,12 @@ impl Deltas {
         if !self.begun && chunk.choices.is_some() {
             let (id, model) = (text(chunk.id), text(chunk.model));
             // Azure begins with a chunk that has neither.
-            if !id.is_empty() || chunk.choices.as_ref().is_some_and(|choices| !choices.is_empty()) {
+            if !id.is_empty() || chunk.choices.as_ref().is_some_and(|choices| choices.first.is_some()) {
                 self.begun = true;
                 sink.event(Event::Start { id: &id, model: &model });
             }
         }
-        for piece in chunk.choices.iter().flatten() {
+        for piece in chunk.choices.iter().flat_map(Choices::iter) {
             if let Some(fault) = self.piece(piece, sink) {
                 sink.event(Event::Error(fault));
                 return Some(true);
@@ -295,7 +329,8 @@ fn in_band_error(event: &[u8], data: &[u8], chunk: &Chunk<'_>) -> Option<Fault> 
     if is_there(chunk.error) {
         return Some(error::parse(data).into_fault(None));
     }
-    let of_choice = chunk.choices.iter().flatten().find_map(|piece| piece.error.filter(|raw| raw.get() != "null"));
+    let of_choice =
+        chunk.choices.iter().flat_map(Choices::iter).find_map(|piece| piece.error.filter(|raw| raw.get() != "null"));
     if let Some(inner) = of_choice {
         let wrapped = format!("{{\"error\":{}}}", inner.get());
         return Some(error::parse(wrapped.as_bytes()).into_fault(None));

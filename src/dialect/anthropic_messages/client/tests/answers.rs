@@ -150,6 +150,23 @@ fn calls_whose_arguments_come_by_turns_are_whole_one_after_the_other() {
     assert_eq!(message["stop_reason"], "tool_use");
 }
 
+/// The same id for a call and for the signature that belongs to it, in the alphabet that Anthropic takes.
+#[test]
+fn ids_of_calls_are_anthropics() {
+    let piece = ReasoningPiece::Encrypted("AQ==");
+    let delta = ReasoningDelta { index: 0, id: Some("functions.look:0"), format: FORMAT_GEMINI, piece };
+    let events = [
+        Event::Reasoning { choice: 0, delta },
+        call(0, "functions.look:0"),
+        finish(FinishReason::ToolCalls, "tool_calls"),
+    ];
+    let content = message(&events)["content"].clone();
+    let id = content[1]["id"].as_str().unwrap();
+    assert!(id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_'), "{id}");
+    let sealed = content[0]["data"].as_str().unwrap();
+    assert_eq!(sealed, format!("orbyt:v1:google-gemini-v1:{}:{id}AQ==", id.len()));
+}
+
 #[test]
 fn a_call_that_was_cut_is_an_object_all_the_same() {
     let events = [call(0, "a"), input(0, "{\"x\": [1,"), finish(FinishReason::Length, "length")];
