@@ -5,6 +5,7 @@ mod limits;
 mod presets;
 mod providers;
 mod routing;
+mod semantic;
 
 use super::env::Env;
 use super::keys::GatewayKeys;
@@ -44,6 +45,7 @@ pub fn compile(raw: Raw, catalog: Arc<Catalog>, around: &Surroundings<'_>, repor
     let presets = compiler.presets(raw.presets, &raw.models, &raw.providers);
     let routing = compiler.routing(raw.routing, &raw.models, &raw.providers, &mut providers);
     let retry = compiler.retry(&raw.retry);
+    let semantic = compiler.semantic(&raw.cache, &raw.providers, &providers);
     let limits = compiler.limits(&raw.limits);
     let snapshot = Snapshot {
         server,
@@ -56,10 +58,11 @@ pub fn compile(raw: Raw, catalog: Arc<Catalog>, around: &Surroundings<'_>, repor
         retry,
         breaker: breaker(&raw.breaker),
         health: Health { probe: or(&raw.health.probe, None) },
+        hedging: or(&raw.hedging.enabled, false).then(|| hedging(&raw.hedging)),
         timeouts,
         gate: gate(&raw.gate),
         limits,
-        cache: cache(&raw.cache),
+        cache: Cache { semantic, ..cache(&raw.cache) },
         telemetry: telemetry(&raw.telemetry),
         media: media(&raw.media),
         responses: responses(&raw.responses),
@@ -226,6 +229,14 @@ fn breaker(raw: &RawBreaker) -> Breaker {
     }
 }
 
+fn hedging(raw: &RawHedging) -> Hedging {
+    Hedging {
+        quantile: or(&raw.quantile, 0.95),
+        min_delay: or(&raw.min_delay, Duration::from_millis(50)),
+        budget: or(&raw.budget, 0.05),
+    }
+}
+
 fn gate(raw: &RawGate) -> Gate {
     Gate {
         max_bytes: usize::try_from(or(&raw.max_bytes, 8 << 20)).unwrap_or(usize::MAX),
@@ -242,6 +253,7 @@ fn cache(raw: &RawCache) -> Cache {
         max_size: or(&raw.max_size, 10_000),
         max_bytes: or(&raw.max_bytes, 256 << 20),
         max_temperature: raw.max_temperature.as_ref().map(|at| at.value),
+        semantic: None,
     }
 }
 

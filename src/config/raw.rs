@@ -39,6 +39,8 @@ pub struct Raw {
     pub breaker: RawBreaker,
     /// `[health]`
     pub health: RawHealth,
+    /// `[hedging]`
+    pub hedging: RawHedging,
     /// `[timeouts]`
     pub timeouts: RawTimeouts,
     /// `[gate]`
@@ -228,6 +230,15 @@ pub struct RawHealth {
     pub probe: Setting<Option<Duration>>,
 }
 
+/// `[hedging]`.
+#[derive(Debug, Default)]
+pub struct RawHedging {
+    pub enabled: Setting<bool>,
+    pub quantile: Setting<f64>,
+    pub min_delay: Setting<Duration>,
+    pub budget: Setting<f64>,
+}
+
 /// `[timeouts]` and `[provider.timeouts]`.
 #[derive(Debug, Default)]
 pub struct RawTimeouts {
@@ -275,6 +286,17 @@ pub struct RawCache {
     pub max_size: Setting<u32>,
     pub max_bytes: Setting<u64>,
     pub max_temperature: Setting<f64>,
+    pub semantic: RawSemantic,
+}
+
+/// `[cache.semantic]`.
+#[derive(Debug, Default)]
+pub struct RawSemantic {
+    pub enabled: Setting<bool>,
+    pub model: Setting<String>,
+    pub threshold: Setting<f64>,
+    pub max_entries: Setting<u32>,
+    pub timeout: Setting<Duration>,
 }
 
 /// `[telemetry]`.

@@ -39,6 +39,8 @@ pub struct Snapshot {
     pub breaker: Breaker,
     /// How providers are looked after between requests.
     pub health: Health,
+    /// Asking a second target when the first is late; `None` when that is off.
+    pub hedging: Option<Hedging>,
     /// The clocks of an attempt.
     pub timeouts: Timeouts,
     /// How much of an answer is held back before the client sees any of it.
@@ -59,7 +61,9 @@ pub struct Snapshot {
 impl fmt::Debug for Snapshot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { catalog: _, server, console, providers, aliases, presets, keys, routing, .. } = self;
-        let Self { retry, breaker, health, timeouts, gate, limits, cache, telemetry, media, responses, .. } = self;
+        let Self {
+            retry, breaker, health, hedging, timeouts, gate, limits, cache, telemetry, media, responses, ..
+        } = self;
         f.debug_struct("Snapshot")
             .field("server", server)
             .field("console", console)
@@ -71,6 +75,7 @@ impl fmt::Debug for Snapshot {
             .field("retry", retry)
             .field("breaker", breaker)
             .field("health", health)
+            .field("hedging", hedging)
             .field("timeouts", timeouts)
             .field("gate", gate)
             .field("limits", limits)
@@ -289,6 +294,17 @@ pub struct Health {
     pub probe: Option<Duration>,
 }
 
+/// `[hedging]`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Hedging {
+    /// An answer is late when so large a share of the target's answers began sooner.
+    pub quantile: f64,
+    /// Nothing is late before that.
+    pub min_delay: Duration,
+    /// So large a share of the requests may ask a second target.
+    pub budget: f64,
+}
+
 /// `[timeouts]`: the four clocks of an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeouts {
@@ -360,7 +376,36 @@ pub struct Cache {
     pub max_bytes: u64,
     /// Requests above this temperature are not cached; `None` caches all.
     pub max_temperature: Option<f64>,
+    /// How questions that mean the same are found, where a model is named for that.
+    pub semantic: Option<Semantic>,
 }
+
+/// `[cache.semantic]`: answers to questions that mean the same.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Semantic {
+    /// Whether it is used for requests that do not say.
+    pub by_default: bool,
+    /// The id of the provider that makes the embeddings.
+    pub provider: String,
+    /// The model there.
+    pub model: String,
+    /// The least cosine between two questions that mean the same, 0 to 1.
+    pub threshold: f32,
+    /// How many questions are kept at most.
+    pub max_entries: u32,
+    /// How long an embedding may take.
+    pub timeout: Duration,
+}
+
+impl Cache {
+    /// How many questions are kept at most, also as long as none is compared: a reload may turn that on.
+    pub fn max_questions(&self) -> u32 {
+        self.semantic.as_ref().map_or(DEFAULT_QUESTIONS, |semantic| semantic.max_entries)
+    }
+}
+
+/// `[cache.semantic] max_entries` where it is not set.
+pub const DEFAULT_QUESTIONS: u32 = 10_000;
 
 /// Where answers are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -478,6 +523,7 @@ impl Snapshot {
             ("console.listen", !same_places(&old.1.listen, &new.1.listen)),
             ("cache.max_size", caches.0.max_size != caches.1.max_size),
             ("cache.max_bytes", caches.0.max_bytes != caches.1.max_bytes),
+            ("cache.semantic.max_entries", caches.0.max_questions() != caches.1.max_questions()),
         ]
         .into_iter()
         .filter_map(|(name, differs)| differs.then_some(name))

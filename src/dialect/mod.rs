@@ -14,6 +14,7 @@
 pub mod anthropic_messages;
 pub mod chat;
 pub mod client;
+pub mod embeddings;
 pub mod error;
 pub mod event;
 pub mod extensions;

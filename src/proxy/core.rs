@@ -20,6 +20,7 @@ use crate::store::ports::answers::Answers;
 use crate::store::ports::limits::{LimitStore, Standings};
 use crate::store::ports::live::{KeyPool, Targets};
 use crate::store::ports::responses::ResponseStore;
+use crate::store::ports::vectors::Vectors;
 use crate::telemetry::{InFlight, Telemetry};
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
@@ -57,6 +58,8 @@ pub struct Core {
     pub responses: Arc<dyn ResponseStore>,
     /// The cache of answers.
     pub answers: Arc<dyn Answers>,
+    /// The questions that they answer, by what they mean.
+    pub vectors: Arc<dyn Vectors>,
     /// Log, metrics and live events.
     pub telemetry: Arc<Telemetry>,
     /// Where the process is in its life.
@@ -67,12 +70,13 @@ pub struct Core {
     pub(super) flights: Flights,
     pub(super) dns: Dns,
     pub(super) retry_budget: Mutex<RetryBudget>,
+    pub(super) hedge_budget: Mutex<RetryBudget>,
 }
 
 impl Core {
     /// The shared state of a gateway that starts with this configuration.
     pub fn new(snapshot: Snapshot, stores: Stores, telemetry: Arc<Telemetry>) -> Arc<Self> {
-        let Stores { pool, targets, limits, answers, responses } = stores;
+        let Stores { pool, targets, limits, answers, vectors, responses } = stores;
         Arc::new(Self {
             snapshot: ArcSwap::from_pointee(snapshot),
             discovered: ArcSwap::default(),
@@ -81,6 +85,7 @@ impl Core {
             limits,
             responses,
             answers,
+            vectors,
             telemetry,
             phase: watch::Sender::new(Phase::Serving),
             connections: Connections::default(),
@@ -89,6 +94,7 @@ impl Core {
             flights: Flights::default(),
             dns: Dns::default(),
             retry_budget: Mutex::default(),
+            hedge_budget: Mutex::default(),
         })
     }
 }

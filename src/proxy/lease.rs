@@ -79,6 +79,11 @@ impl Lease {
         self.key.as_deref()
     }
 
+    /// The key, to be kept by an exchange.
+    pub(super) fn shared_key(&self) -> Option<Arc<ProviderKey>> {
+        self.key.clone()
+    }
+
     /// The key's name, for records.
     pub(super) fn key_name(&self) -> Arc<str> {
         self.key.as_ref().map_or_else(|| "none".into(), |key| key.name.clone())
@@ -131,7 +136,7 @@ mod tests {
         let redactor = Arc::new(Redactor::default());
         let log = Log::start(log::LevelFilter::Off, Format::Json, Box::new(std::io::sink()), redactor.clone()).unwrap();
         let telemetry = Telemetry::new(log, Arc::new(Metrics::new("test").unwrap()), redactor);
-        Core::new(loaded.snapshot, memory::stores(1, 1), Arc::new(telemetry))
+        Core::new(loaded.snapshot, memory::stores(1, 1, 1), Arc::new(telemetry))
     }
 
     fn lease(core: &Arc<Core>, byok: Option<Arc<ProviderKey>>) -> Lease {

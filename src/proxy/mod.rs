@@ -23,13 +23,17 @@ pub mod core;
 mod count;
 mod dns;
 mod door;
+mod embed;
 pub mod error;
 mod exchange;
 mod fit;
 mod flights;
+mod hedge;
 mod lane;
 mod lease;
 mod limit;
+#[doc(hidden)]
+pub mod measure;
 mod media;
 mod models;
 mod names;
@@ -44,6 +48,7 @@ mod recorder;
 mod relay;
 mod respond;
 mod responses;
+mod semantic;
 mod triage;
 mod walk;
 

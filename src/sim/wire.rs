@@ -123,6 +123,7 @@ pub(super) enum Route {
     Generate,
     /// The tokens of a request, without an answer to it.
     CountTokens,
+    Embed,
     ListModels,
     Model(String),
 }

@@ -5,6 +5,7 @@ pub mod credentials;
 pub mod limits;
 pub mod live;
 pub mod responses;
+pub mod vectors;
 
 use std::sync::Arc;
 
@@ -20,4 +21,6 @@ pub struct Stores {
     pub answers: Arc<dyn answers::Answers>,
     /// The answers of `POST /v1/responses` that are kept.
     pub responses: Arc<dyn responses::ResponseStore>,
+    /// The questions that they answer, by what they mean.
+    pub vectors: Arc<dyn vectors::Vectors>,
 }

@@ -40,8 +40,10 @@ pub struct Metrics {
     breaker_changes: IntCounterVec,
     probes: IntCounterVec,
     reloads: IntCounterVec,
+    hedges: IntCounterVec,
     cache: IntCounterVec,
     cache_shared: IntCounter,
+    semantic: IntCounterVec,
     sampled: Sampled,
 }
 
@@ -114,6 +116,12 @@ impl Metrics {
                 "Reloads of the configuration by result: ok, or refused with the last good one kept.",
                 &["result"],
             )?,
+            hedges: counters(
+                &registry,
+                "orbyt_hedges_total",
+                "Late attempts beside which the next target was asked, by what came of it: won, lost, failed, or refused by the budget.",
+                &["result"],
+            )?,
             cache: counters(
                 &registry,
                 "orbyt_cache_requests_total",
@@ -125,6 +133,7 @@ impl Metrics {
                 "orbyt_cache_shared_total",
                 "Hits that waited for the answer to another request that asked the same at the same time.",
             )?,
+            semantic: searches(&registry)?,
             sampled: Sampled::new(&registry)?,
             registry,
         };
@@ -144,6 +153,9 @@ impl Metrics {
         }
         for result in CacheUse::ALL {
             self.cache.with_label_values(&[result.name()]);
+        }
+        for result in ["hit", "miss", "failed"] {
+            self.semantic.with_label_values(&[result]);
         }
         Ok(())
     }
@@ -167,6 +179,11 @@ impl Metrics {
     /// Says what the cache of answers holds. Asked at each scrape, on the console's thread.
     pub fn set_cache_source(&self, held: impl Fn() -> AnswersHeld + Send + Sync + 'static) {
         self.sampled.sources.write().cache = Some(Box::new(held));
+    }
+
+    /// Says how many questions are compared. Asked at each scrape, on the console's thread.
+    pub fn set_question_source(&self, held: impl Fn() -> u64 + Send + Sync + 'static) {
+        self.sampled.sources.write().questions = Some(Box::new(held));
     }
 
     /// Says where the number of dropped log lines comes from.
@@ -219,6 +236,12 @@ impl Metrics {
         self.breaker_changes.with_label_values(&[provider, to]).inc();
     }
 
+    /// Counts an attempt that was late: the answer of the other target was taken (`won`), was not (`lost`) or did not come (`failed`), or
+    /// the budget did not pay for asking (`refused`).
+    pub fn hedged(&self, result: &'static str) {
+        self.hedges.with_label_values(&[result]).inc();
+    }
+
     /// Counts an active probe of a provider.
     pub fn probed(&self, provider: &str, up: bool) {
         self.probes.with_label_values(&[provider, if up { "up" } else { "down" }]).inc();
@@ -228,6 +251,11 @@ impl Metrics {
     pub fn cached(&self, result: CacheUse, shared: bool) {
         self.cache.with_label_values(&[result.name()]).inc();
         self.cache_shared.inc_by(shared.into());
+    }
+
+    /// Counts a search for an answer to a question that means the same: `hit`, `miss` or `failed`.
+    pub fn compared(&self, result: &'static str) {
+        self.semantic.with_label_values(&[result]).inc();
     }
 
     /// Counts a reload of the configuration.
@@ -244,6 +272,16 @@ impl Metrics {
         }
         String::from_utf8_lossy(&page).into_owned()
     }
+}
+
+/// What came of searches in the semantic cache.
+fn searches(registry: &Registry) -> prometheus::Result<IntCounterVec> {
+    counters(
+        registry,
+        "orbyt_cache_semantic_total",
+        "Searches for an answer to a question that means the same, by result: hit, miss, or failed without an embedding.",
+        &["result"],
+    )
 }
 
 /// A family that is registered.

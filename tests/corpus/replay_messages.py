@@ -4,20 +4,26 @@ of the recording, so both have to come out of the gateway byte by byte.
 
   replay_messages.py --corpus ../shared/corpus [--gateway target/release/orbyt] [--passes whole,chop] [--only WORD]
 
+The answers of the other formats are asked for through the same route, and have to mean the same in Anthropic's words.
+
 What is compared: the body and the `anthropic-` headers that the provider received with those that the client sent (but for the model's
 name and `extra`), and the answer with the recorded one: equal bytes, or for an error the same type and message.
 """
 
+import collections
 import concurrent.futures
 import http.client
 import json
 import os
 import sys
 
-from replay_corpus import arguments
+import recording
+from meaning import arguments as meant
+from replay_corpus import arguments, route
 from rig import KEY, Gateway, ReplayServer, unpack
 
 APIS = ("anthropic.messages", "anthropic.count_tokens")
+TRANSLATED = ("openai.chat", "gemini.generateContent")
 STOP = "event: message_stop"
 
 
@@ -25,15 +31,21 @@ def main():
     options = arguments()
     folder = unpack(options.corpus, options.work)
     with open(os.path.join(folder, "index.json"), encoding="utf-8") as file:
-        entries = [entry for entry in json.load(file)["exchanges"] if entry["api"] in APIS and entry["provider"] == "anthropic"]
-    entries = [entry for entry in entries if options.only in json.dumps(entry)]
+        everything = [entry for entry in json.load(file)["exchanges"] if options.only in json.dumps(entry)]
+    entries = [entry for entry in everything if entry["api"] in APIS and entry["provider"] == "anthropic"]
+    others = [entry for entry in everything if entry["api"] in TRANSLATED and entry["status"] == 200]
+    names = sorted({"anthropic", *(route(entry) for entry in others)})
     failed, counts = [], {}
-    with ReplayServer(options.corpus, folder) as replay, Gateway(options.gateway, replay.url, options.work, ["anthropic"]) as gateway:
+    with ReplayServer(options.corpus, folder) as replay, Gateway(options.gateway, replay.url, options.work, names) as gateway:
         for name in [name for name in options.passes.split(",") if name != "crlf"]:
             with concurrent.futures.ThreadPoolExecutor(8) as pool:
                 found = list(pool.map(lambda entry, name=name: one(folder, replay, gateway, entry, name), entries))
             counts[name] = (len(found), sum(not problems for problems in found))
             failed += [(entry["file"], name, problems) for entry, problems in zip(entries, found) if problems]
+            with concurrent.futures.ThreadPoolExecutor(8) as pool:
+                found = list(pool.map(lambda entry, name=name: translated(folder, gateway, entry, name), others))
+            counts[f"{name}, translated"] = (len(found), sum(not problems for problems in found))
+            failed += [(entry["file"], name, problems) for entry, problems in zip(others, found) if problems]
         gateway.check_alive()
     for file, name, problems in failed[: options.show]:
         print(f"FAILED {file} ({name}): {'; '.join(problems)[:600]}")
@@ -88,6 +100,78 @@ def send(gateway, request, recorded, api):
         return response.status, said, cut, f"the tokens were {estimated}" if estimated else None
     finally:
         connection.close()
+
+
+def translated(folder, gateway, entry, name):
+    """The differences in meaning of an answer in another format, asked for by one of Anthropic's clients."""
+    with open(os.path.join(folder, entry["file"]), encoding="utf-8") as file:
+        exchange = json.load(file)
+    small = len(exchange["response"].get("body_text", "")) <= 4_000
+    suffix = {"whole": "", "chop": "-chop1" if small else "-chop7"}[name]
+    request = {
+        "model": f"{route(entry)}/replay-{entry['id']}{suffix}",
+        "max_tokens": 64,
+        "stream": bool(entry["stream"]),
+        "messages": [{"role": "user", "content": "Say it again."}],
+        "extra": {"retry": 0},
+    }
+    status, said, cut, _ = send(gateway, request, {}, "anthropic.messages")
+    try:
+        expected = recording.read(exchange)
+        text = said.decode("utf-8", "replace")
+        complete = status == 200 and not cut and (STOP in text or not request["stream"]) and "event: error" not in text
+        if expected.spliced:
+            return []
+        if not expected.complete or complete != expected.complete:
+            # Snowflake's whole answers have an empty finish reason, always.
+            fine = not complete or entry["provider"] == "snowflake"
+            return [] if not expected.complete and fine else [f"complete={complete}: {status} {text[-200:]!r}"]
+        ours = recording.read({"api": "anthropic.messages", "response": {"body_text": text}})
+        return meaning_problems(expected, ours, entry["api"] == "gemini.generateContent")
+    except (ValueError, KeyError, TypeError) as problem:
+        return [f"harness: {problem!r}"]
+
+
+def meaning_problems(expected, ours, signed):
+    """Only the first choice has a place in this format; a refusal is text there, whatever reason it has. `signed`: the recording's
+    signatures are known."""
+    wanted, had = expected.choice(0), ours.choice(0)
+    problems = []
+    if had.text not in (wanted.text + wanted.refusal, wanted.refusal + wanted.text):
+        problems.append(f"text: {had.text[:100]!r} for {wanted.text[:100]!r}")
+    if had.reasoning != wanted.reasoning:
+        problems.append(f"reasoning: {had.reasoning[:100]!r} for {wanted.reasoning[:100]!r}")
+    calls = [*wanted.calls, *([wanted.function] if wanted.function else [])]
+    # An input is an object: what is none is empty. A call of nothing is none.
+    plain = lambda calls: [[name, meant(said) or {}] for name, said in calls if name or said]
+    cut = "length" in wanted.finish or any("INVALID_JSON" in said for _, said in had.calls)
+    if plain(had.calls) != plain(calls) and not (cut and len(had.calls) == len(calls)):
+        problems.append(f"calls: {had.calls} for {calls}"[:300])
+    if not had.finish & wanted.finish and not wanted.refusal and "function_call" not in wanted.finish:
+        problems.append(f"finish: {had.finish} for {wanted.finish}")
+    problems += usage_problems(expected.usage, ours.usage)
+    if not signed:
+        return problems
+    proofs = [proof for proof in had.proofs if proof != "orbyt:v1::0:"]
+    if len(wanted.proofs) != len(proofs) or any(not ours.endswith(theirs or "") for ours, theirs in zip(proofs, wanted.proofs)):
+        problems.append(f"signatures: {proofs} for {wanted.proofs}"[:300])
+    return problems
+
+
+def usage_problems(expected, ours):
+    """Counts that were not told are not compared; reasoning may stand beside the completion in a total (xAI)."""
+    problems = []
+    if "prompt" not in expected:
+        return problems
+    beside = (expected.get("total") or 0) - expected["prompt"]
+    if ours.get("prompt") != expected["prompt"]:
+        problems.append(f"prompt: {ours.get('prompt')} for {expected['prompt']}")
+    if ours.get("completion") not in (expected.get("completion") or 0, beside):
+        problems.append(f"completion: {ours.get('completion')} for {expected.get('completion')}")
+    cached = min(expected.get("cached") or 0, expected["prompt"])
+    if expected.get("cached") is not None and (ours.get("cached") or 0) != cached:
+        problems.append(f"cached: {ours.get('cached')} for {cached}")
+    return problems
 
 
 def answer_problems(entry, exchange, status, said, cut):

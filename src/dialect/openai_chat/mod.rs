@@ -21,6 +21,7 @@ pub mod fields;
 pub mod message;
 pub mod passthrough;
 pub mod provider;
+pub mod question;
 pub mod quirks;
 pub mod request;
 pub mod response;

@@ -6,6 +6,7 @@ mod leases;
 mod limits;
 mod responses;
 mod targets;
+mod vectors;
 
 use crate::store::ports::Stores;
 use std::sync::Arc;
@@ -15,14 +16,16 @@ pub use keys::MemoryKeyPool;
 pub use limits::MemoryLimits;
 pub use responses::MemoryResponses;
 pub use targets::MemoryTargets;
+pub use vectors::MemoryVectors;
 
-/// The state of a node that shares none, with room for so many cached answers and bytes of them.
-pub fn stores(answers: u32, answer_bytes: u64) -> Stores {
+/// The state of a node that shares none, with room for so many cached answers, bytes of them, and questions that are compared.
+pub fn stores(answers: u32, answer_bytes: u64, questions: u32) -> Stores {
     Stores {
         pool: Arc::new(MemoryKeyPool::default()),
         targets: Arc::new(MemoryTargets::default()),
         limits: Arc::new(MemoryLimits::default()),
         answers: Arc::new(MemoryAnswers::new(answers, answer_bytes)),
         responses: Arc::new(MemoryResponses::default()),
+        vectors: Arc::new(MemoryVectors::new(questions)),
     }
 }

@@ -172,9 +172,11 @@ fn write_input(json: &str, out: &mut Vec<u8>) {
 
 /// Counts in Anthropic's meaning: what the cache gave and took stands beside `input_tokens`, not in it.
 pub(super) fn write_usage(usage: &Usage, out: &mut Vec<u8>) {
-    let (read, written) = (usage.cached_tokens.unwrap_or(0), usage.cache_write_tokens.unwrap_or(0));
+    // Some say that more was cached than there was: the three are parts of one whole here.
+    let read = usage.cached_tokens.unwrap_or(0).min(usage.prompt_tokens);
+    let written = usage.cache_write_tokens.unwrap_or(0).min(usage.prompt_tokens - read);
     let counts = [
-        ("input_tokens", usage.prompt_tokens.saturating_sub(read).saturating_sub(written)),
+        ("input_tokens", usage.prompt_tokens - read - written),
         ("cache_creation_input_tokens", written),
         ("cache_read_input_tokens", read),
         ("output_tokens", usage.completion_tokens),

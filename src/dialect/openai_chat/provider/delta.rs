@@ -108,7 +108,8 @@ struct Delta<'a> {
 
 #[derive(serde::Deserialize)]
 struct CallDelta<'a> {
-    index: Option<u64>,
+    #[serde(borrow)]
+    index: Option<&'a RawValue>,
     #[serde(borrow)]
     id: Option<&'a RawValue>,
     #[serde(borrow)]
@@ -244,7 +245,9 @@ impl Choice {
                 |inner: &&Function<'_>| inner.name.is_some() || inner.arguments.is_some() || inner.input.is_some();
             let inner = call.function.as_ref().filter(says_something).or(call.custom.as_ref());
             if let Some(inner) = inner {
-                self.call(call.index, &text(call.id), inner, call_ids, sink);
+                // Z.ai counts from -1.
+                let index = call.index.and_then(|index| index.get().parse().ok());
+                self.call(index, &text(call.id), inner, call_ids, sink);
             }
         }
         if let Some(old) = &delta.function_call {

@@ -212,7 +212,7 @@ fn calls_in_every_form() {
         chunk(&json!({"tool_calls": [{"index": 0, "function": {"arguments": "1}"}}]}), &Value::Null),
         // Neither index nor id, and the arguments as an object; then none at all.
         chunk(&json!({"tool_calls": [{"id": "", "function": {"name": "g", "arguments": {"y": 2}}}]}), &Value::Null),
-        chunk(&json!({"tool_calls": [{"index": 0, "id": "c", "function": {"name": "h"}}]}), &json!("stop")),
+        chunk(&json!({"tool_calls": [{"index": -1, "id": "c", "function": {"name": "h"}}]}), &json!("stop")),
     ]
     .concat();
     let expected = [
