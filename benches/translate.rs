@@ -87,6 +87,18 @@ event: message_stop
 data: {"type":"message_stop"}
 
 "#;
+const RESPONSES_PRELUDE: &str = r#"event: response.created
+data: {"type":"response.created","sequence_number":0,"response":{"id":"resp_1","object":"response","status":"in_progress","model":"m","output":[]}}
+
+"#;
+const RESPONSES_CHUNK: &str = r#"event: response.output_text.delta
+data: {"type":"response.output_text.delta","sequence_number":9,"item_id":"msg_1","output_index":0,"content_index":0,"delta":" token","logprobs":[],"obfuscation":"xyzxyz"}
+
+"#;
+const RESPONSES_END: &str = r#"event: response.completed
+data: {"type":"response.completed","sequence_number":10,"response":{"id":"resp_1","object":"response","status":"completed","model":"m","output":[],"usage":{"input_tokens":1,"output_tokens":1}}}
+
+"#;
 const GEMINI_CHUNK: &str = "data: {\"candidates\": [{\"content\": {\"parts\": [{\"text\": \" token\"}],\"role\": \"model\"},\"index\": 0}],\"usageMetadata\": {\"promptTokenCount\": 4,\"totalTokenCount\": 9},\"modelVersion\": \"m\",\"responseId\": \"r1\"}\r\n\r\n";
 const GEMINI_END: &str = "data: {\"candidates\": [{\"content\": {\"parts\": [{\"text\": \".\"}],\"role\": \"model\"},\"finishReason\": \"STOP\",\"index\": 0}],\"usageMetadata\": {\"promptTokenCount\": 4,\"candidatesTokenCount\": 5,\"totalTokenCount\": 9},\"modelVersion\": \"m\",\"responseId\": \"r1\"}\r\n\r\n";
 
@@ -96,7 +108,7 @@ const COHERE_END: &str = "event: message-end\ndata: {\"type\":\"message-end\",\"
 const OLLAMA_CHUNK: &str = "{\"model\":\"m\",\"created_at\":\"2026-11-20T12:00:00.000000Z\",\"message\":{\"role\":\"assistant\",\"content\":\" token\"},\"done\":false}\n";
 const OLLAMA_END: &str = "{\"model\":\"m\",\"created_at\":\"2026-11-20T12:00:00.000000Z\",\"message\":{\"role\":\"assistant\",\"content\":\"\"},\"done\":true,\"done_reason\":\"stop\",\"prompt_eval_count\":4,\"eval_count\":5}\n";
 
-const SAMPLES: [Sample; 9] = [
+const SAMPLES: [Sample; 11] = [
     Sample {
         name: "OpenAI, passed through",
         client: Client::OpenAiChat,
@@ -178,6 +190,24 @@ const SAMPLES: [Sample; 9] = [
         chunk: OLLAMA_CHUNK,
         end: OLLAMA_END,
     },
+    Sample {
+        name: "OpenAI's Responses, passed through",
+        client: Client::OpenAiResponses,
+        provider: Dialect::OpenAiChat,
+        quirks: Quirks::RESPONSES,
+        prelude: RESPONSES_PRELUDE,
+        chunk: RESPONSES_CHUNK,
+        end: RESPONSES_END,
+    },
+    Sample {
+        name: "Anthropic to Responses",
+        client: Client::OpenAiResponses,
+        provider: Dialect::AnthropicMessages,
+        quirks: Quirks::NONE,
+        prelude: ANTHROPIC_PRELUDE,
+        chunk: ANTHROPIC_CHUNK,
+        end: ANTHROPIC_END,
+    },
 ];
 
 fn main() -> Result<(), String> {
@@ -209,6 +239,7 @@ fn measure(sample: &Sample) -> Result<(f64, f64, f64), String> {
         model: "bench".into(),
         answer_tool: None,
         quirks: sample.quirks,
+        asked: None,
     });
     let mut out = Vec::with_capacity(64 * 1024);
     let failed = |fault| format!("{}: {fault:?}", sample.name);

@@ -51,6 +51,7 @@ fn raw(root: &Section<'_>) -> Raw {
         store: below("store").map(|section| store(&section)).unwrap_or_default(),
         telemetry: below("telemetry").map(|section| telemetry(&section)).unwrap_or_default(),
         media: below("media").map(|section| media(&section)).unwrap_or_default(),
+        responses: below("responses").map(|section| responses(&section)).unwrap_or_default(),
     }
 }
 
@@ -366,6 +367,14 @@ fn log_format(text: &str) -> Option<LogFormat> {
         "json" => Some(LogFormat::Json),
         "human" => Some(LogFormat::Human),
         _ => None,
+    }
+}
+
+fn responses(section: &Section<'_>) -> RawResponses {
+    RawResponses {
+        keep: section.duration_or_off("keep"),
+        max_entries: section.small("max_entries", 1..=10_000_000),
+        max_bytes: section.size("max_bytes"),
     }
 }
 

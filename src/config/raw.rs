@@ -55,6 +55,8 @@ pub struct Raw {
     pub telemetry: RawTelemetry,
     /// `[media]`
     pub media: RawMedia,
+    /// `[responses]`
+    pub responses: RawResponses,
 }
 
 /// A secret as it is referred to. Never printed: the text is a [`Secret`].
@@ -339,5 +341,13 @@ pub struct RawTelemetry {
 #[derive(Debug, Default)]
 pub struct RawMedia {
     pub fetch_remote: Setting<bool>,
+    pub max_bytes: Setting<u64>,
+}
+
+/// `[responses]`.
+#[derive(Debug, Default)]
+pub struct RawResponses {
+    pub keep: Setting<Option<Duration>>,
+    pub max_entries: Setting<u32>,
     pub max_bytes: Setting<u64>,
 }

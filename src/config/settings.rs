@@ -168,6 +168,9 @@ pub const SETTINGS: &[Setting] = &[
     set("telemetry", "log_format", r#""auto""#, "`json`, `human`, or `auto`: human on a terminal."),
     set("media", "fetch_remote", "false", "Whether pictures and documents given by address are fetched for providers that take none."),
     set("media", "max_bytes", r#""20MiB""#, "Largest file that is fetched."),
+    set("responses", "keep", r#""24h""#, "How long answers of `/v1/responses` that the gateway translates are kept for `previous_response_id`; `off` keeps none."),
+    set("responses", "max_entries", "10000", "How many are kept, of all clients together; the oldest of whoever has the most goes first."),
+    set("responses", "max_bytes", r#""256MiB""#, "How many bytes of them are kept, in memory."),
 ];
 
 /// The settings of a section.

@@ -56,6 +56,8 @@ pub struct Snapshot {
     pub telemetry: Telemetry,
     /// What is done with pictures and documents given by address.
     pub media: Media,
+    /// How long and how many responses are kept.
+    pub responses: Responses,
 }
 
 /// Without the catalog, which is the same in every snapshot.
@@ -63,6 +65,7 @@ impl fmt::Debug for Snapshot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { catalog: _, server, console, providers, aliases, presets, keys, routing, .. } = self;
         let Self { retry, breaker, health, hedging, timeouts, gate, limits, cache, store, telemetry, media, .. } = self;
+        let Self { responses, .. } = self;
         f.debug_struct("Snapshot")
             .field("server", server)
             .field("console", console)
@@ -82,6 +85,7 @@ impl fmt::Debug for Snapshot {
             .field("store", store)
             .field("telemetry", telemetry)
             .field("media", media)
+            .field("responses", responses)
             .finish_non_exhaustive()
     }
 }
@@ -448,6 +452,17 @@ pub struct Media {
     pub fetch_remote: bool,
     /// The largest file that it fetches, in bytes.
     pub max_bytes: u64,
+}
+
+/// `[responses]`: what is kept of the answers of `POST /v1/responses` that the gateway translates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Responses {
+    /// How long a response is kept; zero keeps none.
+    pub keep: Duration,
+    /// How many, of all clients together.
+    pub max_entries: usize,
+    /// How many bytes, of all clients together.
+    pub max_bytes: usize,
 }
 
 impl Snapshot {

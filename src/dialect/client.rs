@@ -10,11 +10,14 @@
 use super::chat::Request;
 use super::event::Event;
 use super::openai_chat::envelope::Envelope;
+use super::openai_chat::quirks::Quirks;
+use super::openai_responses::asked::Asked;
 use super::table::{Dialect, Setup};
-use super::{anthropic_messages, openai_chat};
+use super::{anthropic_messages, openai_chat, openai_responses};
 use crate::domain::Fault;
 use bytes::Bytes;
 use serde_json::Value;
+use std::sync::Arc;
 
 /// A client's wire format; its route decides which one it is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -24,6 +27,8 @@ pub enum Client {
     OpenAiChat,
     /// `POST /v1/messages`.
     AnthropicMessages,
+    /// `POST /v1/responses`.
+    OpenAiResponses,
 }
 
 /// An error answer before it has a form. What a form has no place for is left out.
@@ -47,13 +52,14 @@ pub struct ErrorAnswer<'a> {
 
 impl Client {
     /// All of them, for listings and tests.
-    pub const ALL: [Self; 2] = [Self::OpenAiChat, Self::AnthropicMessages];
+    pub const ALL: [Self; 3] = [Self::OpenAiChat, Self::AnthropicMessages, Self::OpenAiResponses];
 
     /// Its name, for logs and tests.
     pub fn name(self) -> &'static str {
         match self {
             Self::OpenAiChat => "openai_chat",
             Self::AnthropicMessages => "anthropic_messages",
+            Self::OpenAiResponses => "openai_responses",
         }
     }
 
@@ -62,22 +68,58 @@ impl Client {
         match self {
             Self::OpenAiChat => "POST /v1/chat/completions",
             Self::AnthropicMessages => "POST /v1/messages",
+            Self::OpenAiResponses => "POST /v1/responses",
         }
     }
 
     /// The headers that belong to the format: a provider of the same format gets them as they are.
     pub fn headers(self) -> &'static [&'static str] {
         match self {
-            Self::OpenAiChat => &[],
+            Self::OpenAiChat | Self::OpenAiResponses => &[],
             Self::AnthropicMessages => &["anthropic-version", "anthropic-beta"],
         }
     }
 
-    /// The provider's format that is the same as this one: between these two the bytes pass.
-    pub fn twin(self) -> Dialect {
+    /// Whether a provider speaks this very format, so that the bytes pass.
+    pub fn is_spoken_by(self, provider: Dialect, quirks: Quirks) -> bool {
         match self {
-            Self::OpenAiChat => Dialect::OpenAiChat,
-            Self::AnthropicMessages => Dialect::AnthropicMessages,
+            Self::OpenAiChat => provider == Dialect::OpenAiChat,
+            Self::AnthropicMessages => provider == Dialect::AnthropicMessages,
+            Self::OpenAiResponses => provider == Dialect::OpenAiChat && quirks.has(Quirks::RESPONSES),
+        }
+    }
+
+    /// The path below the base URL of a provider that speaks it, where that is not the path of the provider's usual format.
+    pub fn own_path(self) -> Option<&'static str> {
+        (self == Self::OpenAiResponses).then_some("/responses")
+    }
+
+    /// The name that this format has for a member of chat completions which a preset sets.
+    ///
+    /// # Errors
+    /// `BadRequest` when it has none.
+    pub fn member_of(self, name: &str) -> Result<&str, Fault> {
+        let same = ["temperature", "top_p", "stream", "tool_choice", "service_tier"];
+        match (self, name) {
+            (Self::OpenAiChat, _) => Ok(name),
+            (Self::AnthropicMessages, "max_completion_tokens") => Ok("max_tokens"),
+            (Self::AnthropicMessages, _) => Ok(name),
+            (Self::OpenAiResponses, "max_tokens" | "max_completion_tokens") => Ok("max_output_tokens"),
+            (Self::OpenAiResponses, "user" | "reasoning" | "parallel_tool_calls") => Ok(name),
+            _ if same.contains(&name) => Ok(name),
+            _ => {
+                let message = format!("the preset sets {name}, which {} has no member for", self.route());
+                Err(Fault::bad_request("extra.preset", message))
+            }
+        }
+    }
+
+    /// The top-level member that a system prompt is; `None` where it is a message.
+    pub fn system_member(self) -> Option<&'static str> {
+        match self {
+            Self::OpenAiChat => None,
+            Self::AnthropicMessages => Some("system"),
+            Self::OpenAiResponses => Some("instructions"),
         }
     }
 
@@ -89,6 +131,7 @@ impl Client {
         match self {
             Self::OpenAiChat => Envelope::scan(body),
             Self::AnthropicMessages => anthropic_messages::client::envelope::scan(body),
+            Self::OpenAiResponses => openai_responses::envelope::scan(body),
         }
     }
 
@@ -100,7 +143,20 @@ impl Client {
         match self {
             Self::OpenAiChat => openai_chat::request::parse(body),
             Self::AnthropicMessages => anthropic_messages::client::request::parse(body),
+            Self::OpenAiResponses => Ok(openai_responses::request::parse(body, None)?.request),
         }
+    }
+
+    /// Reads a request into the hub, and what else its answer has to know of it.
+    ///
+    /// # Errors
+    /// As [`Self::parse`].
+    pub fn read(self, envelope: &Envelope) -> Result<(Request, Option<Arc<Asked>>), Fault> {
+        if self != Self::OpenAiResponses {
+            return Ok((self.parse(envelope.body())?, None));
+        }
+        let parsed = openai_responses::request::parse(envelope.body(), envelope.previous.as_deref())?;
+        Ok((parsed.request, Some(Arc::new(parsed.asked))))
     }
 
     /// The id of an answer whose provider gives none, made of the request's.
@@ -108,13 +164,14 @@ impl Client {
         match self {
             Self::OpenAiChat => format!("chatcmpl-{request}"),
             Self::AnthropicMessages => format!("msg_{request}"),
+            Self::OpenAiResponses => format!("resp_{request}"),
         }
     }
 
     /// What a stream carries while nothing happens.
     pub fn keepalive(self) -> &'static [u8] {
         match self {
-            Self::OpenAiChat => b": keepalive\n\n",
+            Self::OpenAiChat | Self::OpenAiResponses => b": keepalive\n\n",
             Self::AnthropicMessages => anthropic_messages::client::stream::PING,
         }
     }
@@ -122,7 +179,7 @@ impl Client {
     /// The body of an error.
     pub fn error(self, error: &ErrorAnswer<'_>) -> Vec<u8> {
         match self {
-            Self::OpenAiChat => openai_chat::error::render(
+            Self::OpenAiChat | Self::OpenAiResponses => openai_chat::error::render(
                 error.status,
                 error.error_type,
                 error.code,
@@ -141,6 +198,8 @@ pub enum StreamWriter {
     OpenAiChat(openai_chat::stream::StreamEncoder),
     /// `message_start` to `message_stop`.
     AnthropicMessages(anthropic_messages::client::stream::StreamEncoder),
+    /// `response.created` to `response.completed`.
+    OpenAiResponses(openai_responses::stream::StreamEncoder),
 }
 
 impl StreamWriter {
@@ -151,6 +210,7 @@ impl StreamWriter {
             Client::AnthropicMessages => {
                 Self::AnthropicMessages(anthropic_messages::client::stream::StreamEncoder::new(setup))
             }
+            Client::OpenAiResponses => Self::OpenAiResponses(openai_responses::stream::StreamEncoder::new(setup)),
         }
     }
 
@@ -159,6 +219,7 @@ impl StreamWriter {
         match self {
             Self::OpenAiChat(writer) => writer.write(event, out),
             Self::AnthropicMessages(writer) => writer.write(event, out),
+            Self::OpenAiResponses(writer) => writer.write(event, out),
         }
     }
 
@@ -167,6 +228,7 @@ impl StreamWriter {
         match self {
             Self::OpenAiChat(writer) => writer.close(out),
             Self::AnthropicMessages(writer) => writer.close(out),
+            Self::OpenAiResponses(writer) => writer.close(out),
         }
     }
 
@@ -175,6 +237,7 @@ impl StreamWriter {
         match self {
             Self::OpenAiChat(writer) => writer.break_off(fault, out),
             Self::AnthropicMessages(writer) => writer.break_off(fault, out),
+            Self::OpenAiResponses(writer) => writer.break_off(fault, out),
         }
     }
 }
@@ -185,6 +248,8 @@ pub enum WholeWriter {
     OpenAiChat(openai_chat::response::UnaryEncoder),
     /// A `message`.
     AnthropicMessages(anthropic_messages::client::response::UnaryEncoder),
+    /// A `response`.
+    OpenAiResponses(openai_responses::response::UnaryEncoder),
 }
 
 impl WholeWriter {
@@ -195,6 +260,7 @@ impl WholeWriter {
             Client::AnthropicMessages => {
                 Self::AnthropicMessages(anthropic_messages::client::response::UnaryEncoder::new(setup))
             }
+            Client::OpenAiResponses => Self::OpenAiResponses(openai_responses::response::UnaryEncoder::new(setup)),
         }
     }
 
@@ -203,6 +269,7 @@ impl WholeWriter {
         match self {
             Self::OpenAiChat(writer) => writer.add(event),
             Self::AnthropicMessages(writer) => writer.add(event),
+            Self::OpenAiResponses(writer) => writer.add(event),
         }
     }
 
@@ -211,6 +278,7 @@ impl WholeWriter {
         match self {
             Self::OpenAiChat(writer) => writer.close(out),
             Self::AnthropicMessages(writer) => writer.close(out),
+            Self::OpenAiResponses(writer) => writer.close(out),
         }
     }
 }

@@ -4,6 +4,7 @@
 //!   client \ provider    openai_chat       anthropic_messages   gemini, cohere, ollama, bedrock_converse
 //!   openai_chat          bytes pass        decode → encode      decode → encode
 //!   anthropic_messages   decode → encode   bytes pass           decode → encode
+//!   openai_responses     decode → encode   decode → encode      decode → encode      (bytes pass where there is `/responses`)
 //! ```
 
 use super::chat::{ModelTraits, Rendered, Request};
@@ -11,9 +12,13 @@ use super::client::{Client, StreamWriter, WholeWriter};
 use super::event::{End, Event, Observed, Sink};
 use super::openai_chat::calls::call_ids;
 use super::openai_chat::passthrough::Quirks;
-use super::{anthropic_messages, bedrock_converse, cohere, gemini, ollama, openai_chat};
+use super::openai_responses::asked::Asked;
+use super::{anthropic_messages, bedrock_converse, cohere, gemini, ollama, openai_chat, openai_responses};
 use crate::domain::{Fault, FaultKind};
 use std::sync::Arc;
+
+/// The largest answer that is kept to be repeated at the end of its stream, in bytes.
+const MAX_REPEATED: usize = 64 * 1024 * 1024;
 
 /// A provider's wire format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -155,6 +160,8 @@ pub struct Setup {
     pub answer_tool: Option<String>,
     /// The provider's deviations from OpenAI's format.
     pub quirks: Quirks,
+    /// What an answer in the form of Responses has to know of its request.
+    pub asked: Option<Arc<Asked>>,
 }
 
 /// Turns one answer of a provider into the client's format and watches it on the way.
@@ -166,6 +173,7 @@ pub struct Translator {
 enum Machine {
     OpenAiChat(openai_chat::passthrough::Passthrough),
     Messages(anthropic_messages::client::passthrough::Passthrough),
+    Responses(openai_responses::passthrough::Passthrough),
     Counted(Counted),
     Streamed(Decoder, StreamWriter),
     Unary(UnaryDecoder, WholeWriter),
@@ -198,6 +206,9 @@ impl Translator {
             (Client::AnthropicMessages, Dialect::AnthropicMessages) => {
                 Machine::Messages(anthropic_messages::client::passthrough::Passthrough::new(&setup))
             }
+            (Client::OpenAiResponses, Dialect::OpenAiChat) if setup.quirks.has(Quirks::RESPONSES) => {
+                Machine::Responses(openai_responses::passthrough::Passthrough::new(&setup))
+            }
             _ if setup.stream => Machine::Streamed(Decoder::new(&setup), StreamWriter::new(&setup)),
             _ => Machine::Unary(UnaryDecoder::new(&setup), WholeWriter::new(&setup)),
         };
@@ -219,6 +230,7 @@ impl Translator {
         match &self.machine {
             Machine::OpenAiChat(machine) => machine.held_bytes(),
             Machine::Messages(machine) => machine.held_bytes(),
+            Machine::Responses(machine) => machine.held_bytes(),
             Machine::Counted(machine) => machine.body.len(),
             Machine::Unary(decoder, _) => decoder.body.len(),
             Machine::Streamed(..) => 0,
@@ -230,6 +242,7 @@ impl Translator {
         match &mut self.machine {
             Machine::OpenAiChat(machine) => machine.let_flow(&mut self.observed, out),
             Machine::Messages(machine) => machine.let_flow(&mut self.observed, out),
+            Machine::Responses(machine) => machine.let_flow(&mut self.observed, out),
             Machine::Counted(_) | Machine::Unary(..) | Machine::Streamed(..) => false,
         }
     }
@@ -243,6 +256,7 @@ impl Translator {
         match machine {
             Machine::OpenAiChat(machine) => machine.push(bytes, observed, out)?,
             Machine::Messages(machine) => machine.push(bytes, observed, out)?,
+            Machine::Responses(machine) => machine.push(bytes, observed, out)?,
             Machine::Counted(machine) => machine.body.extend_from_slice(bytes),
             Machine::Unary(decoder, _) => decoder.body.extend_from_slice(bytes),
             Machine::Streamed(decoder, encoder) => {
@@ -251,6 +265,11 @@ impl Translator {
                     encoder.write(&event, out);
                 };
                 decoder.push(bytes, &mut sink)?;
+                if let StreamWriter::OpenAiResponses(writer) = encoder
+                    && writer.held_bytes() > MAX_REPEATED
+                {
+                    return Err(Fault::malformed("the provider's answer is larger than 64 MiB"));
+                }
             }
         }
         self.in_band_error()
@@ -265,6 +284,7 @@ impl Translator {
         match machine {
             Machine::OpenAiChat(machine) => machine.finish(end, observed, out)?,
             Machine::Messages(machine) => machine.finish(end, observed, out)?,
+            Machine::Responses(machine) => machine.finish(end, observed, out)?,
             Machine::Counted(machine) => return machine.finish(end, out),
             Machine::Unary(decoder, encoder) => {
                 if end == End::Cut {
@@ -288,6 +308,7 @@ impl Translator {
         match &mut self.machine {
             Machine::OpenAiChat(machine) => machine.close(out),
             Machine::Messages(machine) => machine.close(out),
+            Machine::Responses(machine) => machine.close(out),
             Machine::Counted(_) => {}
             Machine::Streamed(_, encoder) => encoder.close(out),
             Machine::Unary(_, encoder) => encoder.close(out),
@@ -300,9 +321,21 @@ impl Translator {
         match &mut self.machine {
             Machine::OpenAiChat(machine) => machine.break_off(fault, out),
             Machine::Messages(machine) => machine.break_off(fault, out),
+            Machine::Responses(machine) => machine.break_off(fault, out),
             Machine::Streamed(_, encoder) => encoder.break_off(fault, out),
             Machine::Counted(_) | Machine::Unary(..) => {}
         }
+    }
+
+    /// The response object of a complete answer that was translated into one, so that it can be kept.
+    pub fn response(&self) -> Option<Vec<u8>> {
+        let mut out = Vec::new();
+        match &self.machine {
+            Machine::Streamed(_, StreamWriter::OpenAiResponses(writer)) => writer.write_whole(&mut out),
+            Machine::Unary(_, WholeWriter::OpenAiResponses(writer)) => writer.write_whole(&mut out),
+            _ => return None,
+        }
+        Some(out)
     }
 
     fn in_band_error(&mut self) -> Result<(), Fault> {

@@ -13,6 +13,10 @@ pub(super) enum Route {
     Messages,
     /// `POST /v1/messages/count_tokens`.
     CountTokens,
+    /// `POST /v1/responses`.
+    Responses,
+    /// `GET` and `DELETE /v1/responses/{id}`.
+    Response(String),
     /// `GET /v1/models`.
     Models,
     /// `GET /v1/models/{id}`; the id may hold slashes.
@@ -30,7 +34,7 @@ pub(super) enum Route {
 impl Route {
     /// Whether the route needs a gateway key.
     pub(super) fn needs_key(&self) -> bool {
-        matches!(self, Self::Chat | Self::Messages | Self::CountTokens | Self::Models | Self::Model(_))
+        !matches!(self, Self::Live | Self::Ready | Self::Root | Self::Preflight)
     }
 }
 
@@ -55,15 +59,21 @@ pub(super) fn route(method: &Method, path: &str) -> Result<Route, ApiError> {
         "/v1/chat/completions" | "/chat/completions" => (Route::Chat, "POST"),
         "/v1/messages" | "/messages" => (Route::Messages, "POST"),
         "/v1/messages/count_tokens" | "/messages/count_tokens" => (Route::CountTokens, "POST"),
+        "/v1/responses" | "/responses" => (Route::Responses, "POST"),
         "/v1/models" | "/models" => (Route::Models, "GET"),
-        _ => match tidy.strip_prefix("/v1/models/").or_else(|| tidy.strip_prefix("/models/")) {
-            Some(id) => (Route::Model(percent_decode(id)), "GET"),
-            None => {
+        _ => {
+            let below = tidy.strip_prefix("/v1").unwrap_or(tidy);
+            if let Some(id) = below.strip_prefix("/models/") {
+                (Route::Model(percent_decode(id)), "GET")
+            } else if let Some(id) = below.strip_prefix("/responses/").filter(|id| !id.contains('/')) {
+                (Route::Response(percent_decode(id)), "GET, DELETE")
+            } else {
                 return Err(ApiError::new(Reason::UnknownUrl, format!("Unknown URL: {method} {}", short(path))));
             }
-        },
+        }
     };
-    let fits = method.as_str() == allow || (method == Method::HEAD && allow == "GET");
+    let fits =
+        allow.split(", ").any(|one| method.as_str() == one) || (method == Method::HEAD && allow.starts_with("GET"));
     if fits {
         Ok(route)
     } else {
@@ -81,7 +91,14 @@ pub(super) fn dialect(path: &str) -> Client {
     let inner = path.strip_prefix("/v1").unwrap_or(path);
     let inner = inner.strip_prefix("/v1").unwrap_or(inner);
     let is_messages = inner.strip_prefix("/messages").is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-    if below || is_messages { Client::AnthropicMessages } else { Client::OpenAiChat }
+    let is_responses = inner.strip_prefix("/responses").is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    if below || is_messages {
+        Client::AnthropicMessages
+    } else if is_responses {
+        Client::OpenAiResponses
+    } else {
+        Client::OpenAiChat
+    }
 }
 
 /// A path as it may be repeated in a message.
@@ -119,6 +136,10 @@ mod tests {
             (Method::POST, "/anthropic/v1/messages/count_tokens", Route::CountTokens),
             (Method::POST, "/messages/count_tokens", Route::CountTokens),
             (Method::GET, "/anthropic/v1/models", Route::Models),
+            (Method::POST, "/v1/responses", Route::Responses),
+            (Method::POST, "/v1/v1/responses/", Route::Responses),
+            (Method::GET, "/v1/responses/resp_1", Route::Response("resp_1".into())),
+            (Method::DELETE, "/v1/responses/resp_1", Route::Response("resp_1".into())),
             (Method::GET, "/v1/models", Route::Models),
             (Method::GET, "/v1/models/openai/gpt-x", Route::Model("openai/gpt-x".into())),
             (Method::GET, "/v1/models/openai%2Fgpt-x", Route::Model("openai/gpt-x".into())),

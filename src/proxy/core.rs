@@ -20,6 +20,7 @@ use crate::store::ports::Stores;
 use crate::store::ports::answers::Answers;
 use crate::store::ports::limits::{LimitStore, Standings};
 use crate::store::ports::live::{KeyPool, Targets};
+use crate::store::ports::responses::ResponseStore;
 use crate::store::ports::vectors::Vectors;
 use crate::telemetry::{InFlight, Telemetry};
 use arc_swap::ArcSwap;
@@ -54,6 +55,8 @@ pub struct Core {
     pub targets: Arc<dyn Targets>,
     /// The buckets of `[[limits.rule]]`.
     pub limits: Arc<dyn LimitStore>,
+    /// The answers of `POST /v1/responses` that are kept.
+    pub responses: Arc<dyn ResponseStore>,
     /// The cache of answers.
     pub answers: Arc<dyn Answers>,
     /// The questions that they answer, by what they mean.
@@ -75,13 +78,14 @@ pub struct Core {
 impl Core {
     /// The shared state of a gateway that starts with this configuration.
     pub fn new(snapshot: Snapshot, stores: Stores, telemetry: Arc<Telemetry>) -> Arc<Self> {
-        let Stores { pool, targets, limits, answers, vectors } = stores;
+        let Stores { pool, targets, limits, answers, vectors, responses } = stores;
         Arc::new(Self {
             snapshot: ArcSwap::from_pointee(snapshot),
             discovered: ArcSwap::default(),
             pool,
             targets,
             limits,
+            responses,
             answers,
             vectors,
             telemetry,

@@ -78,7 +78,7 @@ async fn ask(
     let body = Bytes::from(embeddings::request(&target.model.upstream, text));
     let timeouts = target.provider.timeouts.unwrap_or(snapshot.timeouts);
     let addresses = attempt::addresses(&core.dns, &target.provider, timeouts.connect).await?;
-    let path = target.provider.embeddings_path(&target.model);
+    let path = target.provider.path_beside_chat(&target.model, embeddings::PATH);
     let (mut at, mut resent) = (0, false);
     loop {
         let outgoing = Outgoing {

@@ -17,6 +17,8 @@ pub enum Reason {
     InvalidApiKey,
     /// No configured provider has the model.
     ModelNotFound,
+    /// There is no response of that id.
+    ResponseNotFound,
     /// There is no such route.
     UnknownUrl,
     /// The route exists, the method does not.
@@ -45,10 +47,11 @@ pub enum Reason {
 
 impl Reason {
     /// All of them, for the README's table.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::InvalidRequest,
         Self::InvalidApiKey,
         Self::ModelNotFound,
+        Self::ResponseNotFound,
         Self::UnknownUrl,
         Self::MethodNotAllowed,
         Self::RequestTimeout,
@@ -80,6 +83,12 @@ impl Reason {
                 "invalid_request_error",
                 "model_not_found",
                 "No configured provider has the model, or every provider says so",
+            ),
+            Self::ResponseNotFound => (
+                404,
+                "invalid_request_error",
+                "response_not_found",
+                "The gateway keeps no response of that id for this key",
             ),
             Self::UnknownUrl => (404, "invalid_request_error", "unknown_url", "There is no such route"),
             Self::MethodNotAllowed => {

@@ -48,6 +48,7 @@ mod record;
 mod recorder;
 mod relay;
 mod respond;
+mod responses;
 mod semantic;
 mod sigv4;
 mod triage;

@@ -7,8 +7,9 @@ use super::error::{ApiError, Reason};
 use super::limit::Limited;
 use super::models::Listing;
 use super::plan::Plan;
-use super::{body, byok, cache, count, preset, record, respond, walk};
+use super::{body, byok, cache, count, preset, record, respond, responses, walk};
 use crate::config::snapshot::CacheBackend;
+use crate::dialect::client::Client;
 use crate::dialect::openai_chat::envelope::Envelope;
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -60,7 +61,8 @@ impl Gateway {
         }
         client.seat = Some(self.core.limiter.enter(&client.snapshot.limits).inspect_err(count)?);
         match route {
-            Route::Chat | Route::Messages => self.chat(session, client, false).await,
+            Route::Chat | Route::Messages | Route::Responses => self.chat(session, client, false).await,
+            Route::Response(id) => responses::look_up(&self.core, session, client, &id).await,
             Route::CountTokens => self.chat(session, client, true).await,
             Route::Model(id) => self.model(session, client, &id).await,
             _ => {
@@ -80,6 +82,9 @@ impl Gateway {
             if counts { "POST /v1/messages/count_tokens".into() } else { client.dialect.route().into() };
         let body = body::read(session, client.snapshot.server.max_body_bytes).await?;
         let mut envelope = client.dialect.scan(body)?;
+        if envelope.previous.is_some() {
+            envelope = Box::pin(responses::go_on(&self.core, client, envelope)).await?;
+        }
         (envelope.counts_tokens, envelope.stream) = (counts, envelope.stream && !counts);
         let model: Arc<str> = envelope.model.as_str().into();
         self.core.telemetry.pending(client.record.id, Some(&model));
@@ -106,7 +111,8 @@ impl Gateway {
         }
         // On a kept-alive connection a pipelined next request must not look like a client that misbehaves.
         session.downstream_session.set_pipelining_enabled(true);
-        if snapshot.cache.backend != CacheBackend::Off {
+        // A response has an id of its own, from which its client may go on.
+        if snapshot.cache.backend != CacheBackend::Off && envelope.client != Client::OpenAiResponses {
             return Box::pin(cache::answer(&self.core, session, client, &envelope, plan)).await;
         }
         walk::serve(&self.core, session, client, &envelope, plan).await

@@ -217,7 +217,7 @@ pub(super) async fn preflight(session: &mut Session, client: &mut ClientCtx) -> 
         let asked = session.req_header().headers.get("access-control-request-headers");
         let allowed = asked.and_then(|value| value.to_str().ok()).unwrap_or("authorization, content-type").to_owned();
         put(&mut head, "access-control-allow-headers", &allowed);
-        put_static(&mut head, "access-control-allow-methods", "GET, POST, OPTIONS");
+        put_static(&mut head, "access-control-allow-methods", "GET, POST, DELETE, OPTIONS");
         put_static(&mut head, "access-control-max-age", "86400");
     }
     send(session, client, head, Bytes::new()).await?;

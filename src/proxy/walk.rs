@@ -23,6 +23,7 @@ use crate::config::snapshot::{CacheBackend, Snapshot, Timeouts};
 use crate::dialect::chat;
 use crate::dialect::client::Client;
 use crate::dialect::openai_chat::envelope::Envelope;
+use crate::dialect::openai_responses::asked::Asked;
 use crate::dialect::table::{Setup, Translator};
 use crate::domain::record::SKIPPED;
 use crate::domain::{AttemptRecord, Ended, Fault, FaultKind, KeyId, RateLimits, Secret};
@@ -45,6 +46,8 @@ pub(super) struct Walk<'a> {
     pub(super) plan: Plan,
     /// The hub's form of the request, parsed when the first target needs it.
     pub(super) request: Option<chat::Request>,
+    /// What the answer has to know of it besides.
+    pub(super) asked: Option<Arc<Asked>>,
     pub(super) at: usize,
     pub(super) retries: u32,
     pub(super) tried_keys: Vec<KeyId>,
@@ -131,6 +134,7 @@ impl<'a> Walk<'a> {
             envelope,
             plan,
             request: None,
+            asked: None,
             at: 0,
             retries: 0,
             tried_keys: Vec::new(),
@@ -372,6 +376,7 @@ impl<'a> Walk<'a> {
             gate: &self.snapshot.gate,
             deadline: self.deadline,
             stream: self.envelope.stream,
+            keeps: self.envelope.keep.then_some(self.envelope),
             byok: self.envelope.extensions.byok.as_ref(),
         };
         Relay::new(self.session, self.client, self.core, rules, lane)
@@ -426,6 +431,7 @@ impl<'a> Walk<'a> {
             model: target.model.upstream.clone(),
             answer_tool: message.answer_tool.clone(),
             quirks: target.provider.quirks,
+            asked: self.asked.clone(),
         }
     }
 
@@ -434,7 +440,9 @@ impl<'a> Walk<'a> {
         let (model, counts) = (&target.model.upstream, self.envelope.counts_tokens);
         let path =
             if counts { dialect.counting_path(model) } else { provider.path(&target.model, self.envelope.stream) };
-        if dialect == self.envelope.client.twin() {
+        if self.envelope.client.is_spoken_by(dialect, provider.quirks) {
+            let beside = self.envelope.client.own_path().map(|own| provider.path_beside_chat(&target.model, own));
+            let path = beside.unwrap_or(path);
             let body = self.envelope.passthrough_body(model, provider.quirks);
             let head = self.session.req_header();
             let headers = passed_headers(self.envelope.client, &head.headers);
@@ -447,7 +455,8 @@ impl<'a> Walk<'a> {
             return Ok(Message { path, body: body.into(), headers, dropped: Vec::new(), answer_tool: None });
         }
         if self.request.is_none() {
-            self.request = Some(self.envelope.client.parse(self.envelope.body())?);
+            let (request, asked) = self.envelope.client.read(self.envelope)?;
+            (self.request, self.asked) = (Some(request), asked);
         }
         let mut traits = target.model.traits(self.plan.require_parameters);
         traits.media_urls &= dialect.takes_media_urls();

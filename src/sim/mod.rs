@@ -23,6 +23,7 @@ mod gemini;
 mod http;
 mod ollama;
 mod openai;
+mod responses;
 mod schema;
 mod script;
 mod server;

@@ -28,6 +28,7 @@ mod presets;
 mod raw;
 mod redis_server;
 mod reload;
+mod responses;
 mod routes;
 mod routing;
 mod secrets;

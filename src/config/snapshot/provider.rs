@@ -2,7 +2,6 @@
 
 use super::Timeouts;
 use crate::config::net::BaseUrl;
-use crate::dialect::embeddings;
 use crate::dialect::openai_chat::passthrough::Quirks;
 use crate::dialect::table::Dialect;
 use crate::domain::{ProviderKey, Secret};
@@ -78,15 +77,12 @@ impl Provider {
         }
     }
 
-    /// The path of a request for an embedding by one of its models, in OpenAI's format; below the base URL, query
-    /// included.
-    pub fn embeddings_path(&self, model: &ModelRow) -> String {
+    /// The path of a request to something that stands beside the chat completions of OpenAI's format (`/embeddings`), below the base URL,
+    /// query included.
+    pub fn path_beside_chat(&self, model: &ModelRow, path: &str) -> String {
         match &self.cloud {
-            // In Azure they stand beside the chat.
-            Some(cloud) => {
-                cloud.path(Dialect::OpenAiChat, model, false).replacen("/chat/completions", embeddings::PATH, 1)
-            }
-            None => embeddings::PATH.to_owned(),
+            Some(cloud) => cloud.path(Dialect::OpenAiChat, model, false).replacen("/chat/completions", path, 1),
+            None => path.to_owned(),
         }
     }
 

@@ -10,9 +10,9 @@ use super::edit::{Cutter, Edits};
 use super::quirks::Quirks;
 use super::scan::{Cursor, Invalid, integer};
 use super::write;
-use crate::dialect::anthropic_messages;
 use crate::dialect::client::Client;
 use crate::dialect::extensions::{Extensions, Members};
+use crate::dialect::{anthropic_messages, openai_responses};
 use crate::domain::{Fault, FaultKind};
 use bytes::Bytes;
 use memchr::memmem;
@@ -33,6 +33,10 @@ pub struct Envelope {
     pub stream: bool,
     /// Whether it wants a usage chunk in the stream.
     pub include_usage: bool,
+    /// Responses: whether the answer is to be kept, so that another request can go on from it (`store`).
+    pub keep: bool,
+    /// Responses: the answer that the request goes on from (`previous_response_id`).
+    pub previous: Option<String>,
     /// Bound of the output in tokens.
     pub max_tokens: Option<u64>,
     /// How many choices; `None` means one.
@@ -126,6 +130,12 @@ pub(in crate::dialect) enum Field {
     Metadata,
     OutputConfig,
     OutputFormat,
+    Input,
+    Instructions,
+    MaxOutputTokens,
+    Text,
+    Store,
+    PreviousResponseId,
     Preset,
     Other,
 }
@@ -156,6 +166,12 @@ impl Field {
             "metadata" => Self::Metadata,
             "output_config" => Self::OutputConfig,
             "output_format" => Self::OutputFormat,
+            "input" => Self::Input,
+            "instructions" => Self::Instructions,
+            "max_output_tokens" => Self::MaxOutputTokens,
+            "text" => Self::Text,
+            "store" => Self::Store,
+            "previous_response_id" => Self::PreviousResponseId,
             "preset" => Self::Preset,
             _ => Self::Other,
         }
@@ -194,6 +210,8 @@ impl Envelope {
             model: String::new(),
             stream: false,
             include_usage: false,
+            keep: false,
+            previous: None,
             max_tokens: None,
             n: None,
             user: None,
@@ -220,6 +238,9 @@ impl Envelope {
     pub fn passthrough_body(&self, model: &str, quirks: Quirks) -> Vec<u8> {
         if self.client == Client::AnthropicMessages {
             return anthropic_messages::client::envelope::passthrough_body(self, model);
+        }
+        if self.client == Client::OpenAiResponses {
+            return openai_responses::envelope::passthrough_body(self, model);
         }
         let (mut edits, mut cutter) = (Edits::default(), Cutter::default());
         let ask_for_usage = self.stream && !self.include_usage && !quirks.has(Quirks::NO_STREAM_OPTIONS);

@@ -31,6 +31,8 @@ impl Quirks {
     pub const CHUNK_FIELDS: Self = Self(1 << 10);
     /// Request: the provider takes an assistant's earlier thoughts back, as `reasoning_content`.
     pub const REPLAY_REASONING: Self = Self(1 << 11);
+    /// Route: the provider has OpenAI's `/responses` too, so that requests of that form pass as they are.
+    pub const RESPONSES: Self = Self(1 << 12);
 
     /// Every deviation of answers: for a provider that nobody has written a row for. Its requests pass untouched.
     pub const ALL_TOLERANT: Self = Self(
@@ -42,7 +44,7 @@ impl Quirks {
             | Self::CHUNK_FIELDS.0,
     );
 
-    const NAMES: [(&'static str, Self); 14] = [
+    const NAMES: [(&'static str, Self); 15] = [
         ("none", Self::NONE),
         ("all_tolerant", Self::ALL_TOLERANT),
         ("max_tokens", Self::MAX_TOKENS),
@@ -57,6 +59,7 @@ impl Quirks {
         ("usage_in_chunks", Self::USAGE_IN_CHUNKS),
         ("chunk_fields", Self::CHUNK_FIELDS),
         ("replay_reasoning", Self::REPLAY_REASONING),
+        ("responses", Self::RESPONSES),
     ];
 
     /// The set of one name as it is written in the catalog and the configuration; `None` when there is no such name.

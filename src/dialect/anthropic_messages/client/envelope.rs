@@ -37,9 +37,12 @@ pub fn scan(body: Bytes) -> Result<Envelope, Fault> {
     let config = envelope.last(Field::OutputConfig);
     let format =
         config.and_then(|config| inside(config, b"format").filter(|format| config[format.clone()] != *b"null"));
+    // JSON is only ever asked for by a schema.
+    let structured = format.is_some() || envelope.last(Field::OutputFormat).is_some();
     let needs = Needs {
         tools: tools.len() > 2,
-        structured_output: format.is_some() || envelope.last(Field::OutputFormat).is_some(),
+        structured_output: structured,
+        json_schema: structured,
         images: IMAGE.find(messages).is_some(),
         files: DOCUMENT.find(messages).is_some(),
         ..Needs::default()

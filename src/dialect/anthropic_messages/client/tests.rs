@@ -22,6 +22,7 @@ fn setup(provider: Dialect, stream: bool) -> Setup {
         model: "a-model".into(),
         answer_tool: None,
         quirks: Quirks::ALL_TOLERANT,
+        asked: None,
     }
 }
 

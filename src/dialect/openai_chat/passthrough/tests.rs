@@ -19,6 +19,7 @@ fn setup(stream: bool, include_usage: bool, quirks: Quirks) -> Setup {
         model: "asked-for".into(),
         answer_tool: None,
         quirks,
+        asked: None,
     }
 }
 

@@ -24,6 +24,7 @@ fn setup(include_usage: bool) -> Setup {
         model: "ours".into(),
         answer_tool: None,
         quirks: Quirks::NONE,
+        asked: None,
     }
 }
 
