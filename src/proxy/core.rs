@@ -12,7 +12,7 @@ use super::recorder::Recorder;
 use crate::config::snapshot::Snapshot;
 use crate::domain::secret::KeyHash;
 use crate::domain::{RequestId, RequestRecord};
-use crate::routing::breaker::{Policy, max_open};
+use crate::routing::breaker::{Policy, State, max_open};
 use crate::routing::retry_budget::RetryBudget;
 use crate::store::ports::Stores;
 use crate::store::ports::answers::Answers;
@@ -67,6 +67,8 @@ pub struct Core {
     pub(super) dns: Dns,
     pub(super) retry_budget: Mutex<RetryBudget>,
     pub(super) hedge_budget: Mutex<RetryBudget>,
+    /// Whether the embeddings of the semantic cache are worth the wait.
+    pub(super) embedding_breaker: Mutex<State>,
 }
 
 impl Core {
@@ -90,6 +92,7 @@ impl Core {
             dns: Dns::default(),
             retry_budget: Mutex::default(),
             hedge_budget: Mutex::default(),
+            embedding_breaker: Mutex::default(),
         })
     }
 }
