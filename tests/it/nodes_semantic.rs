@@ -21,6 +21,7 @@ const PAINTER: &str = "Who painted the Mona Lisa?";
 const PAINTER_TOO: &str = "who painted the Mona Lisa then";
 
 const HELD: &str = "orbyt_cache_semantic_entries";
+const UP: &str = "orbyt_store_up{store=\"redis\"}";
 const UNREAD: &str = "orbyt_store_unread_total{store=\"redis\"}";
 
 /// Providers of answers and of embeddings, and a Redis.
@@ -122,17 +123,22 @@ async fn tenants_do_not_get_each_others_answers() {
 async fn there_are_never_more_questions_than_may_be_and_none_outlives_its_answer() {
     let world = World::new().await;
     let (a, b) = tokio::join!(world.node("max_entries = 2"), world.node("max_entries = 2"));
+    let newest = "EVAL \"local l = redis.call('XREVRANGE', '{orbyt}:questions', '+', '-')[1] return l and l[1]\" 0";
     for text in [EGG, PAINTER, "Where is Peru?", "When did Rome fall?"] {
+        let (before, started) = (world.redis.ask(newest).await, Instant::now());
         assert_eq!(cached(&a, KEY, text).await, miss());
+        while world.redis.ask(newest).await == before {
+            assert!(started.elapsed() < PATIENCE, "{text} is not told");
+        }
     }
-    // The last one is found by others only when it has been told.
-    let started = Instant::now();
-    while cached(&b, KEY, "when did Rome fall then").await == miss() {
-        assert!(started.elapsed() < PATIENCE);
-        ask(&b, OTHER_KEY, "when did Rome fall then").await;
-    }
+    let c = world.node("max_entries = 2").await;
+    until_metric(&c, HELD, 2).await;
+    assert_eq!(cached(&c, KEY, "when did Rome fall then").await, near());
+    assert_eq!(cached(&c, KEY, "where is Peru then").await, near());
     assert_eq!(world.redis.ask("XLEN {orbyt}:questions").await, ":2");
-    assert_eq!((metric(&a, HELD).await, metric(&b, HELD).await), (Some(2), Some(2)));
+    for gateway in [&a, &b] {
+        until_metric(gateway, HELD, 2).await;
+    }
     let left: i64 = world.redis.ask("PTTL {orbyt}:questions").await.trim_start_matches(':').parse().unwrap();
     assert!((1..=300_000).contains(&left), "{left}");
 }
@@ -152,6 +158,7 @@ async fn the_index_resumes_when_redis_was_killed_and_is_back() {
     world.redis.start_again().await;
     for gateway in [&a, &b] {
         gateway.printed("\"status\":\"recovered\"").await;
+        until_metric(gateway, UP, 1).await;
     }
     // Nothing is left in Redis, and what the nodes still know of has no answer.
     assert_eq!(cached(&b, KEY, EGG_TOO).await, miss());
@@ -159,6 +166,8 @@ async fn the_index_resumes_when_redis_was_killed_and_is_back() {
     ask(&a, KEY, PAINTER).await;
     until_metric(&b, HELD, 2).await;
     assert_eq!(cached(&b, KEY, PAINTER_TOO).await, near());
+    // Both of now, and the one from before, which leads nowhere.
+    until_metric(&a, HELD, 3).await;
     assert_eq!(cached(&a, KEY, EGG_AGAIN).await, near());
 }
 
@@ -167,7 +176,7 @@ async fn a_node_that_was_cut_off_catches_up() {
     let world = World::new().await;
     let cable = Cable::to(world.redis.port).await;
     let url = format!("redis://{}", cable.address);
-    let (a, b) = tokio::join!(world.node(""), world.node_at(&url, "redis_timeout = '500ms'\nnode_ttl = '2s'", ""));
+    let (a, b) = tokio::join!(world.node(""), world.node_at(&url, "redis_timeout = '1s'\nnode_ttl = '2s'", ""));
     ask(&a, KEY, EGG).await;
     until_metric(&b, HELD, 1).await;
     cable.cut();
@@ -176,6 +185,7 @@ async fn a_node_that_was_cut_off_catches_up() {
     ask(&a, KEY, PAINTER).await;
     cable.mend();
     b.printed("\"status\":\"recovered\"").await;
+    until_metric(&b, UP, 1).await;
     until_metric(&b, HELD, 2).await;
     assert_eq!(cached(&b, KEY, PAINTER_TOO).await, near());
     assert_eq!(cached(&b, KEY, EGG_TOO).await, near());
@@ -195,6 +205,15 @@ async fn what_stands_in_the_stream_and_is_no_question_is_skipped_and_counted() {
         until_metric(gateway, UNREAD, 5).await;
     }
     assert_eq!(cached(&b, KEY, EGG_TOO).await, near());
+    // Whoever lost the connection reads all of it again, which changes nothing else.
+    world.redis.ask("CLIENT KILL TYPE normal").await;
+    for gateway in [&a, &b] {
+        until_metric(gateway, UNREAD, 10).await;
+        gateway.printed("\"status\":\"recovered\"").await;
+        until_metric(gateway, UP, 1).await;
+        until_metric(gateway, HELD, 1).await;
+    }
+    assert_eq!(cached(&b, KEY, EGG_AGAIN).await, near());
     // No stream at all: each node has what it had, and goes on by itself until there is one again.
     assert_eq!(world.redis.ask("SET {orbyt}:questions spoilt").await, "+OK");
     assert_eq!(cached(&a, KEY, PAINTER).await, miss());
@@ -237,4 +256,11 @@ async fn a_question_is_forgotten_when_its_answer_is_gone_and_not_when_it_was_lat
     // They are looked at one after the other, so the first is gone for good.
     assert_eq!(index.held(), 1);
     assert_eq!(index.nearest(&place, &direction([0.0, 1.0]), 0).await.unwrap().key, kept);
+
+    // One that is asked for the first time, because a reload has turned comparing on, begins to read.
+    let (late, started) = (redis.vectors(10), Instant::now());
+    while late.nearest(&place, &direction([0.0, 1.0]), 0).await.map(|near| near.key) != Some(kept) {
+        assert!(started.elapsed() < PATIENCE);
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
 }

@@ -1,4 +1,4 @@
-//! The index of the semantic cache of one node.
+//! The index of the semantic cache in the memory of a node, be it of its own questions or, followed by `store::redis`, of all nodes'.
 //!
 //! It looks at every question of the place. What may be compared at all must agree in everything but one text, so places are small; 10,000
 //! questions of 1,536 dimensions in one place, which is the worst that the default bound allows, take about 3 ms, against the tens or hundreds
