@@ -14,7 +14,7 @@ use crate::config::snapshot::Snapshot;
 use crate::dialect::client::Client;
 use crate::domain::secret::KeyHash;
 use crate::domain::{RequestId, RequestRecord};
-use crate::routing::breaker::{Policy, max_open};
+use crate::routing::breaker::{Policy, State, max_open};
 use crate::routing::retry_budget::RetryBudget;
 use crate::store::ports::Stores;
 use crate::store::ports::answers::Answers;
@@ -73,6 +73,8 @@ pub struct Core {
     pub(super) tokens: Tokens,
     pub(super) retry_budget: Mutex<RetryBudget>,
     pub(super) hedge_budget: Mutex<RetryBudget>,
+    /// Whether the embeddings of the semantic cache are worth the wait.
+    pub(super) embedding_breaker: Mutex<State>,
 }
 
 impl Core {
@@ -98,6 +100,7 @@ impl Core {
             tokens: Tokens::default(),
             retry_budget: Mutex::default(),
             hedge_budget: Mutex::default(),
+            embedding_breaker: Mutex::default(),
         })
     }
 }

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 /// Longer names of users and models are known by their hash, so that a bucket's size is bounded.
 const LONGEST_NAME: usize = 128;
 /// For the estimate of an output that nobody counted.
-const BYTES_A_TOKEN: u64 = 4;
+pub(super) const BYTES_A_TOKEN: u64 = 4;
 
 /// What a request has reserved. Dropped without having been settled (a panic), it gives everything back.
 pub(super) struct Quota {
