@@ -141,7 +141,7 @@ def route(entry):
         return OWN_FORMAT[entry["api"]]
     # The OpenAI-compatible side of those who are known for a format of their own.
     name = entry["provider"]
-    return f"{name}_compat" if name in ("anthropic", "gemini", "vertex", "cohere") else name
+    return f"{name}_compat" if name in ("anthropic", "bedrock", "gemini", "vertex", "cohere") else name
 
 
 def ask(entry, exchange, suffix):
