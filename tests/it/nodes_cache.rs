@@ -1,10 +1,11 @@
 //! The cache of answers in Redis: what one gateway has been answered, the others give.
 
-use crate::gateway::{Gateway, KEY, saying};
+use crate::gateway::{Gateway, KEY, PATIENCE, saying};
 use crate::redis_server::RedisServer;
 use orbyt::sim::client::{self, Answer};
 use orbyt::sim::{Sim, SimDialect};
 use serde_json::Value;
+use std::time::Instant;
 
 const OTHER_KEY: &str = "other-key-of-the-tests";
 
@@ -84,6 +85,29 @@ async fn what_stands_in_redis_and_is_no_answer_is_not_served() {
     assert_eq!(redis.ask(&format!("EVAL \"{spoil}\" 0")).await, ":1");
     assert_eq!(ask(&gateway, KEY, &question("one", false)).await.header("x-cache"), "MISS");
     assert_eq!(ask(&gateway, KEY, &question("one", false)).await.header("x-cache"), "HIT");
+}
+
+#[tokio::test]
+async fn the_connection_for_answers_is_made_again_when_it_is_closed() {
+    let (sim, redis) = (Sim::start(SimDialect::OpenAi).unwrap(), RedisServer::start().await);
+    let gateway = node(&sim, &redis, "").await;
+    ask(&gateway, KEY, &question("one", false)).await;
+    let started = Instant::now();
+    // It is the one that has asked for an answer last.
+    let id = loop {
+        assert_eq!(ask(&gateway, KEY, &question("one", false)).await.header("x-cache"), "HIT");
+        let list = redis.ask("CLIENT LIST").await;
+        let line = list.lines().find(|line| line.contains(" cmd=get "));
+        if let Some(id) = line.and_then(|line| line.strip_prefix("id=")?.split(' ').next().map(str::to_owned)) {
+            break id;
+        }
+        assert!(started.elapsed() < PATIENCE, "{list}");
+    };
+    assert_eq!(redis.ask(&format!("CLIENT KILL ID {id}")).await, ":1");
+    while ask(&gateway, KEY, &question("one", false)).await.header("x-cache") != "HIT" {
+        assert!(started.elapsed() < PATIENCE, "the cache stays away\n{}", gateway.output());
+    }
+    assert!(!gateway.output().contains("unhealthy"), "{}", gateway.output());
 }
 
 #[tokio::test]

@@ -25,7 +25,7 @@ use tokio::sync::{Notify, mpsc};
 
 /// What is known about keys.
 const KEYS: &str = "{orbyt}:keys";
-/// Where news is published.
+/// Where news is published by those that use database 0. Channels know of no databases, so the others add its number.
 const NEWS: &str = "{orbyt}:news";
 /// So much may wait to be told; more is left out, and the others learn it by themselves.
 const MOST_UNTOLD: usize = 16_384;
@@ -37,6 +37,14 @@ const SUBSCRIBE: Duration = Duration::from_secs(2);
 static TELL: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("lua/tell_key.lua")));
 static KNOWN: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("lua/known_keys.lua")));
 static USE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("lua/use_key.lua")));
+
+/// Where news is published.
+pub(super) fn news(client: &redis::Client) -> String {
+    match client.get_connection_info().redis_settings().db() {
+        0 => NEWS.to_owned(),
+        database => format!("{NEWS}:{database}"),
+    }
+}
 
 /// What has to be known to Redis before it is asked.
 pub(super) fn scripts() -> [&'static Script; 3] {
@@ -58,6 +66,8 @@ type PooledKey = (Arc<str>, KeyId);
 struct Shared {
     link: Arc<Link>,
     local: MemoryKeyPool,
+    /// Where news is published.
+    channel: String,
     /// What was heard of keys, for those that a reload brings.
     heard: Mutex<HashMap<PooledKey, (KeyNews, Instant)>>,
     /// The configuration has changed: look again.
@@ -87,6 +97,7 @@ impl RedisKeyPool {
         let (tell, to_tell) = mpsc::channel(MOST_UNTOLD);
         let shared = Arc::new(Shared {
             link: link.clone(),
+            channel: news(link.client()),
             local: MemoryKeyPool::default(),
             heard: Mutex::default(),
             look: Notify::new(),
@@ -194,7 +205,7 @@ fn kind_and_time(news: KeyNews) -> (&'static str, Duration) {
     }
 }
 
-fn news(kind: &str, left: Duration) -> Option<KeyNews> {
+fn read_news(kind: &str, left: Duration) -> Option<KeyNews> {
     match kind {
         "cooldown" => Some(KeyNews::Cooldown(left)),
         "exhausted" => Some(KeyNews::Exhausted(left)),
@@ -225,6 +236,7 @@ fn account_of(name: &str) -> Option<AccountName> {
 }
 
 fn use_call(
+    shared: &Shared,
     account: &AccountName,
     own: KeyQuota,
     requests: u32,
@@ -234,7 +246,7 @@ fn use_call(
     let mut call = USE.prepare_invoke();
     call.key(format!("{{orbyt}}:use:{}", account_name(account)));
     call.arg(own.rpm.unwrap_or_default()).arg(own.tpm.unwrap_or_default());
-    call.arg(requests).arg(tokens).arg(NEWS).arg(message);
+    call.arg(requests).arg(tokens).arg(&shared.channel).arg(message);
     call
 }
 
@@ -264,7 +276,7 @@ async fn tell_all(shared: Arc<Shared>, mut words: mpsc::Receiver<Word>) {
                 };
                 let tokens = i64::try_from(tokens).unwrap_or(i64::MAX);
                 let message = format!("{}\t{said}\t{}", shared.link.process(), account_name(&account));
-                use_call(&account, own, requests, tokens, &message)
+                use_call(&shared, &account, own, requests, tokens, &message)
                     .invoke_async::<(u64, u64)>(&mut connection)
                     .await
                     .map(drop)
@@ -280,7 +292,7 @@ fn tell_call(shared: &Shared, provider: &str, key: KeyId, news: KeyNews) -> Scri
     let (kind, left) = kind_and_time(news);
     let left = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
     let mut call = TELL.prepare_invoke();
-    call.key(KEYS).arg(NEWS).arg(shared.link.process()).arg(format!("{key}:{provider}")).arg(kind).arg(left);
+    call.key(KEYS).arg(&shared.channel).arg(shared.link.process()).arg(format!("{key}:{provider}")).arg(kind).arg(left);
     call
 }
 
@@ -299,7 +311,7 @@ async fn hear_all(shared: Arc<Shared>, tell: mpsc::Sender<Word>) {
 async fn hear(shared: &Shared, lane: &Arc<Lane>, tell: &mpsc::Sender<Word>) -> String {
     let subscribed = tokio::time::timeout(SUBSCRIBE, async {
         let mut pubsub = shared.link.client().get_async_pubsub().await?;
-        pubsub.subscribe(NEWS).await?;
+        pubsub.subscribe(&shared.channel).await?;
         RedisResult::Ok(pubsub)
     });
     let (mut sink, mut messages) = match subscribed.await {
@@ -348,7 +360,7 @@ async fn catch_up(shared: &Shared, lane: &Lane, tell: &mpsc::Sender<Word>) -> Re
             let _ = tell.try_send(Word::Learnt { provider: provider.clone(), key: id });
         }
         if let Some((account, own)) = shared.local.limited_account(&provider, id) {
-            let (requests, tokens) = use_call(&account, own, 0, 0, "").invoke_async(&mut connection).await?;
+            let (requests, tokens) = use_call(shared, &account, own, 0, 0, "").invoke_async(&mut connection).await?;
             shared.local.left_of(&account, requests, tokens, Instant::now());
         }
     }
@@ -386,7 +398,7 @@ fn take_note(shared: &Shared, message: &str) {
 
 fn hear_of_key(shared: &Shared, field: &str, kind: &str, left: Duration) {
     let Some((key, provider)) = field.split_once(':') else { return };
-    let (Some(key), Some(news), now) = (KeyId::from_hex(key), news(kind, left), Instant::now()) else { return };
+    let (Some(key), Some(news), now) = (KeyId::from_hex(key), read_news(kind, left), Instant::now()) else { return };
     let provider: Arc<str> = provider.into();
     let mut heard = shared.heard.lock();
     heard.retain(|_, (_, until)| *until > now);
@@ -422,8 +434,8 @@ mod tests {
         let left = Duration::from_secs(5);
         for told in [KeyNews::Cooldown(left), KeyNews::Exhausted(left), KeyNews::Disabled, KeyNews::Enabled] {
             let (kind, left) = kind_and_time(told);
-            assert_eq!(news(kind, left), Some(told));
+            assert_eq!(read_news(kind, left), Some(told));
         }
-        assert_eq!(news("retired", left), None);
+        assert_eq!(read_news("retired", left), None);
     }
 }

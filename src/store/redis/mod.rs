@@ -8,6 +8,7 @@ mod answers;
 mod keys;
 mod limits;
 mod link;
+mod names;
 mod question;
 mod vectors;
 
