@@ -59,6 +59,28 @@ async fn there_are_never_more_answers_than_may_be() {
 }
 
 #[tokio::test]
+async fn answers_are_never_larger_together_than_they_may_be() {
+    let (sim, redis) = (Sim::start(SimDialect::OpenAi).unwrap(), RedisServer::start().await);
+    let gateway = node(&sim, &redis, "max_bytes = '4KiB'").await;
+    for number in 0..12 {
+        ask(&gateway, KEY, &question(&format!("question {number}"), false)).await;
+    }
+    let number = async |question: &str| redis.ask(question).await[1..].parse::<u64>().unwrap();
+    let sum = "local n = 0 for _,k in ipairs(redis.call('KEYS','{orbyt}:answer:*')) do \
+               n = n + #k + redis.call('STRLEN',k) end return n";
+    let held = number(&format!("EVAL \"{sum}\" 0")).await;
+    assert!((1024..=4096).contains(&held), "{held}");
+    assert_eq!(redis.ask("HGET {orbyt}:answers:sizes \"\"").await.lines().last(), Some(held.to_string().as_str()));
+    let kept = number("ZCARD {orbyt}:answers").await;
+    assert!((1..12).contains(&kept), "{kept}");
+    assert_eq!(ask(&gateway, KEY, &question("question 11", false)).await.header("x-cache"), "HIT");
+    assert_eq!(ask(&gateway, KEY, &question("question 0", false)).await.header("x-cache"), "MISS");
+    for index in ["{orbyt}:answers", "{orbyt}:answers:sizes"] {
+        assert!(number(&format!("PTTL {index}")).await > 0);
+    }
+}
+
+#[tokio::test]
 async fn without_redis_nothing_is_kept_and_everything_is_answered() {
     let (sim, mut redis) = (Sim::start(SimDialect::OpenAi).unwrap(), RedisServer::start().await);
     let gateway = node(&sim, &redis, "").await;
