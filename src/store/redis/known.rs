@@ -64,7 +64,8 @@ impl Known {
                 if self.enabled.get(&key).is_some_and(|enabled| *enabled >= until) {
                     return false;
                 }
-                self.refused.entry(key).or_insert(Refused { until, is_own: false });
+                let refused = self.refused.entry(key).or_insert(Refused { until, is_own: false });
+                refused.until = until.max(refused.until);
             }
             KeyNews::Enabled => {
                 if self.refused.get(&key).is_some_and(|refused| refused.until > until) {
@@ -115,6 +116,8 @@ mod tests {
         assert!(!known.hear(key(), KeyNews::Disabled, told_at(5), now), "refused before it was enabled");
         assert!(known.holding(now).is_empty());
         assert!(known.hear(key(), KeyNews::Disabled, told_at(7), now));
+        assert!(known.hear(key(), KeyNews::Disabled, told_at(9), now), "refused a second time");
+        assert!(!known.hear(key(), KeyNews::Enabled, told_at(8), now), "enabled before that");
         assert_eq!(known.own_refusal(&key(), now), None, "it was only heard");
         assert_eq!(known.holding(now), vec![(key(), KeyNews::Disabled)]);
     }
