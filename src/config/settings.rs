@@ -153,7 +153,7 @@ pub const SETTINGS: &[Setting] = &[
     env(set("cache", "backend", r#""off""#, "Where whole answers are kept for requests that ask the same again: `memory`, `redis` (shared by all nodes) or `off`."), "GATEWAY_CACHE_BACKEND"),
     env(set("cache", "ttl", r#""300s""#, "How long an answer is kept."), "GATEWAY_CACHE_TTL"),
     env(set("cache", "max_size", "10000", "Most answers that are kept."), "GATEWAY_CACHE_MAX_SIZE"),
-    set("cache", "max_bytes", r#""256MiB""#, "Most memory that they take; in Redis, four times the largest answer that is kept."),
+    set("cache", "max_bytes", r#""256MiB""#, "Most memory that they take, in Redis those of all nodes together. No answer larger than a quarter is kept."),
     open("cache", "max_temperature", "0.7", "Requests above this temperature are not cached; by default all are, and those without one too."),
     set("cache.semantic", "enabled", "false", "Whether the answer to a question that means the same will do, where a request does not say (`extra.cache.semantic`)."),
     open("cache.semantic", "model", r#""openai/text-embedding-3-small""#, "The model that makes the embeddings, at an OpenAI-compatible provider; without one, no questions are compared."),

@@ -41,7 +41,7 @@ pub(super) fn stores(snapshot: &Snapshot, telemetry: &Arc<Telemetry>) -> Result<
     });
     stores.pool = Arc::new(redis.key_pool());
     if snapshot.cache.backend == CacheBackend::Redis {
-        stores.answers = Arc::new(redis.answers(snapshot.cache.max_size));
+        stores.answers = Arc::new(redis.answers(snapshot.cache.max_size, snapshot.cache.max_bytes));
         let vectors = redis.vectors(snapshot.cache.max_questions());
         if snapshot.cache.semantic.is_some() {
             vectors.begin();

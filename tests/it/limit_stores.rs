@@ -1,7 +1,7 @@
 //! What every store of limits does, whether it is one node's memory or a Redis that nodes share: the same functions over both, on a clock
 //! of their own.
 
-use crate::redis_server::RedisServer;
+use crate::redis_server::{Cable, RedisServer};
 use futures::future::join_all;
 use orbyt::domain::{Limit, Measure, Period, Scope, Secret};
 use orbyt::store::memory::MemoryLimits;
@@ -335,4 +335,102 @@ async fn a_question_that_is_given_up_reserves_nothing() {
         assert!(begun.elapsed() < Duration::from_secs(20), "{standings:?}");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
+}
+
+/// Another node over the same Redis, at this address.
+fn node(address: &str, timeout: Duration, node_ttl: Duration) -> (Redis, RedisLimits) {
+    let settings = Settings { url: Secret::new(format!("redis://{address}")), ca: None, timeout, node_ttl };
+    let redis = Redis::start(settings, |_| {}).unwrap();
+    let limits = redis.limits();
+    (redis, limits)
+}
+
+async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+    let begun = Instant::now();
+    while !is_so().await {
+        assert!(begun.elapsed() < Duration::from_secs(20), "not {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+async fn place(limits: &RedisLimits) -> Option<Lease> {
+    let key = vec![subject(Scope::Key, "k", &[limit(Measure::Concurrency, 1)])];
+    limits.acquire(key, 0, Instant::now()).await.0.ok()
+}
+
+/// A stall is no death: what runs on holds its places, under whatever name the node is known afterwards.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_was_silent_for_a_moment_keeps_its_places() {
+    let server = RedisServer::start().await;
+    let cable = Cable::to(server.port).await;
+    let (a, a_limits) = node(&cable.address.to_string(), Duration::from_millis(300), Duration::from_secs(6));
+    let address = format!("127.0.0.1:{}", server.port);
+    let (_b, b_limits) = node(&address, Duration::from_secs(10), Duration::from_secs(6));
+    until("connected", async || a.status().up).await;
+    let names = async || server.ask("ZRANGE {orbyt}:nodes 0 -1").await;
+    let first = names().await;
+    let mut lease = None;
+    until("granted", async || {
+        lease = place(&a_limits).await;
+        lease.is_some()
+    })
+    .await;
+    cable.cut();
+    until("silent", async || !a.status().up).await;
+    // Longer than two answers are waited for.
+    tokio::time::sleep(Duration::from_millis(900)).await;
+    cable.mend();
+    until("back", async || a.status().up).await;
+    until("under another name", async || names().await != first).await;
+    assert!(place(&b_limits).await.is_none(), "its place was given out a second time");
+    assert!(place(&a_limits).await.is_none(), "its place was given out a second time");
+    a_limits.settle(lease.unwrap(), 0, Instant::now());
+    until("given back", async || place(&b_limits).await.is_some()).await;
+    // The old name goes when nothing is held under it.
+    until("one name for each node", async || server.ask("ZCARD {orbyt}:nodes").await == ":2").await;
+}
+
+/// Redis has forgotten everything, but this node knows what runs here.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_lets_no_more_run_than_may_run_anywhere() {
+    let server = RedisServer::start().await;
+    let (_a, limits) = node(&format!("127.0.0.1:{}", server.port), Duration::from_secs(10), Duration::from_secs(60));
+    let lease = place(&limits).await.unwrap();
+    assert_eq!(server.ask("FLUSHALL").await, "+OK");
+    assert!(place(&limits).await.is_none());
+    limits.settle(lease, 0, Instant::now());
+    assert!(place(&limits).await.is_some());
+}
+
+/// What Redis did not take is told again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_settlement_that_redis_refuses_is_told_again() {
+    let server = RedisServer::start().await;
+    let (redis, limits) = node(&format!("127.0.0.1:{}", server.port), Duration::from_secs(10), Duration::from_secs(2));
+    let key = || vec![subject(Scope::Key, "k", &[limit(Measure::Concurrency, 2), limit(TOKENS, 1000)])];
+    let take = async || limits.acquire(key(), 100, Instant::now()).await.0.ok();
+    let (first, second) = (take().await.unwrap(), take().await.unwrap());
+    assert_eq!(server.ask("CONFIG SET maxmemory 1").await, "+OK");
+    limits.settle(first, 0, Instant::now());
+    until("refused", async || redis.status().failed > 0).await;
+    assert!(redis.status().up, "who answers with an error is there");
+    assert_eq!(server.ask("CONFIG SET maxmemory 0").await, "+OK");
+    until("told again", async || server.ask("HGETALL {orbyt}:limit:key:k").await.contains("\r\n1\r\n")).await;
+    until("given back", async || take().await.is_some()).await;
+    limits.settle(second, 0, Instant::now());
+}
+
+/// A node that knows fewer limits of a subject makes it no shorter-lived.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bucket_is_remembered_as_long_as_its_slowest_node_needs() {
+    let trial = Trial::redis().await;
+    let wide = [limit(Measure::Requests(Period::Day), 10), limit(PER_MINUTE, 60)];
+    let lease = trial.take(vec![subject(Scope::Key, "k", &wide)], 0, trial.start).await.0.unwrap();
+    trial.settle(lease, 0, trial.start).await;
+    let lease = trial.take(vec![subject(Scope::Key, "k", &wide[1..])], 0, trial.start).await.0.unwrap();
+    trial.settle(lease, 0, trial.start).await;
+    let left = trial.shared.as_ref().unwrap().2.ask("PTTL {orbyt}:limit:key:k").await;
+    assert!(left[1..].parse::<u64>().unwrap() > 3_600_000, "{left}");
+    let (_, standings) = trial.take(vec![subject(Scope::Key, "k", &wide[..1])], 0, trial.start).await;
+    assert_eq!(standings.requests.unwrap().remaining, 8);
 }

@@ -304,6 +304,9 @@ async fn check_says_whether_redis_answers() {
     };
     let (well, text) = check(redis.url());
     assert!(well && text.contains("live: redis: ok"), "{text}");
+    assert_eq!(redis.ask("ACL SETUSER default -publish").await, "+OK");
+    let (well, text) = check(redis.url());
+    assert!(!well && text.contains("live: redis: NoPerm"), "{text}");
     redis.kill();
     let (well, text) = check(redis.url());
     assert!(!well && text.contains("live: redis: ") && !text.contains("redis: ok"), "{text}");
@@ -322,4 +325,26 @@ async fn an_outage_is_told_in_the_log_with_its_reason() {
     let line: Value = gateway.log().into_iter().find(|line| line["status"] == "unhealthy").unwrap();
     assert_eq!((&line["event"], &line["store"], &line["level"]), (&"store".into(), &"redis".into(), &"warn".into()));
     assert!(!line["why"].as_str().unwrap().is_empty());
+}
+
+/// That the others cannot be told is no reason not to count.
+#[tokio::test]
+async fn an_error_that_redis_answers_with_is_told_once_and_stops_nothing() {
+    let (sim, redis) = (sim(), RedisServer::start().await);
+    assert_eq!(redis.ask("ACL SETUSER default -publish").await, "+OK");
+    let provider = format!(
+        "[[provider]]\nid = 'two'\ndialect = 'openai_chat'\nbase_url = '{}'\n\
+         [[provider.key]]\nname = 'a'\nsecret = 's'\nrpm = 1000\n",
+        sim.base_url()
+    );
+    let config = format!("{}{provider}", rule("requests_per_day = 20"));
+    let gateway = node(&sim, &redis.url(), PATIENT, &config).start().await;
+    let mut passed = 0;
+    for _ in 0..30 {
+        passed += usize::from(gateway.chat(&saying("two/sim-ok", "hello", false)).await.status == 200);
+    }
+    assert_eq!(passed, 20);
+    assert_eq!(metric(&gateway, ANSWERED).await, 30, "{}", gateway.output());
+    gateway.printed("can't run this command").await;
+    assert_eq!(gateway.output().matches("can't run this command").count(), 1, "{}", gateway.output());
 }

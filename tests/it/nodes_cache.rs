@@ -1,10 +1,11 @@
 //! The cache of answers in Redis: what one gateway has been answered, the others give.
 
-use crate::gateway::{Gateway, KEY, saying};
+use crate::gateway::{Gateway, KEY, PATIENCE, saying};
 use crate::redis_server::RedisServer;
 use orbyt::sim::client::{self, Answer};
 use orbyt::sim::{Sim, SimDialect};
 use serde_json::Value;
+use std::time::Instant;
 
 const OTHER_KEY: &str = "other-key-of-the-tests";
 
@@ -58,6 +59,28 @@ async fn there_are_never_more_answers_than_may_be() {
 }
 
 #[tokio::test]
+async fn answers_are_never_larger_together_than_they_may_be() {
+    let (sim, redis) = (Sim::start(SimDialect::OpenAi).unwrap(), RedisServer::start().await);
+    let gateway = node(&sim, &redis, "max_bytes = '4KiB'").await;
+    for number in 0..12 {
+        ask(&gateway, KEY, &question(&format!("question {number}"), false)).await;
+    }
+    let number = async |question: &str| redis.ask(question).await[1..].parse::<u64>().unwrap();
+    let sum = "local n = 0 for _,k in ipairs(redis.call('KEYS','{orbyt}:answer:*')) do \
+               n = n + #k + redis.call('STRLEN',k) end return n";
+    let held = number(&format!("EVAL \"{sum}\" 0")).await;
+    assert!((1024..=4096).contains(&held), "{held}");
+    assert_eq!(redis.ask("HGET {orbyt}:answers:sizes \"\"").await.lines().last(), Some(held.to_string().as_str()));
+    let kept = number("ZCARD {orbyt}:answers").await;
+    assert!((1..12).contains(&kept), "{kept}");
+    assert_eq!(ask(&gateway, KEY, &question("question 11", false)).await.header("x-cache"), "HIT");
+    assert_eq!(ask(&gateway, KEY, &question("question 0", false)).await.header("x-cache"), "MISS");
+    for index in ["{orbyt}:answers", "{orbyt}:answers:sizes"] {
+        assert!(number(&format!("PTTL {index}")).await > 0);
+    }
+}
+
+#[tokio::test]
 async fn without_redis_nothing_is_kept_and_everything_is_answered() {
     let (sim, mut redis) = (Sim::start(SimDialect::OpenAi).unwrap(), RedisServer::start().await);
     let gateway = node(&sim, &redis, "").await;
@@ -84,6 +107,29 @@ async fn what_stands_in_redis_and_is_no_answer_is_not_served() {
     assert_eq!(redis.ask(&format!("EVAL \"{spoil}\" 0")).await, ":1");
     assert_eq!(ask(&gateway, KEY, &question("one", false)).await.header("x-cache"), "MISS");
     assert_eq!(ask(&gateway, KEY, &question("one", false)).await.header("x-cache"), "HIT");
+}
+
+#[tokio::test]
+async fn the_connection_for_answers_is_made_again_when_it_is_closed() {
+    let (sim, redis) = (Sim::start(SimDialect::OpenAi).unwrap(), RedisServer::start().await);
+    let gateway = node(&sim, &redis, "").await;
+    ask(&gateway, KEY, &question("one", false)).await;
+    let started = Instant::now();
+    // It is the one that has asked for an answer last.
+    let id = loop {
+        assert_eq!(ask(&gateway, KEY, &question("one", false)).await.header("x-cache"), "HIT");
+        let list = redis.ask("CLIENT LIST").await;
+        let line = list.lines().find(|line| line.contains(" cmd=get "));
+        if let Some(id) = line.and_then(|line| line.strip_prefix("id=")?.split(' ').next().map(str::to_owned)) {
+            break id;
+        }
+        assert!(started.elapsed() < PATIENCE, "{list}");
+    };
+    assert_eq!(redis.ask(&format!("CLIENT KILL ID {id}")).await, ":1");
+    while ask(&gateway, KEY, &question("one", false)).await.header("x-cache") != "HIT" {
+        assert!(started.elapsed() < PATIENCE, "the cache stays away\n{}", gateway.output());
+    }
+    assert!(!gateway.output().contains("unhealthy"), "{}", gateway.output());
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! What one gateway learns about a provider's key, the others know.
 
 use crate::gateway::{Gateway, PATIENCE, saying};
-use crate::redis_server::RedisServer;
+use crate::redis_server::{Cable, RedisServer};
 use orbyt::sim::{Call, Sim, SimDialect, SimFault, Step};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
@@ -13,12 +13,16 @@ fn sim() -> Sim {
 }
 
 async fn node(sim: &Sim, redis: &RedisServer, keys: &[(&str, &str)]) -> Gateway {
+    node_at(sim, &redis.url(), CONFIG, keys).await
+}
+
+async fn node_at(sim: &Sim, redis: &str, config: &str, keys: &[(&str, &str)]) -> Gateway {
     let mut config =
-        format!("{CONFIG}[[provider]]\nid = 'one'\ndialect = 'openai_chat'\nbase_url = '{}'\n", sim.base_url());
+        format!("{config}[[provider]]\nid = 'one'\ndialect = 'openai_chat'\nbase_url = '{}'\n", sim.base_url());
     for (key, more) in keys {
         config += &format!("[[provider.key]]\nname = '{key}'\nsecret = 'secret-of-{key}'\n{more}\n");
     }
-    Gateway::builder().config(&config).variable("REDIS_URL", &redis.url()).start().await
+    Gateway::builder().config(&config).variable("REDIS_URL", redis).start().await
 }
 
 const TWO: [(&str, &str); 2] = [("a", ""), ("b", "")];
@@ -141,4 +145,33 @@ async fn the_requests_a_minute_of_a_key_are_those_of_all_nodes() {
     let later = node(&sim, &redis, &keys).await;
     until_key(&later, "a", "cooldown").await;
     assert_eq!(uses(&sim, "a"), 6);
+}
+
+/// The node that has learnt it is cut off while an operator enables the key at the other: back again, it does not undo that.
+#[tokio::test]
+async fn a_key_that_was_enabled_while_a_node_was_away_stays_enabled() {
+    let (sim, redis) = (sim(), RedisServer::start().await);
+    let cable = Cable::to(redis.port).await;
+    let url = format!("redis://{}", cable.address);
+    sim.on_key("secret-of-a", SimFault::BadKey);
+    let store = CONFIG.replace("10s", "1s");
+    let (a, b) = tokio::join!(node_at(&sim, &url, &store, &TWO), node(&sim, &redis, &TWO));
+    use_key(&a, &sim, "a").await;
+    until_key(&b, "a", "disabled").await;
+    cable.cut();
+    a.printed("\"status\":\"unhealthy\"").await;
+    sim.reset();
+    b.signal(libc::SIGHUP);
+    until_key(&b, "a", "idle").await;
+    let started = Instant::now();
+    while !redis.ask("HVALS {orbyt}:keys").await.contains("enabled") {
+        assert!(started.elapsed() < PATIENCE, "nobody was told\n{}", b.output());
+    }
+    cable.mend();
+    until_key(&a, "a", "idle").await;
+    let later = node(&sim, &redis, &TWO).await;
+    for gateway in [&a, &b, &later] {
+        assert_eq!(key_report(gateway, "a").await["state"], "idle");
+    }
+    assert!(!redis.ask("HVALS {orbyt}:keys").await.contains("disabled"));
 }

@@ -230,7 +230,7 @@ async fn a_question_is_forgotten_when_its_answer_is_gone_and_not_when_it_was_lat
     let (timeout, node_ttl) = (Duration::from_secs(10), Duration::from_secs(60));
     let settings = Settings { url: Secret::new(server.url()), ca: None, timeout, node_ttl };
     let redis = Redis::start(settings, |event| panic!("{event:?}")).unwrap();
-    let (answers, index) = (redis.answers(10), redis.vectors(10));
+    let (answers, index) = (redis.answers(10, 1 << 20), redis.vectors(10));
     let (place, [gone, kept]) = (Place { owner: [1; 32], scope: [1; 32] }, [[1; 32], [2; 32]]);
     let direction = |values: [f32; 2]| Vector::of(values.to_vec()).unwrap();
     let answer = StoredAnswer {

@@ -75,8 +75,21 @@ impl MemoryLimits {
     }
 
     /// Takes note of a request that somebody else has let pass: it counts as in flight, and is taken from what is there, without a debt.
-    pub fn note(&self, subjects: &[Subject], now: Instant) {
+    /// `whole` are the limits of all nodes together, `subjects` those of this one.
+    ///
+    /// # Errors
+    /// So many are in flight here already that it cannot have been let pass; nothing is noted then.
+    pub fn note(&self, whole: &[Subject], subjects: &[Subject], now: Instant) -> Result<(), Refusal> {
         let mut tables = self.tables.lock();
+        for subject in whole {
+            let Some(entry) = tables[subject.scope as usize].find(&subject.name) else { continue };
+            let places = subject.limits.iter().filter(|limit| limit.measure == Measure::Concurrency);
+            for limit in places {
+                if let Some(refusal) = entry.check(subject.scope, *limit, 0, now) {
+                    return Err(refusal);
+                }
+            }
+        }
         for subject in subjects {
             let table = &mut tables[subject.scope as usize];
             let place = table.place(&subject.name, self.most, now);
@@ -85,6 +98,7 @@ impl MemoryLimits {
             let requests = subject.limits.iter().filter(|limit| matches!(limit.measure, Measure::Requests(_)));
             requests.for_each(|limit| entry.drain(*limit, 1, now));
         }
+        Ok(())
     }
 
     /// Takes note of its end, and of the tokens that it used.

@@ -1,7 +1,7 @@
 //! The cache of answers that nodes share.
 //!
-//! An answer is found by its digest, in which its tenant is, and goes by its own time. A set of all of them bounds their number: those go
-//! first that would go first anyway. How much memory they may take is for Redis to say (`maxmemory`).
+//! An answer is found by its digest, in which its tenant is, and goes by its own time. A set of all of them bounds their number and size: those
+//! go first that would go first anyway.
 
 use super::link::Link;
 use crate::store::ports::answers::{AnswerKey, Answers, AnswersHeld, StoredAnswer};
@@ -15,6 +15,8 @@ use std::time::Duration;
 
 /// The set of all answers.
 const ALL: &str = "{orbyt}:answers";
+/// How large each of them is.
+const SIZES: &str = "{orbyt}:answers:sizes";
 /// The first byte of an answer. Another version's is not read.
 const VERSION: u8 = 1;
 
@@ -29,13 +31,15 @@ pub(super) fn script() -> &'static Script {
 pub struct RedisAnswers {
     link: Arc<Link>,
     most: u32,
-    /// How many there were when one was put there last.
+    most_bytes: u64,
+    /// How many there were when one was put there last, and their size.
     entries: AtomicU64,
+    bytes: AtomicU64,
 }
 
 impl RedisAnswers {
-    pub(super) fn new(link: Arc<Link>, most: u32) -> Self {
-        Self { link, most, entries: AtomicU64::new(0) }
+    pub(super) fn new(link: Arc<Link>, most: u32, most_bytes: u64) -> Self {
+        Self { link, most, most_bytes, entries: AtomicU64::new(0), bytes: AtomicU64::new(0) }
     }
 }
 
@@ -54,16 +58,17 @@ impl Answers for RedisAnswers {
         let Some(lane) = self.link.lane() else { return };
         let (Some(bytes), Ok(ttl)) = (written(&answer), u64::try_from(answer.ttl.as_millis())) else { return };
         let mut call = PUT.prepare_invoke();
-        call.key(name(&key)).key(ALL).arg(bytes).arg(ttl.max(1)).arg(self.most);
+        call.key(name(&key)).key(ALL).key(SIZES).arg(bytes).arg(ttl.max(1)).arg(self.most).arg(self.most_bytes);
         let mut connection = lane.bulk.clone();
-        let question = async move { call.invoke_async::<u64>(&mut connection).await };
-        if let Some(entries) = self.link.ask_bulk(question).await {
+        let question = async move { call.invoke_async::<(u64, u64)>(&mut connection).await };
+        if let Some((entries, bytes)) = self.link.ask_bulk(question).await {
             self.entries.store(entries, Ordering::Relaxed);
+            self.bytes.store(bytes, Ordering::Relaxed);
         }
     }
 
     fn held(&self) -> AnswersHeld {
-        AnswersHeld { entries: self.entries.load(Ordering::Relaxed), bytes: 0 }
+        AnswersHeld { entries: self.entries.load(Ordering::Relaxed), bytes: self.bytes.load(Ordering::Relaxed) }
     }
 }
 

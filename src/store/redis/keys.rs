@@ -10,11 +10,13 @@
 //! when it is back, as far as it still holds.
 
 use super::Event;
-use super::link::{Lane, Link, RETRY};
+use super::known::{Known, PooledKey};
+use super::link::{Lane, Link, RETRY, is_answer};
 use crate::domain::{KeyId, KeyQuota, ProviderKey};
 use crate::store::memory::{AccountName, KeyNews, MemoryKeyPool, Use};
 use crate::store::ports::live::{Ask, KeyOutcome, KeyPool, KeyState, KeyStatus, Leased, NoKey, Returned, Ticket};
 use futures::StreamExt;
+use futures::future::join_all;
 use parking_lot::Mutex;
 use redis::{RedisResult, Script, ScriptInvocation};
 use std::collections::HashMap;
@@ -25,18 +27,28 @@ use tokio::sync::{Notify, mpsc};
 
 /// What is known about keys.
 const KEYS: &str = "{orbyt}:keys";
-/// Where news is published.
+/// Where news is published by those that use database 0. Channels know of no databases, so the others add its number.
 const NEWS: &str = "{orbyt}:news";
-/// So much may wait to be told; more is left out, and the others learn it by themselves.
+/// So much use may wait to be told; more is left out, and the others learn it by themselves.
 const MOST_UNTOLD: usize = 16_384;
-/// A key that its provider does not accept is tried again after so long, by nodes that have not tried it.
-const DISABLED_FOR: Duration = Duration::from_secs(24 * 60 * 60);
+/// So much of it is sent at once.
+const BATCH: usize = 256;
+/// What stands before a key in the hash, where it is said when it was enabled.
+const ENABLED: &str = "enabled:";
 /// How long subscribing may take.
 const SUBSCRIBE: Duration = Duration::from_secs(2);
 
 static TELL: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("lua/tell_key.lua")));
 static KNOWN: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("lua/known_keys.lua")));
 static USE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("lua/use_key.lua")));
+
+/// Where news is published.
+pub(super) fn news(client: &redis::Client) -> String {
+    match client.get_connection_info().redis_settings().db() {
+        0 => NEWS.to_owned(),
+        database => format!("{NEWS}:{database}"),
+    }
+}
 
 /// What has to be known to Redis before it is asked.
 pub(super) fn scripts() -> [&'static Script; 3] {
@@ -46,69 +58,84 @@ pub(super) fn scripts() -> [&'static Script; 3] {
 /// The pool of a node that shares what it learns.
 pub struct RedisKeyPool {
     shared: Arc<Shared>,
-    tell: mpsc::Sender<Word>,
+    used: mpsc::Sender<Used>,
     /// Disabled keys are only told to be enabled by a reload, not by the start.
     is_configured: AtomicBool,
 }
-
-/// A key: its provider, and which of its keys.
-type PooledKey = (Arc<str>, KeyId);
 
 /// What the pool shares with the tasks that tell and hear.
 struct Shared {
     link: Arc<Link>,
     local: MemoryKeyPool,
-    /// What was heard of keys, for those that a reload brings.
-    heard: Mutex<HashMap<PooledKey, (KeyNews, Instant)>>,
+    /// Where news is published.
+    channel: String,
+    known: Mutex<Known>,
+    /// News that is not told yet.
+    untold: Mutex<HashMap<PooledKey, Untold>>,
+    /// There is news.
+    tell: Notify,
     /// The configuration has changed: look again.
     look: Notify,
 }
 
-/// What there is to tell.
-enum Word {
-    /// The state that a key has when it is told.
-    Learnt {
-        provider: Arc<str>,
-        key: KeyId,
-    },
-    Enabled {
-        provider: Arc<str>,
-        key: KeyId,
-    },
-    Used {
-        account: AccountName,
-        own: KeyQuota,
-        what: Use,
-    },
+/// What there is to tell about a key.
+#[derive(Default)]
+struct Untold {
+    /// Until when it counts that it was enabled.
+    enabled_until: Option<Instant>,
+    /// The state that it has when it is told.
+    state: bool,
+}
+
+/// What was used of a key.
+struct Used {
+    account: AccountName,
+    own: KeyQuota,
+    what: Use,
+}
+
+impl Shared {
+    fn tell(&self, key: PooledKey, add: impl FnOnce(&mut Untold)) {
+        add(self.untold.lock().entry(key).or_default());
+        self.tell.notify_one();
+    }
 }
 
 impl RedisKeyPool {
     pub(super) fn new(link: Arc<Link>) -> Self {
-        let (tell, to_tell) = mpsc::channel(MOST_UNTOLD);
+        let (used, to_tell) = mpsc::channel(MOST_UNTOLD);
         let shared = Arc::new(Shared {
             link: link.clone(),
+            channel: news(link.client()),
             local: MemoryKeyPool::default(),
-            heard: Mutex::default(),
+            known: Mutex::default(),
+            untold: Mutex::default(),
+            tell: Notify::new(),
             look: Notify::new(),
         });
-        link.runtime().spawn(tell_all(shared.clone(), to_tell));
-        link.runtime().spawn(hear_all(shared.clone(), tell.clone()));
-        Self { shared, tell, is_configured: AtomicBool::new(false) }
+        link.runtime().spawn(tell_news(shared.clone()));
+        link.runtime().spawn(tell_use(shared.clone(), to_tell));
+        link.runtime().spawn(hear_all(shared.clone()));
+        Self { shared, used, is_configured: AtomicBool::new(false) }
     }
 
     fn local(&self) -> &MemoryKeyPool {
         &self.shared.local
     }
 
-    fn tell(&self, word: Word) {
-        if self.tell.try_send(word).is_err() {
-            log::debug!("redis: too much to tell about keys");
-        }
+    /// A key is enabled here: it counts everywhere, against what was learnt before.
+    fn tell_enabled(&self, provider: Arc<str>, key: KeyId) {
+        let key = (provider, key);
+        let until = self.shared.known.lock().enabled(key.clone(), Instant::now());
+        self.shared.tell(key, |untold| untold.enabled_until = Some(until));
     }
 
     fn tell_use(&self, provider: &str, key: KeyId, what: Use) {
         if let Some((account, own)) = self.local().limited_account(provider, key) {
-            self.tell(Word::Used { account, own, what });
+            // News is not kept waiting by it.
+            if self.used.try_send(Used { account, own, what }).is_err() {
+                log::debug!("redis: too much use of keys to tell");
+            }
         }
     }
 }
@@ -140,7 +167,11 @@ impl KeyPool for RedisKeyPool {
             self.tell_use(provider, ticket.key, Use::Ended { taken: ticket.tokens, used });
         }
         if learnt {
-            self.tell(Word::Learnt { provider: provider.into(), key: ticket.key });
+            let key: PooledKey = (provider.into(), ticket.key);
+            if change == Some(KeyState::Disabled) {
+                self.shared.known.lock().refused(key.clone(), Instant::now());
+            }
+            self.shared.tell(key, |untold| untold.state = true);
         }
         change
     }
@@ -148,7 +179,7 @@ impl KeyPool for RedisKeyPool {
     fn enable(&self, provider: &str, key: KeyId) -> bool {
         let was_disabled = self.local().enable(provider, key);
         if was_disabled {
-            self.tell(Word::Enabled { provider: provider.into(), key });
+            self.tell_enabled(provider.into(), key);
         }
         was_disabled
     }
@@ -158,14 +189,12 @@ impl KeyPool for RedisKeyPool {
             // Disabled keys get another chance everywhere.
             let disabled = self.local().statuses(now).into_iter().filter(|it| it.state == KeyState::Disabled);
             for KeyStatus { provider, id, .. } in disabled {
-                self.shared.heard.lock().remove(&(provider.clone(), id));
-                self.tell(Word::Enabled { provider, key: id });
+                self.tell_enabled(provider, id);
             }
         }
         self.local().configure(providers, now);
-        let heard = self.shared.heard.lock();
-        for ((provider, key), (news, until)) in heard.iter().filter(|(_, (_, until))| *until > now) {
-            self.local().hear(provider, *key, lasting(*news, *until - now), now);
+        for ((provider, key), news) in self.shared.known.lock().holding(now) {
+            self.local().hear(&provider, key, news, now);
         }
         self.shared.look.notify_one();
     }
@@ -175,26 +204,17 @@ impl KeyPool for RedisKeyPool {
     }
 }
 
-/// The same news with so much time left.
-fn lasting(news: KeyNews, left: Duration) -> KeyNews {
+/// The word for news, and for how long it holds, where it says so itself.
+fn kind_and_time(news: KeyNews) -> (&'static str, Option<Duration>) {
     match news {
-        KeyNews::Cooldown(_) => KeyNews::Cooldown(left),
-        KeyNews::Exhausted(_) => KeyNews::Exhausted(left),
-        KeyNews::Disabled | KeyNews::Enabled => news,
+        KeyNews::Cooldown(left) => ("cooldown", Some(left)),
+        KeyNews::Exhausted(left) => ("exhausted", Some(left)),
+        KeyNews::Disabled => ("disabled", None),
+        KeyNews::Enabled => ("enabled", None),
     }
 }
 
-/// The word for news, and for how long it holds.
-fn kind_and_time(news: KeyNews) -> (&'static str, Duration) {
-    match news {
-        KeyNews::Cooldown(left) => ("cooldown", left),
-        KeyNews::Exhausted(left) => ("exhausted", left),
-        KeyNews::Disabled => ("disabled", DISABLED_FOR),
-        KeyNews::Enabled => ("enabled", Duration::ZERO),
-    }
-}
-
-fn news(kind: &str, left: Duration) -> Option<KeyNews> {
+fn read_news(kind: &str, left: Duration) -> Option<KeyNews> {
     match kind {
         "cooldown" => Some(KeyNews::Cooldown(left)),
         "exhausted" => Some(KeyNews::Exhausted(left)),
@@ -225,6 +245,7 @@ fn account_of(name: &str) -> Option<AccountName> {
 }
 
 fn use_call(
+    shared: &Shared,
     account: &AccountName,
     own: KeyQuota,
     requests: u32,
@@ -234,61 +255,84 @@ fn use_call(
     let mut call = USE.prepare_invoke();
     call.key(format!("{{orbyt}}:use:{}", account_name(account)));
     call.arg(own.rpm.unwrap_or_default()).arg(own.tpm.unwrap_or_default());
-    call.arg(requests).arg(tokens).arg(NEWS).arg(message);
+    call.arg(requests).arg(tokens).arg(&shared.channel).arg(message);
     call
 }
 
-/// Tells what there is to tell, one after the other. What is learnt about keys waits for Redis to be back, what is used of them does not.
-async fn tell_all(shared: Arc<Shared>, mut words: mpsc::Receiver<Word>) {
-    while let Some(word) = words.recv().await {
-        let lane = match (shared.link.lane(), &word) {
-            (Some(lane), _) => lane,
-            (None, Word::Used { .. }) => continue,
-            (None, _) => shared.link.back().await,
-        };
-        let mut connection = lane.connection.clone();
-        let told = match word {
-            Word::Enabled { provider, key } => {
-                tell_call(&shared, &provider, key, KeyNews::Enabled).invoke_async::<()>(&mut connection).await
+/// Tells the news, as soon as Redis is there. Of a key only what is so now is told, so it waits in little room.
+async fn tell_news(shared: Arc<Shared>) {
+    loop {
+        shared.tell.notified().await;
+        let lane = shared.link.back().await;
+        let untold = std::mem::take(&mut *shared.untold.lock());
+        for (key, what) in untold {
+            let Err(error) = tell(&shared, &lane, &key, &what).await else { continue };
+            shared.link.failed(&lane, &error);
+            if !is_answer(&error) {
+                // What has happened since is newer.
+                shared.tell(key, |untold| {
+                    untold.enabled_until = untold.enabled_until.max(what.enabled_until);
+                    untold.state |= what.state;
+                });
             }
-            Word::Learnt { provider, key } => match shared.local.news_of(&provider, key, Instant::now()) {
-                Some(news) => tell_call(&shared, &provider, key, news).invoke_async::<()>(&mut connection).await,
-                None => Ok(()),
-            },
-            Word::Used { account, own, what } => {
-                let (requests, tokens, said) = match what {
-                    Use::Begun { tokens } => (1, i128::from(tokens), format!("begun\t{tokens}")),
-                    Use::Ended { taken, used } => {
-                        (0, i128::from(used) - i128::from(taken), format!("ended\t{taken} {used}"))
-                    }
-                };
-                let tokens = i64::try_from(tokens).unwrap_or(i64::MAX);
-                let message = format!("{}\t{said}\t{}", shared.link.process(), account_name(&account));
-                use_call(&account, own, requests, tokens, &message)
-                    .invoke_async::<(u64, u64)>(&mut connection)
-                    .await
-                    .map(drop)
-            }
+        }
+    }
+}
+
+async fn tell(shared: &Shared, lane: &Lane, key: &PooledKey, what: &Untold) -> RedisResult<()> {
+    let (mut connection, now) = (lane.connection.clone(), Instant::now());
+    if let Some(until) = what.enabled_until {
+        tell_call(shared, key, "enabled", until - now).invoke_async::<()>(&mut connection).await?;
+    }
+    let news = if what.state { shared.local.news_of(&key.0, key.1, now) } else { None };
+    let Some((kind, left)) = news.map(kind_and_time) else { return Ok(()) };
+    // Who has only heard that a key is refused does not say so.
+    match left.or_else(|| shared.known.lock().own_refusal(key, now)) {
+        Some(left) => tell_call(shared, key, kind, left).invoke_async(&mut connection).await,
+        None => Ok(()),
+    }
+}
+
+/// Tells what is used of keys, while Redis is there.
+async fn tell_use(shared: Arc<Shared>, mut used: mpsc::Receiver<Used>) {
+    let mut batch = Vec::new();
+    while used.recv_many(&mut batch, BATCH).await > 0 {
+        let Some(lane) = shared.link.lane() else {
+            batch.clear();
+            continue;
         };
-        if let Err(error) = told {
+        let told = batch.drain(..).map(|Used { account, own, what }| {
+            let (requests, tokens, said) = match what {
+                Use::Begun { tokens } => (1, i128::from(tokens), format!("begun\t{tokens}")),
+                Use::Ended { taken, used } => {
+                    (0, i128::from(used) - i128::from(taken), format!("ended\t{taken} {used}"))
+                }
+            };
+            let tokens = i64::try_from(tokens).unwrap_or(i64::MAX);
+            let message = format!("{}\t{said}\t{}", shared.link.process(), account_name(&account));
+            let call = use_call(&shared, &account, own, requests, tokens, &message);
+            let mut connection = lane.connection.clone();
+            async move { call.invoke_async::<(u64, u64)>(&mut connection).await }
+        });
+        for error in join_all(told).await.into_iter().filter_map(Result::err) {
             shared.link.failed(&lane, &error);
         }
     }
 }
 
-fn tell_call(shared: &Shared, provider: &str, key: KeyId, news: KeyNews) -> ScriptInvocation<'static> {
-    let (kind, left) = kind_and_time(news);
+fn tell_call(shared: &Shared, key: &PooledKey, kind: &str, left: Duration) -> ScriptInvocation<'static> {
     let left = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
     let mut call = TELL.prepare_invoke();
-    call.key(KEYS).arg(NEWS).arg(shared.link.process()).arg(format!("{key}:{provider}")).arg(kind).arg(left);
+    call.key(KEYS).arg(&shared.channel).arg(shared.link.process()).arg(format!("{}:{}", key.1, key.0));
+    call.arg(kind).arg(left).arg(ENABLED);
     call
 }
 
 /// Hears what others tell, over a connection of its own, for ever.
-async fn hear_all(shared: Arc<Shared>, tell: mpsc::Sender<Word>) {
+async fn hear_all(shared: Arc<Shared>) {
     loop {
         if let Some(lane) = shared.link.lane() {
-            let why = hear(&shared, &lane, &tell).await;
+            let why = hear(&shared, &lane).await;
             log::debug!("redis: news: {why}");
         }
         tokio::time::sleep(RETRY).await;
@@ -296,10 +340,10 @@ async fn hear_all(shared: Arc<Shared>, tell: mpsc::Sender<Word>) {
 }
 
 /// Subscribes, catches up and listens until the connection breaks. Returns why it did.
-async fn hear(shared: &Shared, lane: &Arc<Lane>, tell: &mpsc::Sender<Word>) -> String {
+async fn hear(shared: &Shared, lane: &Arc<Lane>) -> String {
     let subscribed = tokio::time::timeout(SUBSCRIBE, async {
         let mut pubsub = shared.link.client().get_async_pubsub().await?;
-        pubsub.subscribe(NEWS).await?;
+        pubsub.subscribe(&shared.channel).await?;
         RedisResult::Ok(pubsub)
     });
     let (mut sink, mut messages) = match subscribed.await {
@@ -310,7 +354,7 @@ async fn hear(shared: &Shared, lane: &Arc<Lane>, tell: &mpsc::Sender<Word>) -> S
     let mut is_behind = true;
     loop {
         if std::mem::take(&mut is_behind)
-            && let Err(error) = catch_up(shared, lane, tell).await
+            && let Err(error) = catch_up(shared, lane).await
         {
             return error.to_string();
         }
@@ -335,7 +379,7 @@ async fn hear(shared: &Shared, lane: &Arc<Lane>, tell: &mpsc::Sender<Word>) -> S
 }
 
 /// Learns what others have told before, and tells what they may have missed.
-async fn catch_up(shared: &Shared, lane: &Lane, tell: &mpsc::Sender<Word>) -> RedisResult<()> {
+async fn catch_up(shared: &Shared, lane: &Lane) -> RedisResult<()> {
     let mut connection = lane.connection.clone();
     let known: Vec<(String, String, u64)> = KNOWN.key(KEYS).invoke_async(&mut connection).await?;
     for (field, kind, left) in known {
@@ -344,11 +388,10 @@ async fn catch_up(shared: &Shared, lane: &Lane, tell: &mpsc::Sender<Word>) -> Re
     let now = Instant::now();
     for KeyStatus { provider, id, .. } in shared.local.statuses(now) {
         if shared.local.news_of(&provider, id, now).is_some() {
-            // A full channel has enough to tell.
-            let _ = tell.try_send(Word::Learnt { provider: provider.clone(), key: id });
+            shared.tell((provider.clone(), id), |untold| untold.state = true);
         }
         if let Some((account, own)) = shared.local.limited_account(&provider, id) {
-            let (requests, tokens) = use_call(&account, own, 0, 0, "").invoke_async(&mut connection).await?;
+            let (requests, tokens) = use_call(shared, &account, own, 0, 0, "").invoke_async(&mut connection).await?;
             shared.local.left_of(&account, requests, tokens, Instant::now());
         }
     }
@@ -385,17 +428,13 @@ fn take_note(shared: &Shared, message: &str) {
 }
 
 fn hear_of_key(shared: &Shared, field: &str, kind: &str, left: Duration) {
+    let field = field.strip_prefix(ENABLED).unwrap_or(field);
     let Some((key, provider)) = field.split_once(':') else { return };
-    let (Some(key), Some(news), now) = (KeyId::from_hex(key), news(kind, left), Instant::now()) else { return };
+    let (Some(key), Some(news), now) = (KeyId::from_hex(key), read_news(kind, left), Instant::now()) else { return };
     let provider: Arc<str> = provider.into();
-    let mut heard = shared.heard.lock();
-    heard.retain(|_, (_, until)| *until > now);
-    if news == KeyNews::Enabled {
-        heard.remove(&(provider.clone(), key));
-    } else {
-        heard.insert((provider.clone(), key), (news, now + left));
+    if !shared.known.lock().hear((provider.clone(), key), news, now + left, now) {
+        return;
     }
-    drop(heard);
     if let Some((name, state)) = shared.local.hear(&provider, key, news, now) {
         shared.link.tell_observer(Event::Key { provider: &provider, key: &name, state });
     }
@@ -421,9 +460,9 @@ mod tests {
     fn news_is_read_as_it_is_written() {
         let left = Duration::from_secs(5);
         for told in [KeyNews::Cooldown(left), KeyNews::Exhausted(left), KeyNews::Disabled, KeyNews::Enabled] {
-            let (kind, left) = kind_and_time(told);
-            assert_eq!(news(kind, left), Some(told));
+            let (kind, own) = kind_and_time(told);
+            assert_eq!(read_news(kind, own.unwrap_or_default()), Some(told));
         }
-        assert_eq!(news("retired", left), None);
+        assert_eq!(read_news("retired", left), None);
     }
 }

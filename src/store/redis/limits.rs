@@ -3,13 +3,15 @@
 //! The same request is also noted in this node's own buckets, which hold its share. They decide while Redis cannot be asked, and know
 //! then what this node has just used.
 
-use super::link::{Lane, Link, NODES};
-use crate::domain::{Limit, Measure, OnOutage, Period};
+use super::link::{Lane, Link, NODES, is_answer};
+use super::names::Held;
+use crate::domain::{Limit, Measure, OnOutage, Period, Scope};
 use crate::store::memory::MemoryLimits;
 use crate::store::ports::limits::{Denied, Keeper, Lease, LimitStore, Refusal, Standing, Standings, Subject, Wait};
 use async_trait::async_trait;
 use futures::future::join_all;
 use redis::{Script, ScriptInvocation};
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
@@ -17,6 +19,8 @@ use tokio::sync::mpsc;
 
 /// So many settlements are sent at once.
 const BATCH: usize = 256;
+/// So many settlements may wait to be said again.
+const MOST_AGAIN: usize = 65_536;
 /// Far less than a request or token: what is missing for reasons of rounding. As in `subject.lua`.
 const NEARLY: f64 = 1e-9;
 
@@ -42,7 +46,7 @@ pub struct RedisLimits {
 
 /// A lease that has ended, to be told to Redis.
 struct Settlement {
-    node: Arc<str>,
+    node: Held,
     subjects: Vec<Subject>,
     tokens: u64,
     used: u64,
@@ -96,7 +100,8 @@ impl RedisLimits {
     async fn ask(&self, lane: Arc<Lane>, subjects: &[Subject], tokens: u64, now: Instant) -> Option<Answer> {
         let now = self.micros(now);
         let call = call(&ACQUIRE, &lane.node, now, tokens, 0, subjects);
-        let lease = Settlement { node: lane.node.clone(), subjects: subjects.to_vec(), tokens, used: 0, now };
+        let node = Held::new(self.link.clone(), lane.node.clone());
+        let lease = Settlement { node, subjects: subjects.to_vec(), tokens, used: 0, now };
         let (link, settled) = (self.link.clone(), self.settled.clone());
         let made = move |(passes, left): (u8, Vec<f64>)| {
             let granted = (passes == 1).then_some(lease);
@@ -132,8 +137,12 @@ impl LimitStore for RedisLimits {
                     let refusal = refusal(&subjects, tokens, &answer.left);
                     return (refusal.map_or(Err(Denied::Outage), |refusal| Err(Denied::Reached(refusal))), standings);
                 };
-                self.local.note(&shares(&subjects, self.link.nodes()), now);
-                (Ok(Lease { subjects, tokens, keeper: Keeper::Shared { node: lease.node } }), standings)
+                // As many as may run anywhere run here: Redis has lost them.
+                if let Err(refusal) = self.local.note(&subjects, &shares(&subjects, self.link.nodes()), now) {
+                    send(&self.link, &self.settled, lease);
+                    return (Err(Denied::Reached(refusal)), standings);
+                }
+                (Ok(Lease { subjects, tokens, keeper: Keeper::Shared { node: lease.node.lent() } }), standings)
             }
         }
     }
@@ -144,7 +153,7 @@ impl LimitStore for RedisLimits {
             Keeper::Shared { node } => {
                 self.local.note_end(&shares(&lease.subjects, self.link.nodes()), used_tokens, now);
                 let Lease { subjects, tokens, .. } = lease;
-                let now = self.micros(now);
+                let (now, node) = (self.micros(now), Held::taken_back(self.link.clone(), node));
                 send(&self.link, &self.settled, Settlement { node, subjects, tokens, used: used_tokens, now });
             }
         }
@@ -163,28 +172,43 @@ fn send(link: &Link, settled: &mpsc::UnboundedSender<Settlement>, settlement: Se
 }
 
 /// Tells Redis what has ended, in the order in which it has. What has ended while Redis is away is told when it is back; there is never
-/// more of it than there were requests in flight when it went. What may or may not have arrived is not said again: the connection is then
-/// lost, and all that was reserved over it comes back.
+/// more of it than there were requests in flight when it went. What Redis has answered with an error is said again after the next sign of
+/// life. What may or may not have arrived is not: the connection is then lost, and what is left of it comes back with its name.
 async fn settle_all(link: Arc<Link>, mut ended: mpsc::UnboundedReceiver<Settlement>) {
-    while let Some(first) = ended.recv().await {
-        let mut batch = vec![first];
-        while batch.len() < BATCH
-            && let Ok(next) = ended.try_recv()
-        {
-            batch.push(next);
+    let (mut beats, mut again) = (link.beats(), VecDeque::new());
+    loop {
+        let mut batch = Vec::new();
+        tokio::select! {
+            count = ended.recv_many(&mut batch, BATCH) => if count == 0 { return },
+            Ok(()) = beats.changed(), if !again.is_empty() => batch.extend(again.drain(..BATCH.min(again.len()))),
         }
-        let lane = link.back().await;
-        let told = batch.iter().map(|it| {
-            let (call, lane) = (call(&SETTLE, &it.node, it.now, it.tokens, it.used, &it.subjects), lane.clone());
-            async move { (call.invoke_async::<()>(&mut lane.connection.clone()).await, lane) }
+        let (count, lane) = (batch.len(), link.back().await);
+        let told = batch.into_iter().map(|it| {
+            let (call, lane) = (call(&SETTLE, it.node.name(), it.now, it.tokens, it.used, &it.subjects), lane.clone());
+            async move { (call.invoke_async::<()>(&mut lane.connection.clone()).await, it) }
         });
-        for (result, lane) in join_all(told).await {
-            if let Err(error) = result {
-                link.failed(&lane, &error);
+        let mut done = count;
+        beats.mark_unchanged();
+        for (result, settlement) in join_all(told).await {
+            let Err(error) = result else { continue };
+            link.failed(&lane, &error);
+            if is_answer(&error) && again.len() < MOST_AGAIN {
+                again.push_back(settlement);
+                done -= 1;
             }
         }
-        link.untold.fetch_sub(batch.len(), Ordering::AcqRel);
+        link.untold.fetch_sub(done, Ordering::AcqRel);
+        if done == count && !again.is_empty() {
+            beats.mark_changed();
+        }
     }
+}
+
+/// What shows whether the scripts may run, on a subject that nobody else has and that is soon forgotten.
+pub(super) fn check_calls() -> [ScriptInvocation<'static>; 2] {
+    let limits = Arc::new([Limit { measure: Measure::Requests(Period::Second), amount: 1_000_000 }]);
+    let subjects = [Subject { scope: Scope::Model, name: "\0check".into(), limits }];
+    [&*ACQUIRE, &*SETTLE].map(|script| call(script, "check", None, 0, 0, &subjects))
 }
 
 /// The name of a bucket in Redis, and the time in which it fills up.
@@ -300,7 +324,6 @@ fn most_tokens(subjects: &[Subject]) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::Scope;
 
     fn subject(limits: &[(Measure, u64)]) -> Vec<Subject> {
         let limits = limits.iter().map(|(measure, amount)| Limit { measure: *measure, amount: *amount }).collect();

@@ -10,19 +10,22 @@
 //! A request that waits in vain suspends the connection, so that those after it do not wait too. The task that keeps the connection then
 //! asks by itself: an answer resumes it, silence means that Redis is down, which is told, and a new connection is tried.
 //!
-//! Each connection has a name of its own among the nodes. What was reserved under the name of a lost connection comes back with it,
-//! because nobody knows which of the last words arrived.
+//! Each connection has a name of its own among the nodes. What was reserved under the name of a lost connection comes back when the last of
+//! its requests has ended, because nobody knows which of the last words arrived.
 
-use super::Settings;
+use super::names::Names;
+use super::{Settings, keys, limits};
 use crate::store::ports::live::KeyState;
 use arc_swap::ArcSwapOption;
+use parking_lot::Mutex;
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client, FromRedisValue, RedisError, RedisResult, Script, ScriptInvocation};
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::timeout;
 
 /// The set of nodes that live. All keys have the same hash tag, so that a cluster keeps them together.
@@ -38,6 +41,8 @@ const CONNECT: Duration = Duration::from_secs(2);
 const LATEST: Duration = Duration::from_secs(5);
 /// So many signs of life a node gives in the time after which it would count as gone.
 const BEATS: u32 = 4;
+/// So many kinds of errors are told; Redis has fewer.
+const MOST_KINDS: usize = 64;
 
 static BEAT: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("lua/beat.lua")));
 
@@ -92,8 +97,7 @@ pub(super) struct Lane {
 pub(super) struct Link {
     client: Client,
     settings: Settings,
-    /// What this process is called in messages, whatever its connection.
-    process: String,
+    names: Names,
     runtime: Handle,
     /// What requests use; `None` while they shall not.
     lane: ArcSwapOption<Lane>,
@@ -101,6 +105,10 @@ pub(super) struct Link {
     nodes: AtomicU32,
     /// Something was late, or has failed.
     trouble: Notify,
+    /// How many signs of life Redis has taken.
+    beats: watch::Sender<u64>,
+    /// The kinds of errors that have been told.
+    told: Mutex<HashSet<String>>,
     observer: Box<dyn Fn(Event<'_>) + Send + Sync>,
     /// Things that wait to be told.
     pub(super) untold: AtomicUsize,
@@ -120,11 +128,13 @@ impl Link {
         Ok(Self {
             client: client(&settings)?,
             settings,
-            process: format!("{:016x}", fastrand::u64(..)),
+            names: Names::new(),
             runtime,
             lane: ArcSwapOption::empty(),
             nodes: AtomicU32::new(1),
             trouble: Notify::new(),
+            beats: watch::Sender::new(0),
+            told: Mutex::default(),
             observer,
             untold: AtomicUsize::new(0),
             answered: AtomicU64::new(0),
@@ -168,8 +178,18 @@ impl Link {
         connect(&self.client, &self.settings).await
     }
 
+    /// What this process is called in messages, whatever its connection.
     pub(super) fn process(&self) -> &str {
-        &self.process
+        self.names.process()
+    }
+
+    pub(super) const fn names(&self) -> &Names {
+        &self.names
+    }
+
+    /// Changes with each sign of life that Redis has taken.
+    pub(super) fn beats(&self) -> watch::Receiver<u64> {
+        self.beats.subscribe()
     }
 
     pub(super) fn tell_observer(&self, event: Event<'_>) {
@@ -241,8 +261,10 @@ impl Link {
             }
             Ok(Ok(Err(error))) => {
                 self.failed.fetch_add(1, Ordering::Relaxed);
-                log::debug!("redis: {error}");
-                self.trouble.notify_one();
+                self.note(&error);
+                if !is_answer(&error) {
+                    self.trouble.notify_one();
+                }
                 None
             }
             // The runtime is gone.
@@ -258,8 +280,19 @@ impl Link {
     /// Takes note of a question that was not answered as it should be.
     pub(super) fn failed(&self, lane: &Arc<Lane>, error: &RedisError) {
         self.failed.fetch_add(1, Ordering::Relaxed);
-        log::debug!("redis: {error}");
-        self.suspend(lane);
+        self.note(error);
+        // Who answers with an error is there.
+        if !is_answer(error) {
+            self.suspend(lane);
+        }
+    }
+
+    /// The first error of each kind that Redis answers with is a warning: somebody has to change something there.
+    fn note(&self, error: &RedisError) {
+        let mut told = self.told.lock();
+        let is_new = |code: &str| told.len() < MOST_KINDS && told.insert(code.to_owned());
+        let level = if error.code().is_some_and(is_new) { log::Level::Warn } else { log::Level::Debug };
+        log::log!(level, "redis: {error}");
     }
 
     /// Nobody asks until the keeper has had an answer.
@@ -274,16 +307,18 @@ impl Link {
     /// Keeps the connection for ever. Tells `looked` when it knows for the first time whether Redis is there.
     pub(super) async fn keep(self: Arc<Self>, looked: std::sync::mpsc::Sender<()>) {
         let mut looked = Some(looked);
-        let (mut is_down, mut name, mut next_name) = (false, None, new_name());
+        let (mut is_down, mut name) = (false, self.names.next());
         loop {
-            let why = match self.connect(&next_name, name.as_deref()).await {
+            let why = match self.connect(&name).await {
                 Ok(lane) => {
-                    // Only now: a try whose answer was late may have been heard, and would count as one more node.
-                    name = Some(std::mem::replace(&mut next_name, new_name()));
                     if std::mem::take(&mut is_down) {
                         (self.observer)(Event::Recovered);
                     }
-                    self.watch(Arc::new(lane), looked.take()).await
+                    let mut lane = Arc::new(lane);
+                    let why = self.watch(&mut lane, looked.take()).await;
+                    self.names.retire(&lane.node);
+                    name = self.names.next();
+                    why
                 }
                 Err(why) => why,
             };
@@ -297,8 +332,8 @@ impl Link {
         }
     }
 
-    /// Connects, and takes a new name in the place of an old one.
-    async fn connect(&self, name: &Arc<str>, old_name: Option<&str>) -> Result<Lane, String> {
+    /// Connects under this name.
+    async fn connect(&self, name: &Arc<str>) -> Result<Lane, String> {
         let mut connection = connect(&self.client, &self.settings).await?;
         let bulk = connect(&self.client, &self.settings).await?;
         let scripts = [&*BEAT, super::answers::script(), super::vectors::script()].into_iter();
@@ -306,15 +341,15 @@ impl Link {
             within(CONNECT, script.load_async(&mut connection)).await?;
         }
         let mut lane = Lane { connection, bulk, node: name.clone() };
-        let (_, count) = within(self.settings.timeout, self.beat(&mut lane, old_name)).await?;
+        let (_, count) = within(self.settings.timeout, self.beat(&mut lane)).await?;
         // Others come back a little later: what is known of them from before holds until the next look.
         self.nodes.fetch_max(count, Ordering::Relaxed);
         Ok(lane)
     }
 
     /// Gives signs of life until there is no answer. Returns why there is none.
-    async fn watch(&self, mut lane: Arc<Lane>, looked: Option<std::sync::mpsc::Sender<()>>) -> String {
-        let begun = Instant::now();
+    async fn watch(&self, lane: &mut Arc<Lane>, looked: Option<std::sync::mpsc::Sender<()>>) -> String {
+        let (begun, mut silent) = (Instant::now(), 0);
         self.lane.store(Some(lane.clone()));
         if let Some(looked) = looked {
             let _ = looked.send(());
@@ -324,14 +359,14 @@ impl Link {
                 () = tokio::time::sleep(self.beat_every()) => {}
                 () = self.trouble.notified() => {}
             }
-            let mut own = Lane::clone(&lane);
+            let mut own = Lane::clone(lane);
             // Once may be chance.
-            let first = within(self.settings.timeout, self.beat(&mut own, None)).await;
+            let first = within(self.settings.timeout, self.beat(&mut own)).await;
             let answer = match first {
                 Ok(answer) => Ok(answer),
                 Err(_) => {
                     self.lane.store(None);
-                    within(self.settings.timeout, self.beat(&mut own, None)).await
+                    within(self.settings.timeout, self.beat(&mut own)).await
                 }
             };
             match answer {
@@ -345,26 +380,60 @@ impl Link {
                         self.lane.store(Some(lane.clone()));
                     }
                 }
-                // The others have taken it for gone, and its leases with it.
+                // The others have taken it for gone, and perhaps its leases with it: new ones would be mixed up with those.
                 Ok(_) => {
-                    let old = std::mem::replace(&mut own.node, new_name());
-                    if let Err(why) = within(self.settings.timeout, self.beat(&mut own, Some(&old))).await {
+                    self.names.retire(&own.node);
+                    own.node = self.names.next();
+                    if let Err(why) = within(self.settings.timeout, self.beat(&mut own)).await {
                         return why;
                     }
-                    lane = Arc::new(own);
+                    *lane = Arc::new(own);
                     self.lane.store(Some(lane.clone()));
                 }
                 Err(why) => return why,
             }
+            if let Some(bulk) = self.renewed(&lane.bulk, &mut silent).await {
+                *lane = Arc::new(Lane { bulk, ..Lane::clone(lane) });
+                self.lane.store(Some(lane.clone()));
+            }
         }
     }
 
+    /// Another connection in the place of one that is broken, or has been silent for long: it may be busy with something large.
+    async fn renewed(&self, bulk: &MultiplexedConnection, silent: &mut u32) -> Option<MultiplexedConnection> {
+        let ping = redis::cmd("PING");
+        match timeout(self.settings.timeout, ping.query_async::<()>(&mut bulk.clone())).await {
+            Ok(Err(error)) if !is_answer(&error) => {}
+            Ok(_) => {
+                *silent = 0;
+                return None;
+            }
+            Err(_) => {
+                *silent += 1;
+                if *silent < BEATS {
+                    return None;
+                }
+            }
+        }
+        // No longer than until the next sign of life.
+        let connected = timeout(self.beat_every(), connect(&self.client, &self.settings)).await;
+        *silent = 0;
+        connected.ok()?.inspect_err(|why| log::debug!("redis: {why}")).ok()
+    }
+
     /// One sign of life: whether the node was known, and how many there are.
-    async fn beat(&self, lane: &mut Lane, old_name: Option<&str>) -> RedisResult<(u8, u32)> {
+    async fn beat(&self, lane: &mut Lane) -> RedisResult<(u8, u32)> {
         let ttl = u64::try_from(self.settings.node_ttl.as_micros()).unwrap_or(u64::MAX);
+        let (kept, gone) = self.names.former(&lane.node);
         let mut call = BEAT.prepare_invoke();
-        call.key(NODES).arg(&*lane.node).arg(ttl).arg(old_name.unwrap_or_default());
-        call.invoke_async(&mut lane.connection).await
+        call.key(NODES).arg(&*lane.node).arg(ttl).arg(kept.len());
+        for name in kept.iter().chain(&gone) {
+            call.arg(&**name);
+        }
+        let answer = call.invoke_async(&mut lane.connection).await?;
+        self.names.forget(&gone);
+        self.beats.send_modify(|beats| *beats = beats.wrapping_add(1));
+        Ok(answer)
     }
 
     /// Whether something waits to be told that could be.
@@ -375,7 +444,9 @@ impl Link {
     /// Tells the others that this node is gone.
     pub(super) async fn leave(&self) {
         if let Some(lane) = self.lane.swap(None) {
-            let gone = redis::cmd("ZREM").arg(NODES).arg(&*lane.node).to_owned();
+            let (kept, gone) = self.names.former(&lane.node);
+            let names: Vec<&str> = kept.iter().chain(&gone).chain([&lane.node]).map(|name| &**name).collect();
+            let gone = redis::cmd("ZREM").arg(NODES).arg(names).to_owned();
             if let Err(error) = gone.query_async::<()>(&mut lane.connection.clone()).await {
                 log::debug!("redis: {error}");
             }
@@ -383,9 +454,9 @@ impl Link {
     }
 }
 
-/// A name that no other node has.
-fn new_name() -> Arc<str> {
-    format!("{:016x}", fastrand::u64(..)).into()
+/// Whether Redis has answered, if only with an error.
+pub(super) fn is_answer(error: &RedisError) -> bool {
+    error.code().is_some()
 }
 
 fn client(settings: &Settings) -> Result<Client, String> {
@@ -414,11 +485,19 @@ async fn within<T>(limit: Duration, answer: impl Future<Output = RedisResult<T>>
 }
 
 pub(super) async fn ask_once(settings: &Settings) -> Result<Duration, String> {
-    let mut connection = connect(&client(settings)?, settings).await?;
+    let client = client(settings)?;
+    let mut connection = connect(&client, settings).await?;
     let begun = Instant::now();
-    // Whether it may do what the gateway does: run scripts that write.
+    // Whether it may do what the gateway does: run scripts that write, and tell the others.
     let mut call = BEAT.prepare_invoke();
-    call.key("{orbyt}:check").arg("check").arg(1).arg("");
+    call.key("{orbyt}:check").arg("check").arg(1).arg(0);
     within::<(u8, u32)>(CONNECT, call.invoke_async(&mut connection)).await?;
-    Ok(begun.elapsed())
+    let took = begun.elapsed();
+    let [acquire, settle] = limits::check_calls();
+    within::<redis::Value>(CONNECT, acquire.invoke_async(&mut connection)).await?;
+    within::<()>(CONNECT, settle.invoke_async(&mut connection)).await?;
+    // Not a word of the language that nodes speak, so none listens to it.
+    let publish = redis::cmd("PUBLISH").arg(keys::news(&client)).arg("check").to_owned();
+    within::<()>(CONNECT, publish.query_async(&mut connection)).await?;
+    Ok(took)
 }

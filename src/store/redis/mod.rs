@@ -6,8 +6,10 @@
 
 mod answers;
 mod keys;
+mod known;
 mod limits;
 mod link;
+mod names;
 mod question;
 mod vectors;
 
@@ -76,9 +78,9 @@ impl Redis {
         RedisKeyPool::new(self.link.clone())
     }
 
-    /// The cache of answers that the nodes share, with room for so many.
-    pub fn answers(&self, most: u32) -> RedisAnswers {
-        RedisAnswers::new(self.link.clone(), most)
+    /// The cache of answers that the nodes share, with room for so many, and so many bytes.
+    pub fn answers(&self, most: u32, most_bytes: u64) -> RedisAnswers {
+        RedisAnswers::new(self.link.clone(), most, most_bytes)
     }
 
     /// The index of questions that the nodes share, with room for so many.

@@ -1,18 +1,50 @@
--- Keeps an answer, in the place of those that would go first when there are too many. Returns how many there are.
+-- Keeps an answer, in the place of those that would go first when there are too many, or they are too large together. Returns how many
+-- there are, and their size in bytes.
 --
--- KEYS: the answer, the set of all by the time until which they are kept. ARGV: the answer, for how many milliseconds, how many there may
--- be.
+-- KEYS: the answer, the set of all by the time until which they are kept, the hash of their sizes, whose field '' is the sum.
+-- ARGV: the answer, for how many milliseconds, how many there may be, and of how many bytes together.
 
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
-redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', string.format('%.0f', now))
-redis.call('ZADD', KEYS[2], string.format('%.0f', now + tonumber(ARGV[2])), KEYS[1])
-local over = redis.call('ZCARD', KEYS[2]) - tonumber(ARGV[3])
-if over > 0 then
-  local gone = redis.call('ZPOPMIN', KEYS[2], over)
-  for n = 1, #gone, 2 do
-    redis.call('DEL', gone[n])
+local answer, all, sizes = unpack(KEYS)
+local ttl, most, most_bytes = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local AT_ONCE = 1000
+if redis.call('EXISTS', all) == 0 then
+  redis.call('DEL', sizes)
+end
+local bytes = tonumber(redis.call('HGET', sizes, '') or 0)
+
+local function forget(name)
+  bytes = math.max(bytes - tonumber(redis.call('HGET', sizes, name) or 0), 0)
+  redis.call('HDEL', sizes, name)
+  redis.call('ZREM', all, name)
+end
+
+repeat
+  local over = redis.call('ZRANGEBYSCORE', all, '-inf', string.format('%.0f', now), 'LIMIT', 0, AT_ONCE)
+  for _, name in ipairs(over) do
+    forget(name)
+  end
+until #over < AT_ONCE
+forget(answer)
+local size = #answer + #ARGV[1]
+if size <= most_bytes then
+  redis.call('SET', answer, ARGV[1], 'PX', ARGV[2])
+  redis.call('ZADD', all, string.format('%.0f', now + ttl), answer)
+  redis.call('HSET', sizes, answer, size)
+  bytes = bytes + size
+end
+local count = redis.call('ZCARD', all)
+while count > most or (bytes > most_bytes and count > 0) do
+  local first = redis.call('ZRANGE', all, 0, 0)[1]
+  redis.call('DEL', first)
+  forget(first)
+  count = count - 1
+end
+redis.call('HSET', sizes, '', string.format('%.0f', bytes))
+for _, index in ipairs({ all, sizes }) do
+  if redis.call('PTTL', index) < ttl then
+    redis.call('PEXPIRE', index, ARGV[2])
   end
 end
-return redis.call('ZCARD', KEYS[2])
+return { count, bytes }

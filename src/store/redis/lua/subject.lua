@@ -121,5 +121,7 @@ local function close(subject)
   if subject.in_flight > 0 then
     ttl = math.max(ttl, LONGEST_REQUEST)
   end
+  -- Who asks may not know of all limits of the subject: what another node wrote down for longer stays.
+  ttl = math.max(ttl, redis.call('PTTL', subject.key))
   redis.call('PEXPIRE', subject.key, string.format('%.0f', ttl))
 end
