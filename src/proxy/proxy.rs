@@ -95,6 +95,7 @@ impl Gateway {
         client.record.decision = plan.decision.take();
         if let Some(byok) = &envelope.extensions.byok {
             byok::check(&snapshot, byok, &plan)?;
+            plan.unusable.extend(byok::unused(&snapshot, byok, &plan));
         }
         // On a kept-alive connection a pipelined next request must not look like a client that misbehaves.
         session.downstream_session.set_pipelining_enabled(true);
