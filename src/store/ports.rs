@@ -4,6 +4,7 @@ pub mod answers;
 pub mod credentials;
 pub mod limits;
 pub mod live;
+pub mod responses;
 pub mod vectors;
 
 use std::sync::Arc;
@@ -18,6 +19,8 @@ pub struct Stores {
     pub limits: Arc<dyn limits::LimitStore>,
     /// The cache of answers.
     pub answers: Arc<dyn answers::Answers>,
+    /// The answers of `POST /v1/responses` that are kept.
+    pub responses: Arc<dyn responses::ResponseStore>,
     /// The questions that they answer, by what they mean.
     pub vectors: Arc<dyn vectors::Vectors>,
 }
