@@ -2,7 +2,7 @@
 
 use super::args::ExplainArgs;
 use crate::config::{Env, Source};
-use crate::domain::decision::Candidate;
+use crate::domain::decision::{Candidate, Refusal};
 use crate::routing::plan;
 use crate::telemetry::recent::{Attempt, Explanation};
 use reqwest::redirect::Policy;
@@ -122,7 +122,9 @@ fn write_table(text: &mut String, explanation: &Explanation) -> std::fmt::Result
         .enumerate()
         .filter_map(|(at, place)| Some(((at + 1).to_string(), decision.candidates.get(usize::from(*place))?)));
     let rest = (0u16..).zip(&decision.candidates).filter(|(place, _)| !decision.order.contains(place));
-    for (number, candidate) in planned.chain(rest.map(|(_, candidate)| ("-".to_owned(), candidate))) {
+    let is_cut = |candidate: &&Candidate| candidate.refusal == Some(Refusal::BeyondAuto);
+    let (cut, rest): (Vec<&Candidate>, Vec<_>) = rest.map(|(_, candidate)| candidate).partition(is_cut);
+    for (number, candidate) in planned.chain(rest.into_iter().map(|candidate| ("-".to_owned(), candidate))) {
         rows.push(row(explanation, number, candidate));
     }
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
@@ -141,6 +143,11 @@ fn write_table(text: &mut String, explanation: &Explanation) -> std::fmt::Result
             "+  {provider}/{model}, the catalog's successor of a model that its maker no longer has: {}",
             told(attempt)
         )?;
+    }
+    if !cut.is_empty() {
+        let subject =
+            if cut.len() == 1 { "-  1 target comes".to_owned() } else { format!("-  {} targets come", cut.len()) };
+        writeln!(text, "{subject} after the most that auto tries")?;
     }
     if decision.omitted > 0 {
         writeln!(text, "… and {} more that were refused", decision.omitted)?;
@@ -192,6 +199,7 @@ fn told(attempt: &Attempt) -> String {
     let status = attempt.status.map(|status| format!("{status} ")).unwrap_or_default();
     match attempt.verdict.as_str() {
         "ok" => format!("served with {} in {took:.1} ms", attempt.key_name),
+        "overtaken" => format!("hedged with {}: cancelled after {took:.1} ms, overtaken by another", attempt.key_name),
         verdict => format!("{status}{why} with {} after {took:.1} ms: {verdict}", attempt.key_name),
     }
 }
@@ -234,10 +242,12 @@ mod tests {
         let mut open = candidate("open", 1, None);
         open.facts = Facts { breaker: Breaker::Open, ..open.facts };
         let blind = candidate("blind", 3, Some(Refusal::NoVision));
+        let cut = |provider: &str| candidate(provider, 4, Some(Refusal::BeyondAuto));
+        let slow = candidate("slow", 3_000_000, None);
         let decision = Decision {
             rules: Rules { strategy: Strategy::Cheap, seed: 7, ..Rules::default() },
-            candidates: vec![dear, open, blind],
-            order: vec![1, 0],
+            candidates: vec![dear, open, blind, cut("a"), cut("b"), slow],
+            order: vec![1, 0, 5],
             omitted: 4,
             ..Decision::default()
         };
@@ -250,6 +260,7 @@ mod tests {
             attempts: vec![
                 attempt("open", 0, Some("breaker_open"), "skipped"),
                 attempt("dear", 404, Some("model_not_found"), "next_model"),
+                attempt("slow", 200, None, "overtaken"),
                 attempt("heir", 200, None, "ok"),
             ],
             decision,
@@ -266,6 +277,14 @@ mod tests {
         assert!(line("1  open/m").ends_with("passed over: breaker_open"), "{text}");
         assert!(line("2  dear/m").ends_with("404 model_not_found with k_01 after 1.5 ms: next_model"), "{text}");
         assert!(line("2  dear/m").contains("$0.000002"), "{text}");
+        assert!(
+            line("3  slow/m").ends_with("hedged with k_01: cancelled after 1.5 ms, overtaken by another"),
+            "{text}"
+        );
+        assert!(
+            text.contains("\n-  2 targets come after the most that auto tries\n") && !text.contains("a/m"),
+            "{text}"
+        );
         assert!(line("-  blind/m").ends_with("not tried: does not take pictures"), "{text}");
         assert!(line("+  heir/m").contains("served with k_01"), "{text}");
         assert!(text.contains("… and 4 more that were refused") && text.ends_with("and is the same.\n"), "{text}");

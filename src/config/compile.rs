@@ -49,6 +49,7 @@ pub fn compile(raw: Raw, catalog: Arc<Catalog>, around: &Surroundings<'_>, repor
     let retry = compiler.retry(&raw.retry);
     let semantic = compiler.semantic(&raw.cache, &raw.providers, &providers);
     let limits = compiler.limits(&raw.limits);
+    compiler.unmatched_rules(&raw.limits, &keys, &providers, &aliases);
     let store = compiler.store(&raw.store, &raw.cache);
     let snapshot = Snapshot {
         server,
@@ -169,11 +170,22 @@ impl Compiler<'_> {
         }
     }
 
-    fn gateway_keys(&mut self, raw: &[At<RawSecret>]) -> GatewayKeys {
+    fn gateway_keys(&mut self, raw: &[At<RawGatewayKey>]) -> GatewayKeys {
         let mut keys = GatewayKeys::default();
-        for at in raw {
-            if let Some(secret) = self.secret(at) {
-                keys.add_clear(secret);
+        // Those with names come first: no mask may take the name of one.
+        let (named, nameless): (Vec<_>, Vec<_>) = raw.iter().partition(|at| at.value.name.is_some());
+        for at in named.into_iter().chain(nameless) {
+            let secret = self.secret(&At::new(at.value.secret.clone(), at.place.clone()));
+            match (&at.value.name, secret) {
+                (Some(name), _) if keys.names().any(|other| other == name) => {
+                    self.report.error(at.problem(format!("there are two keys called {name:?}")));
+                }
+                (Some(name), _) if name.len() > 100 || name.chars().any(char::is_control) => {
+                    self.report.error(at.problem("has a name that is longer than 100 bytes or not text"));
+                }
+                (Some(name), Some(secret)) => keys.add_named(name, secret),
+                (None, Some(secret)) => keys.add_clear(secret),
+                (_, None) => {}
             }
         }
         keys

@@ -4,7 +4,7 @@ use super::clouds;
 use super::file::{LISTEN, MAX_ANSWERS, MAX_RETRIES, MAX_WEIGHT};
 use super::net::{BaseUrl, listen_address};
 use super::problem::{At, Place, Problem, Report, did_you_mean};
-use super::raw::{Raw, RawKey, RawProvider, RawSecret, Setting, Settings};
+use super::raw::{Raw, RawGatewayKey, RawKey, RawProvider, RawSecret, Setting, Settings};
 use super::reader::quoted;
 use super::snapshot::CacheBackend;
 use super::values;
@@ -122,7 +122,7 @@ impl Reader<'_> {
         over(&mut raw.server.listen, self.list("ORBYT_LISTEN", LISTEN, listen_address));
         over(&mut raw.console.listen, self.list("ORBYT_CONSOLE_LISTEN", LISTEN, listen_address));
         over(&mut raw.server.data_dir, self.one("ORBYT_DATA_DIR", "a path", |text| Some(PathBuf::from(text))));
-        over(&mut raw.server.api_keys, self.list("ORBYT_API_KEYS", "a key", secret));
+        over(&mut raw.server.api_keys, self.list("ORBYT_API_KEYS", "a key", gateway_key));
         over(&mut raw.store.redis_url, self.one("REDIS_URL", "a URL", secret));
         over(&mut raw.console.admin_token, self.one("ORBYT_ADMIN_TOKEN", "a token", secret));
         let levels = r#"one of "off", "error", "warn", "info", "debug", "trace""#;
@@ -284,6 +284,10 @@ fn variable(id: &str) -> String {
 
 fn secret(text: &str) -> Option<RawSecret> {
     Some(RawSecret::FromEnv(Secret::new(text)))
+}
+
+fn gateway_key(text: &str) -> Option<RawGatewayKey> {
+    secret(text).map(|secret| RawGatewayKey { name: None, secret })
 }
 
 fn interval(text: &str) -> Option<Duration> {

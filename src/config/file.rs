@@ -62,7 +62,7 @@ fn server(section: &Section<'_>) -> RawServer {
     RawServer {
         listen: section.list("listen", LISTEN, listen_address),
         data_dir: section.path("data_dir"),
-        api_keys: section.secrets("api_keys"),
+        api_keys: section.gateway_keys("api_keys"),
         max_body_bytes: section.size("max_body_bytes"),
         trusted_proxies: section.list(
             "trusted_proxies",
@@ -346,7 +346,7 @@ pub const MAX_ANSWERS: u32 = 100_000_000;
 
 fn store(section: &Section<'_>) -> RawStore {
     RawStore {
-        redis_url: section.secret("redis_url"),
+        redis_url: section.url("redis_url"),
         redis_ca_file: section.path("redis_ca_file"),
         redis_timeout: section.duration("redis_timeout"),
         node_ttl: section.duration("node_ttl"),

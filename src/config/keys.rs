@@ -18,7 +18,7 @@ impl GatewayKeys {
         self.entries.push((hash, Principal { key_name: name, key_hash: hash }));
     }
 
-    /// Adds a key of the configuration. Its name is its masked form, or its number when it is too short to show any of it.
+    /// Adds a key of the configuration that has no name there. Its name is its masked form, or its number when it is too short to show any of it.
     pub fn add_clear(&mut self, secret: Secret) {
         let masked = secret.masked();
         let hidden = masked.chars().all(|c| c == '•');
@@ -32,6 +32,17 @@ impl GatewayKeys {
         };
         self.add(name.into(), secret.hash());
         self.clear.push(secret);
+    }
+
+    /// Adds a key of the configuration under the name that its operator has given it.
+    pub fn add_named(&mut self, name: &str, secret: Secret) {
+        self.add(name.into(), secret.hash());
+        self.clear.push(secret);
+    }
+
+    /// The names of all keys, as in the log.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.entries.iter().map(|(_, principal)| &*principal.key_name)
     }
 
     /// The holder of a presented key. Every entry is compared, each in constant time, so that the time taken says

@@ -74,12 +74,19 @@ pub enum RawSecret {
     Credential(String),
 }
 
+/// One of `server.api_keys`: a secret, and the name that its operator gives it.
+#[derive(Clone, Debug)]
+pub struct RawGatewayKey {
+    pub name: Option<String>,
+    pub secret: RawSecret,
+}
+
 /// `[server]`, `[server.cors]`, `[server.tls]`.
 #[derive(Debug, Default)]
 pub struct RawServer {
     pub listen: Settings<SocketAddr>,
     pub data_dir: Setting<PathBuf>,
-    pub api_keys: Settings<RawSecret>,
+    pub api_keys: Settings<RawGatewayKey>,
     pub max_body_bytes: Setting<u64>,
     pub trusted_proxies: Settings<IpNet>,
     pub workers: Setting<u32>,

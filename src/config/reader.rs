@@ -2,7 +2,7 @@
 //! setting knows is reported, and reading goes on after every error.
 
 use super::problem::{At, Place, Problem, Report, did_you_mean};
-use super::raw::RawSecret;
+use super::raw::{RawGatewayKey, RawSecret};
 use super::{settings, values};
 use crate::domain::Secret;
 use std::cell::RefCell;
@@ -224,21 +224,31 @@ impl<'a> Section<'a> {
     /// A secret or where to find it. A secret in clear is accepted with a warning.
     pub fn secret(&self, key: &str) -> Option<At<RawSecret>> {
         let secret = self.read(key, SECRET, raw_secret)?;
-        self.warn_of_plain(&secret);
+        self.warn_of_plain(&secret, &secret.value);
         Some(secret)
     }
 
-    /// Several secrets.
-    pub fn secrets(&self, key: &str) -> Option<Vec<At<RawSecret>>> {
-        let secrets = self.values(key, SECRET, raw_secret)?;
-        secrets.iter().for_each(|secret| self.warn_of_plain(secret));
-        Some(secrets)
+    /// A URL that may hold a password, or where to find it. Only one with a password is a secret.
+    pub fn url(&self, key: &str) -> Option<At<RawSecret>> {
+        let url = self.read(key, SECRET, raw_secret)?;
+        if !matches!(&url.value, RawSecret::Plain(text) if !text.reveal().contains('@')) {
+            self.warn_of_plain(&url, &url.value);
+        }
+        Some(url)
     }
 
-    fn warn_of_plain(&self, secret: &At<RawSecret>) {
-        if matches!(secret.value, RawSecret::Plain(_)) {
+    /// Several secrets, each with or without a name.
+    pub fn gateway_keys(&self, key: &str) -> Option<Vec<At<RawGatewayKey>>> {
+        let expected = format!("{SECRET}, a table with a name = \"NAME\" beside it");
+        let keys = self.values(key, &expected, raw_gateway_key)?;
+        keys.iter().for_each(|key| self.warn_of_plain(key, &key.value.secret));
+        Some(keys)
+    }
+
+    fn warn_of_plain<T>(&self, at: &At<T>, secret: &RawSecret) {
+        if matches!(secret, RawSecret::Plain(_)) {
             self.warn(
-                secret,
+                at,
                 r#"a secret in clear: { env = "…" }, { file = "…" } or { credential = "…" } keep it out of this file"#,
             );
         }
@@ -368,12 +378,29 @@ impl<'a> Section<'a> {
 const SECRET: &str = r#"a text, { env = "NAME" }, { file = "PATH" } or { credential = "NAME" }"#;
 
 fn raw_secret(value: &DeValue<'_>) -> Option<RawSecret> {
-    let table = match value {
-        DeValue::String(text) if !text.trim().is_empty() => return Some(RawSecret::Plain(Secret::new(text.trim()))),
-        DeValue::Table(table) if table.len() == 1 => table,
-        _ => return None,
+    match value {
+        DeValue::String(text) if !text.trim().is_empty() => Some(RawSecret::Plain(Secret::new(text.trim()))),
+        DeValue::Table(table) if table.len() == 1 => table.iter().find_map(reference),
+        _ => None,
+    }
+}
+
+/// A secret, or a table of a secret's place and a name.
+fn raw_gateway_key(value: &DeValue<'_>) -> Option<RawGatewayKey> {
+    let DeValue::Table(table) = value else {
+        return raw_secret(value).map(|secret| RawGatewayKey { name: None, secret });
     };
-    let (kind, value) = table.iter().next()?;
+    let name = match table.get("name") {
+        Some(name) => Some(name.get_ref().as_str().map(str::trim).filter(|name| !name.is_empty())?.to_owned()),
+        None => None,
+    };
+    let is_whole = table.len() == 1 + usize::from(name.is_some());
+    let secret = table.iter().find_map(reference).filter(|_| is_whole)?;
+    Some(RawGatewayKey { name, secret })
+}
+
+/// Where a secret is, by one member of a table.
+fn reference((kind, value): (&Spanned<DeString<'_>>, &Spanned<DeValue<'_>>)) -> Option<RawSecret> {
     let value = value.get_ref().as_str().filter(|value| !value.is_empty())?;
     match kind.get_ref().as_ref() {
         "env" => Some(RawSecret::Env(value.to_owned())),

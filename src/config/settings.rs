@@ -42,7 +42,7 @@ const fn env(setting: Setting, env: &'static str) -> Setting {
 pub const SETTINGS: &[Setting] = &[
     env(set("server", "listen", r#"["127.0.0.1:3001"]"#, "Addresses of the gateway (HTTP/1.1 and h2c); a port alone means the loopback address."), "ORBYT_LISTEN"),
     env(open("server", "data_dir", r#""/var/lib/orbyt""#, "Where state is kept; by default `$STATE_DIRECTORY`, else `~/.local/share/orbyt`."), "ORBYT_DATA_DIR"),
-    env(open("server", "api_keys", r#"[{ env = "TEAM_A_KEY" }]"#, "Static gateway keys (any strings). Without any, one is made on first start."), "ORBYT_API_KEYS"),
+    env(open("server", "api_keys", r#"[{ name = "team-a", env = "TEAM_A_KEY" }]"#, "Static gateway keys (any strings), each with a name for the log and for `[[limits.rule]] match`, or without (then it is called by a mask such as `tea•••789`). Without any key, one is made on first start."), "ORBYT_API_KEYS"),
     set("server", "max_body_bytes", r#""32MiB""#, "Largest request body; a larger one is a 413."),
     set("server", "trusted_proxies", "[]", "Addresses or networks whose `x-forwarded-for` is believed."),
     set("server", "workers", "0", "Worker threads; 0 means one per core."),

@@ -348,7 +348,7 @@ fn byok(value: Value, path: &Path<'_>) -> Result<Byok, Fault> {
         _ => Err(path.must_be("a key")),
     };
     match value {
-        Value::Object(keys) => keys
+        Value::Object(keys) if !keys.is_empty() => keys
             .into_iter()
             .map(|(provider, value)| {
                 let secret = key(value, &path.member(&provider))?;

@@ -252,6 +252,11 @@ impl Catalog {
         self.provider(self.family(bare)?.owner.as_deref()?)
     }
 
+    /// Whether a provider makes models of its own, so that those of others are not to be had there.
+    pub fn is_maker(&self, provider_id: &str) -> bool {
+        self.families.iter().any(|family| family.owner.as_deref() == Some(provider_id))
+    }
+
     /// The row that stands in for another at a provider: the same weights, else what stands there for its class, else for the
     /// nearest class. Never a row of the model's own provider.
     pub fn equivalent(&self, row: &ModelRow, provider_id: &str) -> Option<&Arc<ModelRow>> {

@@ -77,6 +77,9 @@ pub struct Core {
     pub(super) embedding_breaker: Mutex<State>,
 }
 
+/// How many hedges may come at once beyond the share of the traffic: a quiet gateway can hedge, and a burst stays small.
+const HEDGE_RESERVE: u32 = 10;
+
 impl Core {
     /// The shared state of a gateway that starts with this configuration.
     pub fn new(snapshot: Snapshot, stores: Stores, telemetry: Arc<Telemetry>) -> Arc<Self> {
@@ -99,7 +102,7 @@ impl Core {
             dns: Dns::default(),
             tokens: Tokens::default(),
             retry_budget: Mutex::default(),
-            hedge_budget: Mutex::default(),
+            hedge_budget: Mutex::new(RetryBudget::new(HEDGE_RESERVE)),
             embedding_breaker: Mutex::default(),
         })
     }

@@ -15,6 +15,8 @@ pub enum Reason {
     InvalidRequest,
     /// The gateway key is missing or wrong.
     InvalidApiKey,
+    /// The provider does not accept the key that the client brought.
+    ByokRefused,
     /// No configured provider has the model.
     ModelNotFound,
     /// There is no response of that id.
@@ -47,9 +49,10 @@ pub enum Reason {
 
 impl Reason {
     /// All of them, for the README's table.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::InvalidRequest,
         Self::InvalidApiKey,
+        Self::ByokRefused,
         Self::ModelNotFound,
         Self::ResponseNotFound,
         Self::UnknownUrl,
@@ -78,6 +81,12 @@ impl Reason {
             Self::InvalidApiKey => {
                 (401, "authentication_error", "invalid_api_key", "The gateway key is missing or wrong")
             }
+            Self::ByokRefused => (
+                401,
+                "authentication_error",
+                "byok_refused",
+                "The provider does not accept the key in `extra.byok`; the status is the provider's",
+            ),
             Self::ModelNotFound => (
                 404,
                 "invalid_request_error",
@@ -171,6 +180,9 @@ impl Deref for ApiError {
     }
 }
 
+/// The wait that a client is told when nothing changes by itself: until an operator does something, or an active probe.
+pub(super) const UNCHANGED: Duration = Duration::from_secs(60);
+
 impl ApiError {
     /// An error of our own.
     pub fn new(reason: Reason, message: impl Into<Cow<'static, str>>) -> Self {
@@ -246,7 +258,8 @@ impl ApiError {
             FaultKind::BadCredentials => ours(
                 Reason::AllTargetsDown,
                 "every target failed; the last provider does not accept the gateway's key for it".to_owned(),
-            ),
+            )
+            .retry_after(UNCHANGED),
             _ => {
                 let error = ours(Reason::AllTargetsDown, format!("every target failed; the last one said: {said}"));
                 fault.retry_after.map_or(error.clone(), |wait| error.retry_after(wait))
@@ -277,9 +290,8 @@ impl ApiError {
     /// The provider's rejection of a key that the client brought itself.
     pub fn of_byok(fault: &Fault) -> Self {
         let message = format!("the provider does not accept the key in extra.byok: {}", fault.message);
-        let mut error = Self::new(Reason::InvalidApiKey, message).param("extra.byok");
+        let mut error = Self::new(Reason::ByokRefused, message).param("extra.byok");
         error.0.status = fault.status.unwrap_or(401);
-        error.0.code = Some("byok_refused".into());
         error
     }
 

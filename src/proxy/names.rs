@@ -5,7 +5,7 @@ use crate::config::snapshot::{ModelAlias, Provider, Snapshot};
 use crate::dialect::openai_chat::envelope::Envelope;
 use crate::dialect::table::Dialect;
 use crate::domain::Strategy;
-use crate::provider::{ModelRow, Status};
+use crate::provider::{ModelRow, ProviderRow, Status};
 use std::sync::Arc;
 
 /// A model at a provider.
@@ -154,7 +154,7 @@ impl Names<'_> {
         }
         let guessed = self.snapshot.catalog.guess_provider(name).and_then(|row| self.snapshot.provider(&row.id));
         let only = match self.snapshot.providers.as_slice() {
-            [only] => Some(only),
+            [only] if !self.is_of_another_maker(name, only) => Some(only),
             _ => None,
         };
         match (targets.is_empty(), guessed, only) {
@@ -193,17 +193,28 @@ impl Names<'_> {
         }
     }
 
+    /// Whether the catalog knows that a maker of models does not have this one, because it is somebody else's.
+    fn is_of_another_maker(&self, name: &str, provider: &Provider) -> bool {
+        self.snapshot.catalog.is_maker(&provider.id) && self.is_known(name)
+    }
+
     /// Whether the catalog knows the name, or at least its provider, be that configured or not.
     pub(super) fn is_known(&self, name: &str) -> bool {
+        let (name, _) = split_suffix(name.trim());
         let prefix = name.split_once('/').map_or(name, |(prefix, _)| prefix);
         self.snapshot.catalog.provider(prefix).is_some() || !self.snapshot.catalog.find(name).is_empty()
     }
 
-    fn unknown(&self, name: &str) -> ApiError {
+    /// The provider of the catalog that a name means, be it configured or not.
+    pub(super) fn provider_of(&self, name: &str) -> Option<&Arc<ProviderRow>> {
+        let (name, _) = split_suffix(name.trim());
         let prefix = name.split_once('/').map_or(name, |(prefix, _)| prefix);
-        let row = self.snapshot.catalog.provider(prefix).or_else(|| {
-            self.snapshot.catalog.find(name).first().and_then(|row| self.snapshot.catalog.provider(&row.provider))
-        });
+        let catalog = &self.snapshot.catalog;
+        catalog.provider(prefix).or_else(|| catalog.provider(&catalog.find(name).first()?.provider))
+    }
+
+    fn unknown(&self, name: &str) -> ApiError {
+        let row = self.provider_of(name);
         let shown: String = name.chars().take(200).collect();
         let advice = match row.and_then(|row| Some((row, row.key_env.first().or(row.base_url_env.first())?))) {
             Some((row, env)) => format!("the provider {} is not configured: set {env}", row.id),

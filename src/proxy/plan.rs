@@ -39,8 +39,8 @@ pub(super) struct Plan {
     /// The model that was asked for, whatever serves in the end and whichever of its names was used: a name of `[[model]]`, `auto`, or
     /// `provider/model`.
     pub(super) asked: Arc<str>,
-    /// What the request names and cannot be used here, by its place in the request: fallbacks that no configured provider has, providers
-    /// that there are not.
+    /// What the request names and cannot be used here, by its place in the request: a model or fallbacks that no configured provider has,
+    /// providers that there are not, keys that are for none of the targets.
     pub(super) unusable: Vec<String>,
     /// The strategy that ordered them.
     pub(super) strategy: Strategy,
@@ -78,9 +78,10 @@ impl Plan {
         let discovered = core.discovered.load();
         let names = Names { snapshot, discovered: &discovered };
         let planner = Planner { snapshot, names, wishes: &envelope.extensions };
-        let meaning = planner.names.resolve(&envelope.model)?;
+        let (meaning, absent) = planner.meaning(&envelope.model)?;
         let (strategy, lock) = planner.strategy(&meaning)?;
-        let (mut legs, mut unusable) = planner.legs(&meaning, strategy)?;
+        let (mut legs, dropped) = planner.legs(&meaning, strategy)?;
+        let mut unusable: Vec<String> = absent.iter().map(|_| "model".to_owned()).chain(dropped).collect();
         if let Some(provider) = &lock {
             planner.lock(&mut legs, provider);
         }
@@ -101,7 +102,12 @@ impl Plan {
         Ok(Self {
             targets,
             successors,
-            byok_provider: lock.as_ref().map_or(&meaning.targets[0].provider, |locked| locked).id.clone(),
+            byok_provider: match (&lock, absent) {
+                (Some(locked), _) => locked.id.clone(),
+                // The key is for the provider that is not there, and not for the one that stands in for it.
+                (None, Some(absent)) => absent,
+                (None, None) => meaning.targets[0].provider.id.clone(),
+            },
             asked: meaning.name(),
             unusable,
             mixed,
@@ -252,6 +258,31 @@ struct Planner<'a> {
 }
 
 impl Planner<'_> {
+    /// What the request asks for; where the provider of its model is not configured, the first of its own fallbacks that is available,
+    /// with the provider that is missing.
+    fn meaning(&self, model: &str) -> Result<(Meaning, Option<Arc<str>>), ApiError> {
+        let error = match self.names.resolve(model) {
+            Ok(meaning) => return Ok((meaning, None)),
+            Err(error) => error,
+        };
+        // A word that nobody knows is a mistake of the client's, and is not passed over.
+        let absent = self.names.provider_of(model).map(|row| row.id.clone()).filter(|_| error.status == 404);
+        let stand_in = |_: &Arc<str>| self.wished_fallbacks().iter().find_map(|name| self.stand_in(name, model));
+        match absent.as_ref().and_then(stand_in) {
+            Some(meaning) => Ok((meaning, absent)),
+            None => Err(error),
+        }
+    }
+
+    /// What a fallback means for a model whose provider is not configured.
+    fn stand_in(&self, name: &str, model: &str) -> Option<Meaning> {
+        let Some(provider) = self.snapshot.provider(name) else { return self.names.resolve(name).ok() };
+        let catalog = &self.snapshot.catalog;
+        let row = catalog.find(model).into_iter().find_map(|row| catalog.equivalent(row, &provider.id))?;
+        let target = Target { provider: provider.clone(), model: row.clone() };
+        Some(Meaning { targets: vec![target], alias: None, strategy: None, pinned: true, auto: false })
+    }
+
     /// The strategy, and the provider that the request is locked to.
     fn strategy(&self, meaning: &Meaning) -> Result<(Strategy, Option<Arc<Provider>>), ApiError> {
         // Among all models there is no order of preference, so the price decides.
@@ -284,7 +315,7 @@ impl Planner<'_> {
         }
     }
 
-    /// The legs, and the fallbacks that are left out because their provider is not configured: the model asked for can still be served.
+    /// The legs, and the fallbacks that are left out because nothing here is meant by them: the model asked for can still be served.
     fn legs(&self, meaning: &Meaning, strategy: Strategy) -> Result<(Vec<Vec<Target>>, Vec<String>), ApiError> {
         let mut unusable = Vec::new();
         let mut legs = vec![meaning.targets.clone()];
@@ -292,8 +323,9 @@ impl Planner<'_> {
         for (place, name) in fallbacks.iter().enumerate() {
             match self.fallback(name, &meaning.targets[0]) {
                 Ok(targets) => legs.push(targets),
-                Err(_) if asked && self.names.is_known(name) => unusable.push(format!("fallback_models[{place}]")),
-                Err(error) if asked => return Err(error.param("extra.fallback_models")),
+                // A preset is a mistake of another kind: it is known, and would be a whole request.
+                Err(error) if asked && name.contains("@preset/") => return Err(error.param("extra.fallback_models")),
+                Err(_) if asked => unusable.push(format!("fallback_models[{place}]")),
                 // `orbyt check` has warned of it; a request does not fail for a fallback that it did not ask for.
                 Err(_) => {}
             }
@@ -304,12 +336,17 @@ impl Planner<'_> {
         Ok((legs, unusable))
     }
 
+    /// The fallbacks that the request itself names.
+    fn wished_fallbacks(&self) -> &[String] {
+        let lists = [&self.wishes.fallback_models, &self.wishes.models];
+        lists.into_iter().find(|models| !models.is_empty()).map_or(&[], |models| models.as_slice())
+    }
+
     /// The fallbacks that apply, and whether the request itself named them.
     fn fallbacks<'a>(&'a self, meaning: &'a Meaning) -> (&'a [String], bool) {
-        for models in [&self.wishes.fallback_models, &self.wishes.models] {
-            if !models.is_empty() {
-                return (models, true);
-            }
+        match self.wished_fallbacks() {
+            [] => {}
+            wished => return (wished, true),
         }
         let first = &meaning.targets[0];
         // The rows of `[[provider.model]]` are the operator's own; those of the catalog only say what succeeds a retired model.

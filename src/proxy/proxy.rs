@@ -105,6 +105,7 @@ impl Gateway {
         client.record.decision = plan.decision.take();
         if let Some(byok) = &envelope.extensions.byok {
             byok::check(&snapshot, byok, &plan)?;
+            plan.unusable.extend(byok::unused(&snapshot, byok, &plan));
         }
         if counts {
             return Box::pin(count::answer(&self.core, session, client, &envelope, plan)).await;

@@ -1,7 +1,7 @@
 //! What follows from an attempt: the decisions are `routing::triage`'s, this file asks for them and carries them out.
 
 use super::core::{Stop, breaker_policy};
-use super::error::{ApiError, Reason};
+use super::error::{ApiError, Reason, UNCHANGED};
 use super::hedge::Handed;
 use super::lane::Refusal;
 use super::lease::Lease;
@@ -213,7 +213,7 @@ impl Walk<'_> {
                         "no target can be asked now: their breakers are open or their keys are not usable",
                     )
                 };
-                ApiError::new(reason, message).retry_after(self.ready_in.unwrap_or_default())
+                ApiError::new(reason, message).retry_after(self.ready_in.unwrap_or(UNCHANGED))
             }
         }
     }

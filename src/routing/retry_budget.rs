@@ -1,24 +1,32 @@
-//! A budget for retries of the same target, as a share of live traffic, so that an outage never multiplies it.
+//! A budget for retries of the same target, and for hedges, as a share of live traffic, so that an outage never multiplies it.
 
 /// The reserve that lets a quiet gateway retry at all, in retries.
-const RESERVE: f64 = 100.0;
+const RESERVE: u32 = 100;
 
 /// A bucket that every request fills a little and every retry empties by one.
 #[derive(Clone, Debug)]
 pub struct RetryBudget {
     balance: f64,
+    /// The most that it holds.
+    reserve: f64,
 }
 
 impl Default for RetryBudget {
     fn default() -> Self {
-        Self { balance: RESERVE }
+        Self::new(RESERVE)
     }
 }
 
 impl RetryBudget {
+    /// A budget that begins with so many retries, and never saves more.
+    pub fn new(reserve: u32) -> Self {
+        let reserve = f64::from(reserve);
+        Self { balance: reserve, reserve }
+    }
+
     /// A request arrived; `share` of a retry becomes affordable (`[retry] budget`). A share of nothing affords none, reserve or not.
     pub fn deposit(&mut self, share: f64) {
-        self.balance = if share > 0.0 { (self.balance + share).min(RESERVE) } else { 0.0 };
+        self.balance = if share > 0.0 { (self.balance + share).min(self.reserve) } else { 0.0 };
     }
 
     /// Whether a retry is affordable; if so it is paid for.
@@ -45,6 +53,16 @@ mod tests {
             }
         }
         assert!((2000..=2100).contains(&retries), "{retries}");
+    }
+
+    #[test]
+    fn a_small_reserve_is_all_that_comes_at_once() {
+        let mut budget = RetryBudget::new(10);
+        let mut burst = || std::iter::from_fn(|| budget.withdraw().then_some(())).count();
+        assert_eq!(burst(), 10);
+        (0..1000).for_each(|_| budget.deposit(0.05));
+        let mut burst = || std::iter::from_fn(|| budget.withdraw().then_some(())).count();
+        assert_eq!(burst(), 10, "no more is saved");
     }
 
     #[test]

@@ -215,12 +215,19 @@ fn pool_state(core: &Core) -> PoolState {
 
 fn key_report(key: &ProviderKey, known: Option<&KeyStatus>) -> serde_json::Value {
     let state = known.map_or(KeyState::Ready { leases: 0 }, |status| status.state);
-    let mut report =
-        serde_json::json!({"name": &*key.name, "state": state.name(), "room": known.map_or(1.0, |status| status.room)});
+    // A key that cannot be used has no room, whatever is left of its limits.
+    let room = if state == KeyState::Disabled { 0.0 } else { known.map_or(1.0, |status| status.room) };
+    let mut report = serde_json::json!({"name": &*key.name, "state": state.name(), "room": room});
     if let Some(left) = state.left() {
         report["ready_in_seconds"] = left.as_secs_f64().into();
     }
-    if let KeyState::Cooldown { why, .. } = state {
+    let why = match state {
+        KeyState::Cooldown { why, .. } => Some(why),
+        KeyState::Exhausted { .. } => Some("quota"),
+        KeyState::Disabled => Some("the provider does not accept it"),
+        KeyState::Ready { .. } => None,
+    };
+    if let Some(why) = why {
         report["why"] = why.into();
     }
     if let Some(group) = &key.group {

@@ -104,6 +104,22 @@ async fn a_key_without_quota_rests_and_the_others_serve() {
 }
 
 #[tokio::test]
+async fn a_key_that_nothing_but_its_operator_brings_back_is_not_asked_for_again_in_a_second() {
+    let sim = Sim::start(SimDialect::OpenAi).unwrap();
+    sim.on_key("key-of-one", SimFault::BadKey);
+    let gateway = Gateway::builder().config(CONFIG).provider("one", &sim).start().await;
+    for _ in 0..2 {
+        let answer = gateway.chat(&saying("one/sim-ok", "x", false)).await;
+        assert_eq!((answer.status, answer.header("retry-after")), (503, "60"), "{}", answer.body_text());
+    }
+    assert_eq!(sim.generations(), 1);
+    let report = gateway.get_console("/api/v1/health").await.unwrap().json();
+    let key = &report["providers"][0]["keys"][0];
+    assert_eq!((&key["state"], &key["room"]), (&json!("disabled"), &json!(0.0)), "{key}");
+    assert_eq!(key["why"], "the provider does not accept it", "{key}");
+}
+
+#[tokio::test]
 async fn when_every_key_rests_the_client_is_told_for_how_long() {
     let sim = Sim::start(SimDialect::OpenAi).unwrap();
     sim.always(Step::Reply {
@@ -171,17 +187,37 @@ fn with_own_key(model: &str, byok: Value) -> Value {
 async fn the_clients_own_key_is_used_instead_of_the_gateways() {
     for dialect in SimDialect::ALL {
         let sim = Sim::start(dialect).unwrap();
-        let gateway = Gateway::builder().config(CONFIG).provider("one", &sim).start().await;
-        for byok in [json!(OWN), json!({"one": OWN}), json!({"one": OWN, "two": "other"})] {
+        let gateway = Gateway::builder().config(CONFIG).provider("one", &sim).provider("spare", &sim).start().await;
+        for byok in [json!(OWN), json!({"one": OWN}), json!({"One": OWN, "spare": "other"})] {
             sim.forget_calls();
             let answer = gateway.chat(&with_own_key("one/sim-ok", byok)).await;
             assert_eq!((answer.status, answer.text().as_str()), (200, "one two"), "{}", answer.body_text());
             assert_eq!(keys(&sim), [OWN]);
             assert!(!String::from_utf8_lossy(&sim.calls()[0].body).contains(OWN), "the key is in the provider's body");
         }
-        gateway.chat(&with_own_key("one/sim-ok", json!({"two": OWN}))).await;
+        let unused = gateway.chat(&with_own_key("one/sim-ok", json!({"spare": OWN}))).await;
+        assert!(unused.header("x-orbyt-dropped").contains("byok.spare"), "{:?}", unused.headers);
         assert_eq!(keys(&sim).last().unwrap(), "key-of-one");
     }
+}
+
+#[tokio::test]
+async fn a_key_for_nobody_is_refused_instead_of_spending_the_gateways() {
+    let sim = Sim::start(SimDialect::OpenAi).unwrap();
+    for (config, byok, param, words) in [
+        ("", json!({"oen": OWN}), "extra.byok.oen", "there are one, two"),
+        ("", json!({"one": OWN, "openai": OWN}), "extra.byok.openai", "there are one, two"),
+        ("", json!({}), "extra.byok", "keys by provider"),
+        ("[routing]\nbyok_fallback = \"deny\"", json!({"two": OWN}), "extra.byok", "no key for one"),
+    ] {
+        let gateway =
+            Gateway::builder().config(CONFIG).config(config).provider("one", &sim).provider("two", &sim).start().await;
+        let answer = gateway.chat(&with_own_key("one/sim-ok", byok.clone())).await;
+        let error = answer.json()["error"].clone();
+        assert_eq!((answer.status, &error["param"]), (400, &json!(param)), "{error}");
+        assert!(error["message"].as_str().unwrap().contains(words) && !answer.body_text().contains(OWN), "{error}");
+    }
+    assert_eq!(sim.generations(), 0, "the gateway's key was spent");
 }
 
 #[tokio::test]

@@ -1,10 +1,19 @@
 //! `[limits]` and `[[limits.rule]]`.
 
+use super::super::glob;
+use super::super::keys::GatewayKeys;
 use super::super::raw::*;
-use super::super::snapshot::{LimitRule, Limits};
+use super::super::snapshot::{LimitRule, Limits, ModelAlias, Provider};
 use super::{Compiler, or};
 use crate::domain::{OnOutage, Scope};
+use std::sync::Arc;
 use std::time::Duration;
+
+/// How the names of keys begin that the gateway has made itself: they are masks, and those that are stored are not known here.
+const MADE_HERE: &str = "sk-or-v1-";
+
+/// How many names of keys a warning shows.
+const NAMES_SHOWN: usize = 8;
 
 impl Compiler<'_> {
     pub(super) fn limits(&mut self, raw: &RawLimits) -> Limits {
@@ -38,6 +47,54 @@ impl Compiler<'_> {
             rules,
         }
     }
+
+    /// Warns of rules that no gateway key and no model can match.
+    pub(super) fn unmatched_rules(
+        &mut self,
+        raw: &RawLimits,
+        keys: &GatewayKeys,
+        providers: &[Provider],
+        aliases: &[Arc<ModelAlias>],
+    ) {
+        for rule in &raw.rules {
+            let Some(at) = &rule.pattern else { continue };
+            let pattern = at.value.as_str();
+            let message = match rule.scope.value {
+                Scope::User => None,
+                Scope::Key => without_key(pattern, keys),
+                Scope::Model if aliases.iter().any(|alias| glob::matches(pattern, &alias.name)) => None,
+                Scope::Model => without_provider(pattern, providers),
+            };
+            if let Some(message) = message {
+                self.report.warn(at.problem(message));
+            }
+        }
+    }
+}
+
+fn without_key(pattern: &str, keys: &GatewayKeys) -> Option<String> {
+    let may_be_stored = pattern.starts_with(MADE_HERE) || (keys.is_empty() && pattern.starts_with('*'));
+    if may_be_stored || keys.names().any(|name| glob::matches(pattern, name)) {
+        return None;
+    }
+    let mut names: Vec<&str> = keys.names().take(NAMES_SHOWN).collect();
+    if keys.len() > NAMES_SHOWN {
+        names.push("…");
+    }
+    let known = if names.is_empty() { "none has a name".to_owned() } else { format!("there are {}", names.join(", ")) };
+    Some(format!("matches no gateway key: {known}. server.api_keys names them: {{ name = \"team-a\", env = \"…\" }}"))
+}
+
+fn without_provider(pattern: &str, providers: &[Provider]) -> Option<String> {
+    let (prefix, rest) = pattern.split_once('/')?;
+    if providers.iter().any(|provider| glob::matches(prefix, &provider.id)) {
+        return None;
+    }
+    let alias = providers.iter().find(|provider| provider.aliases.iter().any(|alias| alias == prefix));
+    Some(match alias {
+        Some(provider) => format!("matches no model: write {}/{rest}, which is its one name here", provider.id),
+        None => format!("matches no model: no provider {prefix:?} is configured"),
+    })
 }
 
 impl LimitRule {
@@ -45,7 +102,7 @@ impl LimitRule {
     pub fn matches(&self, name: &str) -> bool {
         let Some(pattern) = &self.pattern else { return true };
         let bare = name.split_once('/').map(|(_, bare)| bare).filter(|_| self.scope == Scope::Model);
-        let fits = |name| super::super::glob::matches(pattern, name);
+        let fits = |name| glob::matches(pattern, name);
         fits(name) || bare.filter(|_| !pattern.contains('/')).is_some_and(fits)
     }
 }

@@ -67,7 +67,7 @@ impl Compiler<'_> {
         let Some(weights) = weights else { return };
         let Some(first) = weights.first() else { return };
         let Some(named) = named else {
-            return self.report.error(first.problem("needs the providers that the weights are for, in the same order"));
+            return self.report.error(first.problem("needs the providers that the weights are for, in the same order: GATEWAY_PROVIDERS (routing.providers)"));
         };
         if weights.len() != named.len() {
             let message = format!("there are {} weights for {} providers", weights.len(), named.len());

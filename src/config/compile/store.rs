@@ -20,8 +20,8 @@ impl Compiler<'_> {
             self.report.error(at.problem(format!("must be at least {LEAST_NODE_TTL:?}")));
         }
         let ca = raw.redis_ca_file.as_ref().and_then(|file| {
-            self.certificates(file);
-            self.read(file)
+            // What cannot be read has been reported then, and need not be twice.
+            if self.certificates(file).is_empty() { None } else { self.read(file) }
         });
         let Some(at) = &raw.redis_url else { return Store { redis: None } };
         let Some(url) = self.secret(at) else { return Store { redis: None } };

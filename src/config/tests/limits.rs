@@ -41,8 +41,8 @@ fn a_rule_that_is_never_reached_is_told() {
     let rule = |scope: &str, more: &str| format!("[[limits.rule]]\nscope = '{scope}'\n{more}\nconcurrency = 1\n");
     let text = [rule("key", "match = 'a*'"), rule("key", ""), rule("user", ""), rule("key", "match = 'b*'")].concat();
     let outcome = with_file(&text);
-    assert_eq!(outcome.warnings.len(), 1, "{:?}", outcome.warnings);
-    assert!(outcome.warnings[0].contains("limits.rule[3].scope: is never reached"), "{:?}", outcome.warnings);
+    let told: Vec<_> = outcome.warnings.iter().filter(|warning| warning.contains("is never reached")).collect();
+    assert!(told.len() == 1 && told[0].contains("limits.rule[3].scope"), "{:?}", outcome.warnings);
 }
 
 #[test]
@@ -56,4 +56,62 @@ fn caps_are_those_of_the_provider_and_of_the_model() {
     assert_eq!(caps(0, "n"), Some(Caps { provider: Some(9), model: None }));
     assert_eq!(caps(1, "m"), Some(Caps { provider: None, model: Some(3) }));
     assert_eq!(caps(1, "n"), None);
+}
+
+#[test]
+fn keys_have_the_names_that_their_operator_gives_them() {
+    let text = "[server]\napi_keys = [{ env = 'A' }, { name = 'team-a', env = 'A' }, { name = 'team-b', file = 'b' }]\n\
+                [[limits.rule]]\nscope = 'key'\nmatch = 'team-*'\nconcurrency = 1";
+    let (variables, disk) = ([("A", "k1"), ("HOME", "/h")], [("/etc/orbyt/b", "k2")]);
+    let outcome = Trial { file: text, variables: &variables, disk: &disk }.run();
+    assert_eq!(outcome.warnings, Vec::<String>::new());
+    let snapshot = outcome.sound();
+    assert_eq!(snapshot.keys.names().collect::<Vec<_>>(), ["team-a", "team-b", "key_03"]);
+    assert_eq!(snapshot.keys.find("k2").map(|found| found.key_name.to_string()).as_deref(), Some("team-b"));
+    for (keys, error) in [
+        ("{ name = 'a', env = 'A' }, { name = 'a', env = 'HOME' }", "there are two keys called \"a\""),
+        ("{ name = 'a' }", "must be a text"),
+        ("{ name = '', env = 'A' }", "must be a text"),
+        ("{ name = 'a', env = 'A', file = 'b' }", "must be a text"),
+    ] {
+        let file = format!("[server]\napi_keys = [{keys}]");
+        let errors = Trial { file: &file, variables: &variables, disk: &disk }.run().errors;
+        assert!(errors.iter().any(|told| told.contains(error)), "{keys}: {errors:?}");
+    }
+}
+
+#[test]
+fn a_rule_that_nothing_matches_is_told() {
+    let rule = |scope: &str, pattern: &str| {
+        format!("[[limits.rule]]\nscope = '{scope}'\nmatch = '{pattern}'\nrequests_per_minute = 1\n")
+    };
+    let file = |rules: &[String]| {
+        "[server]\napi_keys = [{ name = 'blue', env = 'K' }]\n[[provider]]\nid = 'google'\n\
+         [[provider.key]]\nsecret = { env = 'K' }\n[[model]]\nname = 'mine/fast'\ntargets = ['google/x']\n"
+            .to_owned()
+            + &rules.concat()
+    };
+    let run = |file: &str| Trial { file, variables: &[("K", "k"), ("HOME", "/h")], disk: &[] }.run().warnings;
+    let fine = [
+        ("key", "b*"),
+        ("key", "sk-or-v1-8f3•••9fb"),
+        ("user", "team-*"),
+        ("model", "gpt-*"),
+        ("model", "google/*"),
+        ("model", "*/x"),
+        ("model", "mine/*"),
+    ];
+    assert_eq!(run(&file(&fine.map(|(scope, pattern)| rule(scope, pattern)))), Vec::<String>::new());
+    for (scope, pattern, expected) in [
+        ("key", "team-*", "matches no gateway key: there are blue. server.api_keys names them"),
+        ("model", "openai/*", "matches no model: no provider \"openai\" is configured"),
+        ("model", "gemini/*", "matches no model: write google/*"),
+    ] {
+        let warnings = run(&file(&[rule(scope, pattern)]));
+        assert!(warnings.len() == 1 && warnings[0].contains("limits.rule[0].match"), "{warnings:?}");
+        assert!(warnings[0].contains(expected), "{warnings:?}");
+    }
+    let nameless = rule("key", "team-*");
+    assert!(with_file(&nameless).warnings[0].contains("none has a name"));
+    assert_eq!(with_file(&rule("key", "*")).warnings, Vec::<String>::new());
 }

@@ -152,3 +152,12 @@ fn stored_credentials_join_those_of_the_configuration() {
     let bare = with_file("").sound().with_stored([], Some(Secret::new("stored-token").hash()));
     assert_eq!(bare.console.admin_token, Some(Secret::new("stored-token").hash()));
 }
+
+#[test]
+fn a_redis_without_a_password_is_no_secret_and_its_missing_certificates_are_told_once() {
+    let warnings = |url: &str| with_file(&format!("[store]\nredis_url = '{url}'")).warnings;
+    assert_eq!(warnings("redis://localhost:6379/1"), Vec::<String>::new());
+    assert!(warnings("redis://:canary@h")[0].contains("a secret in clear"));
+    let errors = with_file("[store]\nredis_url = 'rediss://h'\nredis_ca_file = 'ca.pem'").errors;
+    assert_eq!(errors.len(), 1, "{errors:?}");
+}

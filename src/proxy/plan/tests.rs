@@ -69,12 +69,11 @@ fn fallbacks_are_models_or_providers_in_the_clients_order() {
     assert!(there[1].starts_with("1:anthropic/claude"), "{there:?}");
     let models = words(&core, r#""model":"openai/gpt-4o","models":["google/gemini-2.5-flash"]"#);
     assert_eq!(models, ["0:openai/gpt-4o", "1:google/gemini-2.5-flash"]);
-    let wrong = refusal(&core, r#""model":"openai/gpt-4o","extra":{"fallback_models":["nobody/knows"]}"#);
-    assert_eq!((wrong.status, wrong.param.as_deref()), (404, Some("extra.fallback_models")));
-    let body =
-        r#"{"model":"openai/gpt-4o","messages":[{"role":"user","content":"x"}],"models":["groq/llama-3.3-70b"]}"#;
+    let body = r#"{"model":"openai/gpt-4o","messages":[{"role":"user","content":"x"}],
+                   "models":["groq/llama-3.3-70b","google/gemini-2.5-flash","nobody/knows","nonsense"]}"#;
     let left_out = plan(&core, body).unwrap();
-    assert_eq!((left_out.targets.len(), left_out.unusable), (1, vec!["fallback_models[0]".to_owned()]));
+    let unusable = [0, 2, 3].map(|place| format!("fallback_models[{place}]"));
+    assert_eq!((left_out.targets.len(), left_out.unusable), (2, unusable.to_vec()));
 }
 
 #[test]
@@ -143,6 +142,46 @@ fn unknown_names_get_advice() {
     assert!(wrong.message.contains("GROQ_API_KEY"), "{}", wrong.message);
     assert_eq!(refusal(&lone, r#""model":"no-such-thing""#).status, 404);
     assert_eq!(refusal(&core(&[], ""), r#""model":"gpt-4o""#).status, 503);
+}
+
+#[test]
+fn a_first_model_without_a_provider_leaves_its_place_to_the_fallbacks_that_were_named() {
+    let core = core(&THREE[..1], "");
+    for fallbacks in
+        [r#"["groq/llama-3.3-70b","openai/gpt-4o","gpt-4o-mini"]"#, r#"["what-is-this","gpt-4o","openai/gpt-4o-mini"]"#]
+    {
+        let fallbacks = format!(r#""model":"google/gemini-2.5-flash","extra":{{"fallback_models":{fallbacks}}}"#);
+        let body = format!(r#"{{"messages":[{{"role":"user","content":"x"}}],{fallbacks}}}"#);
+        let plan = plan(&core, &body).unwrap();
+        let upstream: Vec<_> = plan.targets.iter().map(|(_, target)| &*target.model.upstream).collect();
+        // What the catalog does not know goes to the only provider there is.
+        let first: &[&str] = if fallbacks.contains("what") { &["what-is-this"] } else { &[] };
+        assert_eq!(upstream, [first, &["gpt-4o", "gpt-4o-mini"]].concat());
+        assert_eq!(plan.unusable[0], "model");
+        assert_eq!(plan.unusable.len(), if first.is_empty() { 2 } else { 1 });
+        assert_eq!(&*plan.byok_provider, "google", "a key for Google goes to nobody else");
+    }
+    let there = words(&core, r#""model":"anthropic/claude-haiku-4.5","extra":{"fallback_models":["openai"]}"#);
+    assert!(there.len() == 1 && there[0].starts_with("0:openai/gpt"), "{there:?}");
+    let in_vain = r#""model":"google/gemini-2.5-flash","extra":{"fallback_models":["anthropic/claude-haiku-4.5"]}"#;
+    let refused = refusal(&core, in_vain);
+    assert_eq!(refused.status, 404);
+    assert!(refused.message.contains("GEMINI_API_KEY"), "{}", refused.message);
+}
+
+#[test]
+fn a_maker_is_not_asked_for_the_models_of_another() {
+    let lone = core(&THREE[..1], "");
+    for (name, key) in [("google/gemini-2.5-flash", "GEMINI_API_KEY"), ("claude-haiku-4.5", "ANTHROPIC_API_KEY")] {
+        let refused = refusal(&lone, &format!(r#""model":"{name}""#));
+        assert_eq!((refused.status, refused.param.as_deref()), (404, Some("model")));
+        assert!(refused.message.contains(key), "{}", refused.message);
+    }
+    assert_eq!(words(&lone, r#""model":"not-known-yet""#), ["0:openai/not-known-yet"]);
+    assert_eq!(words(&lone, r#""model":"openai/claude-haiku-4.5""#), ["0:openai/claude-haiku-4.5"]);
+    // Who hosts models has those of many makers, and more than the catalog knows.
+    let host = core(&[("GROQ_API_KEY", "gsk")], "");
+    assert_eq!(words(&host, r#""model":"claude-haiku-4.5""#), ["0:groq/claude-haiku-4.5"]);
 }
 
 #[test]
