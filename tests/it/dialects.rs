@@ -2,7 +2,7 @@
 
 use crate::gateway::{Gateway, saying};
 use orbyt::sim::client::Answer;
-use orbyt::sim::{Sim, SimDialect};
+use orbyt::sim::{Call, Sim, SimDialect};
 use serde_json::{Value, json};
 
 /// The message of a whole answer.
@@ -108,7 +108,8 @@ async fn ollamas_options_reach_it_and_what_it_cannot_do_is_told() {
     assert_eq!(message(&answer)["tool_calls"][0]["function"]["name"], "weather");
     assert_eq!(answer.finish_reasons(), ["tool_calls"], "it says stop");
     assert_eq!(answer.header("x-orbyt-dropped"), "tool_choice, user");
-    let sent = sim.calls()[0].json();
+    // It is also asked for its list of models, in its own time.
+    let sent = sim.calls().into_iter().find(Call::is_generation).unwrap().json();
     assert_eq!((&sent["keep_alive"], &sent["stream"]), (&json!("30m"), &json!(false)));
     assert_eq!(sent["options"], json!({"num_ctx": 16384, "num_predict": 2}));
 }

@@ -6,8 +6,7 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;
 
-const CONFIG: &str =
-    "[retry]\nmax = 0\n[breaker]\nenabled = false\n[hedging]\nenabled = true\nmin_delay = \"100ms\"\nbudget = 1\n";
+const CONFIG: &str = "[retry]\nmax = 0\n[breaker]\nenabled = false\n[hedging]\nenabled = true\nquantile = 0.5\nmin_delay = \"100ms\"\nbudget = 1\n";
 /// As many answers as it takes to know what is usual.
 const USUAL: usize = 20;
 
