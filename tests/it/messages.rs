@@ -253,7 +253,8 @@ async fn tokens_are_counted_where_they_can_be_and_estimated_elsewhere() {
         assert!(answer.status == 200 && tokens > Some(100) && tokens < Some(300), "{id}: {what}");
         let estimated = !matches!(sim.dialect(), SimDialect::Anthropic | SimDialect::Gemini);
         assert_eq!(answer.header("x-orbyt-token-count"), if estimated { "estimated" } else { "" }, "{id}");
-        let calls = sim.calls();
+        // Without those for its list of models, which come in their own time.
+        let calls: Vec<Call> = sim.calls().into_iter().filter(|call| call.method == "POST").collect();
         assert_eq!(calls.len(), usize::from(!estimated));
         if sim.dialect() == SimDialect::Anthropic {
             assert_eq!((&*calls[0].path, &*calls[0].query), ("/v1/messages/count_tokens", "beta=true"));
