@@ -5,6 +5,7 @@
 //! say is named in [`Rendered::dropped`], by the client's parameter name.
 
 use super::openai_chat::quirks::Quirks;
+use crate::domain::Fault;
 use serde_json::{Map, Value};
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -76,6 +77,18 @@ pub struct Message {
     pub reasoning: Vec<ReasoningDetail>,
     /// `cache_control` on the message itself (Anthropic's marker, passed on to the last part).
     pub cache_control: Option<Value>,
+}
+
+impl Message {
+    /// The id of the call that a tool's message answers; `at` is its place in the conversation.
+    ///
+    /// # Errors
+    /// `BadRequest` when it names none.
+    pub fn answered_call(&self, at: usize) -> Result<&str, Fault> {
+        self.tool_call_id.as_deref().filter(|id| !id.is_empty()).ok_or_else(|| {
+            Fault::bad_request(format!("messages[{at}].tool_call_id"), "a tool's message names the call it answers")
+        })
+    }
 }
 
 /// Who speaks.

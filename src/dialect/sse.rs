@@ -13,6 +13,31 @@ use std::borrow::Cow;
 /// The largest frame that is accepted: a bound for hostile providers, far above any real event (pictures included).
 pub const MAX_FRAME_BYTES: usize = 32 * 1024 * 1024;
 
+/// How an answer to a request for a stream begins: not everybody streams what was asked for as a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Opening {
+    /// With events.
+    Events,
+    /// With JSON: a whole answer, or an error.
+    Json,
+}
+
+impl Opening {
+    /// What the first bytes are, and those bytes without the white space before them; `None` while there is nothing else.
+    ///
+    /// # Errors
+    /// `Malformed` for a web page.
+    pub fn of(bytes: &[u8]) -> Result<Option<(Self, &[u8])>, Fault> {
+        let Some(start) = bytes.iter().position(|byte| !byte.is_ascii_whitespace()) else { return Ok(None) };
+        let opening = match bytes[start] {
+            b'{' | b'[' => Self::Json,
+            b'<' => return Err(Fault::malformed("the provider sent a web page instead of an answer")),
+            _ => Self::Events,
+        };
+        Ok(Some((opening, &bytes[start..])))
+    }
+}
+
 /// One frame of the stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Frame<'a> {

@@ -192,9 +192,9 @@ fn reliability(facts: &Facts) -> (bool, u32, u8) {
     (facts.is_available(), facts.success_ppm / 10_000, facts.room_percent)
 }
 
-/// Now and then puts another target first, one that can be asked.
+/// Now and then puts another target first, one that can be asked. Where the first was never tried, asking it is exploration enough.
 fn explore(leg: &mut [u16], draws: &mut Draws, facts: impl Fn(&u16) -> Facts) {
-    if draws.below(EXPLORE_ONE_IN) != 0 {
+    if leg.first().is_none_or(|first| !facts(first).tried) || draws.below(EXPLORE_ONE_IN) != 0 {
         return;
     }
     let others = || (1..leg.len()).filter(|place| facts(&leg[*place]).is_available());

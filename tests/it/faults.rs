@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 const WORDS: &str = "one two three four five six";
 
 /// Short clocks, one retry, no breaker: each cell of the matrix stands for itself.
-const CONFIG: &str = r#"
+pub(crate) const CONFIG: &str = r#"
 [timeouts]
 connect = "2s"
 first_output = "500ms"

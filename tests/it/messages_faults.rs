@@ -2,29 +2,13 @@
 //!
 //! As for OpenAI's clients: before the commit the fallback's answer and nothing else, afterwards an `error` event and never a clean end.
 
+use crate::faults::CONFIG;
 use crate::gateway::Gateway;
 use crate::messages::{Message, asking};
 use orbyt::sim::{Sim, SimDialect, SimFault};
 use serde_json::json;
 
 const WORDS: &str = "one two three four five six";
-
-const CONFIG: &str = r#"
-[timeouts]
-connect = "2s"
-first_output = "500ms"
-idle = "500ms"
-total = "20s"
-
-[retry]
-max = 1
-base = "1ms"
-cap = "5ms"
-budget = 1.0
-
-[breaker]
-enabled = false
-"#;
 
 /// A provider of each format that fails, and two that stand in: for one client a translation, for the other a pass-through.
 struct Stage {

@@ -32,6 +32,7 @@ fn run<'a>(provider: Dialect, options: u8, pieces: impl Iterator<Item = &'a [u8]
         model: "model".into(),
         answer_tool: (options & 8 != 0).then(|| "answer".to_owned()),
         quirks: Quirks::default(),
+        asked: None,
     });
     let mut out = Vec::new();
     let mut sound = true;

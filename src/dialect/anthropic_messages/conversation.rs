@@ -64,7 +64,7 @@ pub(super) fn render<'a>(
             }
             Role::Tool => {
                 let result = Block::ToolResult {
-                    tool_use_id: tool_id(place.answered_call()?),
+                    tool_use_id: tool_id(place.message.answered_call(place.at)?),
                     content: blocks,
                     cache_control: message.cache_control.as_ref(),
                 };
@@ -128,16 +128,6 @@ struct Place<'a, 't> {
 impl<'a> Place<'a, '_> {
     fn refuse<T>(&self, part_at: usize, why: impl Into<Cow<'static, str>>) -> Result<T, Fault> {
         Err(Fault::bad_request(format!("messages[{}].content[{part_at}]", self.at), why))
-    }
-
-    /// The id of the call that a tool message answers.
-    fn answered_call(&self) -> Result<&'a str, Fault> {
-        self.message.tool_call_id.as_deref().ok_or_else(|| {
-            Fault::bad_request(
-                format!("messages[{}].tool_call_id", self.at),
-                "a tool's message names the call it answers",
-            )
-        })
     }
 
     /// Renders one part; a text without a visible character is left out and leaves its cache marker to what precedes

@@ -67,7 +67,7 @@ pub(super) fn render<'a>(request: &'a Request, thinks: bool, losses: &mut Losses
                 if blocks.is_empty() {
                     blocks.push(Block::Text(NOTHING));
                 }
-                let tool_use_id = tool_id(place.answered_call()?);
+                let tool_use_id = tool_id(place.message.answered_call(place.at)?);
                 let mut result = vec![Block::ToolResult { tool_use_id, content: blocks }];
                 let point = message.cache_control.as_ref().map(CachePoint::of).or(inner);
                 result.extend(point.map(Block::CachePoint));
@@ -132,16 +132,6 @@ struct Place<'a> {
 impl<'a> Place<'a> {
     fn refuse<T>(&self, part_at: usize, why: impl Into<Cow<'static, str>>) -> Result<T, Fault> {
         Err(Fault::bad_request(format!("messages[{}].content[{part_at}]", self.at), why))
-    }
-
-    /// The id of the call that a tool message answers.
-    fn answered_call(&self) -> Result<&'a str, Fault> {
-        self.message.tool_call_id.as_deref().ok_or_else(|| {
-            Fault::bad_request(
-                format!("messages[{}].tool_call_id", self.at),
-                "a tool's message names the call it answers",
-            )
-        })
     }
 
     /// Renders one part; a text without a visible character is left out and leaves its cache marker to what precedes it.

@@ -102,13 +102,7 @@ impl<'a> Builder<'a, '_> {
                 }
                 Turn::Assistant { content: (!pieces.is_empty()).then(|| Content::of(pieces)), tool_plan, tool_calls }
             }
-            Role::Tool => {
-                let tool_call_id = message.tool_call_id.as_deref().filter(|id| !id.is_empty()).ok_or_else(|| {
-                    let place = format!("messages[{at}].tool_call_id");
-                    Fault::bad_request(place, "a tool's message names the call it answers")
-                })?;
-                Turn::Tool { tool_call_id, content: Content::of(pieces) }
-            }
+            Role::Tool => Turn::Tool { tool_call_id: message.answered_call(at)?, content: Content::of(pieces) },
         };
         self.out.turns.push(turn);
         Ok(())

@@ -18,7 +18,7 @@ use super::chunk::{Inspector, Seen, Shape, member};
 use super::scan::Balance;
 use super::{error, response, scan, stream, usage, write};
 use crate::dialect::event::{End, Event, Observed};
-use crate::dialect::sse::{Frame, Parser};
+use crate::dialect::sse::{Frame, Opening, Parser};
 use crate::dialect::table::Setup;
 use crate::domain::{Fault, FaultKind};
 
@@ -138,12 +138,10 @@ impl Passthrough {
     /// `Malformed` when this is no stream of chunks. What the provider says in-band goes to `observed.error`.
     pub fn push(&mut self, bytes: &[u8], observed: &mut Observed, out: &mut Vec<u8>) -> Result<(), Fault> {
         let bytes = if let State::Start = self.state {
-            let Some(start) = bytes.iter().position(|byte| !byte.is_ascii_whitespace()) else { return Ok(()) };
-            let bytes = &bytes[start..];
-            self.state = match bytes[0] {
-                b'{' | b'[' => State::Unary,
-                b'<' => return Err(html()),
-                _ => State::Frames(Parser::new()),
+            let Some((opening, bytes)) = Opening::of(bytes)? else { return Ok(()) };
+            self.state = match opening {
+                Opening::Json => State::Unary,
+                Opening::Events => State::Frames(Parser::new()),
             };
             bytes
         } else {

@@ -19,7 +19,7 @@ use crate::dialect::openai_chat::error as chat_error;
 use crate::dialect::openai_chat::passthrough::is_event_line;
 use crate::dialect::openai_chat::scan::{self, Balance, Cursor, Invalid};
 use crate::dialect::openai_chat::write;
-use crate::dialect::sse::{Frame, Parser};
+use crate::dialect::sse::{Frame, Opening, Parser};
 use crate::dialect::table::Setup;
 use crate::domain::{Fault, FaultKind};
 use serde_json::Value;
@@ -116,12 +116,10 @@ impl Passthrough {
     /// `Malformed` when this is no stream of events. What the provider says in-band goes to `observed.error`.
     pub fn push(&mut self, bytes: &[u8], observed: &mut Observed, out: &mut Vec<u8>) -> Result<(), Fault> {
         let bytes = if let State::Start = self.state {
-            let Some(start) = bytes.iter().position(|byte| !byte.is_ascii_whitespace()) else { return Ok(()) };
-            let bytes = &bytes[start..];
-            self.state = match bytes[0] {
-                b'{' | b'[' => State::Unary,
-                b'<' => return Err(Fault::malformed("the provider answered with a web page")),
-                _ => State::Frames(Parser::new()),
+            let Some((opening, bytes)) = Opening::of(bytes)? else { return Ok(()) };
+            self.state = match opening {
+                Opening::Json => State::Unary,
+                Opening::Events => State::Frames(Parser::new()),
             };
             bytes
         } else {

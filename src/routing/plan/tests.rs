@@ -75,6 +75,10 @@ fn a_measured_strategy_explores_now_and_then_but_nothing_that_cannot_be_asked() 
         *first.entry(names(&Rules { seed, ..rules(Strategy::Fast) }, &list).remove(0)).or_default() += 1;
     }
     assert_eq!(first.get("open"), None);
+    let new = [("new", 0, Facts::UNKNOWN), ("quick", 0, timed(1, 1000))]
+        .map(|(name, leg, facts)| candidate(name, leg, facts));
+    let explores = |seed| names(&Rules { seed, ..rules(Strategy::Fast) }, &new)[0] != "new";
+    assert_eq!((0..1000).find(|seed| explores(*seed)), None, "what was never tried is not put off");
     let expected = 100_000 / u32::try_from(EXPLORE_ONE_IN).unwrap() / 2;
     assert!(first["other"].abs_diff(expected) < 120 && first["third"].abs_diff(expected) < 120, "{first:?}");
 }

@@ -16,7 +16,7 @@ use crate::dialect::anthropic_messages::stream::Machine;
 use crate::dialect::anthropic_messages::wire::{self, Outline};
 use crate::dialect::event::{End, Event, Observed};
 use crate::dialect::openai_chat::scan::Balance;
-use crate::dialect::sse::{Frame, Parser};
+use crate::dialect::sse::{Frame, Opening, Parser};
 use crate::dialect::table::Setup;
 use crate::domain::{Fault, FaultKind};
 use memchr::memmem;
@@ -89,13 +89,12 @@ impl Passthrough {
     /// `Malformed` when this is no stream of events. What the provider says in-band goes to `observed.error`.
     pub fn push(&mut self, bytes: &[u8], observed: &mut Observed, out: &mut Vec<u8>) -> Result<(), Fault> {
         let bytes = if let State::Start = self.state {
-            let Some(start) = bytes.iter().position(|byte| !byte.is_ascii_whitespace()) else { return Ok(()) };
-            self.state = match bytes[start] {
-                b'{' => State::Whole,
-                b'<' => return Err(Fault::malformed("the provider sent a page instead of an event stream")),
-                _ => State::Frames(Parser::new()),
+            let Some((opening, bytes)) = Opening::of(bytes)? else { return Ok(()) };
+            self.state = match opening {
+                Opening::Json => State::Whole,
+                Opening::Events => State::Frames(Parser::new()),
             };
-            &bytes[start..]
+            bytes
         } else {
             bytes
         };
