@@ -30,7 +30,8 @@ const MODULES: &[Module] = &[
     Module { name: "store", uses: &["domain", "routing"], pure: false },
     Module { name: "vault", uses: &["domain"], pure: false },
     Module { name: "sim", uses: &["domain"], pure: false },
-    Module { name: "config", uses: &["domain", "dialect", "provider", "routing"], pure: false },
+    // A master key is checked where it is written.
+    Module { name: "config", uses: &["domain", "dialect", "provider", "routing", "vault"], pure: false },
     Module { name: "telemetry", uses: &["domain", "store::ports"], pure: false },
     Module { name: "proxy", uses: PLANES, pure: false },
     Module { name: "console", uses: PLANES, pure: false },

@@ -2,6 +2,8 @@
 
 use crate::config::{self, Problem, Snapshot, Source};
 use crate::domain::ProviderKey;
+use crate::store::ports::database::StoreError;
+use crate::store::{postgres, sqlite};
 use crate::wiring::discovery;
 use std::io::{self, Write};
 
@@ -10,12 +12,15 @@ use std::io::{self, Write};
 /// # Errors
 /// When it cannot be written. `Ok(None)` means that there were errors.
 pub fn report(source: &Source, out: &mut impl Write) -> io::Result<Option<Snapshot>> {
-    match config::load(source) {
+    match config::load(source, &[]) {
         Ok(loaded) => {
             lines(out, "warning", &loaded.warnings)?;
             let snapshot = loaded.snapshot;
             if snapshot.providers.is_empty() {
                 writeln!(out, "warning: no provider: set a key such as OPENAI_API_KEY, or add a [[provider]]")?;
+            }
+            if !database(&snapshot, out)? {
+                return Ok(None);
             }
             let keys: usize = snapshot.providers.iter().map(|provider| provider.keys.len()).sum();
             writeln!(
@@ -34,6 +39,28 @@ pub fn report(source: &Source, out: &mut impl Write) -> io::Result<Option<Snapsh
             Ok(None)
         }
     }
+}
+
+/// Looks at the database without changing it. Returns whether the gateway could start with it.
+fn database(snapshot: &Snapshot, out: &mut impl Write) -> io::Result<bool> {
+    let found = match &snapshot.store.database_url {
+        None => sqlite::check(&snapshot.server.data_dir),
+        Some(url) => {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            runtime.block_on(postgres::check(url)).map(Some)
+        }
+    };
+    match found {
+        Ok(None | Some(0)) => {}
+        Ok(Some(steps)) => writeln!(out, "note: the next start brings the database up to date ({})", count(steps, "step"))?,
+        // The gateway starts without it, with what it last knew.
+        Err(StoreError::Unavailable(why)) => writeln!(out, "warning: {why}")?,
+        Err(error) => {
+            writeln!(out, "error: {error}")?;
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Asks every provider with each of its keys and writes what it says, one line a key. Returns whether all of them answered well.

@@ -4,6 +4,7 @@
 mod limits;
 mod providers;
 mod routing;
+mod store;
 
 use super::env::Env;
 use super::keys::GatewayKeys;
@@ -42,6 +43,7 @@ pub fn compile(raw: Raw, catalog: Arc<Catalog>, around: &Surroundings<'_>, repor
     let routing = compiler.routing(raw.routing, &raw.models, &raw.providers, &mut providers);
     let retry = compiler.retry(&raw.retry);
     let limits = compiler.limits(&raw.limits);
+    let store = compiler.store(&raw.store);
     let snapshot = Snapshot {
         server,
         console,
@@ -55,6 +57,7 @@ pub fn compile(raw: Raw, catalog: Arc<Catalog>, around: &Surroundings<'_>, repor
         gate: gate(&raw.gate),
         limits,
         telemetry: telemetry(&raw.telemetry),
+        store,
         media: media(&raw.media),
         catalog: Arc::clone(&catalog),
     };
@@ -200,6 +203,9 @@ impl Compiler<'_> {
 }
 
 /// Where state is kept: as written, else systemd's state directory, else the user's; else one below the working directory.
+pub use store::store_alone;
+
+/// Where state is kept: as written, else where systemd or the user's home has a place for it.
 pub fn data_dir(raw: &Setting<PathBuf>, env: &Env, base: &Path) -> PathBuf {
     let of_service = || env.get("STATE_DIRECTORY").and_then(|dirs| dirs.split(':').next()).map(PathBuf::from);
     let of_user = || env.get("HOME").map(|home| Path::new(home).join(".local/share/orbyt"));

@@ -44,7 +44,7 @@ impl fmt::Debug for Env {
 }
 
 /// The variables of this version besides those of the providers.
-const KNOWN: [&str; 12] = [
+const KNOWN: [&str; 14] = [
     "ORBYT_CONFIG",
     "ORBYT_LISTEN",
     "ORBYT_CONSOLE_LISTEN",
@@ -52,6 +52,8 @@ const KNOWN: [&str; 12] = [
     "ORBYT_ADMIN_TOKEN",
     "ORBYT_API_KEYS",
     "ORBYT_LOG",
+    "ORBYT_MASTER_KEY",
+    "DATABASE_URL",
     "GATEWAY_PROVIDERS",
     "GATEWAY_WEIGHTS",
     "GATEWAY_RETRY_MAX",
@@ -60,13 +62,11 @@ const KNOWN: [&str; 12] = [
 ];
 
 /// Variables that belong to later versions.
-const LATER: [&str; 6] = [
+const LATER: [&str; 4] = [
     "GATEWAY_CACHE_BACKEND",
     "GATEWAY_CACHE_TTL",
     "GATEWAY_CACHE_MAX_SIZE",
-    "DATABASE_URL",
     "REDIS_URL",
-    "ORBYT_MASTER_KEY",
 ];
 
 /// Writes what the environment says over what the file says.
@@ -125,6 +125,8 @@ impl Reader<'_> {
         over(&mut raw.server.data_dir, self.one("ORBYT_DATA_DIR", "a path", |text| Some(PathBuf::from(text))));
         over(&mut raw.server.api_keys, self.list("ORBYT_API_KEYS", "a key", secret));
         over(&mut raw.console.admin_token, self.one("ORBYT_ADMIN_TOKEN", "a token", secret));
+        over(&mut raw.store.database_url, self.one("DATABASE_URL", "a URL", secret));
+        over(&mut raw.store.master_key, self.one("ORBYT_MASTER_KEY", "a key", secret));
         let levels = r#"one of "off", "error", "warn", "info", "debug", "trace""#;
         over(&mut raw.telemetry.log_level, self.one("ORBYT_LOG", levels, |text| text.to_lowercase().parse().ok()));
         over(&mut raw.routing.providers, self.list("GATEWAY_PROVIDERS", "a provider", |text| Some(text.to_owned())));

@@ -45,6 +45,7 @@ fn raw(root: &Section<'_>) -> Raw {
         gate: below("gate").map(|section| gate(&section)).unwrap_or_default(),
         limits: below("limits").map(|section| limits(&section)).unwrap_or_default(),
         telemetry: below("telemetry").map(|section| telemetry(&section)).unwrap_or_default(),
+        store: below("store").map(|section| store(&section)).unwrap_or_default(),
         media: below("media").map(|section| media(&section)).unwrap_or_default(),
     }
 }
@@ -267,6 +268,14 @@ fn log_format(text: &str) -> Option<LogFormat> {
         "json" => Some(LogFormat::Json),
         "human" => Some(LogFormat::Human),
         _ => None,
+    }
+}
+
+fn store(section: &Section<'_>) -> RawStore {
+    RawStore {
+        database_url: section.secret("database_url"),
+        connections: section.small("connections", 1..=1000),
+        master_key: section.secret("master_key"),
     }
 }
 

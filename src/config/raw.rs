@@ -43,6 +43,8 @@ pub struct Raw {
     pub limits: RawLimits,
     /// `[telemetry]`
     pub telemetry: RawTelemetry,
+    /// `[store]`
+    pub store: RawStore,
     /// `[media]`
     pub media: RawMedia,
 }
@@ -58,6 +60,8 @@ pub enum RawSecret {
     Env(String),
     /// `{ file = "PATH" }`
     File(PathBuf),
+    /// The text itself, out of the vault.
+    Vault(Secret),
     /// `{ credential = "NAME" }`: a file below `$CREDENTIALS_DIRECTORY`, as systemd hands them over.
     Credential(String),
 }
@@ -238,6 +242,14 @@ pub struct RawRule {
 pub struct RawTelemetry {
     pub log_level: Setting<log::LevelFilter>,
     pub log_format: Setting<LogFormat>,
+}
+
+/// `[store]`.
+#[derive(Debug, Default)]
+pub struct RawStore {
+    pub database_url: Setting<RawSecret>,
+    pub connections: Setting<u32>,
+    pub master_key: Setting<RawSecret>,
 }
 
 /// `[media]`.

@@ -1,6 +1,6 @@
 //! The configuration as the gateway runs on it: complete, valid, immutable, swapped as a whole on reload.
 
-use super::keys::GatewayKeys;
+use super::keys::{GatewayKeys, StoredKeys};
 use super::net::{BaseUrl, IpNet};
 use crate::dialect::openai_chat::passthrough::Quirks;
 use crate::dialect::table::Dialect;
@@ -43,6 +43,8 @@ pub struct Snapshot {
     pub limits: Limits,
     /// What is logged.
     pub telemetry: Telemetry,
+    /// Where state is kept that outlives the process.
+    pub store: Store,
     /// What is done with pictures and documents given by address.
     pub media: Media,
 }
@@ -51,7 +53,7 @@ pub struct Snapshot {
 impl fmt::Debug for Snapshot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { catalog: _, server, console, providers, aliases, keys, routing, .. } = self;
-        let Self { retry, breaker, timeouts, gate, limits, telemetry, media, .. } = self;
+        let Self { retry, breaker, timeouts, gate, limits, telemetry, store, media, .. } = self;
         f.debug_struct("Snapshot")
             .field("server", server)
             .field("console", console)
@@ -65,6 +67,7 @@ impl fmt::Debug for Snapshot {
             .field("gate", gate)
             .field("limits", limits)
             .field("telemetry", telemetry)
+            .field("store", store)
             .field("media", media)
             .finish_non_exhaustive()
     }
@@ -77,7 +80,7 @@ pub struct Server {
     pub listen: Vec<SocketAddr>,
     /// HTTPS, where configured.
     pub tls: Option<ServerTls>,
-    /// Where state is kept: hashed keys, the ledger. Made when something is written there.
+    /// Where state is kept on this machine: the embedded database, the master key.
     pub data_dir: PathBuf,
     /// The largest request body in bytes; a larger one is a 413.
     pub max_body_bytes: u64,
@@ -286,6 +289,17 @@ pub enum LogFormat {
     Human,
 }
 
+/// `[store]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Store {
+    /// The URL of a Postgres database; `None` for the embedded one in the data directory.
+    pub database_url: Option<Secret>,
+    /// Connections to it at most, besides the one that listens for changes.
+    pub connections: usize,
+    /// The master keys of the vault in base64, the first of which seals; `None` for a file in the data directory.
+    pub master_key: Option<Secret>,
+}
+
 /// `[media]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Media {
@@ -308,12 +322,9 @@ impl Snapshot {
         self.aliases.iter().find(|alias| &*alias.name == name)
     }
 
-    /// Adds what the store knows: the gateway keys made on first start, and the administrator's token unless the
-    /// configuration names one.
-    pub fn with_stored(mut self, keys: impl IntoIterator<Item = (Arc<str>, KeyHash)>, admin: Option<KeyHash>) -> Self {
-        for (name, hash) in keys {
-            self.keys.add(name, hash);
-        }
+    /// Adds what the database knows: the gateway keys, and the administrator's token unless the configuration names one.
+    pub fn with_stored(mut self, keys: Arc<StoredKeys>, admin: Option<KeyHash>) -> Self {
+        self.keys.set_stored(keys);
         self.console.admin_token = self.console.admin_token.or(admin);
         self
     }
@@ -324,15 +335,19 @@ impl Snapshot {
             .iter()
             .flat_map(|provider| provider.keys.iter().map(|key| &key.secret))
             .chain(self.keys.secrets())
+            .chain(&self.store.database_url)
+            .chain(&self.store.master_key)
     }
 
     /// The settings in which `new` differs and which only a restart can apply, as `section.key`.
     pub fn needs_restart(&self, new: &Self) -> Vec<&'static str> {
+        let (old_store, new_store) = (&self.store, &new.store);
         let (old, new) = ((&self.server, &self.console), (&new.server, &new.console));
         [
             ("server.listen", !same_places(&old.0.listen, &new.0.listen)),
             ("server.tls", !same_places(tls_listen(old.0), tls_listen(new.0))),
             ("server.data_dir", old.0.data_dir != new.0.data_dir),
+            ("store", old_store != new_store),
             ("server.workers", old.0.workers != new.0.workers),
             ("server.grace", old.0.grace != new.0.grace),
             ("console.listen", !same_places(&old.1.listen, &new.1.listen)),

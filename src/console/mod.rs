@@ -39,6 +39,8 @@ pub struct Deps {
     pub health: Arc<dyn Fn() -> serde_json::Value + Send + Sync>,
     /// For `/readyz`: whether the gateway takes requests.
     pub ready: Arc<dyn Fn() -> bool + Send + Sync>,
+    /// For `/readyz`: why the database cannot be reached, while it cannot.
+    pub degraded: Arc<dyn Fn() -> Option<String> + Send + Sync>,
     /// Where the gateway listens, as URLs, for the front page.
     pub gateway_urls: Vec<String>,
     /// The gateway's version.

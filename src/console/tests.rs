@@ -30,6 +30,7 @@ fn start() -> Fixture {
         admin_token: Arc::new(move || *expected.lock()),
         health: Arc::new(|| serde_json::json!({"providers": {"openai": {"keys": {"openai_01": "idle"}}}})),
         ready: Arc::new(move || is_ready.load(SeqCst)),
+        degraded: Arc::new(|| None),
         gateway_urls: vec!["http://127.0.0.1:3001".to_owned()],
         version: "1.2.3",
     };
@@ -287,6 +288,7 @@ fn a_port_in_use_is_an_error_that_names_it() {
         admin_token: Arc::new(|| None),
         health: Arc::new(|| serde_json::Value::Null),
         ready: Arc::new(|| true),
+        degraded: Arc::new(|| None),
         gateway_urls: vec![],
         version: "1",
     };

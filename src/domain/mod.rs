@@ -11,6 +11,7 @@ pub mod principal;
 pub mod record;
 pub mod secret;
 pub mod strategy;
+pub mod tenancy;
 pub mod usage;
 pub mod verdict;
 

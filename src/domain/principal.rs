@@ -1,6 +1,7 @@
 //! Who is asking, and with whose key a provider is asked.
 
 use super::Secret;
+use super::tenancy::ApiKey;
 use std::sync::Arc;
 
 /// The holder of a gateway key, as found by authentication.
@@ -8,6 +9,8 @@ use std::sync::Arc;
 pub struct Principal {
     /// The key's name: its label in the configuration, or its masked form. Safe to log.
     pub key_name: Arc<str>,
+    /// The key as the store has it; `None` for one of the configuration.
+    pub key: Option<Arc<ApiKey>>,
 }
 
 /// One key of a provider.

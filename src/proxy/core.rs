@@ -6,6 +6,8 @@ use super::exchange::Connections;
 use super::limit::{Limiter, Seat};
 use super::queue::Queues;
 use super::quota::Quota;
+use crate::config::keys::Holder;
+use crate::config::scopes::KeyScopes;
 use crate::config::snapshot::Snapshot;
 use crate::domain::{Ended, RequestId, RequestRecord};
 use crate::routing::breaker::Policy;
@@ -13,7 +15,7 @@ use crate::routing::retry_budget::RetryBudget;
 use crate::store::ports::limits::{LimitStore, Standings};
 use crate::store::ports::live::{KeyPool, Targets};
 use crate::telemetry::{InFlight, Telemetry};
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -49,6 +51,8 @@ pub struct Core {
     pub telemetry: Arc<Telemetry>,
     /// Where the process is in its life.
     pub phase: watch::Sender<Phase>,
+    /// Why the database cannot be reached, while it cannot. Requests go on with what was last seen of it.
+    pub degraded: ArcSwapOption<String>,
     pub(super) connections: Connections,
     pub(super) limiter: Limiter,
     pub(super) queues: Arc<Queues>,
@@ -73,6 +77,7 @@ impl Core {
             limits,
             telemetry,
             phase: watch::Sender::new(Phase::Serving),
+            degraded: ArcSwapOption::empty(),
             connections: Connections::default(),
             limiter: Limiter::default(),
             queues: Arc::default(),
@@ -118,6 +123,8 @@ pub(super) struct ClientCtx {
     pub(super) snapshot: Arc<Snapshot>,
     /// What will remain of it.
     pub(super) record: RequestRecord,
+    /// Who is asking, once that is known.
+    pub(super) holder: Option<Holder>,
     /// When it arrived.
     pub(super) started: Instant,
     /// Time spent waiting for providers.
@@ -165,6 +172,7 @@ impl ClientCtx {
         Self {
             snapshot: core.snapshot.load_full(),
             record,
+            holder: None,
             started: Instant::now(),
             waited: Duration::ZERO,
             seat: None,
@@ -177,6 +185,11 @@ impl ClientCtx {
     }
 
     /// Unix seconds of its arrival: the `created` of a translated answer.
+    /// What the key may be used for; `None` for everything.
+    pub(super) fn scopes(&self) -> Option<Arc<KeyScopes>> {
+        self.holder.as_ref()?.scopes.clone()
+    }
+
     pub(super) fn created(&self) -> u64 {
         self.record.arrived_unix_ms / 1000
     }

@@ -15,6 +15,8 @@ pub enum Reason {
     InvalidRequest,
     /// The gateway key is missing or wrong.
     InvalidApiKey,
+    /// The gateway key may not be used for that.
+    NotAllowed,
     /// No configured provider has the model.
     ModelNotFound,
     /// There is no such route.
@@ -43,9 +45,10 @@ pub enum Reason {
 
 impl Reason {
     /// All of them, for the README's table.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::InvalidRequest,
         Self::InvalidApiKey,
+        Self::NotAllowed,
         Self::ModelNotFound,
         Self::UnknownUrl,
         Self::MethodNotAllowed,
@@ -72,6 +75,12 @@ impl Reason {
             Self::InvalidApiKey => {
                 (401, "authentication_error", "invalid_api_key", "The gateway key is missing or wrong")
             }
+            Self::NotAllowed => (
+                403,
+                "permission_error",
+                "not_allowed",
+                "The gateway key may not be used for this model, provider, route or address; the message names it",
+            ),
             Self::ModelNotFound => (
                 404,
                 "invalid_request_error",

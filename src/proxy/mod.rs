@@ -35,6 +35,7 @@ mod quota;
 mod record;
 mod relay;
 mod respond;
+mod scope;
 mod triage;
 mod walk;
 

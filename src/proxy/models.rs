@@ -5,7 +5,8 @@
 
 use super::core::{Core, Discovered};
 use super::names::Names;
-use crate::config::snapshot::Snapshot;
+use crate::config::scopes::KeyScopes;
+use crate::config::snapshot::{Provider, Snapshot};
 use crate::dialect::chat::Thinking;
 use crate::domain::Money;
 use crate::provider::{ModelRow, Status};
@@ -16,12 +17,18 @@ use std::sync::Arc;
 /// The list, or one model of it.
 pub(super) struct Listing<'a> {
     snapshot: &'a Snapshot,
+    /// What is not allowed is not listed.
+    scopes: Option<Arc<KeyScopes>>,
     discovered: Guard<Arc<Discovered>>,
 }
 
 impl<'a> Listing<'a> {
-    pub(super) fn new(core: &Core, snapshot: &'a Snapshot) -> Self {
-        Self { snapshot, discovered: core.discovered.load() }
+    pub(super) fn new(core: &Core, snapshot: &'a Snapshot, scopes: Option<Arc<KeyScopes>>) -> Self {
+        Self { snapshot, scopes, discovered: core.discovered.load() }
+    }
+
+    fn allows(&self, provider: &Provider, model: &ModelRow) -> bool {
+        self.scopes.as_ref().is_none_or(|it| it.allows_provider(provider) && it.allows_model(provider, model))
     }
 
     /// All models of the configured providers, the operator's own names first.
@@ -30,14 +37,16 @@ impl<'a> Listing<'a> {
         let rows = self.snapshot.providers.iter().flat_map(|provider| {
             let local = provider.models.iter();
             let known = self.snapshot.catalog.models().iter().filter(|row| row.provider == provider.id);
-            local.chain(known).filter(|row| row.status != Status::Deprecated).map(|row| item(&row.id, row))
+            local.chain(known).filter(|row| row.status != Status::Deprecated && self.allows(provider, row)).map(|row| item(&row.id, row))
         });
         let names = Names { snapshot: self.snapshot, discovered: &self.discovered };
         let found = self.discovered.iter().filter_map(|(id, models)| Some((self.snapshot.provider(id)?, models)));
         let discovered = found.flat_map(|(provider, models)| {
             models
                 .iter()
-                .map(|name| item(&format!("{}/{name}", provider.id), &names.at(provider, name).model))
+                .map(|name| (name, names.at(provider, name).model))
+                .filter(|(_, row)| self.allows(provider, row))
+                .map(|(name, row)| item(&format!("{}/{name}", provider.id), &row))
                 .collect::<Vec<_>>()
         });
         json!({"object": "list", "data": aliases.chain(rows).chain(discovered).collect::<Vec<_>>()})
@@ -47,7 +56,9 @@ impl<'a> Listing<'a> {
     pub(super) fn named(&self, name: &str) -> Option<Value> {
         let names = Names { snapshot: self.snapshot, discovered: &self.discovered };
         let meaning = names.resolve(name).ok()?;
-        let first = meaning.targets.first()?;
+        let by_name = |it: &Arc<KeyScopes>| meaning.alias.is_some() && it.allows_name(name);
+        let by_name = self.scopes.as_ref().is_some_and(by_name);
+        let first = meaning.targets.iter().find(|it| by_name || self.allows(&it.provider, &it.model))?;
         let mut item = item(name, &first.model);
         if meaning.alias.is_some() {
             item["owned_by"] = json!("orbyt");

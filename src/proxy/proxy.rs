@@ -9,7 +9,7 @@ use super::models::Listing;
 use super::plan::Plan;
 use super::quota::Quota;
 use super::walk::Walk;
-use super::{body, record, respond};
+use super::{body, record, respond, scope};
 use crate::dialect::openai_chat::envelope::Envelope;
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -53,9 +53,13 @@ impl Gateway {
             return respond::preflight(session, client).await;
         }
         if route.needs_key() {
-            let principal = authenticate(&client.snapshot, &session.req_header().headers)
+            let now = client.record.arrived_unix_ms;
+            let head = session.req_header();
+            let holder = authenticate(&client.snapshot, &head.headers, now)
                 .inspect_err(|_| self.core.limiter.bad_key(address))?;
-            client.record.key_name = Some(principal.key_name);
+            client.record.key_name = Some(holder.principal.key_name.clone());
+            scope::admit(&holder, address, head.uri.path())?;
+            client.holder = Some(holder);
         }
         client.seat = Some(self.core.limiter.enter(&client.snapshot.limits).inspect_err(count)?);
         match route {
@@ -63,7 +67,7 @@ impl Gateway {
             Route::Model(id) => self.model(session, client, &id).await,
             _ => {
                 let snapshot = client.snapshot.clone();
-                let list = Listing::new(&self.core, &snapshot).list().to_string();
+                let list = Listing::new(&self.core, &snapshot, client.scopes()).list().to_string();
                 respond::whole(session, client, 200, "application/json", list.into()).await
             }
         }
@@ -82,7 +86,8 @@ impl Gateway {
         client.record.stream = envelope.stream;
         refuse_unbuilt(&envelope)?;
         let snapshot = client.snapshot.clone();
-        let plan = Plan::new(&self.core, &snapshot, &envelope)?;
+        let mut plan = Plan::new(&self.core, &snapshot, &envelope)?;
+        plan.keep_to(client, &snapshot, !envelope.extensions.fallback_models.is_empty())?;
         if !snapshot.limits.rules.is_empty() {
             client.quota = Quota::reserve(&self.core, client, &envelope, &plan).await?;
         }
@@ -96,7 +101,7 @@ impl Gateway {
 
     async fn model(&self, session: &mut Session, client: &mut ClientCtx, id: &str) -> Result<(), Stop> {
         let snapshot = client.snapshot.clone();
-        let Some(item) = Listing::new(&self.core, &snapshot).named(id) else {
+        let Some(item) = Listing::new(&self.core, &snapshot, client.scopes()).named(id) else {
             let shown: String = id.chars().take(200).collect();
             let message = format!("The model {shown:?} is not available: see GET /v1/models");
             return Err(ApiError::new(Reason::ModelNotFound, message).param("model").into());
@@ -119,6 +124,7 @@ impl Gateway {
         let draining = *self.core.phase.borrow() != Phase::Serving;
         let (status, body) = match route {
             Route::Ready if draining => (503, json!({"status": "draining"})),
+            Route::Ready if self.core.degraded.load().is_some() => (200, json!({"status": "degraded"})),
             Route::Live | Route::Ready => (200, json!({"status": "ok"})),
             _ => {
                 let console = client.snapshot.console.listen.first().map(|address| format!("http://{address}"));

@@ -2,4 +2,8 @@
 
 pub mod file;
 pub mod memory;
+pub mod migrations;
 pub mod ports;
+pub mod postgres;
+mod rows;
+pub mod sqlite;

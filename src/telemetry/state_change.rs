@@ -75,6 +75,13 @@ pub enum StateChange<'a> {
         /// From the client's request to this moment.
         after: Duration,
     },
+    /// The database cannot be reached: requests go on with what was last seen of it.
+    DatabaseAway {
+        /// What is in the way.
+        why: &'a str,
+    },
+    /// The database is there again.
+    DatabaseBack,
     /// A new configuration is in force.
     ConfigReloaded,
     /// A new configuration was wrong, the last good one stays in force.
@@ -92,9 +99,9 @@ impl StateChange<'_> {
     pub(super) fn level(&self) -> Level {
         match self {
             Self::KeyDisabled { .. } | Self::ConfigRefused { .. } => Level::Error,
-            Self::ProviderUnhealthy { .. } | Self::KeyExhausted { .. } => Level::Warn,
+            Self::ProviderUnhealthy { .. } | Self::KeyExhausted { .. } | Self::DatabaseAway { .. } => Level::Warn,
             Self::ProviderRecovered { .. } | Self::KeyCooldown { .. } | Self::KeyIdle { .. } => Level::Info,
-            Self::Failover { .. } | Self::ConfigReloaded => Level::Info,
+            Self::Failover { .. } | Self::ConfigReloaded | Self::DatabaseBack => Level::Info,
         }
     }
 
@@ -106,6 +113,7 @@ impl StateChange<'_> {
                 "key"
             }
             Self::Failover { .. } => "failover",
+            Self::DatabaseAway { .. } | Self::DatabaseBack => "database",
             Self::ConfigReloaded | Self::ConfigRefused { .. } => "config",
         }
     }
@@ -145,6 +153,8 @@ impl StateChange<'_> {
                     vec![text("from", from), text("to", to), text("reason", reason), span("latency", after), request],
                 )
             }
+            Self::DatabaseAway { why } => ("", vec![text("database", "away"), text("why", why)]),
+            Self::DatabaseBack => ("", vec![text("database", "back")]),
             Self::ConfigReloaded => ("", vec![text("config", "reloaded")]),
             Self::ConfigRefused { errors } => {
                 ("", vec![text("config", "refused"), ("errors", errors.join("; ").into())])

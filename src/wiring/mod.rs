@@ -2,6 +2,7 @@
 
 pub mod discovery;
 mod reload;
+pub mod state;
 mod tls;
 
 use crate::cli::summary::Listening;
@@ -20,6 +21,7 @@ use pingora::server::configuration::ServerConf;
 use pingora::server::{RunArgs, Server, ShutdownSignal, ShutdownSignalWatch};
 use pingora::services::listening::Service;
 use reload::Watch;
+use state::{Followed, Follower, State};
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
@@ -44,8 +46,10 @@ pub struct Running {
 
 /// What a gateway is made of.
 pub struct Parts {
-    /// The configuration, stored credentials included.
+    /// The configuration, without what the database holds.
     pub snapshot: Snapshot,
+    /// The database and what it holds; `None` for a gateway that keeps nothing.
+    pub state: Option<(Arc<State>, Followed)>,
     /// Where it came from, for reloads; `None` for a gateway that is never reloaded.
     pub source: Option<(Source, Vec<PathBuf>)>,
     /// Where the log goes.
@@ -59,7 +63,7 @@ pub struct Parts {
 /// # Errors
 /// A text for the operator: a port in use, a certificate that cannot be read.
 pub fn start(parts: Parts) -> Result<Running, String> {
-    let Parts { mut snapshot, source, log_sink, log_to_terminal } = parts;
+    let Parts { mut snapshot, state, source, log_sink, log_to_terminal } = parts;
     choose_ports(&mut snapshot)?;
     let telemetry = Arc::new(telemetry(&snapshot, log_sink, log_to_terminal)?);
     let core = Core::new(
@@ -73,7 +77,8 @@ pub fn start(parts: Parts) -> Result<Running, String> {
     telemetry.metrics.set_pool_source(move || pool_state(&observed));
     let console = start_console(&core, &snapshot)?;
     snapshot.console.listen = console.addresses().to_vec();
-    core.snapshot.store(Arc::new(snapshot.clone()));
+    let (state, followed) = state.map_or_else(Default::default, |(state, followed)| (Some(state), followed));
+    let follower = Follower::new(core.clone(), state, snapshot.clone(), followed);
     let certificates = snapshot.server.tls.as_ref().map(Certificates::load).transpose()?;
     let (stop, stopped) = watch::channel(false);
     serve(&core, &snapshot, certificates.as_ref(), stopped)?;
@@ -85,8 +90,9 @@ pub fn start(parts: Parts) -> Result<Running, String> {
         .map_err(|error| format!("cannot start the control runtime: {error}"))?;
     if let Some((source, files)) = source {
         let _runtime = control.enter();
-        control.spawn(Watch::begin(core.clone(), source, files, certificates)?.run());
+        control.spawn(Watch::begin(core.clone(), follower.clone(), source, files, certificates)?.run());
     }
+    control.spawn(follower.follow());
     control.spawn(discovery::keep_up(core.clone()));
     let listening = Listening::configured(&snapshot);
     wait_until_up(&listening)?;
@@ -162,13 +168,14 @@ fn known_models(snapshot: &Snapshot) -> Vec<Arc<str>> {
 }
 
 fn start_console(core: &Arc<Core>, snapshot: &Snapshot) -> Result<Console, String> {
-    let (token, health, ready) = (core.clone(), core.clone(), core.clone());
+    let (token, health, ready, degraded) = (core.clone(), core.clone(), core.clone(), core.clone());
     let deps = Deps {
         metrics: core.telemetry.metrics.clone(),
         live: core.telemetry.live.clone(),
         admin_token: Arc::new(move || token.snapshot.load().console.admin_token),
         health: Arc::new(move || health_report(&health)),
         ready: Arc::new(move || *ready.phase.borrow() == Phase::Serving),
+        degraded: Arc::new(move || degraded.degraded.load().as_deref().cloned()),
         gateway_urls: snapshot.server.listen.iter().map(|address| format!("http://{address}")).collect(),
         version: env!("CARGO_PKG_VERSION"),
     };
