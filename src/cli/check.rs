@@ -12,7 +12,7 @@ use std::io::{self, Write};
 /// # Errors
 /// When it cannot be written. `Ok(None)` means that there were errors.
 pub fn report(source: &Source, out: &mut impl Write) -> io::Result<Option<Snapshot>> {
-    match config::load(source, &[]) {
+    match config::load(source) {
         Ok(loaded) => {
             lines(out, "warning", &loaded.warnings)?;
             let snapshot = loaded.snapshot;

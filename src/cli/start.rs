@@ -72,7 +72,7 @@ pub fn prepare(source: &Source, on_terminal: bool) -> Result<Prepared, String> {
 /// # Errors
 /// Everything that keeps it from being used, one a line.
 pub fn reload(source: &Source, vault: &[VaultKey]) -> Result<Loaded, String> {
-    config::load(source, vault).map_err(|refused| told(&refused))
+    config::load_with(source, vault).map_err(|refused| told(&refused))
 }
 
 /// Opens the state that a configuration describes, without what only the service needs.

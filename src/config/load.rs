@@ -87,11 +87,19 @@ impl Source {
     }
 }
 
+/// Reads everything anew.
+///
+/// # Errors
+/// Everything that is wrong, all at once.
+pub fn load(source: &Source) -> Result<Loaded, Refused> {
+    load_with(source, &[])
+}
+
 /// Reads everything anew; the vault's keys join those of file and environment.
 ///
 /// # Errors
 /// Everything that is wrong, all at once.
-pub fn load(source: &Source, vault: &[VaultKey]) -> Result<Loaded, Refused> {
+pub fn load_with(source: &Source, vault: &[VaultKey]) -> Result<Loaded, Refused> {
     let Written { mut raw, env, path, mut files, is_readable, mut report } = Written::read(source);
     for key in vault {
         add(&mut raw, &source.catalog, key);

@@ -27,7 +27,7 @@ pub mod values;
 
 pub use env::Env;
 pub use keys::{GatewayKeys, StoredKeys};
-pub use load::{Loaded, Refused, Source, StoreSettings, load, store_settings};
+pub use load::{Loaded, Refused, Source, StoreSettings, load, load_with, store_settings};
 pub use net::{BaseUrl, IpNet};
 pub use problem::{Place, Problem};
 pub use settings::settings_table;

@@ -126,7 +126,7 @@ pub const SETTINGS: &[Setting] = &[
     open("limits.rule", "concurrency", "8", "Requests in flight at once."),
     env(set("telemetry", "log_level", r#""info""#, "`off`, `error`, `warn`, `info`, `debug` or `trace`."), "ORBYT_LOG"),
     set("telemetry", "log_format", r#""auto""#, "`json`, `human`, or `auto`: human on a terminal."),
-    env(open("store", "database_url", r#"{ env = "DATABASE_URL" }"#, "A Postgres database (`postgres://user:password@host/name`), shared by several gateways; by default the file `orbyt.db` in the data directory."), "DATABASE_URL"),
+    env(open("store", "database_url", r#"{ credential = "database_url" }"#, "A Postgres database (`postgres://user:password@host/name`), shared by several gateways; by default the file `orbyt.db` in the data directory."), "DATABASE_URL"),
     set("store", "connections", "8", "Most connections to it, besides the one that listens for changes."),
     env(open("store", "master_key", r#"{ credential = "orbyt_master_key" }"#, "The master key of the vault: 32 bytes in base64 (`openssl rand -base64 32`). Several with commas: the first seals, all open. By default one is made in the data directory."), "ORBYT_MASTER_KEY"),
     set("media", "fetch_remote", "false", "Whether pictures and documents given by address are fetched for providers that take none."),

@@ -4,7 +4,7 @@
 //! documentation of its models list.
 
 use super::core::{Core, Discovered};
-use super::names::Names;
+use super::names::{Names, Target};
 use crate::config::scopes::KeyScopes;
 use crate::config::snapshot::{Provider, Snapshot};
 use crate::dialect::chat::Thinking;
@@ -27,8 +27,12 @@ impl<'a> Listing<'a> {
         Self { snapshot, scopes, discovered: core.discovered.load() }
     }
 
-    fn allows(&self, provider: &Provider, model: &ModelRow) -> bool {
-        self.scopes.as_ref().is_none_or(|it| it.allows_provider(provider) && it.allows_model(provider, model))
+    /// Whether a target may be used, also under a name of the operator's own.
+    fn allows(&self, provider: &Provider, model: &ModelRow, own_name: Option<&str>) -> bool {
+        self.scopes.as_ref().is_none_or(|scopes| {
+            let by_name = own_name.is_some_and(|name| scopes.allows_name(name));
+            scopes.allows_provider(provider) && (by_name || scopes.allows_model(provider, model))
+        })
     }
 
     /// All models of the configured providers, the operator's own names first.
@@ -37,7 +41,7 @@ impl<'a> Listing<'a> {
         let rows = self.snapshot.providers.iter().flat_map(|provider| {
             let local = provider.models.iter();
             let known = self.snapshot.catalog.models().iter().filter(|row| row.provider == provider.id);
-            local.chain(known).filter(|row| row.status != Status::Deprecated && self.allows(provider, row)).map(|row| item(&row.id, row))
+            local.chain(known).filter(|row| row.status != Status::Deprecated && self.allows(provider, row, None)).map(|row| item(&row.id, row))
         });
         let names = Names { snapshot: self.snapshot, discovered: &self.discovered };
         let found = self.discovered.iter().filter_map(|(id, models)| Some((self.snapshot.provider(id)?, models)));
@@ -45,7 +49,7 @@ impl<'a> Listing<'a> {
             models
                 .iter()
                 .map(|name| (name, names.at(provider, name).model))
-                .filter(|(_, row)| self.allows(provider, row))
+                .filter(|(_, row)| self.allows(provider, row, None))
                 .map(|(name, row)| item(&format!("{}/{name}", provider.id), &row))
                 .collect::<Vec<_>>()
         });
@@ -56,9 +60,9 @@ impl<'a> Listing<'a> {
     pub(super) fn named(&self, name: &str) -> Option<Value> {
         let names = Names { snapshot: self.snapshot, discovered: &self.discovered };
         let meaning = names.resolve(name).ok()?;
-        let by_name = |it: &Arc<KeyScopes>| meaning.alias.is_some() && it.allows_name(name);
-        let by_name = self.scopes.as_ref().is_some_and(by_name);
-        let first = meaning.targets.iter().find(|it| by_name || self.allows(&it.provider, &it.model))?;
+        let is_own_name = meaning.alias.is_some();
+        let allowed = |target: &&Target| self.allows(&target.provider, &target.model, is_own_name.then_some(name));
+        let first = meaning.targets.iter().find(allowed)?;
         let mut item = item(name, &first.model);
         if meaning.alias.is_some() {
             item["owned_by"] = json!("orbyt");

@@ -3,8 +3,10 @@
 //! [`gateway::Gateway`] starts `orbyt serve` with a configuration of its own; `orbyt::sim` plays the providers;
 //! `orbyt::sim::client` looks at every answer down to how its connection ended, [`raw`] sends bytes that no client would.
 
+mod api_keys;
 mod auth;
 mod bodies;
+mod cable;
 mod clocks;
 mod demo;
 mod faults;
@@ -12,10 +14,14 @@ mod gateway;
 mod keys;
 mod limits;
 mod nodelay;
+mod outage;
+mod postgres;
 mod raw;
 mod reload;
 mod routes;
 mod routing;
 mod secrets;
 mod shutdown;
+mod store;
 mod tls;
+mod vault;

@@ -30,8 +30,13 @@ BEGIN
                 NULL;
             END;
         END IF;
-        IF NOT pg_has_role(current_user, wanted, 'MEMBER') THEN
-            EXECUTE format('GRANT %I TO CURRENT_USER', wanted);
+        IF current_setting('server_version_num')::int < 160000 THEN
+            IF NOT pg_has_role(current_user, wanted, 'MEMBER') THEN
+                EXECUTE format('GRANT %I TO CURRENT_USER', wanted);
+            END IF;
+        ELSIF NOT pg_has_role(current_user, wanted, 'SET') THEN
+            -- Without inheriting: what forgets to take on a role sees nothing.
+            EXECUTE format('GRANT %I TO CURRENT_USER WITH INHERIT FALSE, SET TRUE', wanted);
         END IF;
     END LOOP;
 END $$";

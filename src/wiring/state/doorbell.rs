@@ -2,7 +2,9 @@
 //! gateway has taken the change over. Without an answer the change is noticed all the same, a moment later.
 
 use super::Follower;
+use std::fs::Permissions;
 use std::io::{ErrorKind, Read};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -33,14 +35,16 @@ pub fn ring(data_dir: &Path) -> bool {
 /// Listens, unless another gateway does so at this place. Must be called in a runtime.
 pub(super) fn listen(data_dir: &Path) -> std::io::Result<UnixListener> {
     let path = path(data_dir);
-    match UnixListener::bind(&path) {
+    let listener = match UnixListener::bind(&path) {
         Err(error) if error.kind() == ErrorKind::AddrInUse && UnixStream::connect(&path).is_err() => {
             // Left by a gateway that was killed.
             std::fs::remove_file(&path)?;
             UnixListener::bind(&path)
         }
         outcome => outcome,
-    }
+    }?;
+    std::fs::set_permissions(&path, Permissions::from_mode(0o600))?;
+    Ok(listener)
 }
 
 /// Answers everybody who rings, for as long as the gateway runs.
