@@ -30,6 +30,8 @@ pub enum Command {
     Demo(DemoArgs),
     /// Check a configuration: every error with file, line and key
     Check(CheckArgs),
+    /// Show why a request went where it went
+    Explain(ExplainArgs),
     /// Administer a gateway
     #[command(subcommand)]
     Admin(AdminCommand),
@@ -66,6 +68,23 @@ pub struct CheckArgs {
     /// Ask each provider with each of its keys too
     #[arg(long)]
     pub live: bool,
+}
+
+/// `orbyt explain`. The administrator's token is read from `ORBYT_ADMIN_TOKEN` (or `.env`), never from the command line.
+#[derive(Args, Clone, Debug, Default)]
+pub struct ExplainArgs {
+    /// The request: its x-request-id
+    #[arg(value_name = "ID")]
+    pub id: String,
+    /// The configuration file, which says where the console listens [default: $ORBYT_CONFIG, else none]
+    #[arg(short, long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// The console's address, when it is another one
+    #[arg(long, value_name = "URL")]
+    pub console: Option<String>,
+    /// Print the console's JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `orbyt admin`.
@@ -241,12 +260,14 @@ mod tests {
         assert!(matches!(demo.command, Some(Command::Demo(DemoArgs { once: true }))));
         let reset = Cli::try_parse_from(["orbyt", "admin", "reset-token"]).unwrap();
         assert!(matches!(reset.command, Some(Command::Admin(AdminCommand::ResetToken(_)))));
+        let explain = Cli::try_parse_from(["orbyt", "explain", "req_1", "--json"]).unwrap();
+        assert!(matches!(explain.command, Some(Command::Explain(args)) if args.id == "req_1" && args.json));
         assert!(Cli::try_parse_from(["orbyt"]).unwrap().command.is_none());
     }
 
     #[test]
     fn commands_of_later_versions_are_unknown() {
-        for command in ["explain", "drill"] {
+        for command in ["drill"] {
             assert!(Cli::try_parse_from(["orbyt", command]).is_err(), "{command}");
         }
     }

@@ -4,7 +4,7 @@ use crate::config::{self, Problem, Snapshot, Source};
 use crate::domain::ProviderKey;
 use crate::store::ports::database::StoreError;
 use crate::store::{postgres, sqlite};
-use crate::wiring::discovery;
+use crate::wiring::ask::Asker;
 use std::io::{self, Write};
 
 /// Reads the configuration and writes every error and warning, one a line, then a summary.
@@ -68,7 +68,7 @@ fn database(snapshot: &Snapshot, out: &mut impl Write) -> io::Result<bool> {
 /// # Errors
 /// When it cannot be written, or no connection can be made at all.
 pub fn live(snapshot: &Snapshot, out: &mut impl Write) -> io::Result<bool> {
-    let http = discovery::client().map_err(io::Error::other)?;
+    let asker = Asker::default();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let mut all_well = true;
     for provider in &snapshot.providers {
@@ -78,11 +78,11 @@ pub fn live(snapshot: &Snapshot, out: &mut impl Write) -> io::Result<bool> {
         };
         for key in keys {
             let name = key.map_or("without a key", |key| &key.name);
-            let outcome = runtime.block_on(discovery::ask(&http, provider, key));
+            let outcome = runtime.block_on(asker.ask(provider, key));
             all_well &= outcome.is_ok();
             match outcome {
                 Ok(_) => writeln!(out, "live: {} {name}: ok", provider.id)?,
-                Err(message) => writeln!(out, "live: {} {name}: {message}", provider.id)?,
+                Err(error) => writeln!(out, "live: {} {name}: {}", provider.id, error.message)?,
             }
         }
     }

@@ -5,6 +5,7 @@ pub mod args;
 pub mod check;
 pub mod credentials;
 pub mod demo;
+pub mod explain;
 pub mod keys;
 pub mod serve;
 pub mod start;
@@ -14,7 +15,9 @@ pub mod vault;
 use crate::config::Source;
 use crate::domain::Secret;
 use crate::wiring::state::{now_ms, ring};
-use args::{AdminCommand, CheckArgs, Cli, Command, KeysCommand, ResetTokenArgs, StateArgs, VaultCommand};
+use args::{
+    AdminCommand, CheckArgs, Cli, Command, ExplainArgs, KeysCommand, ResetTokenArgs, StateArgs, VaultCommand,
+};
 use std::future::Future;
 use std::io::{self, Read, Write};
 use std::process::ExitCode;
@@ -25,6 +28,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Serve(args) => serve::run(args),
         Command::Demo(args) => demo::run(args),
         Command::Check(args) => check(args),
+        Command::Explain(args) => explain(&args),
         Command::Admin(AdminCommand::ResetToken(args)) => reset_token(args),
         Command::Keys(command) => print(on_state(command.state().clone(), async |state| command.run(state).await)),
         Command::Vault(command) => print(on_state(command.state().clone(), async |state| command.run(state).await)),
@@ -148,6 +152,14 @@ fn check(args: CheckArgs) -> ExitCode {
         Ok(Some(_)) => ExitCode::SUCCESS,
         Ok(None) => ExitCode::FAILURE,
         Err(error) => failed(&error.to_string()),
+    }
+}
+
+fn explain(args: &ExplainArgs) -> ExitCode {
+    match explain::explain(args).map(|text| write!(io::stdout(), "{text}")) {
+        Ok(Ok(())) => ExitCode::SUCCESS,
+        Ok(Err(error)) => failed(&error.to_string()),
+        Err(message) => failed(&message),
     }
 }
 

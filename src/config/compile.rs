@@ -2,6 +2,7 @@
 //! read through [`Surroundings`].
 
 mod limits;
+mod presets;
 mod providers;
 mod routing;
 mod store;
@@ -39,7 +40,9 @@ pub fn compile(raw: Raw, catalog: Arc<Catalog>, around: &Surroundings<'_>, repor
     let console = compiler.console(raw.console);
     compiler.clashes(&server, &console);
     let mut providers = compiler.providers(&raw.providers, timeouts);
+    compiler.groups(&raw.providers);
     let aliases = compiler.aliases(&raw.models, &raw.providers);
+    let presets = compiler.presets(raw.presets, &raw.models, &raw.providers);
     let routing = compiler.routing(raw.routing, &raw.models, &raw.providers, &mut providers);
     let retry = compiler.retry(&raw.retry);
     let limits = compiler.limits(&raw.limits);
@@ -49,13 +52,16 @@ pub fn compile(raw: Raw, catalog: Arc<Catalog>, around: &Surroundings<'_>, repor
         console,
         providers: providers.into_iter().map(Arc::new).collect(),
         aliases,
+        presets,
         keys,
         routing,
         retry,
         breaker: breaker(&raw.breaker),
+        health: Health { probe: or(&raw.health.probe, None) },
         timeouts,
         gate: gate(&raw.gate),
         limits,
+        cache: cache(&raw.cache),
         telemetry: telemetry(&raw.telemetry),
         store,
         media: media(&raw.media),
@@ -221,6 +227,7 @@ fn breaker(raw: &RawBreaker) -> Breaker {
         enabled: or(&raw.enabled, true),
         failures: or(&raw.failures, 5),
         open_for: or(&raw.open_for, Duration::from_secs(30)),
+        max_open_share: or(&raw.max_open_share, 0.5),
     }
 }
 
@@ -230,6 +237,16 @@ fn gate(raw: &RawGate) -> Gate {
         max_wait: or(&raw.max_wait, None),
         keepalive: or(&raw.keepalive, Some(Duration::from_secs(15))).unwrap_or_default(),
         keepalive_before_commit: or(&raw.keepalive_before_commit, false),
+    }
+}
+
+fn cache(raw: &RawCache) -> Cache {
+    Cache {
+        backend: or(&raw.backend, CacheBackend::Off),
+        ttl: or(&raw.ttl, Duration::from_secs(300)),
+        max_size: or(&raw.max_size, 10_000),
+        max_bytes: or(&raw.max_bytes, 256 << 20),
+        max_temperature: raw.max_temperature.as_ref().map(|at| at.value),
     }
 }
 

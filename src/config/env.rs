@@ -1,9 +1,11 @@
 //! The environment: zero configuration, and what wins over the file. Variables are an argument, so this is pure.
 
-use super::file::{LISTEN, MAX_RETRIES, MAX_WEIGHT};
+use super::file::{LISTEN, MAX_ANSWERS, MAX_RETRIES, MAX_WEIGHT};
 use super::net::{BaseUrl, listen_address};
 use super::problem::{At, Place, Problem, Report, did_you_mean};
 use super::raw::{Raw, RawKey, RawProvider, RawSecret, Setting, Settings};
+use super::reader::quoted;
+use super::snapshot::CacheBackend;
 use super::values;
 use crate::domain::Secret;
 use crate::provider::{Catalog, ProviderRow};
@@ -44,7 +46,7 @@ impl fmt::Debug for Env {
 }
 
 /// The variables of this version besides those of the providers.
-const KNOWN: [&str; 14] = [
+const KNOWN: [&str; 16] = [
     "ORBYT_CONFIG",
     "ORBYT_LISTEN",
     "ORBYT_CONSOLE_LISTEN",
@@ -59,15 +61,12 @@ const KNOWN: [&str; 14] = [
     "GATEWAY_RETRY_MAX",
     "GATEWAY_HEALTH_CHECK_INTERVAL",
     "GATEWAY_CACHE_BACKEND",
+    "GATEWAY_CACHE_TTL",
+    "GATEWAY_CACHE_MAX_SIZE",
 ];
 
 /// Variables that belong to later versions.
-const LATER: [&str; 4] = [
-    "GATEWAY_CACHE_BACKEND",
-    "GATEWAY_CACHE_TTL",
-    "GATEWAY_CACHE_MAX_SIZE",
-    "REDIS_URL",
-];
+const LATER: [&str; 1] = ["REDIS_URL"];
 
 /// Writes what the environment says over what the file says.
 pub fn apply(env: &Env, catalog: &Catalog, raw: &mut Raw, report: &mut Report) {
@@ -137,6 +136,16 @@ impl Reader<'_> {
         over(&mut raw.retry.max, self.one("GATEWAY_RETRY_MAX", &expected, retries));
         let expected = r#"a duration such as "30s", or a number of seconds"#;
         over(&mut raw.breaker.open_for, self.one("GATEWAY_HEALTH_CHECK_INTERVAL", expected, interval));
+        if let Some(at) = self.one("GATEWAY_HEALTH_CHECK_INTERVAL", expected, interval) {
+            raw.health.probe = Some(At::new(Some(at.value), at.place));
+        }
+        over(&mut raw.cache.ttl, self.one("GATEWAY_CACHE_TTL", expected, interval));
+        let backends = quoted(CacheBackend::ALL.into_iter().map(CacheBackend::name));
+        let backend = |text: &str| CacheBackend::from_name(&text.to_lowercase());
+        over(&mut raw.cache.backend, self.one("GATEWAY_CACHE_BACKEND", &format!("one of {backends}"), backend));
+        let answers = |text: &str| text.parse().ok().filter(|count| (1..=MAX_ANSWERS).contains(count));
+        let expected = format!("a whole number from 1 to {MAX_ANSWERS}");
+        over(&mut raw.cache.max_size, self.one("GATEWAY_CACHE_MAX_SIZE", &expected, answers));
     }
 
     /// Every provider that the environment knows something about: those of the catalog, those of the file, and any
@@ -209,7 +218,10 @@ impl Reader<'_> {
             self.report.warn(Problem::env(name, format!("replaces the keys of {} in the file", provider.id.value)));
         }
         let secrets = self.list(name, "a key", secret).unwrap_or_default();
-        provider.keys = secrets.into_iter().map(|secret| RawKey { name: None, secret }).collect();
+        provider.keys = secrets
+            .into_iter()
+            .map(|secret| RawKey { name: None, secret, rpm: None, tpm: None, group: None })
+            .collect();
     }
 
     /// The first of several variables that is set. A second one that says something else is reported.

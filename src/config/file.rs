@@ -4,7 +4,7 @@ use super::net::{IpNet, listen_address};
 use super::problem::{At, Report};
 use super::raw::*;
 use super::reader::{Document, Section, quoted};
-use super::snapshot::LogFormat;
+use super::snapshot::{ByokFallback, CacheBackend, LogFormat, Sticky};
 use crate::dialect::openai_chat::passthrough::Quirks;
 use crate::dialect::table::Dialect;
 use crate::domain::{Limit, Measure, Money, Period, Scope, Strategy};
@@ -38,12 +38,15 @@ fn raw(root: &Section<'_>) -> Raw {
         console: below("console").map(|section| console(&section)).unwrap_or_default(),
         providers: root.sections("provider").iter().filter_map(provider).collect(),
         models: root.sections("model").iter().filter_map(alias).collect(),
+        presets: root.sections("preset").iter().filter_map(preset).collect(),
         routing: below("routing").map(|section| routing(&section)).unwrap_or_default(),
         retry: below("retry").map(|section| retry(&section)).unwrap_or_default(),
         breaker: below("breaker").map(|section| breaker(&section)).unwrap_or_default(),
+        health: below("health").map(|section| health(&section)).unwrap_or_default(),
         timeouts: below("timeouts").map(|section| timeouts(&section)).unwrap_or_default(),
         gate: below("gate").map(|section| gate(&section)).unwrap_or_default(),
         limits: below("limits").map(|section| limits(&section)).unwrap_or_default(),
+        cache: below("cache").map(|section| cache(&section)).unwrap_or_default(),
         telemetry: below("telemetry").map(|section| telemetry(&section)).unwrap_or_default(),
         store: below("store").map(|section| store(&section)).unwrap_or_default(),
         media: below("media").map(|section| media(&section)).unwrap_or_default(),
@@ -109,6 +112,7 @@ fn provider(section: &Section<'_>) -> Option<RawProvider> {
         max_concurrent: section.small("max_concurrent", 1..=MAX_CONCURRENT),
         discover: section.boolean("discover"),
         aliases: section.texts("aliases"),
+        group: section.text("group"),
         keys: section.sections("key").iter().filter_map(key).collect(),
         timeouts: section.section("timeouts").map(|section| timeouts(&section)).unwrap_or_default(),
         models: section.sections("model").iter().filter_map(model).collect(),
@@ -123,7 +127,9 @@ fn key(section: &Section<'_>) -> Option<RawKey> {
     if secret.is_none() && !section.has("secret") {
         section.error("secret is missing");
     }
-    Some(RawKey { name, secret: secret? })
+    let tpm = section.count("tpm");
+    let (rpm, group) = (section.small("rpm", 1..=u32::MAX), section.text("group"));
+    Some(RawKey { name, secret: secret?, rpm, tpm, group })
 }
 
 fn model(section: &Section<'_>) -> Option<RawModel> {
@@ -163,6 +169,20 @@ fn alias(section: &Section<'_>) -> Option<RawAlias> {
     name.map(|name| RawAlias { name, ..raw })
 }
 
+fn preset(section: &Section<'_>) -> Option<RawPreset> {
+    let slug = section.required("slug");
+    let raw = RawPreset {
+        name: section.text("name"),
+        model: section.text("model"),
+        fallbacks: section.texts("fallbacks"),
+        strategy: strategy(section),
+        system: section.text("system"),
+        parameters: section.json_members("parameters"),
+        slug: At::new(String::new(), section.place().clone()),
+    };
+    slug.map(|slug| RawPreset { slug, ..raw })
+}
+
 fn strategy(section: &Section<'_>) -> Setting<Strategy> {
     section.choice("strategy", &Strategy::ALL.map(Strategy::name), Strategy::from_name)
 }
@@ -174,6 +194,16 @@ fn routing(section: &Section<'_>) -> RawRouting {
         weights: section.smalls("weights", 0..=MAX_WEIGHT),
         fallbacks: section.texts("fallbacks"),
         auto: section.texts("auto"),
+        byok_fallback: section.choice("byok_fallback", &["pool", "deny"], byok_fallback),
+        sticky: section.choice("sticky", &Sticky::NAMES, Sticky::from_name),
+    }
+}
+
+fn byok_fallback(text: &str) -> Option<ByokFallback> {
+    match text {
+        "pool" => Some(ByokFallback::Pool),
+        "deny" => Some(ByokFallback::Deny),
+        _ => None,
     }
 }
 
@@ -200,7 +230,12 @@ fn breaker(section: &Section<'_>) -> RawBreaker {
         enabled: section.boolean("enabled"),
         failures: section.small("failures", 1..=1000),
         open_for: section.duration("open_for"),
+        max_open_share: section.share("max_open_share"),
     }
+}
+
+fn health(section: &Section<'_>) -> RawHealth {
+    RawHealth { probe: section.duration_or_off("probe") }
 }
 
 fn timeouts(section: &Section<'_>) -> RawTimeouts {
@@ -253,6 +288,20 @@ fn rule(section: &Section<'_>) -> Option<RawRule> {
     limit("concurrency", Measure::Concurrency);
     Some(RawRule { scope: scope?, pattern, limits })
 }
+
+fn cache(section: &Section<'_>) -> RawCache {
+    let temperature = |text: &str| text.parse().ok().filter(|temperature| (0.0..=2.0).contains(temperature));
+    RawCache {
+        backend: section.choice("backend", &CacheBackend::ALL.map(CacheBackend::name), CacheBackend::from_name),
+        ttl: section.duration("ttl"),
+        max_size: section.small("max_size", 1..=MAX_ANSWERS),
+        max_bytes: section.size("max_bytes"),
+        max_temperature: section.number("max_temperature", "a number from 0 to 2", temperature),
+    }
+}
+
+/// The most that `[cache] max_size` and `GATEWAY_CACHE_MAX_SIZE` may say.
+pub const MAX_ANSWERS: u32 = 100_000_000;
 
 fn telemetry(section: &Section<'_>) -> RawTelemetry {
     let levels = ["off", "error", "warn", "info", "debug", "trace"];

@@ -67,7 +67,8 @@ impl StoredKeys {
             book.in_force += usize::from(key.revoked_at.is_none());
             let key = Arc::new(key);
             for secret in &key.secrets {
-                let principal = Principal { key_name: key_name.clone(), key: Some(key.clone()) };
+                let key_hash = KeyHash::of(key.id.as_bytes());
+                let principal = Principal { key_name: key_name.clone(), key_hash, key: Some(key.clone()) };
                 let holder = Holder { principal, scopes: scopes.clone() };
                 let entry = Entry { hash: secret.hash, until: secret.expires_at, holder };
                 book.by_lookup.entry(secret.hash.lookup()).or_default().push(entry);
@@ -104,7 +105,8 @@ impl GatewayKeys {
             (false, true) => format!("{masked}_{number:02}"),
             (false, false) => masked,
         };
-        self.entries.push((secret.hash(), Principal { key_name: name.into(), key: None }));
+        let key_hash = secret.hash();
+        self.entries.push((key_hash, Principal { key_name: name.into(), key_hash, key: None }));
         self.clear.push(secret);
     }
 

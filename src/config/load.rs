@@ -64,6 +64,11 @@ impl Source {
         })
     }
 
+    /// The variables alone, for commands that need nothing else. What cannot be read is left out.
+    pub fn variables(&self) -> Env {
+        self.env(&mut Vec::new(), &mut Report::default())
+    }
+
     fn env(&self, files: &mut Vec<PathBuf>, report: &mut Report) -> Env {
         let mut variables = Vec::new();
         if let Some(path) = &self.dotenv {
@@ -130,7 +135,8 @@ fn add(raw: &mut Raw, catalog: &Catalog, key: &VaultKey) {
         raw.providers.len() - 1
     });
     let secret = At::new(RawSecret::Vault(key.secret.clone()), place());
-    raw.providers[at].keys.push(RawKey { name: Some(At::new(key.name.clone(), place())), secret });
+    let name = Some(At::new(key.name.clone(), place()));
+    raw.providers[at].keys.push(RawKey { name, secret, group: None, rpm: None, tpm: None });
 }
 
 /// Where the state of the gateway is that a configuration describes.

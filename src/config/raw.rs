@@ -4,7 +4,7 @@
 
 use super::net::IpNet;
 use super::problem::At;
-use super::snapshot::LogFormat;
+use super::snapshot::{ByokFallback, CacheBackend, LogFormat, Sticky};
 use crate::dialect::openai_chat::passthrough::Quirks;
 use crate::dialect::table::Dialect;
 use crate::domain::{Limit, Money, Scope, Secret, Strategy};
@@ -29,18 +29,24 @@ pub struct Raw {
     pub providers: Vec<RawProvider>,
     /// `[[model]]`
     pub models: Vec<RawAlias>,
+    /// `[[preset]]`
+    pub presets: Vec<RawPreset>,
     /// `[routing]`
     pub routing: RawRouting,
     /// `[retry]`
     pub retry: RawRetry,
     /// `[breaker]`
     pub breaker: RawBreaker,
+    /// `[health]`
+    pub health: RawHealth,
     /// `[timeouts]`
     pub timeouts: RawTimeouts,
     /// `[gate]`
     pub gate: RawGate,
     /// `[limits]`
     pub limits: RawLimits,
+    /// `[cache]`
+    pub cache: RawCache,
     /// `[telemetry]`
     pub telemetry: RawTelemetry,
     /// `[store]`
@@ -111,6 +117,7 @@ pub struct RawProvider {
     pub max_concurrent: Setting<u32>,
     pub discover: Setting<bool>,
     pub aliases: Settings<String>,
+    pub group: Setting<String>,
     pub keys: Vec<RawKey>,
     pub timeouts: RawTimeouts,
     pub models: Vec<RawModel>,
@@ -133,6 +140,7 @@ impl RawProvider {
             max_concurrent: None,
             discover: None,
             aliases: None,
+            group: None,
             keys: Vec::new(),
             timeouts: RawTimeouts::default(),
             models: Vec::new(),
@@ -145,6 +153,9 @@ impl RawProvider {
 pub struct RawKey {
     pub name: Setting<String>,
     pub secret: At<RawSecret>,
+    pub rpm: Setting<u32>,
+    pub tpm: Setting<u64>,
+    pub group: Setting<String>,
 }
 
 /// `[[provider.model]]`. Prices are dollars per million tokens.
@@ -171,6 +182,18 @@ pub struct RawAlias {
     pub strategy: Setting<Strategy>,
 }
 
+/// `[[preset]]`. Parameters are names with their values as JSON.
+#[derive(Debug)]
+pub struct RawPreset {
+    pub slug: At<String>,
+    pub name: Setting<String>,
+    pub model: Setting<String>,
+    pub fallbacks: Settings<String>,
+    pub strategy: Setting<Strategy>,
+    pub system: Setting<String>,
+    pub parameters: Vec<At<(String, String)>>,
+}
+
 /// `[routing]`.
 #[derive(Debug, Default)]
 pub struct RawRouting {
@@ -179,6 +202,8 @@ pub struct RawRouting {
     pub weights: Settings<u32>,
     pub fallbacks: Settings<String>,
     pub auto: Settings<String>,
+    pub byok_fallback: Setting<ByokFallback>,
+    pub sticky: Setting<Sticky>,
 }
 
 /// `[retry]`.
@@ -196,6 +221,13 @@ pub struct RawBreaker {
     pub enabled: Setting<bool>,
     pub failures: Setting<u32>,
     pub open_for: Setting<Duration>,
+    pub max_open_share: Setting<f64>,
+}
+
+/// `[health]`. An inner `None` is `"off"`.
+#[derive(Debug, Default)]
+pub struct RawHealth {
+    pub probe: Setting<Option<Duration>>,
 }
 
 /// `[timeouts]` and `[provider.timeouts]`.
@@ -235,6 +267,16 @@ pub struct RawRule {
     pub scope: At<Scope>,
     pub pattern: Setting<String>,
     pub limits: Vec<Limit>,
+}
+
+/// `[cache]`.
+#[derive(Debug, Default)]
+pub struct RawCache {
+    pub backend: Setting<CacheBackend>,
+    pub ttl: Setting<Duration>,
+    pub max_size: Setting<u32>,
+    pub max_bytes: Setting<u64>,
+    pub max_temperature: Setting<f64>,
 }
 
 /// `[telemetry]`.

@@ -264,6 +264,26 @@ impl<'a> Section<'a> {
         table.iter().filter_map(entry).collect()
     }
 
+    /// A table of names and values of any kind, each value as JSON.
+    pub fn json_members(&self, key: &str) -> Vec<At<(String, String)>> {
+        let Some((value, place)) = self.value(key) else { return Vec::new() };
+        let DeValue::Table(table) = value else {
+            self.mistyped(place, "a table of parameters");
+            return Vec::new();
+        };
+        let entry = |(name, value): (&Spanned<DeString<'_>>, &Spanned<DeValue<'_>>)| {
+            let place = self.document.place(value.span(), format!("{}.{}", self.path_of(key), name.get_ref()));
+            match values::json(value.get_ref()) {
+                Some(json) => Some(At::new((name.get_ref().to_string(), json.to_string()), place)),
+                None => {
+                    self.mistyped(place, "a text, a number, true, false, a list or a table");
+                    None
+                }
+            }
+        };
+        table.iter().filter_map(entry).collect()
+    }
+
     /// A section below this one.
     pub fn section(&self, key: &str) -> Option<Section<'a>> {
         let (value, place) = self.value(key)?;

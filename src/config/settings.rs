@@ -18,10 +18,10 @@ pub struct Setting {
 }
 
 /// The sections that hold a list of tables (`[[provider]]`).
-pub const LISTS: [&str; 5] = ["provider", "provider.key", "provider.model", "model", "limits.rule"];
+pub const LISTS: [&str; 6] = ["provider", "provider.key", "provider.model", "model", "preset", "limits.rule"];
 
 /// Sections that are part of the design and come with later versions.
-pub const LATER: [&str; 4] = ["preset", "cache", "budgets", "alerts"];
+pub const LATER: [&str; 2] = ["budgets", "alerts"];
 
 /// A setting that has a default.
 const fn set(section: &'static str, key: &'static str, default: &'static str, meaning: &'static str) -> Setting {
@@ -66,8 +66,12 @@ pub const SETTINGS: &[Setting] = &[
     open("provider", "max_concurrent", "20", "Requests that it takes at once; further ones go to the next target, or wait when there is none."),
     open("provider", "discover", "true", "Whether its models are found by asking it (`GET /models`)."),
     open("provider", "aliases", r#"["my-openai"]"#, "Other ids that mean the same."),
+    open("provider", "group", r#""acme-org""#, "The group of its keys that name none: see `[[provider.key]] group`."),
     open("provider.key", "name", r#""team-a""#, "The key's name in logs and metrics; by default `<provider>_01` and so on."),
     env(open("provider.key", "secret", r#"{ env = "OPENAI_API_KEY" }"#, "The key."), "<PROVIDER>_API_KEY"),
+    open("provider.key", "rpm", "500", "Requests a minute that the key may make; with none left it rests. What the provider tells of its own limits ranks keys without any."),
+    open("provider.key", "tpm", "200000", "Tokens a minute that it may use, input and output, taken by estimate and settled by usage."),
+    open("provider.key", "group", r#""acme-org""#, "Keys of one group, at any provider, share one quota: a limit that one runs into rests them all."),
     open("provider.timeouts", "connect", r#""2s""#, "As `[timeouts]`, for this provider alone."),
     open("provider.timeouts", "first_output", r#""120s""#, "As `[timeouts]`, for this provider alone."),
     open("provider.timeouts", "idle", r#""60s""#, "As `[timeouts]`, for this provider alone."),
@@ -86,11 +90,20 @@ pub const SETTINGS: &[Setting] = &[
     open("model", "targets", r#"["openai/gpt-4o", "anthropic/claude-sonnet-4"]"#, "What it stands for, in order of preference."),
     open("model", "fallbacks", r#"["google/gemini-2.5-flash"]"#, "Models that stand in when no target can."),
     open("model", "strategy", r#""cheap""#, "How to choose between the targets; by default as `[routing]`."),
-    set("routing", "strategy", r#""order""#, "How to choose where a request leaves it open: `order`, `cheap`, `fast`, `reliable`, `weighted`."),
+    open("preset", "slug", r#""support""#, "Its name in requests: the model `@preset/support` or `<model>@preset/support`, or `extra.preset`."),
+    open("preset", "name", r#""Customer support""#, "Its name for people."),
+    open("preset", "model", r#""anthropic/claude-haiku-4.5""#, "The model, where the request names none."),
+    open("preset", "fallbacks", r#"["openai/gpt-4o-mini"]"#, "Models that stand in, where the request names none."),
+    open("preset", "strategy", r#""cheap""#, "How to choose between the targets, where the request does not say."),
+    open("preset", "system", r#""Answer briefly.""#, "The system prompt of conversations that begin without one."),
+    open("preset", "parameters", r#"{ temperature = 0.2, max_tokens = 500 }"#, "Parameters of chat completions that hold where the request does not name them."),
+    set("routing", "strategy", r#""order""#, "How to choose where a request leaves it open: `order`, `cheap`, `fast`, `latency`, `throughput`, `reliable`, `weighted`."),
     env(open("routing", "providers", r#"["openai", "anthropic"]"#, "The providers in use, in order of preference; equivalents at the next one stand in for a model that is down. By default all that are configured."), "GATEWAY_PROVIDERS"),
     env(open("routing", "weights", "[50, 50]", "Their weights, in the same order; sets the strategy `weighted`."), "GATEWAY_WEIGHTS"),
     set("routing", "fallbacks", "[]", "Models that stand in for any other."),
     set("routing", "auto", "[]", "What the model `auto` chooses from."),
+    set("routing", "byok_fallback", r#""pool""#, "With whose keys a request with `extra.byok` falls back to a provider that it brings no key for: `pool`, the gateway's, or `deny`: not at all."),
+    set("routing", "sticky", r#""off""#, "Which requests keep to one target under a strategy that would spread them: `session` (the same `extra.session_id`), `prefix` (that, else the same beginning of the conversation, for the provider's prompt cache) or `off`."),
     env(set("retry", "max", "2", "How often the same target is tried again, 0 to 10."), "GATEWAY_RETRY_MAX"),
     set("retry", "base", r#""250ms""#, "First wait, doubled each time, with full jitter."),
     set("retry", "cap", r#""5s""#, "Longest wait."),
@@ -98,6 +111,8 @@ pub const SETTINGS: &[Setting] = &[
     set("breaker", "enabled", "true", "Whether a target that fails is left alone for a while."),
     set("breaker", "failures", "5", "Faults in a row that open the breaker."),
     env(set("breaker", "open_for", r#""30s""#, "How long it stays open before one request tries again."), "GATEWAY_HEALTH_CHECK_INTERVAL"),
+    set("breaker", "max_open_share", "0.5", "Largest share of the providers that may have open breakers at once, 0 to 1; one always may. In an outage of everything the others are still asked."),
+    env(set("health", "probe", r#""off""#, "How often every provider is asked for its list of models, to see early that it is gone or back; `off` for never."), "GATEWAY_HEALTH_CHECK_INTERVAL"),
     set("timeouts", "connect", r#""5s""#, "Until a connection is there."),
     set("timeouts", "first_output", r#""60s""#, "From the sent request to the first output."),
     set("timeouts", "idle", r#""60s""#, "Between two pieces of an answer."),
@@ -124,6 +139,11 @@ pub const SETTINGS: &[Setting] = &[
     open("limits.rule", "tokens_per_hour", "1000000", "Tokens an hour."),
     open("limits.rule", "tokens_per_day", "5000000", "Tokens a day."),
     open("limits.rule", "concurrency", "8", "Requests in flight at once."),
+    env(set("cache", "backend", r#""off""#, "Where whole answers are kept for requests that ask the same again: `memory` or `off`."), "GATEWAY_CACHE_BACKEND"),
+    env(set("cache", "ttl", r#""300s""#, "How long an answer is kept."), "GATEWAY_CACHE_TTL"),
+    env(set("cache", "max_size", "10000", "Most answers that are kept."), "GATEWAY_CACHE_MAX_SIZE"),
+    set("cache", "max_bytes", r#""256MiB""#, "Most memory that they take."),
+    open("cache", "max_temperature", "0.7", "Requests above this temperature are not cached; by default all are, and those without one too."),
     env(set("telemetry", "log_level", r#""info""#, "`off`, `error`, `warn`, `info`, `debug` or `trace`."), "ORBYT_LOG"),
     set("telemetry", "log_format", r#""auto""#, "`json`, `human`, or `auto`: human on a terminal."),
     env(open("store", "database_url", r#"{ credential = "database_url" }"#, "A Postgres database (`postgres://user:password@host/name`), shared by several gateways; by default the file `orbyt.db` in the data directory."), "DATABASE_URL"),

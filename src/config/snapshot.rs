@@ -27,6 +27,8 @@ pub struct Snapshot {
     pub providers: Vec<Arc<Provider>>,
     /// The names of `[[model]]`.
     pub aliases: Vec<Arc<ModelAlias>>,
+    /// The presets, `[[preset]]`.
+    pub presets: Vec<Arc<Preset>>,
     /// Who may use the gateway.
     pub keys: GatewayKeys,
     /// How targets are chosen.
@@ -35,12 +37,16 @@ pub struct Snapshot {
     pub retry: Retry,
     /// When a target is left alone.
     pub breaker: Breaker,
+    /// How providers are looked after between requests.
+    pub health: Health,
     /// The clocks of an attempt.
     pub timeouts: Timeouts,
     /// How much of an answer is held back before the client sees any of it.
     pub gate: Gate,
     /// What the gateway itself refuses.
     pub limits: Limits,
+    /// Which answers are kept for requests that ask the same again.
+    pub cache: Cache,
     /// What is logged.
     pub telemetry: Telemetry,
     /// Where state is kept that outlives the process.
@@ -52,20 +58,23 @@ pub struct Snapshot {
 /// Without the catalog, which is the same in every snapshot.
 impl fmt::Debug for Snapshot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { catalog: _, server, console, providers, aliases, keys, routing, .. } = self;
-        let Self { retry, breaker, timeouts, gate, limits, telemetry, store, media, .. } = self;
+        let Self { catalog: _, server, console, providers, aliases, presets, keys, routing, .. } = self;
+        let Self { retry, breaker, health, timeouts, gate, limits, cache, telemetry, store, media, .. } = self;
         f.debug_struct("Snapshot")
             .field("server", server)
             .field("console", console)
             .field("providers", providers)
             .field("aliases", aliases)
+            .field("presets", presets)
             .field("keys", keys)
             .field("routing", routing)
             .field("retry", retry)
             .field("breaker", breaker)
+            .field("health", health)
             .field("timeouts", timeouts)
             .field("gate", gate)
             .field("limits", limits)
+            .field("cache", cache)
             .field("telemetry", telemetry)
             .field("store", store)
             .field("media", media)
@@ -173,6 +182,52 @@ pub struct ModelAlias {
     pub strategy: Option<Strategy>,
 }
 
+/// `[[preset]]`: what holds where a request that names it says nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Preset {
+    /// Its name in requests: `@preset/<slug>`.
+    pub slug: Arc<str>,
+    /// Its name for people.
+    pub name: Option<String>,
+    /// The model, where the request names none.
+    pub model: Option<String>,
+    /// Models that stand in.
+    pub fallbacks: Vec<String>,
+    /// How to choose between the targets.
+    pub strategy: Option<Strategy>,
+    /// The system prompt.
+    pub system: Option<String>,
+    /// Members of the request: names, and values as JSON.
+    pub parameters: Vec<(String, String)>,
+}
+
+/// Which requests keep to one target, under a strategy that would spread them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Sticky {
+    /// None.
+    #[default]
+    Off,
+    /// Those with the same `extra.session_id`.
+    Session,
+    /// Those, and without a session those whose conversation begins alike, so that the provider's prompt cache serves them.
+    Prefix,
+}
+
+impl Sticky {
+    /// Its name in `[routing] sticky`.
+    pub const NAMES: [&str; 3] = ["off", "session", "prefix"];
+
+    /// What a name means.
+    pub fn from_name(name: &str) -> Option<Self> {
+        match name {
+            "off" => Some(Self::Off),
+            "session" => Some(Self::Session),
+            "prefix" => Some(Self::Prefix),
+            _ => None,
+        }
+    }
+}
+
 /// `[routing]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Routing {
@@ -185,6 +240,20 @@ pub struct Routing {
     pub fallbacks: Vec<String>,
     /// What the model `auto` chooses from.
     pub auto: Vec<String>,
+    /// With whose keys a request that brings its own falls back to a provider that it brings none for.
+    pub byok_fallback: ByokFallback,
+    /// Which requests keep to one target.
+    pub sticky: Sticky,
+}
+
+/// `[routing] byok_fallback`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ByokFallback {
+    /// With the gateway's own.
+    #[default]
+    Pool,
+    /// Not at all.
+    Deny,
 }
 
 /// `[retry]`.
@@ -201,7 +270,7 @@ pub struct Retry {
 }
 
 /// `[breaker]`: one a provider and model.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Breaker {
     /// Whether targets are left alone at all.
     pub enabled: bool,
@@ -209,6 +278,15 @@ pub struct Breaker {
     pub failures: u32,
     /// How long it stays open before one request tries again.
     pub open_for: Duration,
+    /// The largest share of the providers whose breakers may be open at once, 0 to 1; one always may.
+    pub max_open_share: f64,
+}
+
+/// `[health]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Health {
+    /// How often every provider is asked whether it is there; `None` means never.
+    pub probe: Option<Duration>,
 }
 
 /// `[timeouts]`: the four clocks of an attempt.
@@ -269,6 +347,48 @@ pub struct LimitRule {
     pub limits: Arc<[Limit]>,
 }
 
+/// `[cache]`: whole answers, kept for requests that ask the same again.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Cache {
+    /// Where they are kept.
+    pub backend: CacheBackend,
+    /// How long one is kept, unless the request says otherwise.
+    pub ttl: Duration,
+    /// How many are kept at most.
+    pub max_size: u32,
+    /// How many bytes they take at most.
+    pub max_bytes: u64,
+    /// Requests above this temperature are not cached; `None` caches all.
+    pub max_temperature: Option<f64>,
+}
+
+/// Where answers are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CacheBackend {
+    /// Nowhere.
+    Off,
+    /// In this process.
+    Memory,
+}
+
+impl CacheBackend {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Off, Self::Memory];
+
+    /// Its name in the configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Memory => "memory",
+        }
+    }
+
+    /// The backend of this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|backend| backend.name() == name)
+    }
+}
+
 /// `[telemetry]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Telemetry {
@@ -322,6 +442,11 @@ impl Snapshot {
         self.aliases.iter().find(|alias| &*alias.name == name)
     }
 
+    /// The `[[preset]]` of a slug.
+    pub fn preset(&self, slug: &str) -> Option<&Arc<Preset>> {
+        self.presets.iter().find(|preset| &*preset.slug == slug)
+    }
+
     /// Adds what the database knows: the gateway keys, and the administrator's token unless the configuration names one.
     pub fn with_stored(mut self, keys: Arc<StoredKeys>, admin: Option<KeyHash>) -> Self {
         self.keys.set_stored(keys);
@@ -342,6 +467,7 @@ impl Snapshot {
     /// The settings in which `new` differs and which only a restart can apply, as `section.key`.
     pub fn needs_restart(&self, new: &Self) -> Vec<&'static str> {
         let (old_store, new_store) = (&self.store, &new.store);
+        let caches = (&self.cache, &new.cache);
         let (old, new) = ((&self.server, &self.console), (&new.server, &new.console));
         [
             ("server.listen", !same_places(&old.0.listen, &new.0.listen)),
@@ -351,6 +477,8 @@ impl Snapshot {
             ("server.workers", old.0.workers != new.0.workers),
             ("server.grace", old.0.grace != new.0.grace),
             ("console.listen", !same_places(&old.1.listen, &new.1.listen)),
+            ("cache.max_size", caches.0.max_size != caches.1.max_size),
+            ("cache.max_bytes", caches.0.max_bytes != caches.1.max_bytes),
         ]
         .into_iter()
         .filter_map(|(name, differs)| differs.then_some(name))

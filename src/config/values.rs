@@ -1,6 +1,8 @@
 //! The notations of single values: durations, sizes, lists in one string.
 
+use serde_json::Value;
 use std::time::Duration;
+use toml::de::DeValue;
 
 /// Reads `"250ms"`, `"5s"`, `"1.5s"`, `"1m"`, `"2h"`. Up to ten years; `None` when it is not a duration with a unit.
 pub fn duration(text: &str) -> Option<Duration> {
@@ -36,6 +38,24 @@ pub fn size(text: &str) -> Option<u64> {
 /// The parts of a comma-separated list, trimmed, without empty ones.
 pub fn list(text: &str) -> impl Iterator<Item = &str> {
     text.split(',').map(str::trim).filter(|part| !part.is_empty())
+}
+
+/// A value of TOML as JSON; `None` for a date, which JSON has not, and for a number that it cannot say.
+pub fn json(value: &DeValue<'_>) -> Option<Value> {
+    Some(match value {
+        DeValue::String(text) => Value::from(text.as_ref()),
+        DeValue::Integer(integer) => i64::from_str_radix(integer.as_str(), integer.radix()).ok()?.into(),
+        DeValue::Float(float) => serde_json::Number::from_f64(float.as_str().parse().ok()?)?.into(),
+        DeValue::Boolean(yes) => Value::from(*yes),
+        DeValue::Array(items) => items.iter().map(|item| json(item.get_ref())).collect::<Option<Vec<_>>>()?.into(),
+        DeValue::Table(table) => {
+            let entry = |(name, value): (&toml::Spanned<toml::de::DeString<'_>>, &toml::Spanned<DeValue<'_>>)| {
+                Some((name.get_ref().to_string(), json(value.get_ref())?))
+            };
+            Value::Object(table.iter().map(entry).collect::<Option<_>>()?)
+        }
+        DeValue::Datetime(_) => return None,
+    })
 }
 
 /// The number and the unit behind it.

@@ -17,6 +17,7 @@ mod serve;
 
 pub use listen::{ListenError, Sharing};
 
+use crate::domain::RequestId;
 use crate::domain::secret::KeyHash;
 use crate::telemetry::{Live, Metrics};
 use std::fmt;
@@ -37,6 +38,8 @@ pub struct Deps {
     pub admin_token: Arc<dyn Fn() -> Option<KeyHash> + Send + Sync>,
     /// For `/api/v1/health`: providers, states of keys by name, breakers.
     pub health: Arc<dyn Fn() -> serde_json::Value + Send + Sync>,
+    /// For `/api/v1/requests/{id}/explain`: what is kept of a request; `None` when nothing is.
+    pub explain: Arc<dyn Fn(RequestId) -> Option<serde_json::Value> + Send + Sync>,
     /// For `/readyz`: whether the gateway takes requests.
     pub ready: Arc<dyn Fn() -> bool + Send + Sync>,
     /// For `/readyz`: why the database cannot be reached, while it cannot.

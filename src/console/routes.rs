@@ -4,9 +4,10 @@ use super::Deps;
 use super::auth::{self, Failures};
 use super::problem::Problem;
 use super::serve::Stopping;
+use crate::domain::RequestId;
 use crate::telemetry::live::Seen;
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::extract::{DefaultBodyLimit, Path, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::sse::{Event, KeepAlive, Sse};
@@ -38,6 +39,7 @@ pub(super) fn router(deps: Deps, stopping: Stopping) -> Router {
     let admin = Router::new()
         .route("/api/v1/live", get(live))
         .route("/api/v1/health", get(health))
+        .route("/api/v1/requests/{id}/explain", get(explain))
         .route_layer(middleware::from_fn_with_state(Arc::clone(&shared), auth::require_admin));
     Router::new()
         .route("/", get(front_page))
@@ -98,6 +100,24 @@ async fn ready(State(shared): State<Arc<Shared>>) -> Response {
 
 async fn health(State(shared): State<Arc<Shared>>) -> Response {
     json(StatusCode::OK, &(shared.deps.health)())
+}
+
+/// Why a request went where it went.
+async fn explain(State(shared): State<Arc<Shared>>, Path(id): Path<String>) -> Response {
+    let Some(id) = RequestId::parse(&id) else {
+        return Problem::new(
+            StatusCode::BAD_REQUEST,
+            "This is no request's id: one is req_ and 24 hexadecimal digits.",
+        )
+        .into_response();
+    };
+    match (shared.deps.explain)(id) {
+        Some(explanation) => json(StatusCode::OK, &explanation),
+        None => {
+            let detail = "Nothing is kept of this request: only the last 10,000 that had a plan are, in memory.";
+            Problem::new(StatusCode::NOT_FOUND, detail).into_response()
+        }
+    }
 }
 
 fn json(status: StatusCode, value: &serde_json::Value) -> Response {

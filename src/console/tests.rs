@@ -29,6 +29,7 @@ fn start() -> Fixture {
         live: live.clone(),
         admin_token: Arc::new(move || *expected.lock()),
         health: Arc::new(|| serde_json::json!({"providers": {"openai": {"keys": {"openai_01": "idle"}}}})),
+        explain: Arc::new(|id| (id == RequestId::from_random(1, 2)).then(|| serde_json::json!({"status": 200}))),
         ready: Arc::new(move || is_ready.load(SeqCst)),
         degraded: Arc::new(|| None),
         gateway_urls: vec!["http://127.0.0.1:3001".to_owned()],
@@ -148,6 +149,19 @@ fn the_api_is_for_the_holder_of_the_admin_token() {
     }
     let health = fixture.get_with("/api/v1/health", TOKEN);
     assert_eq!(health.json()["providers"]["openai"]["keys"]["openai_01"], "idle");
+}
+
+#[test]
+fn a_request_is_explained_to_the_administrator() {
+    let fixture = start();
+    let id = RequestId::from_random(1, 2);
+    let known = format!("/api/v1/requests/{id}/explain");
+    fixture.get(&known).assert_problem(401);
+    let answer = fixture.get_with(&known, TOKEN);
+    assert_eq!((answer.status, &answer.json()["status"]), (200, &serde_json::json!(200)));
+    let other = format!("/api/v1/requests/{}/explain", RequestId::from_random(3, 4));
+    fixture.get_with(&other, TOKEN).assert_problem(404);
+    fixture.get_with("/api/v1/requests/x/explain", TOKEN).assert_problem(400);
 }
 
 #[test]
@@ -287,6 +301,7 @@ fn a_port_in_use_is_an_error_that_names_it() {
         live: Live::default(),
         admin_token: Arc::new(|| None),
         health: Arc::new(|| serde_json::Value::Null),
+        explain: Arc::new(|_| None),
         ready: Arc::new(|| true),
         degraded: Arc::new(|| None),
         gateway_urls: vec![],

@@ -222,6 +222,8 @@ pub struct Observed {
     pub usage: Option<Usage>,
     /// Bytes of visible text, reasoning and arguments, for an estimate where usage never comes.
     pub output_bytes: u64,
+    /// A choice was cut for its content.
+    pub filtered: bool,
     /// The provider's in-band error.
     pub error: Option<Fault>,
 }
@@ -244,8 +246,9 @@ impl Observed {
             Event::Annotation { choice, .. } | Event::Image { choice, .. } | Event::Logprobs { choice, .. } => {
                 (*choice, 0)
             }
-            Event::Finish { choice, .. } => {
+            Event::Finish { choice, reason, .. } => {
                 self.choices_finished += 1;
+                self.filtered |= *reason == FinishReason::ContentFilter;
                 (*choice, 0)
             }
             Event::Usage(usage) => {

@@ -1,4 +1,4 @@
-//! What a client may tell the gateway in the body: `extra`, OpenRouter's `models` and `provider`, LiteLLM's `fallbacks`.
+//! What a client may tell the gateway in the body: `extra`, OpenRouter's `models`, `provider` and `preset`, LiteLLM's `fallbacks`.
 //!
 //! All of it is taken out before a provider sees the body. An unknown key or a wrong type is a 400 that names it, so that a typo
 //! never looks like a setting that has no effect. Keys of OpenRouter that are known but mean nothing here are accepted and listed in
@@ -7,12 +7,12 @@
 //! Source: OpenRouter's documentation of provider routing and model routing.
 
 use super::openai_chat::fields::{Fields, Path};
-use crate::domain::{Fault, Money, Secret};
+use crate::domain::{Fault, Money, Secret, Strategy};
 use serde_json::Value;
 use std::time::Duration;
 
 /// The top-level members that carry extensions. None of them ever reaches a provider.
-pub const MEMBERS: [&str; 5] = ["extra", "models", "provider", "fallbacks", "route"];
+pub const MEMBERS: [&str; 6] = ["extra", "models", "provider", "fallbacks", "route", "preset"];
 
 /// The largest `extra.retry`.
 pub const MAX_RETRY: u64 = 10;
@@ -45,7 +45,7 @@ pub struct Extensions {
     pub retry: Option<u32>,
     /// `extra.byok`: the client's own provider keys.
     pub byok: Option<Byok>,
-    /// `extra.preset`.
+    /// `extra.preset`, or OpenRouter's top-level `preset`.
     pub preset: Option<String>,
     /// `extra.cache`.
     pub cache: Option<CacheChoice>,
@@ -64,12 +64,8 @@ pub struct Extensions {
 /// How a request chooses its provider.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ProviderChoice {
-    /// The lowest price for this request.
-    Cheap,
-    /// The lowest latency.
-    Fast,
-    /// The highest success rate.
-    Reliable,
+    /// The target that this strategy puts first.
+    By(Strategy),
     /// This provider and no other.
     Named(String),
 }
@@ -89,9 +85,11 @@ pub struct ProviderPreferences {
     pub require_parameters: Option<bool>,
     /// What to order by instead of the configured strategy.
     pub sort: Option<Sort>,
+    /// `sort.partition` is `"none"`: the targets of all models are ordered together.
+    pub across_models: bool,
     /// Upper bounds of prices.
     pub max_price: MaxPrice,
-    /// Prefer providers whose latency is below this, in seconds.
+    /// Prefer providers whose time to first output is below this, in seconds.
     pub preferred_max_latency: Option<f64>,
     /// Prefer providers whose throughput is above this, in tokens per second.
     pub preferred_min_throughput: Option<f64>,
@@ -119,6 +117,8 @@ pub struct MaxPrice {
     pub request: Option<Money>,
     /// Per image.
     pub image: Option<Money>,
+    /// Per million tokens of audio input.
+    pub audio: Option<Money>,
 }
 
 /// The client's own provider keys.
@@ -173,6 +173,8 @@ pub struct Members {
     pub provider: Option<Value>,
     /// `fallbacks`.
     pub fallbacks: Option<Value>,
+    /// `preset`.
+    pub preset: Option<Value>,
 }
 
 impl Extensions {
@@ -196,20 +198,19 @@ impl Extensions {
             Some(Value::String(name)) => extensions.provider = Some(choice(name, &Path::top("provider"))?),
             Some(object) => extensions.openrouter(object)?,
         }
+        if let Some(preset) = members.preset {
+            top.rest.insert("preset".to_owned(), preset);
+            extensions.preset = top.text("preset")?;
+        }
         if let Some(extra) = members.extra.filter(|extra| !extra.is_null()) {
             extensions.extra(extra)?;
         }
         Ok(extensions)
     }
 
-    /// What the request names and this version accepts without acting on it.
-    pub fn without_effect(&self) -> impl Iterator<Item = &'static str> {
-        let preferences = &self.preferences;
-        let unused = [
-            ("extra.cache", matches!(self.cache, Some(CacheChoice::On | CacheChoice::For(_)))),
-            ("provider.preferred_max_latency", preferences.preferred_max_latency.is_some()),
-            ("provider.preferred_min_throughput", preferences.preferred_min_throughput.is_some()),
-        ];
+    /// What the request names and this version accepts without acting on it; `extra.cache` has an effect where answers are cached.
+    pub fn without_effect(&self, caches: bool) -> impl Iterator<Item = &'static str> {
+        let unused = [("extra.cache", !caches && matches!(self.cache, Some(CacheChoice::On | CacheChoice::For(_))))];
         let unused = unused.into_iter().filter_map(|(name, named)| named.then_some(name));
         self.ignored.iter().copied().chain(unused).collect::<Vec<_>>().into_iter()
     }
@@ -235,7 +236,7 @@ impl Extensions {
         self.cache = extra.any("cache").map(|value| cache(value, &path.member("cache"))).transpose()?;
         self.timeout = extra.positive("timeout_ms")?.map(Duration::from_millis);
         self.max_cost = extra.any("max_cost").map(|value| money(&value, &path.member("max_cost"))).transpose()?;
-        self.preset = extra.text("preset")?;
+        self.preset = extra.text("preset")?.or(self.preset.take());
         self.session_id = extra.text("session_id")?;
         self.trace_id = extra.text("trace_id")?;
         Ok(())
@@ -268,7 +269,7 @@ impl Extensions {
             }
         }
         refuse_unknown(&given, &KEYS)?;
-        let sort = given.any("sort").map(|value| self.sort(value)).transpose()?;
+        let (sort, across_models) = given.any("sort").map(sort).transpose()?.unzip();
         self.preferences = ProviderPreferences {
             order: given.texts("order")?,
             only: given.texts("only")?,
@@ -276,36 +277,40 @@ impl Extensions {
             allow_fallbacks: given.boolean("allow_fallbacks")?,
             require_parameters: given.boolean("require_parameters")?,
             sort,
+            across_models: across_models.unwrap_or(false),
             max_price: given.any("max_price").map(max_price).transpose()?.unwrap_or_default(),
             preferred_max_latency: threshold(&mut given, "preferred_max_latency")?,
             preferred_min_throughput: threshold(&mut given, "preferred_min_throughput")?,
         };
         Ok(())
     }
+}
 
-    /// `"price"`, or `{"by": "price", "partition": …}`.
-    fn sort(&mut self, value: Value) -> Result<Sort, Fault> {
-        let path = Path::top("provider");
-        let path = path.member("sort");
-        let word = match value {
-            Value::String(word) => word,
-            object => {
-                let mut fields =
-                    Fields::of(object, &path).map_err(|_| path.must_be("a string or an object with \"by\""))?;
-                refuse_unknown(&fields, &["by", "partition"])?;
-                if fields.any("partition").is_some() {
-                    self.ignored.push("provider.sort.partition");
-                }
-                fields.required_text("by")?
-            }
-        };
-        match word.as_str() {
-            "price" => Ok(Sort::Price),
-            "throughput" => Ok(Sort::Throughput),
-            "latency" => Ok(Sort::Latency),
-            _ => Err(path.must_be("\"price\", \"throughput\" or \"latency\"")),
+/// `"price"`, or `{"by": "price", "partition": …}`; the second is whether models are not told apart.
+fn sort(value: Value) -> Result<(Sort, bool), Fault> {
+    let path = Path::top("provider");
+    let path = path.member("sort");
+    let (word, across_models) = match value {
+        Value::String(word) => (word, false),
+        object => {
+            let mut fields =
+                Fields::of(object, &path).map_err(|_| path.must_be("a string or an object with \"by\""))?;
+            refuse_unknown(&fields, &["by", "partition"])?;
+            let across_models = match fields.text("partition")?.as_deref() {
+                None | Some("model") => false,
+                Some("none") => true,
+                Some(_) => return Err(path.member("partition").must_be("\"model\" or \"none\"")),
+            };
+            (fields.required_text("by")?, across_models)
         }
-    }
+    };
+    let sort = match word.as_str() {
+        "price" => Sort::Price,
+        "throughput" => Sort::Throughput,
+        "latency" => Sort::Latency,
+        _ => return Err(path.must_be("\"price\", \"throughput\" or \"latency\"")),
+    };
+    Ok((sort, across_models))
 }
 
 fn refuse_unknown(fields: &Fields<'_>, known: &[&str]) -> Result<(), Fault> {
@@ -319,13 +324,13 @@ fn refuse_unknown(fields: &Fields<'_>, known: &[&str]) -> Result<(), Fault> {
 }
 
 fn choice(name: String, path: &Path<'_>) -> Result<ProviderChoice, Fault> {
-    Ok(match name.as_str() {
-        "cheap" => ProviderChoice::Cheap,
-        "fast" => ProviderChoice::Fast,
-        "reliable" => ProviderChoice::Reliable,
-        "" => return Err(path.must_be("\"cheap\", \"fast\", \"reliable\" or the name of a provider")),
-        _ => ProviderChoice::Named(name),
-    })
+    match Strategy::from_name(&name) {
+        Some(strategy) => Ok(ProviderChoice::By(strategy)),
+        None if name.is_empty() => {
+            Err(path.must_be("\"cheap\", \"fast\", \"reliable\", another strategy or the name of a provider"))
+        }
+        None => Ok(ProviderChoice::Named(name)),
+    }
 }
 
 fn byok(value: Value, path: &Path<'_>) -> Result<Byok, Fault> {
@@ -394,13 +399,14 @@ fn max_price(value: Value) -> Result<MaxPrice, Fault> {
     let provider = Path::top("provider");
     let path = provider.member("max_price");
     let mut fields = Fields::of(value, &path)?;
-    refuse_unknown(&fields, &["prompt", "completion", "request", "image"])?;
+    refuse_unknown(&fields, &["prompt", "completion", "request", "image", "audio"])?;
     let mut price = |name| fields.any(name).map(|value| money(&value, &path.member(name))).transpose();
     Ok(MaxPrice {
         prompt: price("prompt")?,
         completion: price("completion")?,
         request: price("request")?,
         image: price("image")?,
+        audio: price("audio")?,
     })
 }
 
@@ -456,7 +462,7 @@ mod tests {
         }))
         .unwrap();
         assert_eq!(read.fallback_models, ["a/b", "anthropic"]);
-        assert_eq!(read.provider, Some(ProviderChoice::Cheap));
+        assert_eq!(read.provider, Some(ProviderChoice::By(Strategy::Cheap)));
         assert_eq!(read.retry, Some(0));
         assert_eq!(
             read.byok.as_ref().and_then(|keys| keys.for_provider(["OpenAI"])).map(Secret::reveal),
@@ -525,10 +531,12 @@ mod tests {
         assert_eq!(preferences.sort, Some(Sort::Throughput));
         assert_eq!(preferences.max_price.completion, Money::from_dollars("2.5"));
         assert_eq!((preferences.preferred_max_latency, preferences.preferred_min_throughput), (Some(1.5), Some(20.0)));
-        assert_eq!(read.ignored, ["provider.data_collection", "provider.quantizations", "provider.sort.partition"]);
+        assert!(preferences.across_models);
+        assert_eq!(read.ignored, ["provider.data_collection", "provider.quantizations"]);
         for (value, param) in [
             (json!({"oder": []}), "provider.oder"),
             (json!({"sort": "speed"}), "provider.sort"),
+            (json!({"sort": {"by": "price", "partition": "all"}}), "provider.sort.partition"),
             (json!({"max_price": {"prompt": "x"}}), "provider.max_price.prompt"),
             (json!({"only": [1]}), "provider.only[0]"),
             (json!(7), "provider"),

@@ -16,6 +16,13 @@ impl RequestId {
         Self(bytes)
     }
 
+    /// The id of a text as it is displayed; `None` when it is none.
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut bytes = [0; 12];
+        hex::decode_to_slice(text.trim().strip_prefix("req_")?, &mut bytes).ok()?;
+        Some(Self(bytes))
+    }
+
     /// The random part alone, as hex: ids derived from the request (`chatcmpl-…`) are made of it.
     pub fn hex(&self) -> String {
         hex::encode(self.0)
@@ -47,5 +54,8 @@ mod tests {
         let id = RequestId::from_random(0x0102_0304, 0xff);
         assert_eq!(id.to_string(), "req_0102030400000000000000ff");
         assert_eq!(id.hex(), "0102030400000000000000ff");
+        assert_eq!(RequestId::parse(&id.to_string()), Some(id));
+        assert_eq!(RequestId::parse("req_01"), None);
+        assert_eq!(RequestId::parse("0102030400000000000000ff"), None);
     }
 }

@@ -3,11 +3,13 @@
 //! Read [`fault`] and [`verdict`] together: a [`Fault`] says what went wrong and who is to blame, a
 //! [`Verdict`] says what the gateway does about it. [`record`] is what remains of a request afterwards.
 
+pub mod decision;
 pub mod fault;
 pub mod ids;
 pub mod limit;
 pub mod money;
 pub mod principal;
+pub mod quota;
 pub mod record;
 pub mod secret;
 pub mod strategy;
@@ -15,12 +17,14 @@ pub mod tenancy;
 pub mod usage;
 pub mod verdict;
 
+pub use decision::Decision;
 pub use fault::{Blame, Clock, Fault, FaultKind};
 pub use ids::RequestId;
 pub use limit::{Limit, Measure, Period, Scope};
 pub use money::Money;
-pub use principal::{Principal, ProviderKey};
-pub use record::{AttemptRecord, Ended, RequestRecord};
+pub use principal::{KeyId, Principal, ProviderKey};
+pub use quota::{KeyQuota, RateLimit, RateLimits};
+pub use record::{AttemptRecord, CacheUse, Ended, RequestRecord};
 pub use secret::Secret;
 pub use strategy::Strategy;
 pub use usage::Usage;

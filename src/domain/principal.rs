@@ -1,7 +1,9 @@
 //! Who is asking, and with whose key a provider is asked.
 
-use super::Secret;
+use super::secret::KeyHash;
 use super::tenancy::ApiKey;
+use super::{KeyQuota, Secret};
+use sha2::{Digest, Sha256};
 use std::sync::Arc;
 
 /// The holder of a gateway key, as found by authentication.
@@ -9,8 +11,23 @@ use std::sync::Arc;
 pub struct Principal {
     /// The key's name: its label in the configuration, or its masked form. Safe to log.
     pub key_name: Arc<str>,
-    /// The key as the store has it; `None` for one of the configuration.
+    /// Who it is, where names may be alike: the hash of a key of the configuration, the hash of the id of one of the database, which a
+    /// rotation does not change.
+    pub key_hash: KeyHash,
+    /// The key as the database has it; `None` for one of the configuration.
     pub key: Option<Arc<ApiKey>>,
+}
+
+/// Which key it is: the beginning of a hash of its text. A name may stand for another key after a reload, this never does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct KeyId(u64);
+
+impl KeyId {
+    /// The identity of a key with this text.
+    pub fn of(secret: &Secret) -> Self {
+        let digest = Sha256::digest(secret.reveal().as_bytes());
+        Self(digest.iter().take(8).fold(0, |id, byte| id << 8 | u64::from(*byte)))
+    }
 }
 
 /// One key of a provider.
@@ -20,4 +37,17 @@ pub struct ProviderKey {
     pub name: Arc<str>,
     /// The key.
     pub secret: Secret,
+    /// Which key it is.
+    pub id: KeyId,
+    /// Its limits, where the operator has set any.
+    pub quota: KeyQuota,
+    /// The keys of one group share one quota at their providers.
+    pub group: Option<Arc<str>>,
+}
+
+impl ProviderKey {
+    /// A key without limits of its own.
+    pub fn new(name: impl Into<Arc<str>>, secret: Secret) -> Self {
+        Self { name: name.into(), id: KeyId::of(&secret), secret, quota: KeyQuota::default(), group: None }
+    }
 }

@@ -1,6 +1,6 @@
 //! What remains of a request: one record, from which every decision can be explained.
 
-use super::{Money, RequestId, Usage};
+use super::{Decision, Money, RequestId, Usage};
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,6 +29,32 @@ impl Ended {
             Self::Broken => "broken",
             Self::ClientGone => "client_gone",
             Self::Shutdown => "shutdown",
+        }
+    }
+}
+
+/// What the cache of answers did for a request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum CacheUse {
+    /// It was not asked: it is off, or the request is not for it.
+    #[default]
+    Bypass,
+    /// It had no answer.
+    Miss,
+    /// The answer came out of it; no provider was asked.
+    Hit,
+}
+
+impl CacheUse {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Bypass, Self::Miss, Self::Hit];
+
+    /// A stable lower-case name for logs and metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Bypass => "bypass",
+            Self::Miss => "miss",
+            Self::Hit => "hit",
         }
     }
 }
@@ -75,6 +101,8 @@ pub struct RequestRecord {
     pub model: Option<Arc<str>>,
     /// The strategy that ordered the plan.
     pub strategy: &'static str,
+    /// How the plan came about, when there was one; a plan that was refused says why each target was.
+    pub decision: Option<Box<Decision>>,
     /// Whether the client asked for a stream.
     pub stream: bool,
     /// The status that the client saw; 0 when it left before any.
@@ -89,6 +117,8 @@ pub struct RequestRecord {
     pub usage: Option<Usage>,
     /// What that costs by the catalog's prices; `None` when a price or the usage is unknown.
     pub cost: Option<Money>,
+    /// What the cache of answers did.
+    pub cache: CacheUse,
     /// From the request to the first output at the client.
     pub ttft: Option<Duration>,
     /// From the request to the last byte.
@@ -104,6 +134,36 @@ pub struct RequestRecord {
 }
 
 impl RequestRecord {
+    /// The record of a request that has just arrived, at so many milliseconds since the Unix epoch; as long as nothing else happens, it
+    /// ends with the client being gone.
+    pub fn new(id: RequestId, arrived_unix_ms: u64) -> Self {
+        Self {
+            id,
+            arrived_unix_ms,
+            key_name: None,
+            route: Cow::Borrowed(""),
+            requested_model: None,
+            provider: None,
+            model: None,
+            strategy: "",
+            decision: None,
+            stream: false,
+            status: 0,
+            attempts: Vec::new(),
+            fallback: false,
+            dropped: Vec::new(),
+            usage: None,
+            cost: None,
+            cache: CacheUse::Bypass,
+            ttft: None,
+            latency: Duration::ZERO,
+            overhead: Duration::ZERO,
+            queued: None,
+            ended: Ended::ClientGone,
+            error_code: None,
+        }
+    }
+
     /// How many attempts were made; a target that was passed over without asking it is none.
     pub fn attempt_count(&self) -> usize {
         self.attempts.iter().filter(|attempt| attempt.verdict != SKIPPED).count()

@@ -60,6 +60,11 @@ impl KeyHash {
         Self(Sha256::digest(key).into())
     }
 
+    /// Its bytes, to tell the holders of keys apart.
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
     /// Reads the hex form that [`KeyHash::to_hex`] wrote; `None` when it is not 64 hex digits.
     pub fn from_hex(text: &str) -> Option<Self> {
         let mut bytes = [0; 32];

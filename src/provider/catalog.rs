@@ -197,6 +197,17 @@ impl Catalog {
         self.provider_index(id_or_alias).map(|index| &self.providers[index])
     }
 
+    /// The names of those who make keys that begin like this one, when a provider is not among them; `None` when it may well be the
+    /// provider's own. Providers that are not in the catalog, and those that anybody may run, take any key.
+    pub fn foreign_key(&self, provider: &str, key: &str) -> Option<Vec<&str>> {
+        let known = self.provider(provider).filter(|row| row.key_required)?;
+        let begins = |row: &ProviderRow| row.key_prefixes.iter().filter(|p| key.starts_with(*p)).map(String::len).max();
+        let longest = self.providers.iter().filter_map(|row| begins(row)).max()?;
+        let makers = || self.providers.iter().filter(|row| begins(row) == Some(longest));
+        let is_foreign = makers().all(|row| row.id != known.id);
+        is_foreign.then(|| makers().map(|row| row.name.as_str()).collect())
+    }
+
     /// All providers, those that make models before those that only host them.
     pub fn providers(&self) -> &[Arc<ProviderRow>] {
         &self.providers

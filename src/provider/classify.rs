@@ -112,7 +112,7 @@ fn reset<'h>(headers: &impl Fn(&str) -> Option<&'h str>, now_unix_ms: u64) -> Op
 }
 
 /// A wait in any of the forms that reset headers take.
-fn moment(text: &str, now_unix_ms: u64) -> Option<Duration> {
+pub(super) fn moment(text: &str, now_unix_ms: u64) -> Option<Duration> {
     /// From here on a number is a date: 2001 in seconds, and in milliseconds.
     const UNIX_SECONDS: f64 = 1e9;
     const UNIX_MILLISECONDS: f64 = 1e12;

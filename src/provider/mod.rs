@@ -3,16 +3,19 @@
 //! A provider is a row of `data/providers.toml` ([`row`]), a model at a provider is a row of a file
 //! under `data/models/`
 //! ([`model`], [`prices`]); [`catalog`] finds both by any name that people use for them. No code knows a model's name.
-//! [`classify`] turns an error answer, head and body, into a [`crate::domain::Fault`].
+//! [`classify`] turns an error answer, head and body, into a [`crate::domain::Fault`]; [`limits`] reads what any answer tells of its
+//! key's limits.
 
 pub mod catalog;
 pub mod classify;
+pub mod limits;
 pub mod model;
 pub mod prices;
 pub mod row;
 
 pub use catalog::Catalog;
 pub use classify::classify;
+pub use limits::rate_limits;
 pub use model::{Capabilities, Class, ModelRow, Status};
 pub use prices::{Prices, Tier};
 pub use row::{AuthScheme, ProviderRow};

@@ -71,6 +71,8 @@ pub struct ProviderRow {
     pub key_required: bool,
     /// Whether its models are found in its own `GET /models` list (OpenAI's form) instead of in the catalog.
     pub discovers: bool,
+    /// How its keys begin, where that is known.
+    pub key_prefixes: Vec<String>,
     /// Its value of OpenTelemetry's `gen_ai.provider.name`.
     pub otel_name: String,
 }
@@ -134,6 +136,8 @@ pub(super) struct RawProvider {
     base_url_env: Vec<String>,
     #[serde(default)]
     discovers: bool,
+    #[serde(default)]
+    key_prefixes: Vec<String>,
     otel_name: String,
 }
 
@@ -171,6 +175,7 @@ impl RawProvider {
             base_url_env: self.base_url_env,
             key_required: auth != AuthScheme::None,
             discovers: self.discovers,
+            key_prefixes: self.key_prefixes,
             otel_name: self.otel_name,
         })
     }

@@ -50,7 +50,7 @@ impl Walk<'_> {
         if lease.is_byok() {
             return self.abandon(target);
         }
-        let policy = breaker_policy(&self.snapshot);
+        let policy = breaker_policy(&self.snapshot).with_jitter(fastrand::f64());
         match self.core.targets.report(provider, model, well, first_output, policy, now) {
             Some(Change::Opened) => {
                 let why = self.last_reason();
@@ -71,11 +71,19 @@ impl Walk<'_> {
         let Some(state) = lease.give_back(outcome) else { return };
         let (provider, key, why) = (&*target.provider.id, &*lease.key_name(), self.last_reason());
         self.core.telemetry.state_change(match state {
-            KeyState::Cooldown { left } => StateChange::KeyCooldown { provider, key, rest: left, why },
+            KeyState::Cooldown { left, .. } => StateChange::KeyCooldown { provider, key, rest: left, why },
             KeyState::Exhausted { left } => StateChange::KeyExhausted { provider, key, rest: left, why },
             KeyState::Disabled => StateChange::KeyDisabled { provider, key, why },
             KeyState::Ready { .. } => StateChange::KeyIdle { provider, key },
         });
+    }
+
+    /// Tells that a key is back from its rest.
+    pub(super) fn note_revival(&self, target: &Target, lease: &Lease) {
+        if lease.is_revived() {
+            let (provider, key) = (&*target.provider.id, &*lease.key_name());
+            self.core.telemetry.state_change(StateChange::KeyIdle { provider, key });
+        }
     }
 
     pub(super) fn failover(&self, from: &Target, to: usize) {

@@ -1,17 +1,23 @@
 //! What all requests share, and what one request carries along.
 
+use super::cache::CacheNote;
 use super::dns::Dns;
 use super::error::ApiError;
 use super::exchange::Connections;
+use super::flights::Flights;
 use super::limit::{Limiter, Seat};
 use super::queue::Queues;
 use super::quota::Quota;
+use super::recorder::Recorder;
 use crate::config::keys::Holder;
 use crate::config::scopes::KeyScopes;
 use crate::config::snapshot::Snapshot;
-use crate::domain::{Ended, RequestId, RequestRecord};
-use crate::routing::breaker::Policy;
+use crate::domain::secret::KeyHash;
+use crate::domain::{RequestId, RequestRecord};
+use crate::routing::breaker::{Policy, max_open};
 use crate::routing::retry_budget::RetryBudget;
+use crate::store::ports::Stores;
+use crate::store::ports::answers::Answers;
 use crate::store::ports::limits::{LimitStore, Standings};
 use crate::store::ports::live::{KeyPool, Targets};
 use crate::telemetry::{InFlight, Telemetry};
@@ -47,6 +53,8 @@ pub struct Core {
     pub targets: Arc<dyn Targets>,
     /// The buckets of `[[limits.rule]]`.
     pub limits: Arc<dyn LimitStore>,
+    /// The cache of answers.
+    pub answers: Arc<dyn Answers>,
     /// Log, metrics and live events.
     pub telemetry: Arc<Telemetry>,
     /// Where the process is in its life.
@@ -56,31 +64,29 @@ pub struct Core {
     pub(super) connections: Connections,
     pub(super) limiter: Limiter,
     pub(super) queues: Arc<Queues>,
+    pub(super) flights: Flights,
     pub(super) dns: Dns,
     pub(super) retry_budget: Mutex<RetryBudget>,
 }
 
 impl Core {
     /// The shared state of a gateway that starts with this configuration.
-    pub fn new(
-        snapshot: Snapshot,
-        pool: Arc<dyn KeyPool>,
-        targets: Arc<dyn Targets>,
-        limits: Arc<dyn LimitStore>,
-        telemetry: Arc<Telemetry>,
-    ) -> Arc<Self> {
+    pub fn new(snapshot: Snapshot, stores: Stores, telemetry: Arc<Telemetry>) -> Arc<Self> {
+        let Stores { pool, targets, limits, answers } = stores;
         Arc::new(Self {
             snapshot: ArcSwap::from_pointee(snapshot),
             discovered: ArcSwap::default(),
             pool,
             targets,
             limits,
+            answers,
             telemetry,
             phase: watch::Sender::new(Phase::Serving),
             degraded: ArcSwapOption::empty(),
             connections: Connections::default(),
             limiter: Limiter::default(),
             queues: Arc::default(),
+            flights: Flights::default(),
             dns: Dns::default(),
             retry_budget: Mutex::default(),
         })
@@ -95,9 +101,10 @@ impl Core {
 }
 
 /// The breaker's policy in a snapshot.
-pub(super) fn breaker_policy(snapshot: &Snapshot) -> Policy {
+pub fn breaker_policy(snapshot: &Snapshot) -> Policy {
     let breaker = &snapshot.breaker;
-    Policy { enabled: breaker.enabled, failures: breaker.failures, open_for: breaker.open_for }
+    let max_open = max_open(breaker.max_open_share, snapshot.providers.len());
+    Policy { enabled: breaker.enabled, failures: breaker.failures, open_for: breaker.open_for, max_open }
 }
 
 /// Why a stage ends the walk.
@@ -137,6 +144,12 @@ pub(super) struct ClientCtx {
     pub(super) output_bytes: u64,
     /// Where those limits stood then.
     pub(super) standings: Option<Box<Standings>>,
+    /// Whose key it came with.
+    pub(super) tenant: Option<KeyHash>,
+    /// What its answer's head says of the cache; `None` when that is off.
+    pub(super) cache: Option<CacheNote>,
+    /// Takes down what it is answered, for the cache.
+    pub(super) recorder: Option<Recorder>,
     /// `access-control-allow-origin` of its answer.
     pub(super) cors_origin: Option<String>,
     /// Dropping it counts the request out, whichever way it ends: a shutdown waits for that.
@@ -146,29 +159,8 @@ pub(super) struct ClientCtx {
 impl ClientCtx {
     pub(super) fn new(core: &Arc<Core>) -> Self {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let record = RequestRecord {
-            id: RequestId::from_random(fastrand::u32(..), fastrand::u64(..)),
-            arrived_unix_ms: u64::try_from(now.as_millis()).unwrap_or(u64::MAX),
-            key_name: None,
-            route: "".into(),
-            requested_model: None,
-            provider: None,
-            model: None,
-            strategy: "",
-            stream: false,
-            status: 0,
-            attempts: Vec::new(),
-            fallback: false,
-            dropped: Vec::new(),
-            usage: None,
-            cost: None,
-            ttft: None,
-            latency: Duration::ZERO,
-            overhead: Duration::ZERO,
-            queued: None,
-            ended: Ended::ClientGone,
-            error_code: None,
-        };
+        let id = RequestId::from_random(fastrand::u32(..), fastrand::u64(..));
+        let record = RequestRecord::new(id, u64::try_from(now.as_millis()).unwrap_or(u64::MAX));
         Self {
             snapshot: core.snapshot.load_full(),
             record,
@@ -179,6 +171,9 @@ impl ClientCtx {
             quota: None,
             output_bytes: 0,
             standings: None,
+            tenant: None,
+            cache: None,
+            recorder: None,
             cors_origin: None,
             _in_flight: core.telemetry.arrived(),
         }

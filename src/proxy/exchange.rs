@@ -9,7 +9,9 @@
 //! An exchange is a stream of [`Piece`]s that is polled in the relay's `select!`. Dropping it closes the connection (HTTP/1) or resets
 //! the stream (HTTP/2): that is how a provider learns that nobody waits any more.
 
-use crate::domain::{Fault, FaultKind};
+use crate::dialect::table::Dialect;
+use crate::domain::{Fault, FaultKind, RateLimits};
+use crate::provider::rate_limits;
 use async_stream::try_stream;
 use bytes::Bytes;
 use futures::{FutureExt, Stream};
@@ -21,6 +23,7 @@ use pingora::protocols::http::client::HttpSession;
 use pingora::protocols::http::v1::client::{HttpSession as Http1, http_req_header_to_wire};
 use pingora::upstreams::peer::{HttpPeer, Peer};
 use pingora::{Error, ErrorType};
+use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::io::AsyncWriteExt;
 
 /// How many idle connections to providers are kept, with and without TLS.
@@ -38,6 +41,8 @@ pub(super) enum Piece {
         /// Whether more follows.
         last: bool,
         headers: HeaderMap,
+        /// What it tells of the key's limits.
+        limits: RateLimits,
     },
     /// A piece of the body.
     Body {
@@ -138,6 +143,7 @@ impl Connections {
 pub(super) fn exchange<'a>(
     connections: &'a Connections,
     peer: &'a HttpPeer,
+    dialect: Dialect,
     head: Box<RequestHeader>,
     body: Bytes,
 ) -> impl Stream<Item = Result<Piece, Broken>> + 'a {
@@ -159,9 +165,11 @@ pub(super) fn exchange<'a>(
         headed(&mut link, sent).await?;
         let provider = link.session().map_err(|error| after_head(&error))?;
         let mut last = ended(provider).map_err(|error| after_head(&error))?;
-        let answer = provider.response_header().map(|head| (head.status.as_u16(), kept(head.status, &head.headers)));
-        let (status, headers) = answer.unwrap_or_default();
-        yield Piece::Head { status, headers, last };
+        let answer = provider.response_header().map(|head| {
+            (head.status.as_u16(), kept(head.status, &head.headers), limits(dialect, &head.headers))
+        });
+        let (status, headers, limits) = answer.unwrap_or_default();
+        yield Piece::Head { status, headers, limits, last };
         while !last {
             let piece = provider.read_response_body().await.map_err(|error| after_head(&error))?;
             last = piece.is_none() || ended(provider).map_err(|error| after_head(&error))?;
@@ -269,6 +277,13 @@ fn ended(provider: &mut HttpSession) -> Result<bool, Box<Error>> {
         HttpSession::H2(h2) => h2.check_response_end_or_error(),
         other => Ok(other.response_done()),
     }
+}
+
+/// What the head tells of the key's limits.
+fn limits(dialect: Dialect, headers: &HeaderMap) -> RateLimits {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+    let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    rate_limits(dialect, header, u64::try_from(now).unwrap_or(u64::MAX))
 }
 
 /// The headers that triage asks for. Of a success that is next to nothing, and a map of all would be copied for every answer.

@@ -7,9 +7,9 @@
 //! The stages, in the order of a request, one file each:
 //!
 //! ```text
-//!   accept -> limit -> authenticate -> (body) -> plan -> lease -> attempt -> relay -> triage -> respond -> record
-//!                                                        ▲                             │
-//!                                                        └─────────────────────────────┘
+//!   accept -> limit -> authenticate -> (body) -> plan -> cache -> lease -> attempt -> relay -> triage -> respond -> record
+//!                                                                 ▲                             │
+//!                                                                 └─────────────────────────────┘
 //! ```
 
 mod accept;
@@ -17,22 +17,29 @@ mod attempt;
 mod authenticate;
 mod body;
 mod books;
+mod byok;
+mod cache;
 pub mod core;
 mod dns;
 mod door;
 pub mod error;
 mod exchange;
+mod fit;
+mod flights;
+mod lane;
 mod lease;
 mod limit;
 mod media;
 mod models;
 mod names;
 mod plan;
+mod preset;
 #[expect(clippy::module_inception, reason = "it is the proxy of the proxy: Pingora's hooks")]
 pub mod proxy;
 mod queue;
 mod quota;
 mod record;
+mod recorder;
 mod relay;
 mod respond;
 mod scope;

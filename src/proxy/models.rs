@@ -5,6 +5,7 @@
 
 use super::core::{Core, Discovered};
 use super::names::{Names, Target};
+use super::preset;
 use crate::config::scopes::KeyScopes;
 use crate::config::snapshot::{Provider, Snapshot};
 use crate::dialect::chat::Thinking;
@@ -35,9 +36,10 @@ impl<'a> Listing<'a> {
         })
     }
 
-    /// All models of the configured providers, the operator's own names first.
+    /// All models of the configured providers, the operator's own names and presets first.
     pub(super) fn list(&self) -> Value {
         let aliases = self.snapshot.aliases.iter().filter_map(|alias| self.named(&alias.name));
+        let presets = self.snapshot.presets.iter().filter_map(|preset| self.named(&preset::listed(preset)?.0));
         let rows = self.snapshot.providers.iter().flat_map(|provider| {
             let local = provider.models.iter();
             let known = self.snapshot.catalog.models().iter().filter(|row| row.provider == provider.id);
@@ -53,12 +55,21 @@ impl<'a> Listing<'a> {
                 .map(|(name, row)| item(&format!("{}/{name}", provider.id), &row))
                 .collect::<Vec<_>>()
         });
-        json!({"object": "list", "data": aliases.chain(rows).chain(discovered).collect::<Vec<_>>()})
+        json!({"object": "list", "data": aliases.chain(presets).chain(rows).chain(discovered).collect::<Vec<_>>()})
     }
 
     /// The model of any name that a request could use; `None` when it means nothing.
     pub(super) fn named(&self, name: &str) -> Option<Value> {
         let names = Names { snapshot: self.snapshot, discovered: &self.discovered };
+        if let Some(preset) = preset::of_name(self.snapshot, name) {
+            let (_, model) = preset::listed(preset)?;
+            let mut item = item(name, &names.resolve(model).ok()?.targets.first()?.model);
+            item["owned_by"] = json!("orbyt");
+            if let Some(shown) = &preset.name {
+                item["name"] = json!(shown);
+            }
+            return Some(item);
+        }
         let meaning = names.resolve(name).ok()?;
         let is_own_name = meaning.alias.is_some();
         let allowed = |target: &&Target| self.allows(&target.provider, &target.model, is_own_name.then_some(name));

@@ -57,8 +57,9 @@ impl Names<'_> {
             return Err(no_provider());
         }
         let (name, suffix) = split_suffix(name.trim());
-        if let Some(slug) = name.strip_prefix("@preset/") {
-            let message = format!("The preset {slug:?} does not exist: this version has no presets");
+        if name.contains("@preset/") {
+            // As the model of the request it is replaced before anything is planned.
+            let message = format!("{name:?} is a preset, and only the model of a request may be one");
             return Err(ApiError::new(Reason::ModelNotFound, message).param("model"));
         }
         let mut meaning = match self.snapshot.alias(name) {

@@ -2,27 +2,29 @@
 //!
 //! What the request names replaces what is configured. The legs are: the model asked for; the fallbacks (of the request, else of the
 //! `[[model]]`, else of `[routing]`); and, when the providers in use were named (`GATEWAY_PROVIDERS`) and no fallback was, the catalog's
-//! equivalent at each of the others.
+//! equivalent at each of the others. [`super::fit`] says which of these targets cannot serve and what is known of each, `routing::plan`
+//! puts them in order, and the [`Decision`] keeps all of it for `orbyt explain`.
 
 use super::core::Core;
 use super::error::{ApiError, Reason};
+use super::fit::{Fit, named};
 use super::names::{Meaning, Names, Target};
-use crate::config::snapshot::{Provider, Snapshot};
+use crate::config::snapshot::{Provider, Snapshot, Sticky};
 use crate::dialect::extensions::{Extensions, ProviderChoice, Sort};
-use crate::dialect::openai_chat::envelope::{Envelope, Needs};
-use crate::domain::{Money, Strategy};
+use crate::dialect::openai_chat::envelope::Envelope;
+use crate::domain::decision::{Candidate, Refusal, Rules};
+use crate::domain::{Decision, Strategy};
 use crate::provider::Status;
-use crate::routing::plan::{Candidate, Facts, order};
+use crate::routing::plan::order;
+use crate::routing::seed::{bytes_hash, text_hash};
 use std::sync::Arc;
-use std::time::Duration;
-
-/// What is assumed of the output when the request does not bound it, for the estimate of its price alone.
-const ASSUMED_OUTPUT_TOKENS: u64 = 1000;
+use std::time::{Duration, Instant};
 
 /// How many targets a request for `auto` may try: an outage must not walk through the whole catalog.
-const AUTO_TARGETS: usize = 6;
-/// `provider.max_price` is quoted per so many tokens.
-const TOKENS_PER_QUOTE: u64 = 1_000_000;
+const AUTO_TARGETS: u16 = 6;
+
+/// How many refused targets a decision keeps; `auto` looks at the whole catalog.
+const REFUSED_KEPT: usize = 32;
 
 /// The targets of a request and the rules for trying them.
 #[derive(Debug)]
@@ -37,10 +39,13 @@ pub(super) struct Plan {
     /// The model that was asked for, whatever serves in the end and whichever of its names was used: a name of `[[model]]`, `auto`, or
     /// `provider/model`.
     pub(super) asked: Arc<str>,
-    /// Fallbacks that the request names and that no configured provider has, by their place in the request.
+    /// What the request names and cannot be used here, by its place in the request: fallbacks that no configured provider has, providers
+    /// that there are not.
     pub(super) unusable: Vec<String>,
     /// The strategy that ordered them.
     pub(super) strategy: Strategy,
+    /// How they came into their order; moved into the record when the plan is made.
+    pub(super) decision: Option<Box<Decision>>,
     /// Retries of one target.
     pub(super) retry_max: u32,
     /// How long the request may take in all.
@@ -49,56 +54,55 @@ pub(super) struct Plan {
     pub(super) require_parameters: bool,
 }
 
+/// A plan that leaves nothing to try: what the client is told, and why each target was refused.
+#[derive(Debug)]
+pub(super) struct NoPlan {
+    pub(super) error: ApiError,
+    pub(super) decision: Option<Box<Decision>>,
+}
+
+impl From<ApiError> for NoPlan {
+    fn from(error: ApiError) -> Self {
+        Self { error, decision: None }
+    }
+}
+
 impl Plan {
-    /// Makes the plan of a request.
+    /// Makes the plan of a request. `seed` decides whatever is left to chance.
     ///
     /// # Errors
-    /// 404 when nothing is meant by the model's name, 400 when the request contradicts itself.
-    pub(super) fn new(core: &Core, snapshot: &Snapshot, envelope: &Envelope) -> Result<Self, ApiError> {
+    /// 404 when nothing is meant by the model's name, 400 when the request contradicts itself or no target can serve it.
+    pub(super) fn new(core: &Core, snapshot: &Snapshot, envelope: &Envelope, seed: u64) -> Result<Self, NoPlan> {
         let discovered = core.discovered.load();
         let names = Names { snapshot, discovered: &discovered };
-        let planner = Planner { snapshot, names, wishes: &envelope.extensions, needs: envelope.needs };
+        let planner = Planner { snapshot, names, wishes: &envelope.extensions };
         let meaning = planner.names.resolve(&envelope.model)?;
         let (strategy, lock) = planner.strategy(&meaning)?;
-        let (mut legs, unusable) = planner.legs(&meaning, strategy)?;
+        let (mut legs, mut unusable) = planner.legs(&meaning, strategy)?;
         if let Some(provider) = &lock {
             planner.lock(&mut legs, provider);
         }
-        planner.narrow(&mut legs)?;
-        let mut candidates: Vec<Candidate<Target>> = Vec::new();
-        for (leg, targets) in legs.into_iter().enumerate() {
-            for target in targets {
-                let known = |c: &Candidate<Target>| {
-                    c.target.provider.id == target.provider.id && c.target.model.upstream == target.model.upstream
-                };
-                if !candidates.iter().any(known) {
-                    let facts = facts(core, &target, envelope);
-                    candidates.push(Candidate { target, leg, facts });
-                }
-            }
-            // Cut before the fallbacks come, so that none of those is lost as a double of what is cut.
-            if leg == 0 && meaning.auto {
-                order(strategy, &mut candidates, fastrand::f64);
-                candidates.truncate(AUTO_TARGETS);
-            }
-        }
-        if candidates.len() > 1 {
-            order(strategy, &mut candidates, fastrand::f64);
-        }
-        let targets: Vec<(usize, Target)> = candidates.into_iter().map(|c| (c.leg, c.target)).collect();
+        unusable.extend(planner.unknown_providers());
         let preferences = &envelope.extensions.preferences;
+        let mut rules = Rules {
+            strategy,
+            seed,
+            affinity: planner.affinity(envelope),
+            across_models: preferences.across_models,
+            limit: None,
+        };
+        let fit = Fit::new(core, snapshot, envelope, Instant::now());
+        let (targets, decision) = choose(&fit, &mut rules, legs, meaning.auto)?;
         let free = lock.is_none() && preferences.allow_fallbacks != Some(false);
+        let successors = if free { planner.successors(&meaning, &fit) } else { Vec::new() };
         Ok(Self {
-            successors: if free { planner.successors(&meaning) } else { Vec::new() },
-            targets: if preferences.allow_fallbacks == Some(false) {
-                targets.into_iter().take(1).collect()
-            } else {
-                targets
-            },
+            targets,
+            successors,
             byok_provider: lock.as_ref().map_or(&meaning.targets[0].provider, |locked| locked).id.clone(),
             asked: meaning.name(),
             unusable,
             strategy,
+            decision: Some(Box::new(decision)),
             retry_max: envelope.extensions.retry.unwrap_or(snapshot.retry.max),
             total: envelope.extensions.timeout.unwrap_or(snapshot.timeouts.total),
             require_parameters: preferences.require_parameters == Some(true),
@@ -126,11 +130,112 @@ impl Plan {
     }
 }
 
+/// Puts the targets of all legs in order, those left out that cannot or may not serve.
+fn choose(
+    fit: &Fit<'_>,
+    rules: &mut Rules,
+    legs: Vec<Vec<Target>>,
+    auto: bool,
+) -> Result<(Vec<(usize, Target)>, Decision), NoPlan> {
+    let count = legs.iter().map(Vec::len).sum();
+    let (mut targets, mut candidates): (Vec<Target>, Vec<Candidate>) =
+        (Vec::with_capacity(count), Vec::with_capacity(count));
+    for (leg, of_leg) in (0u16..).zip(legs) {
+        for target in of_leg {
+            let known = |c: &Candidate| {
+                let is_same = c.provider == target.provider.id && c.model == target.model.upstream;
+                is_same && c.refusal != Some(Refusal::BeyondAuto)
+            };
+            if !candidates.iter().any(known) {
+                candidates.push(fit.candidate(&target, leg));
+                targets.push(target);
+            }
+        }
+        // Cut before the fallbacks come, so that none of those is lost as a double of what is cut.
+        if leg == 0 && auto {
+            cut_auto(rules, &mut targets, &mut candidates);
+        }
+    }
+    fit.refuse_long_prompts(&targets, &mut candidates);
+    rules.limit = fit.limit();
+    let order = order(rules, &candidates);
+    let plan = order
+        .iter()
+        .map(|place| usize::from(*place))
+        .map(|place| (usize::from(candidates[place].leg), targets[place].clone()));
+    let plan: Vec<(usize, Target)> = plan.collect();
+    let mut decision = Decision {
+        rules: *rules,
+        input_tokens: fit.input_tokens(),
+        output_tokens: fit.output_tokens(),
+        candidates,
+        order,
+        omitted: 0,
+    };
+    if plan.is_empty() {
+        let error = nothing_left(&decision);
+        return Err(NoPlan { error, decision: Some(Box::new(decision)) });
+    }
+    if decision.candidates.len() > decision.order.len() + REFUSED_KEPT {
+        forget_most_refused(&mut decision);
+    }
+    Ok((plan, decision))
+}
+
+/// Leaves the best of the capable models to `auto`. What is cut is refused, not forgotten.
+fn cut_auto(rules: &Rules, targets: &mut Vec<Target>, candidates: &mut Vec<Candidate>) {
+    let best = order(&Rules { limit: Some(AUTO_TARGETS), ..*rules }, candidates);
+    let (mut places, mut rest) = (best.clone(), Vec::new());
+    for (place, candidate) in (0u16..).zip(candidates.iter_mut()) {
+        if !best.contains(&place) {
+            candidate.refusal = candidate.refusal.or(Some(Refusal::BeyondAuto));
+            rest.push(place);
+        }
+    }
+    // What stays keeps the order of the configuration, by which ties are decided.
+    places.sort_unstable();
+    places.extend(rest);
+    *targets = places.iter().map(|place| targets[usize::from(*place)].clone()).collect();
+    *candidates = places.iter().map(|place| candidates[usize::from(*place)].clone()).collect();
+}
+
+/// Keeps the record of a request for `auto` small.
+fn forget_most_refused(decision: &mut Decision) {
+    let mut refused = 0;
+    let kept: Vec<bool> = (decision.candidates.iter())
+        .map(|candidate| {
+            refused += usize::from(candidate.refusal.is_some());
+            candidate.refusal.is_none() || refused <= REFUSED_KEPT
+        })
+        .collect();
+    let place_of = |old: u16| kept[..usize::from(old)].iter().filter(|kept| **kept).count();
+    let order = decision.order.iter().map(|old| u16::try_from(place_of(*old)).unwrap_or(u16::MAX)).collect();
+    decision.order = order;
+    decision.omitted = u32::try_from(kept.iter().filter(|kept| !**kept).count()).unwrap_or(u32::MAX);
+    let mut kept = kept.into_iter();
+    decision.candidates.retain(|_| kept.next().unwrap_or(true));
+}
+
+/// Says what is missing, and which target lacks it.
+fn nothing_left(decision: &Decision) -> ApiError {
+    let refused = || decision.candidates.iter().filter_map(|candidate| Some((candidate, candidate.refusal?)));
+    let why = |(candidate, refusal): (&Candidate, Refusal)| {
+        let model = candidate.model.chars().take(100).collect::<String>();
+        format!("{}/{model} {refusal}", candidate.provider)
+    };
+    let shown: Vec<String> = refused().take(8).map(why).collect();
+    let more = refused().count().saturating_sub(shown.len());
+    let more = if more > 0 { format!("; and {more} more") } else { String::new() };
+    // What the client ruled out itself is the more useful thing to say.
+    let first = refused().find(|(_, refusal)| !refusal.is_capability()).or_else(|| refused().next());
+    let message = format!("no target is left: {}{more}", shown.join("; "));
+    ApiError::new(Reason::InvalidRequest, message).param(first.map_or("model", |(_, refusal)| refusal.param()))
+}
+
 struct Planner<'a> {
     snapshot: &'a Snapshot,
     names: Names<'a>,
     wishes: &'a Extensions,
-    needs: Needs,
 }
 
 impl Planner<'_> {
@@ -144,16 +249,13 @@ impl Planner<'_> {
         };
         let sorted = match self.wishes.preferences.sort {
             Some(Sort::Price) => Strategy::Cheap,
-            Some(Sort::Throughput | Sort::Latency) => Strategy::Fast,
-            // An order that the request gives itself is not sorted again.
-            None if !self.wishes.preferences.order.is_empty() => Strategy::Order,
+            Some(Sort::Throughput) => Strategy::Throughput,
+            Some(Sort::Latency) => Strategy::Latency,
             None => configured,
         };
         let word = match &self.wishes.provider {
             None => return Ok((sorted, None)),
-            Some(ProviderChoice::Cheap) => return Ok((Strategy::Cheap, None)),
-            Some(ProviderChoice::Fast) => return Ok((Strategy::Fast, None)),
-            Some(ProviderChoice::Reliable) => return Ok((Strategy::Reliable, None)),
+            Some(ProviderChoice::By(strategy)) => return Ok((*strategy, None)),
             Some(ProviderChoice::Named(word)) => word,
         };
         match self.snapshot.provider(word) {
@@ -161,7 +263,7 @@ impl Planner<'_> {
             None => {
                 let ids: Vec<&str> = self.snapshot.providers.iter().map(|provider| &*provider.id).collect();
                 let message = format!(
-                    "extra.provider is {word:?}: it must be cheap, fast, reliable or a configured provider ({})",
+                    "extra.provider is {word:?}: it must be cheap, fast, reliable, another strategy or a configured provider ({})",
                     ids.join(", ")
                 );
                 Err(ApiError::new(Reason::InvalidRequest, message).param("extra.provider"))
@@ -173,9 +275,6 @@ impl Planner<'_> {
     fn legs(&self, meaning: &Meaning, strategy: Strategy) -> Result<(Vec<Vec<Target>>, Vec<String>), ApiError> {
         let mut unusable = Vec::new();
         let mut legs = vec![meaning.targets.clone()];
-        if meaning.auto {
-            legs[0].retain(|target| self.is_capable(target));
-        }
         let (fallbacks, asked) = self.fallbacks(meaning);
         for (place, name) in fallbacks.iter().enumerate() {
             match self.fallback(name, &meaning.targets[0]) {
@@ -209,21 +308,6 @@ impl Planner<'_> {
         (if configured.is_empty() { &self.snapshot.routing.fallbacks } else { configured }, false)
     }
 
-    /// Whether a model can take the request at all, as far as the catalog knows.
-    fn is_capable(&self, target: &Target) -> bool {
-        let (needs, can) = (&self.needs, &target.model.capabilities);
-        [
-            (needs.tools, can.tools),
-            (needs.structured_output, can.structured_output || can.json_mode),
-            (needs.images, can.vision),
-            (needs.files, can.pdf),
-            (needs.audio, can.audio_input),
-            (needs.video, can.video_input),
-        ]
-        .into_iter()
-        .all(|(needed, can)| !needed || can)
-    }
-
     /// A fallback is a model, or a provider for the same model there.
     fn fallback(&self, name: &str, primary: &Target) -> Result<Vec<Target>, ApiError> {
         match self.snapshot.provider(name) {
@@ -251,17 +335,34 @@ impl Planner<'_> {
         }
     }
 
-    fn successors(&self, meaning: &Meaning) -> Vec<Target> {
+    fn successors(&self, meaning: &Meaning, fit: &Fit<'_>) -> Vec<Target> {
         let row = &meaning.targets[0].model;
         if row.status != Status::Deprecated {
             return Vec::new();
         }
         let found = row.fallbacks.iter().filter_map(|id| self.names.resolve(id).ok());
-        let mut leg = [found.flat_map(|found| found.targets).collect()];
         // What the request rules out stays ruled out.
-        let _ = self.narrow(&mut leg);
-        let [successors] = leg;
-        successors
+        found.flat_map(|found| found.targets).filter(|target| fit.refusal(target).is_none()).collect()
+    }
+
+    /// What requests that belong together have in common, when they are to keep to one target.
+    fn affinity(&self, envelope: &Envelope) -> Option<u64> {
+        let session = || self.wishes.session_id.as_deref().map(text_hash);
+        match self.snapshot.routing.sticky {
+            Sticky::Off => None,
+            Sticky::Session => session(),
+            Sticky::Prefix => session().or_else(|| Some(bytes_hash(envelope.beginning()))),
+        }
+    }
+
+    /// The providers of the request's preferences that are not configured, by their places: a misspelt one must not look like one that
+    /// had an effect. (`only` is not among them: with a name that leads nowhere nothing is left, which is told.)
+    fn unknown_providers(&self) -> impl Iterator<Item = String> {
+        let preferences = &self.wishes.preferences;
+        [("order", &preferences.order), ("ignore", &preferences.ignore)].into_iter().flat_map(move |(list, names)| {
+            let unknown = names.iter().enumerate().filter(|(_, name)| named(self.snapshot, name).is_none());
+            unknown.map(move |(place, _)| format!("provider.{list}[{place}]"))
+        })
     }
 
     /// Keeps every leg at one provider; a leg without it asks for the same model there.
@@ -272,52 +373,6 @@ impl Planner<'_> {
                 None => *leg = leg.first().map(|first| self.names.elsewhere(first, provider)).into_iter().collect(),
             }
         }
-    }
-
-    /// Applies OpenRouter's `only`, `ignore`, `order` and `max_price`.
-    fn narrow(&self, legs: &mut [Vec<Target>]) -> Result<(), ApiError> {
-        let preferences = &self.wishes.preferences;
-        let id = |name: &String| self.snapshot.provider(name).map(|provider| provider.id.clone());
-        let ids = |names: &[String]| names.iter().filter_map(id).collect::<Vec<_>>();
-        let (only, ignore, first) = (ids(&preferences.only), ids(&preferences.ignore), ids(&preferences.order));
-        for leg in legs.iter_mut() {
-            leg.retain(|target| {
-                let wanted = preferences.only.is_empty() || only.contains(&target.provider.id);
-                wanted && !ignore.contains(&target.provider.id) && self.affordable(target)
-            });
-            leg.sort_by_key(|target| first.iter().position(|id| *id == target.provider.id).unwrap_or(usize::MAX));
-        }
-        if legs.iter().all(Vec::is_empty) {
-            let message =
-                "no target is left: provider.only, provider.ignore or provider.max_price leaves every one out";
-            return Err(ApiError::new(Reason::InvalidRequest, message).param("provider"));
-        }
-        Ok(())
-    }
-
-    /// Whether a target's prices are known to be within `provider.max_price`.
-    fn affordable(&self, target: &Target) -> bool {
-        let (most, prices) = (&self.wishes.preferences.max_price, &target.model.prices);
-        let within = |price: Option<Money>, most: Option<Money>| {
-            most.is_none_or(|most| price.is_some_and(|token| token * TOKENS_PER_QUOTE <= most))
-        };
-        // What has no price of its own per request or picture costs nothing more.
-        let fee = |price: Option<Money>, most: Option<Money>| most.is_none_or(|most| price.unwrap_or_default() <= most);
-        within(prices.input, most.prompt)
-            && within(prices.output, most.completion)
-            && fee(prices.request, most.request)
-            && fee(prices.image, most.image)
-    }
-}
-
-fn facts(core: &Core, target: &Target, envelope: &Envelope) -> Facts {
-    let health = core.targets.health(&target.provider.id, &target.model.upstream);
-    let output = envelope.max_tokens.unwrap_or(ASSUMED_OUTPUT_TOKENS);
-    Facts {
-        price: target.model.prices.estimate(envelope.estimated_input_tokens, output),
-        first_output_ms: health.first_output_ms(),
-        success_rate: health.success_rate(),
-        weight: target.provider.weight.unwrap_or(1),
     }
 }
 

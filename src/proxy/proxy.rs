@@ -7,9 +7,8 @@ use super::error::{ApiError, Reason};
 use super::limit::Limited;
 use super::models::Listing;
 use super::plan::Plan;
-use super::quota::Quota;
-use super::walk::Walk;
-use super::{body, record, respond, scope};
+use super::{body, byok, cache, preset, record, respond, scope, walk};
+use crate::config::snapshot::CacheBackend;
 use crate::dialect::openai_chat::envelope::Envelope;
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -58,6 +57,7 @@ impl Gateway {
             let holder = authenticate(&client.snapshot, &head.headers, now)
                 .inspect_err(|_| self.core.limiter.bad_key(address))?;
             client.record.key_name = Some(holder.principal.key_name.clone());
+            client.tenant = Some(holder.principal.key_hash);
             scope::admit(&holder, address, head.uri.path())?;
             client.holder = Some(holder);
         }
@@ -79,24 +79,36 @@ impl Gateway {
         }
         client.record.route = "POST /v1/chat/completions".into();
         let body = body::read(session, client.snapshot.server.max_body_bytes).await?;
-        let envelope = Envelope::scan(body)?;
+        let mut envelope = Envelope::scan(body)?;
         let model: Arc<str> = envelope.model.as_str().into();
         self.core.telemetry.pending(client.record.id, Some(&model));
         client.record.requested_model = Some(model);
         client.record.stream = envelope.stream;
         refuse_unbuilt(&envelope)?;
         let snapshot = client.snapshot.clone();
-        let mut plan = Plan::new(&self.core, &snapshot, &envelope)?;
-        plan.keep_to(client, &snapshot, !envelope.extensions.fallback_models.is_empty())?;
-        if !snapshot.limits.rules.is_empty() {
-            client.quota = Quota::reserve(&self.core, client, &envelope, &plan).await?;
+        let wishes = &envelope.extensions;
+        let names_fallbacks = !wishes.fallback_models.is_empty() || !wishes.models.is_empty();
+        if let Some(completed) = preset::complete(&snapshot, &envelope)? {
+            envelope = completed;
+        }
+        let mut plan = match Plan::new(&self.core, &snapshot, &envelope, fastrand::u64(..)) {
+            Ok(plan) => plan,
+            Err(none) => {
+                client.record.decision = none.decision;
+                return Err(none.error.into());
+            }
+        };
+        client.record.decision = plan.decision.take();
+        plan.keep_to(client, &snapshot, names_fallbacks)?;
+        if let Some(byok) = &envelope.extensions.byok {
+            byok::check(&snapshot, byok, &plan)?;
         }
         // On a kept-alive connection a pipelined next request must not look like a client that misbehaves.
         session.downstream_session.set_pipelining_enabled(true);
-        let mut walk = Walk::new(&self.core, session, client, &envelope, plan);
-        // Boxed, because a future is as large as the largest of its states, and is moved when it begins: every request would pay for
-        // this one.
-        Box::pin(walk.run()).await
+        if snapshot.cache.backend != CacheBackend::Off {
+            return Box::pin(cache::answer(&self.core, session, client, &envelope, plan)).await;
+        }
+        walk::serve(&self.core, session, client, &envelope, plan).await
     }
 
     async fn model(&self, session: &mut Session, client: &mut ClientCtx, id: &str) -> Result<(), Stop> {
@@ -139,15 +151,12 @@ impl Gateway {
 /// What a request may ask for by its documented name, but this version cannot do, is refused rather than ignored: a limit on money
 /// above all.
 fn refuse_unbuilt(envelope: &Envelope) -> Result<(), ApiError> {
-    let wishes = &envelope.extensions;
-    let unbuilt = [("extra.preset", wishes.preset.is_some()), ("extra.max_cost", wishes.max_cost.is_some())];
-    match unbuilt.iter().find(|(_, asked)| *asked) {
-        None => Ok(()),
-        Some((name, _)) => {
-            let message = format!("{name} is not supported by this version of the gateway: leave it out");
-            Err(ApiError::new(Reason::InvalidRequest, message).param(*name))
-        }
+    const NAME: &str = "extra.max_cost";
+    if envelope.extensions.max_cost.is_none() {
+        return Ok(());
     }
+    let message = format!("{NAME} is not supported by this version of the gateway: leave it out");
+    Err(ApiError::new(Reason::InvalidRequest, message).param(NAME))
 }
 
 fn peer_address(session: &Session) -> Option<IpAddr> {

@@ -1,12 +1,11 @@
 //! Places at providers that take only so many requests at once, and the waiting for one. Who is next is decided in
 //! [`crate::routing::fair_queue`]; this file rings the bells.
 
-use super::core::{Phase, Stop, breaker_policy};
+use super::core::{Phase, Stop};
 use super::error::{ApiError, Reason};
 use super::names::Target;
 use super::walk::{Walk, shutting_down};
 use crate::domain::Ended;
-use crate::routing::breaker::Gate;
 use crate::routing::fair_queue::{Caps, Entered, FairQueue, Shed, Ticket, Wish};
 use parking_lot::Mutex;
 use std::collections::HashMap;
@@ -129,7 +128,7 @@ impl Walk<'_> {
             // Where nobody may wait nobody does.
             Asked::Waiting(..) => return Ok(Place::PassedOver),
         };
-        let ready = self.is_ready(target, now);
+        let ready = self.is_ready(self.at, now);
         let others = !self.busy.insists && (self.at + 1..self.plan.targets.len()).any(|at| self.could_serve(at, now));
         if ready && others {
             self.busy.passed.get_or_insert(self.at);
@@ -142,21 +141,11 @@ impl Walk<'_> {
         Box::pin(self.wait_for(target, caps)).await
     }
 
-    /// Whether nothing but a place keeps the target from being asked.
-    fn is_ready(&self, target: &Target, now: Instant) -> bool {
-        let provider = &target.provider;
-        let gate = self.core.targets.peek(&provider.id, &target.model.upstream, breaker_policy(&self.snapshot), now);
-        let keyed = provider.keys.is_empty()
-            || self.byok(target).is_some()
-            || self.core.pool.any_ready(&provider.id, &provider.keys, &[], now);
-        keyed && !matches!(gate, Gate::Refuse { .. })
-    }
-
     /// Whether the target at this place of the plan could be asked now.
     fn could_serve(&self, at: usize, now: Instant) -> bool {
         let Some((_, target)) = self.plan.targets.get(at) else { return false };
         let capped = target.provider.caps(&target.model.upstream).is_some();
-        (!capped || self.core.queues.has_room(target)) && self.is_ready(target, now)
+        (!capped || self.core.queues.has_room(target)) && self.is_ready(at, now)
     }
 
     fn tenant(&self) -> Arc<str> {

@@ -228,31 +228,16 @@ mod tests {
             verdict: "ok",
         };
         RequestRecord {
-            id: RequestId::from_random(1, 2),
-            arrived_unix_ms: 0,
-            key_name: None,
-            route: "".into(),
-            requested_model: None,
-            provider: None,
-            model: None,
-            strategy: "",
             stream: true,
             status,
             attempts: if asked { vec![attempt] } else { Vec::new() },
-            fallback: false,
-            dropped: Vec::new(),
             usage: usage.map(|(prompt_tokens, completion_tokens)| Usage {
                 prompt_tokens,
                 completion_tokens,
                 ..Usage::default()
             }),
-            cost: None,
-            ttft: None,
-            latency: Duration::ZERO,
-            overhead: Duration::ZERO,
-            queued: None,
             ended,
-            error_code: None,
+            ..RequestRecord::new(RequestId::from_random(1, 2), 0)
         }
     }
 

@@ -21,4 +21,5 @@ pub(super) fn close(core: &Core, session: &Session, client: &mut ClientCtx) {
     }
     client.seat = None;
     core.telemetry.finished(record);
+    core.telemetry.recent.keep(record);
 }

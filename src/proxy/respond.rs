@@ -60,7 +60,7 @@ pub(super) fn head(
 /// The headers that a browser may show to a page.
 const EXPOSED: &str = "x-request-id, x-provider, x-model, x-orbyt-attempts, x-orbyt-fallback, x-orbyt-dropped, retry-after, \
      x-ratelimit-limit-requests, x-ratelimit-remaining-requests, x-ratelimit-reset-requests, \
-     x-ratelimit-limit-tokens, x-ratelimit-remaining-tokens, x-ratelimit-reset-tokens";
+     x-ratelimit-limit-tokens, x-ratelimit-remaining-tokens, x-ratelimit-reset-tokens, x-cache, x-cache-ttl, age";
 
 /// Puts a header on a head; a value that HTTP cannot carry is left out, with what cannot be shown replaced.
 pub(super) fn put(head: &mut ResponseHeader, name: &'static str, value: &str) {
@@ -74,11 +74,11 @@ pub(super) fn put(head: &mut ResponseHeader, name: &'static str, value: &str) {
 }
 
 /// Puts a header on a head whose value is known to be one.
-fn put_value(head: &mut ResponseHeader, name: &'static str, value: HeaderValue) {
+pub(super) fn put_value(head: &mut ResponseHeader, name: &'static str, value: HeaderValue) {
     let _ = head.insert_header(HeaderName::from_static(name), value);
 }
 
-fn put_static(head: &mut ResponseHeader, name: &'static str, value: &'static str) {
+pub(super) fn put_static(head: &mut ResponseHeader, name: &'static str, value: &'static str) {
     put_value(head, name, HeaderValue::from_static(value));
 }
 
@@ -98,6 +98,9 @@ pub(super) fn put_routing(head: &mut ResponseHeader, client: &ClientCtx, target:
     let attempts = client.record.attempt_count() + usize::from(target.is_some());
     put_value(head, "x-orbyt-attempts", attempts.into());
     put_static(head, "x-orbyt-fallback", if client.record.fallback { "true" } else { "false" });
+    if let Some(note) = &client.cache {
+        note.put(client.record.cache, target.is_some(), head);
+    }
     if !client.record.dropped.is_empty() {
         put(head, "x-orbyt-dropped", &client.record.dropped.join(", "));
     }

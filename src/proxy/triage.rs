@@ -2,9 +2,10 @@
 
 use super::core::{Stop, breaker_policy};
 use super::error::{ApiError, Reason};
+use super::lane::Refusal;
 use super::lease::Lease;
 use super::names::Target;
-use super::relay::{Outcome, Refusal};
+use super::relay::Outcome;
 use super::walk::{Attempted, Next, Walk, shutting_down};
 use crate::domain::{AttemptRecord, Clock, Ended, Fault, FaultKind, Verdict};
 use crate::provider::classify::classify;
@@ -111,7 +112,7 @@ impl Walk<'_> {
         }
         self.note_health(target, lease, &fault, status, begun);
         self.note_key(target, lease, KeyOutcome::of(fault.kind, fault.retry_after));
-        self.tried_keys.push(lease.key_name());
+        self.tried_keys.extend(lease.key().map(|key| key.id));
         if fault.kind == FaultKind::ModelNotFound && self.at + 1 == self.plan.targets.len() {
             self.plan.add_successors();
         }
@@ -146,14 +147,14 @@ impl Walk<'_> {
         let well = !open(self.core.targets.peek(&provider.id, &target.model.upstream, policy, now));
         let left = RouteLeft {
             retry_max: if well { self.plan.retry_max } else { 0 },
-            key: self.core.pool.any_ready(&provider.id, &provider.keys, &self.tried_keys, now),
+            key: self.core.pool.any_ready(&self.ask(target, &self.tried_keys), now),
             provider: self.plan.has_next_provider(self.at),
             model: self.plan.next_leg(self.at).is_some() || self.busy.passed.is_some(),
         };
         let mut backoff = backoff::delay(retry.base, retry.cap, self.retries, fastrand::f64());
         if fault.kind == FaultKind::RateLimited && !lease.is_byok() {
             // Before a key is ready again a retry would find none.
-            backoff = backoff.max(self.core.pool.ready_in(&provider.id, &provider.keys, now).unwrap_or_default());
+            backoff = backoff.max(self.core.pool.ready_in(&self.ask(target, &[]), now).unwrap_or_default());
         }
         let mut progress = Progress {
             retries: self.retries,
@@ -166,6 +167,7 @@ impl Walk<'_> {
         let verdict = triage(fault, &progress, &left);
         if matches!(verdict, Verdict::RetrySame { .. }) && !self.core.retry_budget.lock().withdraw() {
             progress.retry_affordable = false;
+            self.core.telemetry.metrics.retry_refused();
             return triage(fault, &progress, &left);
         }
         verdict

@@ -7,23 +7,26 @@
 //! What follows from an attempt is in [`super::triage`], what is written down about it in [`super::books`].
 
 use super::attempt::{self, Outgoing};
+use super::byok;
 use super::core::{ClientCtx, Core, Phase, Stop, breaker_policy};
 use super::error::{ApiError, Reason};
 use super::exchange::exchange;
-use super::lease::Lease;
+use super::lane::{Lane, Taken};
+use super::lease::{Lease, Wanted};
 use super::media;
 use super::names::Target;
 use super::plan::Plan;
 use super::queue::{Busy, Place};
+use super::quota::Quota;
 use super::relay::{Outcome, Relay, Rules};
-use crate::config::snapshot::{Snapshot, Timeouts};
+use crate::config::snapshot::{CacheBackend, Snapshot, Timeouts};
 use crate::dialect::chat;
-use crate::dialect::extensions::Byok;
 use crate::dialect::openai_chat::{self, envelope::Envelope};
 use crate::dialect::table::{Dialect, Setup, Translator};
 use crate::domain::record::SKIPPED;
-use crate::domain::{AttemptRecord, Ended, Fault, FaultKind, ProviderKey};
+use crate::domain::{AttemptRecord, Ended, Fault, FaultKind, KeyId, RateLimits};
 use crate::routing::breaker::Gate;
+use crate::store::ports::live::Ask;
 use bytes::Bytes;
 use pingora::proxy::Session;
 use std::net::SocketAddr;
@@ -43,7 +46,7 @@ pub(super) struct Walk<'a> {
     pub(super) request: Option<chat::Request>,
     pub(super) at: usize,
     pub(super) retries: u32,
-    pub(super) tried_keys: Vec<Arc<str>>,
+    pub(super) tried_keys: Vec<KeyId>,
     pub(super) deadline: Instant,
     pub(super) last_fault: Option<Fault>,
     /// The last fault that may be gone the next time, and the place in the plan where it happened.
@@ -69,11 +72,40 @@ pub(super) struct Attempted {
     pub(super) outcome: Outcome,
     pub(super) status: Option<u16>,
     pub(super) first_output: Option<Duration>,
+    /// What the provider told of the key's limits.
+    pub(super) limits: RateLimits,
     pub(super) resend: bool,
 }
 
+impl Attempted {
+    /// An attempt that came to nothing before any answer.
+    fn failed(fault: Fault) -> Self {
+        let (status, first_output, limits) = (None, None, RateLimits::default());
+        Self { outcome: Outcome::Failed(fault), status, first_output, limits, resend: false }
+    }
+}
+
+/// Serves a request by a provider: what it takes of its limits is reserved, and its plan is walked.
+///
+/// # Errors
+/// 429 when a limit does not allow it, or what the walk ends in.
+pub(super) async fn serve(
+    core: &Arc<Core>,
+    session: &mut Session,
+    client: &mut ClientCtx,
+    envelope: &Envelope,
+    plan: Plan,
+) -> Result<(), Stop> {
+    if !client.snapshot.limits.rules.is_empty() {
+        client.quota = Quota::reserve(core, client, envelope, &plan).await?;
+    }
+    // Boxed, because a future is as large as the largest of its states, and is moved when it begins: every request would pay for
+    // this one.
+    Box::pin(Walk::new(core, session, client, envelope, plan).run()).await
+}
+
 impl<'a> Walk<'a> {
-    pub(super) fn new(
+    fn new(
         core: &'a Arc<Core>,
         session: &'a mut Session,
         client: &'a mut ClientCtx,
@@ -108,7 +140,7 @@ impl<'a> Walk<'a> {
     ///
     /// # Errors
     /// What the client is told when none has, or that it is gone, or that its answer is cut.
-    pub(super) async fn run(&mut self) -> Result<(), Stop> {
+    async fn run(&mut self) -> Result<(), Stop> {
         loop {
             let Some((leg, target)) = self.plan.targets.get(self.at).cloned() else {
                 if let Some(at) = self.last_resort() {
@@ -121,6 +153,9 @@ impl<'a> Walk<'a> {
             self.client.record.provider = Some(target.provider.id.clone());
             self.client.record.model = Some(target.model.upstream.clone());
             self.client.record.fallback = self.at > 0 || leg > 0;
+            if let Some(recorder) = &mut self.client.recorder {
+                recorder.is_fallback = leg > 0;
+            }
             let now = Instant::now();
             if now >= self.deadline {
                 return Err(self.out_of_time().into());
@@ -162,6 +197,11 @@ impl<'a> Walk<'a> {
 
     /// A key for the target, unless its breaker is open or no key is ready; then it is passed over.
     fn lease(&mut self, target: &Target, now: Instant) -> Option<Lease> {
+        let own_keys = self.envelope.extensions.byok.as_ref();
+        if byok::is_denied(&self.snapshot, own_keys, &self.plan, self.at) {
+            self.skip(target, "byok_only", None);
+            return None;
+        }
         let (provider, model) = (&target.provider.id, &target.model.upstream);
         let policy = breaker_policy(&self.snapshot);
         let gate = self.core.targets.enter(provider, model, policy, now);
@@ -170,8 +210,18 @@ impl<'a> Walk<'a> {
             return None;
         }
         self.is_probe = gate == Gate::Probe;
-        match Lease::take(self.core, target, self.byok(target), &self.tried_keys, now) {
-            Ok(lease) => Some(lease),
+        let wanted = Wanted {
+            target,
+            byok: byok::key_for(own_keys, &self.plan, target),
+            tried: &self.tried_keys,
+            tokens: self.envelope.tokens_wanted(),
+            deadline: self.deadline,
+        };
+        match Lease::take(self.core, wanted, now) {
+            Ok(lease) => {
+                self.note_revival(target, &lease);
+                Some(lease)
+            }
             Err(none) => {
                 self.abandon(target);
                 self.skip(target, "no_key_ready", none.ready_in);
@@ -180,15 +230,35 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// The client's own key for the target: a single one is meant for the provider of the model asked for.
-    pub(super) fn byok(&self, target: &Target) -> Option<Arc<ProviderKey>> {
-        let byok = self.envelope.extensions.byok.as_ref()?;
-        let names = std::iter::once(&*target.provider.id).chain(target.provider.aliases.iter().map(String::as_str));
-        if matches!(byok, Byok::Any(_)) && self.plan.byok_provider != target.provider.id {
-            return None;
+    /// How many tokens an attempt took, where that is known.
+    fn tokens_used(&self, attempted: &Attempted) -> Option<u64> {
+        match attempted.outcome {
+            Outcome::Refused(_) | Outcome::Failed(_) => Some(0),
+            _ => self.client.record.usage.map(|usage| usage.total_tokens),
         }
-        let secret = byok.for_provider(names)?;
-        Some(Arc::new(ProviderKey { name: "byok".into(), secret: secret.clone() }))
+    }
+
+    /// Whether no target after this one can be asked now: then its first output may take the rest of the time.
+    fn is_last(&self, now: Instant) -> bool {
+        self.busy.passed.is_none() && !(self.at + 1..self.plan.targets.len()).any(|at| self.is_ready(at, now))
+    }
+
+    /// Whether nothing but a place at its provider keeps the target from being asked.
+    pub(super) fn is_ready(&self, at: usize, now: Instant) -> bool {
+        let Some((_, target)) = self.plan.targets.get(at) else { return false };
+        let own_keys = self.envelope.extensions.byok.as_ref();
+        let provider = &target.provider;
+        let gate = self.core.targets.peek(&provider.id, &target.model.upstream, breaker_policy(&self.snapshot), now);
+        !matches!(gate, Gate::Refuse { .. })
+            && !byok::is_denied(&self.snapshot, own_keys, &self.plan, at)
+            && (provider.keys.is_empty()
+                || byok::key_for(own_keys, &self.plan, target).is_some()
+                || self.core.pool.any_ready(&self.ask(target, &[]), now))
+    }
+
+    /// What the pool is asked for a target.
+    pub(super) fn ask<'t>(&self, target: &'t Target, tried: &'t [KeyId]) -> Ask<'t> {
+        Ask { provider: &target.provider.id, keys: &target.provider.keys, tried, tokens: self.envelope.tokens_wanted() }
     }
 
     pub(super) fn skip(&mut self, target: &Target, reason: &'static str, ready_in: Option<Duration>) {
@@ -212,11 +282,11 @@ impl<'a> Walk<'a> {
                 return self.judge(target, &mut lease, begun, Fault { kind, ..fault }, None);
             }
         };
-        let ignored = self.envelope.extensions.without_effect().map(str::to_owned);
-        let unusable = self.plan.unusable.iter().cloned();
-        self.client.record.dropped = ignored.chain(unusable).chain(message.dropped.iter().cloned()).collect();
+        self.client.record.dropped = unused(&self.snapshot, self.envelope, &self.plan);
+        self.client.record.dropped.extend(message.dropped.iter().cloned());
         let attempted = self.send(target, &lease, &message).await;
         self.client.waited += begun.elapsed();
+        lease.heard(self.tokens_used(&attempted), attempted.limits);
         self.settle(target, &mut lease, begun, attempted)
     }
 
@@ -224,11 +294,9 @@ impl<'a> Walk<'a> {
     /// address that nobody listens at while there is another, are no faults of the attempt.
     async fn send(&mut self, target: &Target, lease: &Lease, message: &Message) -> Attempted {
         let timeouts = target.provider.timeouts.unwrap_or(self.snapshot.timeouts);
-        let failed =
-            |fault| Attempted { outcome: Outcome::Failed(fault), status: None, first_output: None, resend: false };
         let addresses = match attempt::addresses(&self.core.dns, &target.provider, timeouts.connect).await {
             Ok(addresses) => addresses,
-            Err(fault) => return failed(fault),
+            Err(fault) => return Attempted::failed(fault),
         };
         let (mut at, mut resent) = (0, false);
         loop {
@@ -260,34 +328,42 @@ impl<'a> Walk<'a> {
         };
         let head = match attempt::head(&outgoing) {
             Ok(head) => head,
-            Err(fault) => {
-                return Attempted { outcome: Outcome::Failed(fault), status: None, first_output: None, resend: false };
-            }
+            Err(fault) => return Attempted::failed(fault),
         };
         let peer = attempt::peer(&outgoing);
+        let begun = Instant::now();
         let translator = Translator::new(self.setup(target, message));
+        let last = self.is_last(Instant::now());
+        let mut lane =
+            Lane::new(target, translator, &self.snapshot.gate, timeouts).streamed(self.envelope.stream).last(last);
         let rules = Rules {
             gate: &self.snapshot.gate,
-            timeouts,
             deadline: self.deadline,
-            last: self.at + 1 == self.plan.targets.len() && self.busy.passed.is_none(),
             stream: self.envelope.stream,
             byok: self.envelope.extensions.byok.as_ref(),
         };
-        let client = &mut *self.client;
-        let mut relay = Relay::new(self.session, client, self.core, target, translator, rules);
         // Pinned here: as an argument it would be copied.
-        let exchange = pin!(exchange(&self.core.connections, &peer, head, message.body.clone()));
-        let outcome = relay.run(exchange).await;
-        let (status, first_output, resend) = (relay.status(), relay.first_output(), relay.resend());
-        let observed = relay.translator().observed();
+        let exchange =
+            pin!(exchange(&self.core.connections, &peer, target.provider.dialect, head, message.body.clone()));
+        let mut relay = Relay::new(self.session, self.client, self.core, rules, &mut lane);
+        let outcome = relay.run(Taken::More, exchange).await;
+        let (status, first_output, resend, limits) = (lane.status, lane.first_output, lane.resend, lane.limits);
+        let observed = lane.translator.observed();
         let (usage, output_bytes) = (observed.usage, observed.output_bytes);
+        let took = begun.elapsed();
         if matches!(outcome, Outcome::Served | Outcome::Broken(_) | Outcome::Cut(_) | Outcome::Gone) {
             self.client.record.usage = usage;
             self.client.output_bytes = output_bytes;
             self.client.record.cost = usage.and_then(|usage| target.model.prices.cost(&usage));
         }
-        Attempted { outcome, status, first_output, resend: resend && self.client.record.ended != Ended::Shutdown }
+        let rate = usage.and_then(|usage| rate(self.envelope.stream, usage.completion_tokens, took, first_output));
+        if let (Outcome::Served, Some(rate), false) = (&outcome, rate, lease.is_byok()) {
+            self.core.targets.note_rate(&target.provider.id, &target.model.upstream, rate);
+        }
+        // Of a whole answer the rate says all; the time of its first output would be that of its length.
+        let first_output = first_output.filter(|_| self.envelope.stream || rate.is_none());
+        let resend = resend && self.client.record.ended != Ended::Shutdown;
+        Attempted { outcome, status, first_output, limits, resend }
     }
 
     fn setup(&self, target: &Target, message: &Message) -> Setup {
@@ -350,6 +426,21 @@ impl<'a> Walk<'a> {
             }
         }
     }
+}
+
+/// What a request names and nobody acts on, whoever serves it.
+pub(super) fn unused(snapshot: &Snapshot, envelope: &Envelope, plan: &Plan) -> Vec<String> {
+    let caches = snapshot.cache.backend != CacheBackend::Off;
+    let ignored = envelope.extensions.without_effect(caches).map(str::to_owned);
+    ignored.chain(plan.unusable.iter().cloned()).collect()
+}
+
+/// The tokens per second of an answer: of a stream after its first output, otherwise of the whole. `None` when there are too few of them
+/// to tell, or they came at once, as out of a buffer.
+fn rate(stream: bool, tokens: u64, took: Duration, first_output: Option<Duration>) -> Option<f64> {
+    const FEWEST: u64 = 8;
+    let spent = took.saturating_sub(first_output.filter(|_| stream).unwrap_or_default());
+    (tokens >= FEWEST && spent >= Duration::from_millis(1)).then(|| tokens as f64 / spent.as_secs_f64())
 }
 
 pub(super) fn shutting_down() -> ApiError {

@@ -16,9 +16,9 @@ impl Default for RetryBudget {
 }
 
 impl RetryBudget {
-    /// A request arrived; `share` of a retry becomes affordable (`[retry] budget`).
+    /// A request arrived; `share` of a retry becomes affordable (`[retry] budget`). A share of nothing affords none, reserve or not.
     pub fn deposit(&mut self, share: f64) {
-        self.balance = (self.balance + share).min(RESERVE);
+        self.balance = if share > 0.0 { (self.balance + share).min(RESERVE) } else { 0.0 };
     }
 
     /// Whether a retry is affordable; if so it is paid for.
@@ -45,5 +45,12 @@ mod tests {
             }
         }
         assert!((2000..=2100).contains(&retries), "{retries}");
+    }
+
+    #[test]
+    fn without_a_share_there_is_no_retry_at_all() {
+        let mut budget = RetryBudget::default();
+        budget.deposit(0.0);
+        assert!(!budget.withdraw());
     }
 }

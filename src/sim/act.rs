@@ -80,7 +80,10 @@ pub(super) fn reply(dialect: SimDialect, reply: &Reply, number: u64) -> Vec<Act>
 }
 
 fn reply_head(dialect: SimDialect, reply: &Reply, framing: Framing, number: u64) -> Vec<u8> {
-    let headers: Vec<_> = dialect.usual_headers(number).into_iter().chain(reply.headers.iter().cloned()).collect();
+    // What a step says of a header stands in place of what is usual.
+    let mut headers = dialect.usual_headers(number);
+    headers.retain(|(name, _)| !reply.headers.iter().any(|(own, _)| own == name));
+    headers.extend(reply.headers.iter().cloned());
     head(reply.status, reply.content_type, &headers, framing)
 }
 

@@ -1,5 +1,6 @@
 //! What the gateway asks of its state: one small trait a concern.
 
+pub mod answers;
 pub mod api_keys;
 pub mod database;
 pub mod facts;
@@ -7,3 +8,17 @@ pub mod limits;
 pub mod live;
 pub mod provider_keys;
 pub mod tenants;
+
+use std::sync::Arc;
+
+/// The state that requests share, each concern behind its port.
+pub struct Stores {
+    /// The pool of provider keys.
+    pub pool: Arc<dyn live::KeyPool>,
+    /// Breakers and health.
+    pub targets: Arc<dyn live::Targets>,
+    /// The buckets of `[[limits.rule]]`.
+    pub limits: Arc<dyn limits::LimitStore>,
+    /// The cache of answers.
+    pub answers: Arc<dyn answers::Answers>,
+}

@@ -176,7 +176,7 @@ fn request_fields(line: &mut Line<'_>, record: &RequestRecord, redactor: &Redact
     line.number_or_null("prompt_tokens", record.usage.map(|usage| usage.prompt_tokens));
     line.number_or_null("completion_tokens", record.usage.map(|usage| usage.completion_tokens));
     line.money("cost_usd", record.cost);
-    line.text("cache", "bypass");
+    line.text("cache", record.cache.name());
     line.number("attempts", record.attempt_count() as u64);
     line.flag("fallback", record.fallback);
     line.text("ended", record.ended.name());

@@ -4,9 +4,10 @@
 //! have; all others share `other`, so that clients who make up names cannot grow the gateway's memory or its pages.
 //! Children are resolved once and kept, so that a request costs a few hash look-ups and atomic additions.
 
+use super::sampled::{PoolState, Sampled};
 use super::series::SeriesCache;
-use crate::domain::{Ended, RequestRecord};
-use parking_lot::RwLock;
+use crate::domain::{CacheUse, Ended, RequestRecord};
+use crate::store::ports::answers::AnswersHeld;
 use prometheus::core::Collector;
 use prometheus::{
     Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
@@ -33,46 +34,15 @@ pub struct Metrics {
     fallbacks: IntCounterVec,
     overhead: Histogram,
     queue_wait: Histogram,
-    queue_depth: IntGaugeVec,
     in_flight: IntGauge,
     limited: IntCounterVec,
-    log_dropped: IntCounter,
+    retries_refused: IntCounter,
+    breaker_changes: IntCounterVec,
+    probes: IntCounterVec,
     reloads: IntCounterVec,
-    keys: IntGaugeVec,
-    breakers: IntGaugeVec,
-    resident: IntGauge,
-    open_files: IntGauge,
-    sources: RwLock<Sources>,
-}
-
-/// Where numbers come from that others keep; asked at each scrape.
-#[derive(Default)]
-struct Sources {
-    pool: Option<Box<dyn Fn() -> PoolState + Send + Sync>>,
-    log_dropped: Option<Box<dyn Fn() -> u64 + Send + Sync>>,
-}
-
-/// The state of keys and breakers at a moment.
-#[derive(Clone, Debug, Default)]
-pub struct PoolState {
-    /// One entry for each provider key: the provider's id and the key's state (`idle`, `leased`, `cooldown`,
-    /// `exhausted`, `disabled`).
-    pub keys: Vec<(Arc<str>, &'static str)>,
-    /// One entry for each target that has a breaker: provider, model, state.
-    pub breakers: Vec<(Arc<str>, Arc<str>, BreakerState)>,
-    /// How many requests wait, for each provider that has a queue.
-    pub queues: Vec<(Arc<str>, usize)>,
-}
-
-/// A breaker's state as a number that can be graphed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BreakerState {
-    /// Traffic flows.
-    Closed = 0,
-    /// One request probes the target.
-    HalfOpen = 1,
-    /// No traffic.
-    Open = 2,
+    cache: IntCounterVec,
+    cache_shared: IntCounter,
+    sampled: Sampled,
 }
 
 /// Counts a request as in flight until it is dropped.
@@ -102,27 +72,18 @@ impl Metrics {
                 "Moves of a request from one target to the next, by provider; both are the same when only the model changed.",
                 &["from", "to"],
             )?,
-            overhead: registered(
+            overhead: histogram(
                 &registry,
-                Histogram::with_opts(
-                    HistogramOpts::new(
-                        "orbyt_overhead_seconds",
-                        "The part of a request's duration in which no provider was being waited for.",
-                    )
-                    .buckets(OVERHEAD_BUCKETS.to_vec()),
-                )?,
+                "orbyt_overhead_seconds",
+                "The part of a request's duration in which no provider was being waited for.",
+                OVERHEAD_BUCKETS,
             )?,
-            queue_wait: registered(
+            queue_wait: histogram(
                 &registry,
-                Histogram::with_opts(
-                    HistogramOpts::new(
-                        "orbyt_queue_wait_seconds",
-                        "How long requests waited for a place at a provider, those that had to.",
-                    )
-                    .buckets(QUEUE_BUCKETS.to_vec()),
-                )?,
+                "orbyt_queue_wait_seconds",
+                "How long requests waited for a place at a provider, those that had to.",
+                QUEUE_BUCKETS,
             )?,
-            queue_depth: gauges(&registry, "orbyt_queue_depth", "Requests that wait for a place.", &["provider"])?,
             in_flight: gauge(&registry, "orbyt_requests_in_flight", "Requests being served.")?,
             limited: counters(
                 &registry,
@@ -130,9 +91,22 @@ impl Metrics {
                 "Requests refused by a limiter, by limit.",
                 &["limit"],
             )?,
-            log_dropped: registered(
+            retries_refused: counter(
                 &registry,
-                IntCounter::new("orbyt_log_lines_dropped_total", "Log lines that could not be written fast enough.")?,
+                "orbyt_retries_refused_total",
+                "Retries that the budget ([retry] budget) did not pay for.",
+            )?,
+            breaker_changes: counters(
+                &registry,
+                "orbyt_breaker_changes_total",
+                "Breakers that have opened (a target is unhealthy) or closed again (it has recovered), by provider.",
+                &["provider", "to"],
+            )?,
+            probes: counters(
+                &registry,
+                "orbyt_probes_total",
+                "Active probes of providers by result: up or down.",
+                &["provider", "result"],
             )?,
             reloads: counters(
                 &registry,
@@ -140,16 +114,18 @@ impl Metrics {
                 "Reloads of the configuration by result: ok, or refused with the last good one kept.",
                 &["result"],
             )?,
-            keys: gauges(&registry, "orbyt_keys", "Provider keys by state.", &["provider", "state"])?,
-            breakers: gauges(
+            cache: counters(
                 &registry,
-                "orbyt_breaker_state",
-                "Breakers by target: 0 closed, 1 half-open, 2 open.",
-                &["provider", "model"],
+                "orbyt_cache_requests_total",
+                "Requests by what the cache of answers did, where it is on: hit, miss or bypass.",
+                &["result"],
             )?,
-            resident: gauge(&registry, "process_resident_memory_bytes", "Resident memory.")?,
-            open_files: gauge(&registry, "process_open_fds", "Open file descriptors.")?,
-            sources: RwLock::default(),
+            cache_shared: counter(
+                &registry,
+                "orbyt_cache_shared_total",
+                "Hits that waited for the answer to another request that asked the same at the same time.",
+            )?,
+            sampled: Sampled::new(&registry)?,
             registry,
         };
         metrics.state_facts(version)?;
@@ -166,6 +142,9 @@ impl Metrics {
         for result in ["ok", "refused"] {
             self.reloads.with_label_values(&[result]);
         }
+        for result in CacheUse::ALL {
+            self.cache.with_label_values(&[result.name()]);
+        }
         Ok(())
     }
 
@@ -175,14 +154,24 @@ impl Metrics {
         self.series.know(names.into_iter().collect::<HashSet<_>>());
     }
 
+    /// Says what OpenTelemetry calls the providers, by id; the others are called by their ids. Called at the start and after each reload.
+    pub fn know_providers(&self, names: impl IntoIterator<Item = (Arc<str>, Arc<str>)>) {
+        self.series.call(names.into_iter().collect());
+    }
+
     /// Says where the states of keys and breakers come from. Asked at each scrape, on the console's thread.
     pub fn set_pool_source(&self, source: impl Fn() -> PoolState + Send + Sync + 'static) {
-        self.sources.write().pool = Some(Box::new(source));
+        self.sampled.sources.write().pool = Some(Box::new(source));
+    }
+
+    /// Says what the cache of answers holds. Asked at each scrape, on the console's thread.
+    pub fn set_cache_source(&self, held: impl Fn() -> AnswersHeld + Send + Sync + 'static) {
+        self.sampled.sources.write().cache = Some(Box::new(held));
     }
 
     /// Says where the number of dropped log lines comes from.
     pub fn set_log_source(&self, dropped: impl Fn() -> u64 + Send + Sync + 'static) {
-        self.sources.write().log_dropped = Some(Box::new(dropped));
+        self.sampled.sources.write().log_dropped = Some(Box::new(dropped));
     }
 
     /// Counts a request that has arrived as in flight until the guard is dropped.
@@ -220,6 +209,27 @@ impl Metrics {
         self.limited.with_label_values(&[limit]).inc();
     }
 
+    /// Counts a retry that was due and that the budget did not pay for.
+    pub fn retry_refused(&self) {
+        self.retries_refused.inc();
+    }
+
+    /// Counts a breaker that is `open` or `closed` from now on.
+    pub fn breaker_changed(&self, provider: &str, to: &'static str) {
+        self.breaker_changes.with_label_values(&[provider, to]).inc();
+    }
+
+    /// Counts an active probe of a provider.
+    pub fn probed(&self, provider: &str, up: bool) {
+        self.probes.with_label_values(&[provider, if up { "up" } else { "down" }]).inc();
+    }
+
+    /// Counts what the cache of answers did for a request; `shared` with another that asked the same at the same time.
+    pub fn cached(&self, result: CacheUse, shared: bool) {
+        self.cache.with_label_values(&[result.name()]).inc();
+        self.cache_shared.inc_by(shared.into());
+    }
+
     /// Counts a reload of the configuration.
     pub fn reloaded(&self, accepted: bool) {
         self.reloads.with_label_values(&[if accepted { "ok" } else { "refused" }]).inc();
@@ -227,49 +237,12 @@ impl Metrics {
 
     /// Everything in Prometheus' text format, version 0.0.4.
     pub fn render(&self) -> String {
-        self.ask_sources();
+        self.sampled.refresh(&self.series);
         let mut page = Vec::new();
         if let Err(error) = TextEncoder::new().encode(&self.registry.gather(), &mut page) {
             log::error!("the metrics cannot be written: {error}");
         }
         String::from_utf8_lossy(&page).into_owned()
-    }
-
-    fn ask_sources(&self) {
-        let sources = self.sources.read();
-        if let Some(dropped) = &sources.log_dropped {
-            self.log_dropped.inc_by(dropped().saturating_sub(self.log_dropped.get()));
-        }
-        if let Some(pool) = &sources.pool {
-            let pool = pool();
-            self.keys.reset();
-            for (provider, state) in &pool.keys {
-                self.keys.with_label_values(&[&**provider, state]).inc();
-            }
-            self.breakers.reset();
-            for (provider, model, state) in &pool.breakers {
-                self.breakers.with_label_values(&[&**provider, &**model]).set(*state as i64);
-            }
-            self.queue_depth.reset();
-            for (provider, depth) in &pool.queues {
-                self.queue_depth.with_label_values(&[&**provider]).set(i64::try_from(*depth).unwrap_or(i64::MAX));
-            }
-        }
-        self.ask_kernel();
-    }
-
-    /// Memory and descriptors, where `/proc` tells them.
-    fn ask_kernel(&self) {
-        const PAGE: i64 = 4096;
-        let pages = std::fs::read_to_string("/proc/self/statm")
-            .ok()
-            .and_then(|statm| statm.split_ascii_whitespace().nth(1)?.parse::<i64>().ok());
-        if let Some(pages) = pages {
-            self.resident.set(pages * PAGE);
-        }
-        if let Ok(files) = std::fs::read_dir("/proc/self/fd") {
-            self.open_files.set(i64::try_from(files.count()).unwrap_or_default());
-        }
     }
 }
 
@@ -279,15 +252,28 @@ pub(super) fn registered<C: Collector + Clone + 'static>(registry: &Registry, fa
     Ok(family)
 }
 
-fn counters(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<IntCounterVec> {
+pub(super) fn counters(
+    registry: &Registry,
+    name: &str,
+    help: &str,
+    labels: &[&str],
+) -> prometheus::Result<IntCounterVec> {
     registered(registry, IntCounterVec::new(Opts::new(name, help), labels)?)
 }
 
-fn gauges(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<IntGaugeVec> {
+pub(super) fn gauges(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<IntGaugeVec> {
     registered(registry, IntGaugeVec::new(Opts::new(name, help), labels)?)
 }
 
-fn gauge(registry: &Registry, name: &str, help: &str) -> prometheus::Result<IntGauge> {
+fn counter(registry: &Registry, name: &str, help: &str) -> prometheus::Result<IntCounter> {
+    registered(registry, IntCounter::new(name, help)?)
+}
+
+fn histogram(registry: &Registry, name: &str, help: &str, buckets: &[f64]) -> prometheus::Result<Histogram> {
+    registered(registry, Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets.to_vec()))?)
+}
+
+pub(super) fn gauge(registry: &Registry, name: &str, help: &str) -> prometheus::Result<IntGauge> {
     registered(registry, IntGauge::new(name, help)?)
 }
 

@@ -3,6 +3,7 @@
 use super::super::tests::{attempt, record};
 use super::*;
 use crate::domain::{FaultKind, Usage, Verdict};
+use crate::telemetry::BreakerState;
 
 fn metrics() -> Metrics {
     Metrics::new("1.2.3").unwrap()
@@ -114,9 +115,14 @@ fn trying_the_same_target_again_is_no_fallback_and_another_model_is() {
 #[test]
 fn states_are_those_of_the_moment() {
     let metrics = metrics();
+    metrics.know_models(["m".into()]);
     let state = Arc::new(parking_lot::Mutex::new(PoolState {
         keys: vec![("a".into(), "idle"), ("a".into(), "idle"), ("b".into(), "cooldown")],
-        breakers: vec![("a".into(), "m".into(), BreakerState::Open)],
+        breakers: vec![
+            ("a".into(), "m".into(), BreakerState::Open),
+            ("a".into(), "made up, and fails".into(), BreakerState::Open),
+            ("a".into(), "made up".into(), BreakerState::Closed),
+        ],
         queues: vec![("a".into(), 3)],
     }));
     let source = Arc::clone(&state);
@@ -128,6 +134,8 @@ fn states_are_those_of_the_moment() {
             r#"orbyt_keys{provider="b",state="cooldown"} 1"#,
             r#"orbyt_breaker_state{model="m",provider="a"} 2"#,
             r#"orbyt_queue_depth{provider="a"} 3"#,
+            r#"orbyt_breaker_state{model="made up, and fails",provider="a"} 2"#,
+            r#"orbyt_breaker_state{model="other",provider="a"} 0"#,
         ],
     );
     *state.lock() = PoolState { keys: vec![("a".into(), "disabled")], ..PoolState::default() };
@@ -166,6 +174,65 @@ fn many_threads_lose_no_count() {
         &[
             r#"orbyt_requests_total{model="beta-1",provider="beta",status="200"} 4000"#,
             r#"orbyt_attempts_total{provider="beta",reason="none",verdict="ok"} 4000"#,
+        ],
+    );
+}
+
+#[test]
+fn the_names_and_buckets_are_opentelemetrys() {
+    let metrics = metrics();
+    metrics.know_providers([("beta".into(), "beta_ai".into())]);
+    metrics.observe(&record());
+    metrics.observe(&RequestRecord { stream: false, status: 503, ended: Ended::Error, usage: None, ..record() });
+    metrics.observe(&RequestRecord { ended: Ended::Broken, usage: None, ..record() });
+    let labels = r#"gen_ai_operation_name="chat",gen_ai_provider_name="beta_ai",gen_ai_request_model="beta-1""#;
+    let duration = "gen_ai_server_request_duration_seconds";
+    let per_token = "gen_ai_server_time_per_output_token_seconds";
+    let lines = [
+        format!(r#"gen_ai_client_token_usage_bucket{{{labels},gen_ai_token_type="input",le="4"}} 0"#),
+        format!(r#"gen_ai_client_token_usage_bucket{{{labels},gen_ai_token_type="input",le="16"}} 1"#),
+        format!(r#"gen_ai_client_token_usage_bucket{{{labels},gen_ai_token_type="output",le="67108864"}} 1"#),
+        format!(r#"gen_ai_client_token_usage_sum{{{labels},gen_ai_token_type="output"}} 34"#),
+        format!(r#"{duration}_bucket{{error_type="",{labels},le="0.08"}} 0"#),
+        format!(r#"{duration}_bucket{{error_type="",{labels},le="0.16"}} 1"#),
+        format!(r#"{duration}_bucket{{error_type="",{labels},le="81.92"}} 1"#),
+        format!(r#"{duration}_count{{error_type="503",{labels}}} 1"#),
+        format!(r#"{duration}_count{{error_type="broken",{labels}}} 1"#),
+        // Only what was streamed and whole has a first token and a pace: (125.25 - 20.5) ms / 33.
+        format!(r#"gen_ai_server_time_to_first_token_seconds_bucket{{{labels},le="0.04"}} 1"#),
+        format!(r#"gen_ai_server_time_to_first_token_seconds_count{{{labels}}} 1"#),
+        format!(r#"{per_token}_bucket{{{labels},le="0.01"}} 1"#),
+        format!(r#"{per_token}_count{{{labels}}} 1"#),
+    ];
+    assert_shows(&metrics, &lines.each_ref().map(String::as_str));
+}
+
+#[test]
+fn even_breakers_that_are_open_have_only_so_many_labels() {
+    let metrics = metrics();
+    let breakers = (0..1_000).map(|number| ("a".into(), format!("m{number}").into(), BreakerState::Open)).collect();
+    let state = PoolState { breakers, ..PoolState::default() };
+    metrics.set_pool_source(move || state.clone());
+    let page = metrics.render();
+    let labelled = page.lines().filter(|line| line.starts_with("orbyt_breaker_state{")).count();
+    assert_eq!(labelled, 301);
+    assert!(page.contains(r#"orbyt_breaker_state{model="other",provider="a"} 2"#), "{page}");
+}
+
+#[test]
+fn what_routing_does_is_counted() {
+    let metrics = metrics();
+    metrics.retry_refused();
+    metrics.breaker_changed("a", "open");
+    metrics.probed("a", true);
+    metrics.probed("a", false);
+    assert_shows(
+        &metrics,
+        &[
+            "orbyt_retries_refused_total 1",
+            r#"orbyt_breaker_changes_total{provider="a",to="open"} 1"#,
+            r#"orbyt_probes_total{provider="a",result="up"} 1"#,
+            r#"orbyt_probes_total{provider="a",result="down"} 1"#,
         ],
     );
 }

@@ -9,20 +9,25 @@
 //!
 //! Counters move once for each request, when it is finished and its record complete.
 
+mod gen_ai;
 mod line;
 pub mod live;
 pub mod log;
 pub mod metrics;
 mod queue;
+pub mod recent;
 pub mod redact;
+mod sampled;
 mod series;
 pub mod state_change;
 
 pub use self::log::Log;
 pub use line::Format;
 pub use live::{Live, LiveEvent};
-pub use metrics::{InFlight, Metrics, PoolState};
+pub use metrics::{InFlight, Metrics};
+pub use recent::Recent;
 pub use redact::Redactor;
+pub use sampled::{BreakerState, PoolState};
 pub use state_change::StateChange;
 
 use self::log::now_unix_ms;
@@ -40,6 +45,8 @@ pub struct Telemetry {
     pub metrics: Arc<Metrics>,
     /// The live events.
     pub live: Live,
+    /// The last requests with their plans.
+    pub recent: Recent,
     /// What everything passes that others have written.
     pub redactor: Arc<Redactor>,
 }
@@ -49,7 +56,7 @@ impl Telemetry {
     pub fn new(log: Log, metrics: Arc<Metrics>, redactor: Arc<Redactor>) -> Self {
         let counted = log.clone();
         metrics.set_log_source(move || counted.dropped());
-        Self { log, metrics, live: Live::default(), redactor }
+        Self { log, metrics, live: Live::default(), recent: Recent::default(), redactor }
     }
 
     /// A request was accepted: it is in flight until the guard is dropped.
@@ -112,6 +119,8 @@ impl Telemetry {
         match change {
             StateChange::ConfigReloaded => self.metrics.reloaded(true),
             StateChange::ConfigRefused { .. } => self.metrics.reloaded(false),
+            StateChange::ProviderUnhealthy { provider, .. } => self.metrics.breaker_changed(provider, "open"),
+            StateChange::ProviderRecovered { provider, .. } => self.metrics.breaker_changed(provider, "closed"),
             _ => {}
         }
         self.log.state_change(&change);

@@ -1,5 +1,6 @@
 //! The metrics that are labelled by provider and model, with a cache of their resolved children.
 
+use super::gen_ai::{GenAi, GenAiSeries};
 use super::metrics::registered;
 use crate::domain::{AttemptRecord, RequestRecord};
 use parking_lot::RwLock;
@@ -10,9 +11,9 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, OnceLock};
 
 /// How many pairs of provider and model have labels of their own.
-const MOST_MODELS: usize = 300;
+pub(super) const MOST_MODELS: usize = 300;
 /// The label of all other models.
-const OTHER: &str = "other";
+pub(super) const OTHER: &str = "other";
 /// The label of a provider or a model when a request never got that far, and of a status that was never sent.
 const NONE: &str = "none";
 
@@ -27,6 +28,8 @@ pub(super) struct SeriesCache {
     families: Families,
     providers: RwLock<HashMap<Arc<str>, Provider>>,
     known: RwLock<HashSet<Arc<str>>>,
+    /// OpenTelemetry's names of the providers, by id.
+    names: RwLock<HashMap<Arc<str>, Arc<str>>>,
 }
 
 struct Families {
@@ -36,6 +39,7 @@ struct Families {
     first_token: HistogramVec,
     tokens: IntCounterVec,
     cost: CounterVec,
+    gen_ai: GenAi,
 }
 
 #[derive(Default)]
@@ -55,6 +59,7 @@ struct Series {
     first_token: OnceLock<Histogram>,
     tokens: [OnceLock<IntCounter>; 5],
     cost: OnceLock<Counter>,
+    gen_ai: GenAiSeries,
 }
 
 impl SeriesCache {
@@ -109,13 +114,26 @@ impl SeriesCache {
                     &["provider", "model"],
                 )?,
             )?,
+            gen_ai: GenAi::new(registry)?,
         };
-        Ok(Self { families, providers: RwLock::default(), known: RwLock::default() })
+        let (providers, known, names) = (RwLock::default(), RwLock::default(), RwLock::default());
+        Ok(Self { families, providers, known, names })
     }
 
     /// Replaces the set of models that have labels before they have answered.
     pub fn know(&self, models: HashSet<Arc<str>>) {
         *self.known.write() = models;
+    }
+
+    /// Replaces OpenTelemetry's names of the providers, by id. What has been counted keeps its name.
+    pub fn call(&self, names: HashMap<Arc<str>, Arc<str>>) {
+        *self.names.write() = names;
+    }
+
+    /// Whether a model has a label of its own, or would get one.
+    pub fn is_known(&self, provider: &str, model: &str) -> bool {
+        let is_labelled = self.providers.read().get(provider).is_some_and(|known| known.models.contains_key(model));
+        is_labelled || self.known.read().contains(model)
     }
 
     /// Counts a finished request and its attempts.
@@ -160,13 +178,15 @@ impl SeriesCache {
         let model = if worthy && labelled < MOST_MODELS { model } else { OTHER };
         let (provider, model): (Arc<str>, Arc<str>) = (provider.into(), model.into());
         let models = &mut providers.entry(Arc::clone(&provider)).or_default().models;
-        Arc::clone(models.entry(Arc::clone(&model)).or_insert_with(|| Arc::new(Series::new(provider, model))))
+        let name = self.names.read().get(&provider).cloned().unwrap_or_else(|| Arc::clone(&provider));
+        Arc::clone(models.entry(Arc::clone(&model)).or_insert_with(|| Arc::new(Series::new(provider, name, model))))
     }
 }
 
 impl Series {
-    fn new(provider: Arc<str>, model: Arc<str>) -> Self {
+    fn new(provider: Arc<str>, otel_name: Arc<str>, model: Arc<str>) -> Self {
         Self {
+            gen_ai: GenAiSeries::new(otel_name, Arc::clone(&model)),
             provider,
             model,
             requests: RwLock::default(),
@@ -182,6 +202,9 @@ impl Series {
         self.count_request(families, record.status);
         let histogram = |family: &HistogramVec| family.with_label_values(&labels);
         self.duration.get_or_init(|| histogram(&families.duration)).observe(record.latency.as_secs_f64());
+        if record.provider.is_some() {
+            self.gen_ai.observe(&families.gen_ai, record);
+        }
         if let Some(ttft) = record.ttft {
             self.first_token.get_or_init(|| histogram(&families.first_token)).observe(ttft.as_secs_f64());
         }

@@ -46,7 +46,7 @@ pub enum StateChange<'a> {
         /// What the provider said.
         why: &'a str,
     },
-    /// The provider does not accept the key; it stays out until a reload.
+    /// The provider does not accept the key; it stays out until it is enabled again.
     KeyDisabled {
         /// The provider's id.
         provider: &'a str,

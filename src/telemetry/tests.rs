@@ -44,14 +44,13 @@ pub(super) fn attempt(provider: &str, model: &str, failed: Option<(FaultKind, Ve
 /// A request that the second provider served after the first one's rate limit.
 pub(super) fn record() -> RequestRecord {
     RequestRecord {
-        id: RequestId::from_random(1, 2),
-        arrived_unix_ms: 1_793_611_800_000,
         key_name: Some("team".into()),
         route: "POST /v1/chat/completions".into(),
         requested_model: Some("alpha-large".into()),
         provider: Some("beta".into()),
         model: Some("beta-1".into()),
         strategy: "order",
+        decision: None,
         stream: true,
         status: 200,
         attempts: vec![
@@ -65,9 +64,8 @@ pub(super) fn record() -> RequestRecord {
         ttft: Some(Duration::from_micros(20_500)),
         latency: Duration::from_micros(125_250),
         overhead: Duration::from_micros(42),
-        queued: None,
         ended: Ended::Complete,
-        error_code: None,
+        ..RequestRecord::new(RequestId::from_random(1, 2), 1_793_611_800_000)
     }
 }
 

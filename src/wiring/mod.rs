@@ -1,19 +1,23 @@
 //! Puts the parts together: the only place that names concrete stores, and that starts and stops everything.
 
-pub mod discovery;
+pub mod ask;
+mod discovery;
+mod probes;
 mod reload;
 pub mod state;
 mod tls;
 
 use crate::cli::summary::Listening;
+use crate::config::snapshot::Provider;
 use crate::config::{LogFormat, Snapshot, Source};
 use crate::console::{Console, Deps, Sharing};
+use crate::domain::ProviderKey;
 use crate::proxy::core::Phase;
 use crate::proxy::proxy::KEEPALIVE_SECONDS;
 use crate::proxy::{Core, Door, Gateway};
-use crate::store::memory::{MemoryKeyPool, MemoryLimits, MemoryTargets};
-use crate::telemetry::metrics::BreakerState;
-use crate::telemetry::{Format, Log, Metrics, PoolState, Redactor, Telemetry};
+use crate::store::memory;
+use crate::store::ports::live::{KeyState, KeyStatus};
+use crate::telemetry::{BreakerState, Format, Log, Metrics, PoolState, Redactor, Telemetry};
 use async_trait::async_trait;
 use pingora::apps::HttpServerOptions;
 use pingora::proxy::http_proxy;
@@ -66,14 +70,11 @@ pub fn start(parts: Parts) -> Result<Running, String> {
     let Parts { mut snapshot, state, source, log_sink, log_to_terminal } = parts;
     choose_ports(&mut snapshot)?;
     let telemetry = Arc::new(telemetry(&snapshot, log_sink, log_to_terminal)?);
-    let core = Core::new(
-        snapshot.clone(),
-        Arc::new(MemoryKeyPool::default()),
-        Arc::new(MemoryTargets::default()),
-        Arc::new(MemoryLimits::default()),
-        telemetry.clone(),
-    );
-    let observed = core.clone();
+    let stores = memory::stores(snapshot.cache.max_size, snapshot.cache.max_bytes);
+    let core = Core::new(snapshot.clone(), stores, telemetry.clone());
+    core.pool.configure(&provider_keys(&snapshot), Instant::now());
+    let (observed, answers) = (core.clone(), core.answers.clone());
+    telemetry.metrics.set_cache_source(move || answers.held());
     telemetry.metrics.set_pool_source(move || pool_state(&observed));
     let console = start_console(&core, &snapshot)?;
     snapshot.console.listen = console.addresses().to_vec();
@@ -93,7 +94,9 @@ pub fn start(parts: Parts) -> Result<Running, String> {
         control.spawn(Watch::begin(core.clone(), follower.clone(), source, files, certificates)?.run());
     }
     control.spawn(follower.follow());
-    control.spawn(discovery::keep_up(core.clone()));
+    let asker = Arc::new(ask::Asker::default());
+    control.spawn(discovery::keep_up(core.clone(), asker.clone()));
+    control.spawn(probes::keep_up(core.clone(), asker));
     let listening = Listening::configured(&snapshot);
     wait_until_up(&listening)?;
     Ok(Running { listening, core, control, _console: console, stop, grace: snapshot.server.grace })
@@ -157,8 +160,20 @@ fn telemetry(snapshot: &Snapshot, sink: Box<dyn Write + Send>, terminal: bool) -
     // Only one log can take the records of the `log` crate; in a test process that is the first one.
     let _ = log.install();
     let metrics = Metrics::new(env!("CARGO_PKG_VERSION")).map_err(|error| format!("metrics: {error}"))?;
-    metrics.know_models(known_models(snapshot));
+    introduce(&metrics, snapshot);
     Ok(Telemetry::new(log, Arc::new(metrics), redactor))
+}
+
+/// Tells the metrics which providers and models there are.
+fn introduce(metrics: &Metrics, snapshot: &Snapshot) {
+    metrics.know_models(known_models(snapshot));
+    let name = |provider: &Arc<Provider>| (provider.id.clone(), provider.row.otel_name.as_str().into());
+    metrics.know_providers(snapshot.providers.iter().map(name));
+}
+
+/// The keys of a configuration, by provider.
+fn provider_keys(snapshot: &Snapshot) -> Vec<(Arc<str>, &[Arc<ProviderKey>])> {
+    snapshot.providers.iter().map(|provider| (provider.id.clone(), provider.keys.as_slice())).collect()
 }
 
 /// The models that may have labels of their own in the metrics.
@@ -169,11 +184,13 @@ fn known_models(snapshot: &Snapshot) -> Vec<Arc<str>> {
 
 fn start_console(core: &Arc<Core>, snapshot: &Snapshot) -> Result<Console, String> {
     let (token, health, ready, degraded) = (core.clone(), core.clone(), core.clone(), core.clone());
+    let (recent, redactor) = (core.telemetry.recent.clone(), core.telemetry.redactor.clone());
     let deps = Deps {
         metrics: core.telemetry.metrics.clone(),
         live: core.telemetry.live.clone(),
         admin_token: Arc::new(move || token.snapshot.load().console.admin_token),
         health: Arc::new(move || health_report(&health)),
+        explain: Arc::new(move |id| serde_json::to_value(recent.explain(id, &redactor)?).ok()),
         ready: Arc::new(move || *ready.phase.borrow() == Phase::Serving),
         degraded: Arc::new(move || degraded.degraded.load().as_deref().cloned()),
         gateway_urls: snapshot.server.listen.iter().map(|address| format!("http://{address}")).collect(),
@@ -197,6 +214,22 @@ fn pool_state(core: &Core) -> PoolState {
     PoolState { keys: keys.collect(), breakers: breakers.collect(), queues: core.queue_depths() }
 }
 
+fn key_report(key: &ProviderKey, known: Option<&KeyStatus>) -> serde_json::Value {
+    let state = known.map_or(KeyState::Ready { leases: 0 }, |status| status.state);
+    let mut report =
+        serde_json::json!({"name": &*key.name, "state": state.name(), "room": known.map_or(1.0, |status| status.room)});
+    if let Some(left) = state.left() {
+        report["ready_in_seconds"] = left.as_secs_f64().into();
+    }
+    if let KeyState::Cooldown { why, .. } = state {
+        report["why"] = why.into();
+    }
+    if let Some(group) = &key.group {
+        report["group"] = (&**group).into();
+    }
+    report
+}
+
 fn health_report(core: &Core) -> serde_json::Value {
     let snapshot = core.snapshot.load();
     let statuses = core.pool.statuses(Instant::now());
@@ -205,8 +238,8 @@ fn health_report(core: &Core) -> serde_json::Value {
         .iter()
         .map(|provider| {
             let keys = provider.keys.iter().map(|key| {
-                let known = statuses.iter().find(|status| status.provider == provider.id && status.key == key.name);
-                serde_json::json!({"name": &*key.name, "state": known.map_or("idle", |status| status.state.name())})
+                let known = statuses.iter().find(|status| status.provider == provider.id && status.id == key.id);
+                key_report(key, known)
             });
             serde_json::json!({"id": &*provider.id, "dialect": provider.dialect.name(), "keys": keys.collect::<Vec<_>>()})
         })
@@ -220,8 +253,9 @@ fn health_report(core: &Core) -> serde_json::Value {
                 "provider": &*target.provider,
                 "model": &*target.model,
                 "breaker": target.breaker,
-                "success_rate": target.health.success_rate(),
+                "success_rate": target.health.at(Instant::now()).success_rate(),
                 "first_output_ms": target.health.first_output_ms(),
+                "tokens_per_second": target.health.tokens_per_second(),
             })
         })
         .collect();

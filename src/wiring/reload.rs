@@ -10,7 +10,7 @@ use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
@@ -99,9 +99,11 @@ fn apply(core: &Core, follower: &Follower, mut new: Snapshot, certificates: Opti
     // Requests in flight still use the old keys.
     core.telemetry.redactor.register(old.secrets().chain(new.secrets()));
     core.telemetry.log.set_level(new.telemetry.log_level);
-    core.telemetry.metrics.know_models(super::known_models(&new));
+    super::introduce(&core.telemetry.metrics, &new);
+    core.pool.configure(&super::provider_keys(&new), Instant::now());
+    let providers: Vec<Arc<str>> = new.providers.iter().map(|provider| provider.id.clone()).collect();
+    core.targets.keep(&providers);
     follower.configure(new);
-    core.pool.enable_all();
     core.telemetry.state_change(StateChange::ConfigReloaded);
 }
 

@@ -192,7 +192,7 @@ async fn the_extensions_name_what_they_do_not_take() {
         (json!({"provider": 1}), "extra.provider"),
         (json!({"provider": "nobody"}), "extra.provider"),
         (json!({"byok": 1}), "extra.byok"),
-        (json!({"preset": "mine"}), "extra.preset"),
+        (json!({"preset": 1}), "extra.preset"),
         (json!({"max_cost": 0.01}), "extra.max_cost"),
         (json!("cheap"), "extra"),
     ] {

@@ -331,3 +331,52 @@ async fn a_short_deadline_of_one_client_does_not_shut_a_target_for_the_others() 
     }
     assert!(!gateway.metrics().await.contains("orbyt_breaker_state{provider=\"one\",model=\"sim-timeout\"} 2"));
 }
+
+#[tokio::test]
+async fn fast_tries_each_once_and_then_keeps_to_the_quicker_one() {
+    let (slow, quick) = (sim(), sim());
+    slow.always(SimFault::Slow);
+    let config = format!("{CONFIG}[[model]]\nname = \"any\"\ntargets = [\"one/m\", \"two/m\"]\nstrategy = \"fast\"\n");
+    let gateway = Gateway::builder().config(&config).provider("one", &slow).provider("two", &quick).start().await;
+    let words = "one two three four five six seven eight nine ten";
+    for provider in ["one", "two"] {
+        let answer = gateway.chat(&saying("any", words, true)).await;
+        assert_eq!((answer.status, answer.header("x-provider")), (200, provider), "the untried is tried first");
+        gateway.log_line(&answer).await;
+    }
+    let mut to_quick = 0;
+    for _ in 0..20 {
+        let answer = gateway.chat(&saying("any", words, true)).await;
+        to_quick += u32::from(answer.header("x-provider") == "two");
+    }
+    // One in fifty explores; that more than five of twenty do happens once in some hundred million runs.
+    assert!(to_quick >= 15, "{to_quick} of 20 went to the quicker one");
+    let health: Value =
+        serde_json::from_str(&gateway.get_console("/api/v1/health").await.unwrap().body_text()).unwrap();
+    let of = |provider: &str| {
+        let targets = health["targets"].as_array().unwrap();
+        let target = targets.iter().find(|target| target["provider"] == provider).unwrap();
+        target["first_output_ms"].as_f64().unwrap()
+    };
+    assert!(of("one") > of("two"), "{health}");
+}
+
+#[tokio::test]
+async fn a_picture_goes_to_no_model_that_cannot_see() {
+    let provider = sim();
+    let gateway = Gateway::builder().provider("openai", &provider).start().await;
+    let mut request = saying("openai/gpt-3.5-turbo", "x", false);
+    request["messages"][0]["content"] =
+        json!([{"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}]);
+    let answer = gateway.chat(&request).await;
+    let error: Value = serde_json::from_str(&answer.body_text()).unwrap();
+    assert_eq!((answer.status, &error["error"]["param"]), (400, &json!("messages")), "{error}");
+    assert!(
+        error["error"]["message"].as_str().unwrap().contains("openai/gpt-3.5-turbo does not take pictures"),
+        "{error}"
+    );
+    request["models"] = json!(["openai/gpt-4o"]);
+    let answer = gateway.chat(&request).await;
+    assert_eq!((answer.status, answer.header("x-model")), (200, "gpt-4o"), "{}", answer.body_text());
+    assert_eq!(provider.generations(), 1, "only the one that can see was asked");
+}

@@ -298,3 +298,25 @@ async fn a_certificate_for_another_name_is_not_trusted() {
     let answer = gateway.chat(&saying("one/m", "x", false)).await;
     assert_eq!((answer.status, sim.generations()), (503, 0), "{}", answer.body_text());
 }
+
+#[tokio::test]
+async fn models_are_discovered_behind_a_certificate_of_its_own_authority() {
+    let folder = tempfile::tempdir().unwrap();
+    let certified = certificate();
+    write(folder.path(), &certified);
+    let sim = Sim::start(SimDialect::OpenAi).unwrap();
+    sim.only_models(&["found-by-asking"]);
+    let front = Front::start(&certified, &sim, &[]).await;
+    let provider = format!(
+        "[[provider]]\nid = \"one\"\nbase_url = \"https://localhost:{}/v1\"\ndiscover = true\nca_file = \"{}\"\n[[provider.key]]\nsecret = {{ env = \"K\" }}\n",
+        front.address.port(),
+        folder.path().join("cert.pem").display()
+    );
+    let gateway = Gateway::builder().config(&provider).variable("K", "key-of-one").start().await;
+    let started = Instant::now();
+    // A bare name that nobody knows leads to the one provider that lists it.
+    while gateway.chat(&saying("found-by-asking", "one two", false)).await.status != 200 {
+        assert!(started.elapsed() < PATIENCE, "its models were not found\n{}", gateway.output());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}

@@ -8,7 +8,7 @@ use super::super::values;
 use super::{Compiler, all};
 use crate::dialect::openai_chat::passthrough::Quirks;
 use crate::dialect::table::Dialect;
-use crate::domain::{Money, ProviderKey, Secret};
+use crate::domain::{KeyQuota, Money, ProviderKey, Secret};
 use crate::provider::{AuthScheme, ModelRow, ProviderRow};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -58,7 +58,7 @@ impl Compiler<'_> {
         let known = self.catalog.provider(written).cloned();
         let base = self.base_url(raw, known.as_deref());
         let row = self.row(raw, known.as_deref());
-        let keys = self.provider_keys(&row.id, &raw.keys);
+        let keys = self.provider_keys(&row.id, raw);
         let headers = self.headers(raw, &row);
         let ca = raw.ca_file.as_ref().map(|file| self.certificates(file)).unwrap_or_default();
         let own = &raw.timeouts;
@@ -131,6 +131,7 @@ impl Compiler<'_> {
             base_url_env: known.map(|row| row.base_url_env.clone()).unwrap_or_default(),
             key_required: auth != AuthScheme::None && known.is_none_or(|row| row.key_required || raw.auth.is_some()),
             discovers: raw.discover.as_ref().map_or(known.is_some_and(|row| row.discovers), |at| at.value),
+            key_prefixes: known.map(|row| row.key_prefixes.clone()).unwrap_or_default(),
             otel_name: known.map_or_else(|| id.to_string(), |row| row.otel_name.clone()),
             id,
         }
@@ -170,9 +171,11 @@ impl Compiler<'_> {
         Some(base)
     }
 
-    fn provider_keys(&mut self, id: &str, raw: &[RawKey]) -> Vec<Arc<ProviderKey>> {
+    fn provider_keys(&mut self, id: &str, provider: &RawProvider) -> Vec<Arc<ProviderKey>> {
         let mut keys: Vec<Arc<ProviderKey>> = Vec::new();
-        for raw in raw {
+        for raw in &provider.keys {
+            let group = raw.group.as_ref().or(provider.group.as_ref()).map(|at| at.value.as_str().into());
+            let quota = KeyQuota { rpm: raw.rpm.as_ref().map(|at| at.value), tpm: raw.tpm.as_ref().map(|at| at.value) };
             let Some(secret) = self.provider_secret(&raw.secret) else { continue };
             // One variable or file may hold several keys with commas between them.
             let parts: Vec<Secret> = values::list(secret.reveal()).map(Secret::new).collect();
@@ -195,10 +198,31 @@ impl Compiler<'_> {
                     self.report.warn(raw.secret.problem("is given twice and used once"));
                     continue;
                 }
-                keys.push(Arc::new(ProviderKey { name: name.into(), secret: part.clone() }));
+                let key = ProviderKey::new(name, part.clone());
+                keys.push(Arc::new(ProviderKey { quota, group: group.clone(), ..key }));
             }
         }
         keys
+    }
+
+    /// Reports keys of one group with different limits: what they share cannot have two sizes.
+    pub(super) fn groups(&mut self, providers: &[RawProvider]) {
+        let mut limits: Vec<(&str, &RawKey)> = Vec::new();
+        for (provider, key) in
+            providers.iter().flat_map(|provider| provider.keys.iter().map(move |key| (provider, key)))
+        {
+            let Some(group) = key.group.as_ref().or(provider.group.as_ref()) else { continue };
+            let Some((_, first)) = limits.iter().find(|(name, _)| *name == group.value) else {
+                limits.push((&group.value, key));
+                continue;
+            };
+            let values = |key: &RawKey| (key.rpm.as_ref().map(|at| at.value), key.tpm.as_ref().map(|at| at.value));
+            if values(first) != values(key) {
+                let message =
+                    format!("the keys of the group {:?} share one quota: rpm and tpm must be the same", group.value);
+                self.report.error(key.secret.problem(message));
+            }
+        }
     }
 
     /// A provider's key. An environment variable that is not set leaves the key out with a warning, so that one file serves

@@ -31,7 +31,9 @@ impl Compiler<'_> {
         let (fallbacks, auto) = (raw.fallbacks.unwrap_or_default(), raw.auto.unwrap_or_default());
         fallbacks.iter().chain(&auto).for_each(|model| self.model(model, models, written));
         let texts = |list: Vec<At<String>>| list.into_iter().map(|at| at.value).collect();
-        Routing { strategy, providers: named, fallbacks: texts(fallbacks), auto: texts(auto) }
+        let byok_fallback = raw.byok_fallback.map(|at| at.value).unwrap_or_default();
+        let sticky = raw.sticky.map(|at| at.value).unwrap_or_default();
+        Routing { strategy, providers: named, fallbacks: texts(fallbacks), auto: texts(auto), byok_fallback, sticky }
     }
 
     /// The ids of the providers that `routing.providers` names, once each. One that is known but not set up is kept, so
@@ -110,7 +112,7 @@ impl Compiler<'_> {
 
     /// Reports a model that nothing can serve: `provider/model` with an unknown provider, or a bare name that neither
     /// `[[model]]` nor the catalog knows.
-    fn model(&mut self, at: &At<String>, models: &[RawAlias], written: &[RawProvider]) {
+    pub(super) fn model(&mut self, at: &At<String>, models: &[RawAlias], written: &[RawProvider]) {
         let name = at.value.trim_end_matches(":floor").trim_end_matches(":nitro");
         let is_local = |raw: &RawProvider| {
             raw.models.iter().any(|m| m.id.value == name || m.aliases.iter().flatten().any(|alias| alias.value == name))

@@ -2,6 +2,7 @@
 
 use super::{Trial, with_env};
 use crate::config::Provider;
+use crate::config::snapshot::CacheBackend;
 use crate::dialect::table::Dialect;
 use crate::domain::Strategy;
 use crate::provider::AuthScheme;
@@ -214,7 +215,6 @@ fn named_providers_are_the_ones_in_use_in_their_order() {
 #[test]
 fn what_later_versions_read_is_said_to_be_unused() {
     let outcome = with_env(&[
-        ("GATEWAY_CACHE_BACKEND", "redis"),
         ("REDIS_URL", "redis://h"),
         ("ORBYT_LISTN", "1"),
         ("ORBYT_SERVICE_HOST", "10.0.0.1"),
@@ -222,12 +222,32 @@ fn what_later_versions_read_is_said_to_be_unused() {
     assert_eq!(
         outcome.warnings,
         [
-            "GATEWAY_CACHE_BACKEND: is not used by this version",
             "REDIS_URL: is not used by this version",
             "ORBYT_LISTN: is not known, did you mean \"ORBYT_LISTEN\"?",
         ]
     );
-    assert_eq!(with_env(&[("GATEWAY_CACHE_BACKEND", "off")]).warnings, Vec::<String>::new());
+}
+
+#[test]
+fn the_cache_is_off_until_its_backend_is_named() {
+    assert_eq!(with_env(&[]).sound().cache.backend, CacheBackend::Off);
+    assert_eq!(with_env(&[("GATEWAY_CACHE_TTL", "60")]).sound().cache.backend, CacheBackend::Off);
+    let outcome =
+        with_env(&[("GATEWAY_CACHE_BACKEND", "memory"), ("GATEWAY_CACHE_TTL", "90"), ("GATEWAY_CACHE_MAX_SIZE", "7")]);
+    assert_eq!(outcome.warnings, Vec::<String>::new());
+    let cache = &outcome.sound().cache;
+    assert_eq!((cache.backend, cache.ttl, cache.max_size), (CacheBackend::Memory, Duration::from_secs(90), 7));
+    assert_eq!(with_env(&[("GATEWAY_CACHE_TTL", "2m")]).sound().cache.ttl, Duration::from_secs(120));
+    let wrong =
+        with_env(&[("GATEWAY_CACHE_BACKEND", "disk"), ("GATEWAY_CACHE_TTL", "soon"), ("GATEWAY_CACHE_MAX_SIZE", "0")]);
+    assert_eq!(
+        wrong.errors,
+        [
+            "GATEWAY_CACHE_TTL: must be a duration such as \"30s\", or a number of seconds",
+            "GATEWAY_CACHE_BACKEND: must be one of \"off\", \"memory\"",
+            "GATEWAY_CACHE_MAX_SIZE: must be a whole number from 1 to 100000000",
+        ]
+    );
 }
 
 #[test]

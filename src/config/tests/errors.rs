@@ -6,7 +6,7 @@ use proptest::prelude::*;
 #[test]
 fn every_error_is_reported_at_once_in_the_order_of_the_lines() {
     let outcome = with_file(
-        "[server]\nlisten = 'nowhere'\nmax_body = 1\n[timeouts]\nconnect = 5\n[retry]\nmax = 99\n[cache]\nsize = 1\n",
+        "[server]\nlisten = 'nowhere'\nmax_body = 1\n[timeouts]\nconnect = 5\n[retry]\nmax = 99\n[cache]\nbackend = 'redis'\nttl = 300\n[budgets]\n",
     );
     assert_eq!(
         outcome.errors,
@@ -15,7 +15,9 @@ fn every_error_is_reported_at_once_in_the_order_of_the_lines() {
             "orbyt.toml:3:1: server.max_body: unknown key",
             "orbyt.toml:5:11: timeouts.connect: must be a duration such as \"250ms\", \"5s\" or \"1m\"",
             "orbyt.toml:7:7: retry.max: must be a whole number from 0 to 10",
-            "orbyt.toml:8:2: cache: [cache] is not in this version yet",
+            "orbyt.toml:9:11: cache.backend: must be one of \"off\", \"memory\"",
+            "orbyt.toml:10:7: cache.ttl: must be a duration such as \"250ms\", \"5s\" or \"1m\"",
+            "orbyt.toml:11:2: budgets: [budgets] is not in this version yet",
         ]
     );
     assert!(outcome.snapshot.is_none());
@@ -107,8 +109,33 @@ const CASES: &[(&str, &str)] = &[
         "orbyt.toml:6:9: provider[0].model[0].input: must be a price in dollars per million tokens, such as \"2.50\"",
     ),
     (
+        "[[preset]]\nslug = 'a/b'",
+        "orbyt.toml:2:8: preset[0].slug: may hold letters, digits, dots, hyphens and underscores only",
+    ),
+    (
+        "[[preset]]\nslug = 'a'\n[[preset]]\nslug = 'a'",
+        "orbyt.toml:4:8: preset[1].slug: there are two presets called \"a\"",
+    ),
+    (
+        "[[preset]]\nslug = 'a'\nmodel = 'opnai/x'",
+        "orbyt.toml:3:9: preset[0].model: there is no provider \"opnai\", did you mean \"openai\"?",
+    ),
+    (
+        "[[preset]]\nslug = 'a'\nparameters = { temperature = 'hot' }",
+        "orbyt.toml:3:30: preset[0].parameters.temperature: temperature must be a number",
+    ),
+    (
+        "[[preset]]\nslug = 'a'\nparameters = { stream = true }",
+        "orbyt.toml:3:25: preset[0].parameters.stream: stream is no parameter of a preset: it has a setting of its own, or is the request's",
+    ),
+    (
+        "[[preset]]\nslug = 'a'\nparameters = { provider = { sort = 'best' } }",
+        "orbyt.toml:3:27: preset[0].parameters.provider: provider.sort must be \"price\", \"throughput\" or \"latency\"",
+    ),
+    ("[routing]\nsticky = 'on'", "orbyt.toml:2:10: routing.sticky: must be one of \"off\", \"session\", \"prefix\""),
+    (
         "[routing]\nstrategy = 'best'",
-        "orbyt.toml:2:12: routing.strategy: must be one of \"order\", \"cheap\", \"fast\", \"reliable\", \"weighted\"",
+        "orbyt.toml:2:12: routing.strategy: must be one of \"order\", \"cheap\", \"fast\", \"latency\", \"throughput\", \"reliable\", \"weighted\"",
     ),
     (
         "[routing]\nproviders = ['openai', 'antropic']",

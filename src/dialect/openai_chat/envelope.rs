@@ -53,6 +53,8 @@ pub struct Needs {
     pub tools: bool,
     /// Answers in JSON (`response_format` other than text).
     pub structured_output: bool,
+    /// Answers in JSON by a schema.
+    pub json_schema: bool,
     /// Pictures in the input.
     pub images: bool,
     /// Documents in the input.
@@ -111,6 +113,7 @@ enum Field {
     Provider,
     Fallbacks,
     Route,
+    Preset,
     Other,
 }
 
@@ -136,13 +139,14 @@ impl Field {
             "provider" => Self::Provider,
             "fallbacks" => Self::Fallbacks,
             "route" => Self::Route,
+            "preset" => Self::Preset,
             _ => Self::Other,
         }
     }
 
     /// Whether it is addressed to the gateway and no provider ever sees it.
     fn is_extension(self) -> bool {
-        matches!(self, Self::Extra | Self::Models | Self::Provider | Self::Fallbacks | Self::Route)
+        matches!(self, Self::Extra | Self::Models | Self::Provider | Self::Fallbacks | Self::Route | Self::Preset)
     }
 }
 
@@ -171,7 +175,17 @@ impl Envelope {
         envelope.read_options()?;
         envelope.read_messages()?;
         envelope.extensions = envelope.read_extensions()?;
+        if envelope.model.trim().is_empty() {
+            let preset = envelope.extensions.preset.as_ref();
+            let preset = preset.ok_or_else(|| Fault::bad_request("model", "you must provide a model"))?;
+            envelope.model = format!("@preset/{preset}");
+        }
         Ok(envelope)
+    }
+
+    /// How many tokens the request may need: its input as estimated, and what it asks for at most.
+    pub fn tokens_wanted(&self) -> u64 {
+        self.estimated_input_tokens.saturating_add(self.max_tokens.unwrap_or_default())
     }
 
     /// The client's body as it came.
@@ -265,9 +279,11 @@ impl Envelope {
                 serde_json::from_slice(text).map_err(|_| must_be("model", "a string"))?
             }
             Some(_) => return Err(must_be("model", "a string")),
-            None => return Err(Fault::bad_request("model", "you must provide a model")),
+            None => String::new(),
         };
-        if self.model.trim().is_empty() {
+        // A preset may bring the model, which is seen when the extensions have been read.
+        let may_follow = self.last(Field::Extra).or(self.last(Field::Preset)).is_some();
+        if self.model.trim().is_empty() && !may_follow {
             return Err(Fault::bad_request("model", "you must provide a model"));
         }
         self.stream = self.boolean(Field::Stream, "stream")?.unwrap_or(false);
@@ -304,10 +320,12 @@ impl Envelope {
         let has = |part: Part| FINDERS[part as usize].find(messages).is_some();
         let tools = self.last(Field::Tools).unwrap_or_default();
         let format = self.last(Field::ResponseFormat);
+        let format_is =
+            |name: &[u8]| format.is_some_and(|text| inside(text, b"type").is_some_and(|kind| text[kind] == *name));
         let needs = Needs {
             tools: tools.len() > 2,
-            structured_output: format
-                .is_some_and(|text| inside(text, b"type").is_none_or(|kind| &text[kind] != b"\"text\"")),
+            structured_output: format.is_some() && !format_is(b"\"text\""),
+            json_schema: format_is(b"\"json_schema\""),
             images: has(Part::Image),
             files: has(Part::File) || has(Part::FileUrl) || has(Part::DocumentUrl),
             audio: has(Part::Audio),
@@ -333,6 +351,7 @@ impl Envelope {
             models: read(Field::Models),
             provider: read(Field::Provider),
             fallbacks: read(Field::Fallbacks),
+            preset: read(Field::Preset),
         })
         .map(Arc::new)
     }
@@ -437,6 +456,11 @@ fn base64_bytes(text: &[u8], bare: bool) -> usize {
     }
     total.min(text.len())
 }
+
+mod closer;
+mod defaults;
+
+pub use defaults::Defaults;
 
 #[cfg(test)]
 mod tests;

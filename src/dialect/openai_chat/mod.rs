@@ -13,6 +13,7 @@
 
 pub mod calls;
 pub mod chunk;
+pub mod digest;
 pub mod edit;
 pub mod envelope;
 pub mod error;

@@ -430,3 +430,27 @@ fn wrong_data_is_named() {
         assert!(error.contains(says), "{error:?} does not say {says:?}");
     }
 }
+
+#[test]
+fn a_key_that_begins_like_another_providers_is_foreign() {
+    let catalog = Catalog::builtin().unwrap();
+    for (provider, key, makers) in [
+        ("openai", "sk-ant-api03-x", Some(vec!["Anthropic"])),
+        ("openai", "sk-or-v1-x", Some(vec!["OpenRouter"])),
+        ("openai", "sk-proj-x", None),
+        ("openai", "sk-x", None),
+        ("deepseek", "sk-x", None),
+        ("deepseek", "sk-proj-x", Some(vec!["OpenAI"])),
+        ("anthropic", "sk-ant-x", None),
+        ("anthropic", "sk-x", Some(vec!["OpenAI", "DeepSeek"])),
+        ("gemini", "gsk_x", Some(vec!["Groq"])),
+        ("mistral", "sk-ant-x", Some(vec!["Anthropic"])),
+        // Nobody says how these begin, or they may be anybody's.
+        ("openai", "some-other-shape", None),
+        ("mistral", "0123456789abcdef", None),
+        ("vllm", "sk-ant-x", None),
+        ("my-own", "sk-ant-x", None),
+    ] {
+        assert_eq!(catalog.foreign_key(provider, key), makers, "{provider} {key}");
+    }
+}

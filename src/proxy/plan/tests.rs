@@ -1,9 +1,11 @@
 //! Plans, as names and wishes make them.
 
+use super::super::core::breaker_policy;
+use super::super::preset;
 use super::*;
 use crate::config::{self, Source};
 use crate::provider::Catalog;
-use crate::store::memory::{MemoryKeyPool, MemoryLimits, MemoryTargets};
+use crate::store::memory;
 use crate::telemetry::{Format, Log, Metrics, Redactor, Telemetry};
 use std::sync::LazyLock;
 
@@ -22,19 +24,16 @@ fn core(env: &[(&str, &str)], file: &str) -> Arc<Core> {
     let redactor = Arc::new(Redactor::default());
     let log = Log::start(log::LevelFilter::Off, Format::Json, Box::new(std::io::sink()), redactor.clone()).unwrap();
     let telemetry = Telemetry::new(log, Arc::new(Metrics::new("test").unwrap()), redactor);
-    let (pool, targets) = (MemoryKeyPool::default(), MemoryTargets::default());
-    Core::new(
-        loaded.snapshot,
-        Arc::new(pool),
-        Arc::new(targets),
-        Arc::new(MemoryLimits::default()),
-        Arc::new(telemetry),
-    )
+    Core::new(loaded.snapshot, memory::stores(1, 1), Arc::new(telemetry))
 }
 
 fn plan(core: &Arc<Core>, body: &str) -> Result<Plan, ApiError> {
     let snapshot = core.snapshot.load_full();
-    Plan::new(core, &snapshot, &Envelope::scan(body.to_owned().into()).unwrap())
+    let mut envelope = Envelope::scan(body.to_owned().into()).unwrap();
+    if let Some(completed) = preset::complete(&snapshot, &envelope)? {
+        envelope = completed;
+    }
+    Plan::new(core, &snapshot, &envelope, 1).map_err(|none| none.error)
 }
 
 /// The plan as `leg:provider/model` words.
@@ -124,7 +123,7 @@ fn cheap_and_the_floor_suffix_order_by_price() {
 #[test]
 fn openrouters_preferences_narrow_and_order() {
     let core = core(THREE, "[[model]]\nname = 'any'\ntargets = ['openai/gpt-4o', 'google/gemini-2.5-flash']\n");
-    assert_eq!(words(&core, r#""model":"any","provider":{"order":["google"]}"#)[0], "0:google/gemini-2.5-flash");
+    assert_eq!(words(&core, r#""model":"any","provider":{"order":["Google"]}"#)[0], "0:google/gemini-2.5-flash");
     assert_eq!(words(&core, r#""model":"any","provider":{"ignore":["openai"]}"#), ["0:google/gemini-2.5-flash"]);
     assert_eq!(words(&core, r#""model":"any","provider":{"only":["openai"]}"#), ["0:openai/gpt-4o"]);
     assert_eq!(words(&core, r#""model":"any","provider":{"allow_fallbacks":false}"#), ["0:openai/gpt-4o"]);
@@ -187,7 +186,7 @@ fn successors_obey_what_the_request_rules_out() {
 fn auto_is_bounded_and_keeps_the_fallbacks_that_the_request_names() {
     let core = core(THREE, "");
     let legs = words(&core, r#""model":"auto","extra":{"fallback_models":["openai/gpt-4o"]}"#);
-    assert_eq!(legs.iter().filter(|word| word.starts_with("0:")).count(), AUTO_TARGETS, "{legs:?}");
+    assert_eq!(legs.iter().filter(|word| word.starts_with("0:")).count(), usize::from(AUTO_TARGETS), "{legs:?}");
     assert_eq!(legs.last().map(String::as_str), Some("1:openai/gpt-4o"));
 }
 
@@ -201,4 +200,174 @@ fn a_single_key_of_the_clients_belongs_to_the_model_asked_for() {
     assert_eq!(&*cheap.byok_provider, "openai", "the strategy does not hand the key to somebody else");
     let locked = plan(&core, &body(r#""extra":{"provider":"google"}"#)).unwrap();
     assert_eq!(&*locked.byok_provider, "google");
+}
+
+/// What the request asks for, said of one message.
+fn with_content(core: &Arc<Core>, model: &str, content: &str, fields: &str) -> Result<Vec<String>, ApiError> {
+    let body = format!(r#"{{"model":"{model}","messages":[{{"role":"user","content":{content}}}]{fields}}}"#);
+    let plan = plan(core, &body)?;
+    Ok(plan.targets.iter().map(|(_, t)| format!("{}/{}", t.provider.id, t.model.upstream)).collect())
+}
+
+const BLIND: &str = "openai/gpt-3.5-turbo";
+const PICTURE: &str = r#"[{"type":"image_url","image_url":{"url":"https://x.example/a.png"}}]"#;
+
+#[test]
+fn what_cannot_see_is_not_shown_a_picture() {
+    let core = core(THREE, &format!("[[model]]\nname = 'any'\ntargets = ['{BLIND}', 'openai/gpt-4o']\n"));
+    assert_eq!(with_content(&core, "any", PICTURE, "").unwrap(), ["openai/gpt-4o"]);
+    assert_eq!(with_content(&core, "any", r#""image_url""#, "").unwrap().len(), 2, "a word is no picture");
+    let wrong = with_content(&core, BLIND, PICTURE, "").unwrap_err();
+    assert_eq!((wrong.status, wrong.param.as_deref()), (400, Some("messages")));
+    assert!(wrong.message.contains("openai/gpt-3.5-turbo does not take pictures"), "{}", wrong.message);
+}
+
+#[test]
+fn what_the_catalog_does_not_know_or_the_operator_wrote_is_presumed_capable() {
+    let known = core(THREE, "");
+    assert_eq!(with_content(&known, "openai/gpt-3.5-not-in-the-catalog", PICTURE, "").unwrap().len(), 1);
+    let written = "[[provider]]\nid = 'openai'\n[[provider.model]]\nid = 'gpt-3.5-turbo'\n";
+    assert_eq!(with_content(&core(THREE, written), BLIND, PICTURE, "").unwrap()[0], BLIND);
+}
+
+#[test]
+fn a_prompt_goes_where_it_fits() {
+    let file = format!("[[model]]\nname = 'any'\ntargets = ['{BLIND}', 'google/gemini-2.5-flash']\n");
+    let core = core(THREE, &file);
+    let text = |bytes: usize| format!("\"{}\"", "x".repeat(bytes));
+    assert_eq!(with_content(&core, "any", &text(1000), "").unwrap().len(), 2);
+    assert_eq!(with_content(&core, "any", &text(100_000), "").unwrap(), ["google/gemini-2.5-flash"]);
+    // By the estimate it does not fit, but an estimate is no reason to refuse where nothing else is left.
+    assert_eq!(with_content(&core, BLIND, &text(100_000), "").unwrap(), [BLIND]);
+    let wrong = with_content(&core, BLIND, &text(400_000), "").unwrap_err();
+    assert!(wrong.status == 400 && wrong.message.contains("tokens, fewer than the prompt has"), "{}", wrong.message);
+}
+
+#[test]
+fn the_price_is_that_of_this_request() {
+    let models = "[[provider]]\nid = 'a'\nbase_url = 'http://127.0.0.1:1/v1'\nauth = 'none'\n[[provider.model]]\nid = 'm'\ninput = '1'\noutput = '10'\n\
+                  [[provider]]\nid = 'b'\nbase_url = 'http://127.0.0.1:1/v1'\nauth = 'none'\n[[provider.model]]\nid = 'm'\ninput = '5'\noutput = '2'\n";
+    let core = core(&[("A_API_KEY", "k"), ("B_API_KEY", "k")], models);
+    let long = format!("\"{}\"", "x".repeat(40_000));
+    assert_eq!(with_content(&core, "m:floor", &long, r#","max_tokens":10"#).unwrap(), ["a/m", "b/m"]);
+    assert_eq!(with_content(&core, "m:floor", "\"x\"", r#","max_tokens":1000"#).unwrap(), ["b/m", "a/m"]);
+    assert_eq!(with_content(&core, "m:floor", &long, r#","max_tokens":10,"n":1000"#).unwrap(), ["b/m", "a/m"]);
+}
+
+#[test]
+fn an_order_without_fallbacks_is_the_whole_list() {
+    let core = core(
+        THREE,
+        "[[model]]\nname = 'any'\ntargets = ['openai/gpt-4o', 'google/gemini-2.5-flash', 'anthropic/claude-sonnet-4-20250514']\n",
+    );
+    let asked = r#""model":"any","provider":{"order":["google","openai"],"allow_fallbacks":false}"#;
+    assert_eq!(words(&core, asked), ["0:google/gemini-2.5-flash", "0:openai/gpt-4o"]);
+    let body = r#"{"model":"any","messages":[{"role":"user","content":"x"}],"provider":{"order":["gogle"],"ignore":["opnai"]}}"#;
+    assert_eq!(plan(&core, body).unwrap().unusable, ["provider.order[0]", "provider.ignore[0]"]);
+}
+
+#[test]
+fn slow_targets_go_last_when_the_request_prefers_quick_ones() {
+    let core = core(THREE, "[[model]]\nname = 'any'\ntargets = ['openai/gpt-4o', 'google/gemini-2.5-flash']\n");
+    let policy = breaker_policy(&core.snapshot.load());
+    core.targets.enter(&"openai".into(), &"gpt-4o".into(), policy, Instant::now());
+    core.targets.report("openai", "gpt-4o", true, Some(Duration::from_secs(3)), policy, Instant::now());
+    core.targets.note_rate("openai", "gpt-4o", 20.0);
+    for (preference, is_moved) in [
+        (r#"{"preferred_max_latency":2}"#, true),
+        (r#"{"preferred_max_latency":{"p50":4}}"#, false),
+        (r#"{"preferred_min_throughput":30}"#, true),
+        (r#"{"preferred_min_throughput":10}"#, false),
+    ] {
+        let first = words(&core, &format!(r#""model":"any","provider":{preference}"#)).remove(0);
+        assert_eq!(first == "0:google/gemini-2.5-flash", is_moved, "{preference}: {first}");
+    }
+}
+
+#[test]
+fn every_parameter_is_honoured_where_that_is_required() {
+    let core = core(THREE, &format!("[[model]]\nname = 'any'\ntargets = ['{BLIND}', 'google/gemini-2.5-flash']\n"));
+    let fields = r#","reasoning_effort":"low","provider":{"require_parameters":true}"#;
+    assert_eq!(with_content(&core, "any", "\"x\"", fields).unwrap(), ["google/gemini-2.5-flash"]);
+    let wrong = with_content(&core, BLIND, "\"x\"", fields).unwrap_err();
+    assert_eq!((wrong.status, wrong.param.as_deref()), (400, Some("reasoning")));
+}
+
+#[test]
+fn a_session_stays_at_one_target_and_sessions_spread() {
+    let file = "[routing]\nsticky = 'prefix'\nstrategy = 'reliable'\n[[model]]\nname = 'any'\ntargets = ['openai/gpt-4o', 'google/gemini-2.5-flash', 'anthropic/claude-sonnet-4-20250514']\n";
+    let core = core(THREE, file);
+    let mut firsts = std::collections::BTreeSet::new();
+    for session in 0..40 {
+        let first = |turn: &str, system: &str| {
+            let asked = format!(
+                r#""model":"any","messages":[{{"role":"system","content":"{system}"}},{{"role":"user","content":"{session}"}}{turn}]"#
+            );
+            words(&core, &asked).remove(0)
+        };
+        let begin = first("", "s");
+        assert_eq!(first(r#",{"role":"assistant","content":"a"},{"role":"user","content":"b"}"#, "s"), begin);
+        firsts.insert(begin);
+    }
+    assert_eq!(firsts.len(), 3);
+    let session = |id: u32| words(&core, &format!(r#""model":"any","extra":{{"session_id":"{id}"}}"#)).remove(0);
+    assert_eq!((0..40).map(session).collect::<std::collections::BTreeSet<_>>().len(), 3);
+    let long = "x".repeat(5000);
+    let shared = |user: u32| {
+        words(&core, &format!(r#""model":"any","messages":[{{"role":"system","content":"{long}"}},{{"role":"user","content":"{user}"}}]"#)).remove(0)
+    };
+    assert_eq!((0..40).map(shared).collect::<std::collections::BTreeSet<_>>().len(), 1, "they share a cache");
+}
+
+#[test]
+fn the_decision_says_why_and_repeats_also_for_auto() {
+    let core = core(THREE, "");
+    for model in ["auto", "auto:nitro", "gpt-4o"] {
+        let body = format!(r#"{{"model":"{model}","messages":[{{"role":"user","content":{PICTURE}}}]}}"#);
+        let decision = plan(&core, &body).unwrap().decision.unwrap();
+        assert!(crate::routing::plan::repeats(&decision), "{model}: {decision:?}");
+        assert!(decision.candidates.len() <= decision.order.len() + REFUSED_KEPT);
+        let refused = decision.candidates.iter().filter(|one| one.refusal.is_some()).count();
+        assert_eq!(refused > 0, model != "gpt-4o", "{decision:?}");
+    }
+}
+
+const PRESETS: &str = "[[preset]]\nslug = 'brief'\nmodel = 'openai/gpt-4o'\nfallbacks = ['google/gemini-2.5-flash']\nstrategy = 'cheap'\n\
+    system = 'Be brief.'\nparameters = { temperature = 0.2, max_tokens = 50, stop = ['END'] }\n[[preset]]\nslug = 'bare'\n";
+
+#[test]
+fn a_preset_names_model_fallbacks_and_strategy_and_the_request_wins() {
+    let core = core(THREE, PRESETS);
+    let both = ["0:openai/gpt-4o", "1:google/gemini-2.5-flash"];
+    assert_eq!(words(&core, r#""model":"@preset/brief""#), both);
+    assert_eq!(words(&core, r#""extra":{"preset":"brief"}"#), both, "the preset brings the model");
+    assert_eq!(words(&core, r#""preset":"brief""#), both);
+    assert_eq!(words(&core, r#""model":"openai/gpt-4o-mini@preset/brief""#)[0], "0:openai/gpt-4o-mini");
+    assert_eq!(words(&core, r#""model":"openai/gpt-4o-mini","extra":{"preset":"brief"}"#)[0], "0:openai/gpt-4o-mini");
+    let own = words(&core, r#""model":"@preset/brief","models":["openai/gpt-4o-mini"]"#);
+    assert_eq!(own, ["0:openai/gpt-4o", "1:openai/gpt-4o-mini"]);
+    let strategy = |fields: &str| {
+        let body = format!(r#"{{"messages":[{{"role":"user","content":"x"}}],{fields}}}"#);
+        plan(&core, &body).unwrap().strategy
+    };
+    assert_eq!(strategy(r#""model":"@preset/brief""#), Strategy::Cheap);
+    assert_eq!(strategy(r#""model":"@preset/brief","extra":{"provider":"fast"}"#), Strategy::Fast);
+    assert_eq!(strategy(r#""model":"gpt-4o:nitro@preset/brief""#), Strategy::Fast);
+    assert_eq!(strategy(r#""model":"@preset/brief","provider":{"sort":"latency"}"#), Strategy::Latency);
+}
+
+#[test]
+fn a_preset_that_is_not_there_is_named() {
+    let core = core(THREE, PRESETS);
+    let unknown = refusal(&core, r#""model":"@preset/breif""#);
+    assert_eq!((unknown.status, unknown.param.as_deref()), (404, Some("model")));
+    assert!(unknown.message.contains("\"breif\"") && unknown.message.contains("brief, bare"), "{}", unknown.message);
+    let unknown = refusal(&core, r#""model":"gpt-4o","extra":{"preset":"x"}"#);
+    assert_eq!((unknown.status, unknown.param.as_deref()), (404, Some("extra.preset")));
+    let two = refusal(&core, r#""model":"@preset/brief","extra":{"preset":"bare"}"#);
+    assert_eq!((two.status, two.param.as_deref()), (400, Some("extra.preset")));
+    let without = refusal(&core, r#""model":"@preset/bare""#);
+    assert_eq!((without.status, without.param.as_deref()), (400, Some("model")));
+    let fallback = refusal(&core, r#""model":"gpt-4o","models":["@preset/brief"]"#);
+    assert!(fallback.message.contains("only the model of a request"), "{}", fallback.message);
 }

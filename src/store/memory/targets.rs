@@ -46,6 +46,13 @@ impl MemoryTargets {
     }
 }
 
+/// Whether one more target of a provider may be left alone: if others of it are, or not too many other providers have such.
+fn may_open(all: &HashMap<Arc<str>, ByModel>, provider: &str, policy: Policy, now: Instant) -> bool {
+    let is_out = |models: &ByModel| models.values().any(|target| target.breaker.is_out(policy, now));
+    let out = || all.iter().filter(|(_, models)| is_out(models)).count();
+    all.get(provider).is_some_and(is_out) || out() < policy.max_open
+}
+
 impl Targets for MemoryTargets {
     fn health(&self, provider: &str, model: &str) -> Health {
         self.read(provider, model, |target| target.health).unwrap_or_default()
@@ -76,10 +83,34 @@ impl Targets for MemoryTargets {
         policy: Policy,
         now: Instant,
     ) -> Option<Change> {
-        self.write(provider, model, |target| {
-            target.health.report(success, first_output);
-            target.breaker.report(success, policy, now)
-        })?
+        let mut all = self.0.write();
+        let on_the_edge = all.get(provider)?.get(model)?.breaker.is_on_the_edge(policy);
+        let may_open = success || !on_the_edge || may_open(&all, provider, policy, now);
+        let target = all.get_mut(provider)?.get_mut(model)?;
+        target.health.report(success, first_output, now);
+        target.breaker.report(success, policy, may_open, now)
+    }
+
+    fn probed(&self, provider: &str, up: bool, policy: Policy, now: Instant) -> Vec<Arc<str>> {
+        let mut all = self.0.write();
+        let may_open = up || may_open(&all, provider, policy, now);
+        let mut opened = Vec::new();
+        for (model, target) in all.get_mut(provider).into_iter().flatten() {
+            if up {
+                target.breaker.hurry(now);
+            } else if !target.breaker.is_open() && target.breaker.report(false, policy, may_open, now).is_some() {
+                opened.push(model.clone());
+            }
+        }
+        opened
+    }
+
+    fn keep(&self, providers: &[Arc<str>]) {
+        self.0.write().retain(|provider, _| providers.contains(provider));
+    }
+
+    fn note_rate(&self, provider: &str, model: &str, tokens_per_second: f64) {
+        self.write(provider, model, |target| target.health.note_rate(tokens_per_second));
     }
 
     fn abandon(&self, provider: &str, model: &str, now: Instant) {
@@ -108,7 +139,7 @@ impl Targets for MemoryTargets {
 mod tests {
     use super::*;
 
-    const POLICY: Policy = Policy { enabled: true, failures: 2, open_for: Duration::from_secs(30) };
+    const POLICY: Policy = Policy { enabled: true, failures: 2, open_for: Duration::from_secs(30), max_open: 1 };
 
     #[test]
     fn a_target_opens_and_recovers_apart_from_the_others() {
@@ -133,5 +164,48 @@ mod tests {
             targets.enter(&provider, &format!("m{n}").into(), POLICY, now);
         }
         assert!(targets.statuses().len() <= MAX_TARGETS);
+    }
+
+    fn fail(targets: &MemoryTargets, provider: &str, model: &str, now: Instant) -> Option<Change> {
+        targets.enter(&provider.into(), &model.into(), POLICY, now);
+        (0..5).filter_map(|_| targets.report(provider, model, false, None, POLICY, now)).next()
+    }
+
+    #[test]
+    fn when_everything_fails_somebody_is_still_asked() {
+        let (targets, now) = (MemoryTargets::default(), Instant::now());
+        assert_eq!(fail(&targets, "a", "one", now), Some(Change::Opened));
+        assert_eq!(fail(&targets, "a", "two", now), Some(Change::Opened), "the provider is out anyhow");
+        assert_eq!(fail(&targets, "b", "one", now), None);
+        assert_eq!(targets.peek("b", "one", POLICY, now), Gate::Pass);
+        // The first one is well again: now the other may be left alone.
+        let later = now + POLICY.open_for;
+        for model in ["one", "two"] {
+            assert_eq!(targets.enter(&"a".into(), &model.into(), POLICY, later), Gate::Probe);
+            assert_eq!(targets.report("a", model, true, None, POLICY, later), Some(Change::Closed));
+        }
+        assert_eq!(fail(&targets, "b", "one", later), Some(Change::Opened));
+    }
+
+    #[test]
+    fn active_probes_open_and_hurry_and_close_nothing() {
+        let (targets, now) = (MemoryTargets::default(), Instant::now());
+        let (provider, model): (Arc<str>, Arc<str>) = ("p".into(), "m".into());
+        targets.enter(&provider, &model, POLICY, now);
+        assert!(targets.probed("p", false, POLICY, now).is_empty());
+        assert_eq!(targets.probed("p", false, POLICY, now), std::slice::from_ref(&model));
+        assert!(matches!(targets.enter(&provider, &model, POLICY, now), Gate::Refuse { .. }));
+        assert!(targets.probed("p", true, POLICY, now).is_empty());
+        assert_eq!(targets.enter(&provider, &model, POLICY, now), Gate::Probe, "a request has to find out");
+        assert!(targets.probed("unknown", false, POLICY, now).is_empty());
+    }
+
+    #[test]
+    fn providers_that_are_gone_are_forgotten() {
+        let (targets, now) = (MemoryTargets::default(), Instant::now());
+        fail(&targets, "gone", "m", now);
+        targets.keep(&["stays".into()]);
+        assert!(targets.statuses().is_empty());
+        assert_eq!(fail(&targets, "stays", "m", now), Some(Change::Opened));
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Both ports are asked on the hot path, so they answer from memory. Time is an argument everywhere.
 
-use crate::domain::{FaultKind, ProviderKey};
+use crate::domain::{FaultKind, KeyId, ProviderKey, RateLimits};
 use crate::routing::breaker::{Change, Gate, Policy};
 use crate::routing::health::Health;
 use std::sync::Arc;
@@ -11,8 +11,10 @@ use std::time::{Duration, Instant};
 /// What an attempt says about the key it was made with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyOutcome {
-    /// Nothing against it.
+    /// The provider accepted it.
     Good,
+    /// Nothing: the provider was not reached or is unwell, or the client left.
+    Unknown,
     /// It ran into a rate limit; the wait that the provider asked for.
     RateLimited(Option<Duration>),
     /// Its quota is used up; the wait that the provider asked for.
@@ -28,7 +30,8 @@ impl KeyOutcome {
             FaultKind::RateLimited => Self::RateLimited(retry_after),
             FaultKind::QuotaExhausted => Self::Exhausted(retry_after),
             FaultKind::BadCredentials => Self::Refused,
-            _ => Self::Good,
+            FaultKind::BadRequest | FaultKind::ContextLength | FaultKind::ContentFilter => Self::Good,
+            _ => Self::Unknown,
         }
     }
 }
@@ -41,19 +44,28 @@ pub enum KeyState {
         /// Requests that hold it now.
         leases: u32,
     },
-    /// Rate limited for so long.
+    /// It rests for so long.
     Cooldown {
         /// Time left.
         left: Duration,
+        /// Why: see [`RATE_LIMITED`], [`OWN_LIMIT`] and [`GROUP`].
+        why: &'static str,
     },
     /// Without quota for so long.
     Exhausted {
         /// Time left.
         left: Duration,
     },
-    /// Not accepted by the provider; back on reload.
+    /// Not accepted by the provider; back when it is enabled again, by a reload or an active probe.
     Disabled,
 }
+
+/// [`KeyState::Cooldown`]: the provider answered 429.
+pub const RATE_LIMITED: &str = "rate_limited";
+/// [`KeyState::Cooldown`]: what its operator allows is used up for now.
+pub const OWN_LIMIT: &str = "own_limit";
+/// [`KeyState::Cooldown`]: another key of its group ran into a limit.
+pub const GROUP: &str = "group";
 
 impl KeyState {
     /// A stable lower-case name for logs, metrics and pages.
@@ -64,6 +76,14 @@ impl KeyState {
             Self::Cooldown { .. } => "cooldown",
             Self::Exhausted { .. } => "exhausted",
             Self::Disabled => "disabled",
+        }
+    }
+
+    /// How long it rests; `None` when it does not, or for no time that is known.
+    pub fn left(&self) -> Option<Duration> {
+        match self {
+            Self::Cooldown { left, .. } | Self::Exhausted { left } => Some(*left),
+            Self::Ready { .. } | Self::Disabled => None,
         }
     }
 }
@@ -82,38 +102,96 @@ pub struct KeyStatus {
     pub provider: Arc<str>,
     /// The key's name.
     pub key: Arc<str>,
+    /// Which key it is.
+    pub id: KeyId,
     /// Its state.
     pub state: KeyState,
+    /// The share of its limits that is left, 0 to 1; 1 where nothing is known.
+    pub room: f64,
 }
 
-/// The pool of provider keys.
+/// What a request wants a key for.
+#[derive(Clone, Copy, Debug)]
+pub struct Ask<'a> {
+    /// The provider's id.
+    pub provider: &'a Arc<str>,
+    /// The keys to choose from.
+    pub keys: &'a [Arc<ProviderKey>],
+    /// Those of them that have been tried.
+    pub tried: &'a [KeyId],
+    /// How many tokens the request may need, input and output together.
+    pub tokens: u64,
+}
+
+/// A key that is leased.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Leased {
+    /// Its place among those that were asked for.
+    pub place: usize,
+    /// What it is given back with.
+    pub ticket: Ticket,
+    /// It had rested, and this is its first lease since.
+    pub revived: bool,
+}
+
+/// A lease, as it is given back.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Ticket {
+    /// The key.
+    pub key: KeyId,
+    /// When the lease ends by itself, so that none is out for ever whatever becomes of its holder.
+    pub expires: Instant,
+    /// How many tokens were taken from the key's quota.
+    pub tokens: u64,
+}
+
+/// What comes back with a key.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Returned {
+    /// What was learnt about it.
+    pub outcome: KeyOutcome,
+    /// How many tokens it took in the end; `None` when nobody counted them.
+    pub tokens: Option<u64>,
+    /// What the provider told of its limits.
+    pub limits: RateLimits,
+}
+
+impl Returned {
+    /// A key with this outcome, and nothing else known.
+    pub fn with(outcome: KeyOutcome) -> Self {
+        Self { outcome, tokens: None, limits: RateLimits::default() }
+    }
+}
+
+/// The pool of provider keys. A key is known by its provider and [`KeyId`].
 pub trait KeyPool: Send + Sync {
-    /// Leases the best ready key of a provider that is not among the `tried` ones: its place in `keys`.
+    /// Leases a key that is ready and was not tried: of two drawn by chance the one with more room, a better record and fewer leases.
+    /// The lease ends by itself after `ttl`.
     ///
     /// # Errors
     /// When none is ready.
-    fn lease(
-        &self,
-        provider: &Arc<str>,
-        keys: &[Arc<ProviderKey>],
-        tried: &[Arc<str>],
-        now: Instant,
-    ) -> Result<usize, NoKey>;
+    fn lease(&self, ask: &Ask<'_>, ttl: Duration, random: u64, now: Instant) -> Result<Leased, NoKey>;
 
     /// Whether a lease would succeed.
-    fn any_ready(&self, provider: &str, keys: &[Arc<ProviderKey>], tried: &[Arc<str>], now: Instant) -> bool;
+    fn any_ready(&self, ask: &Ask<'_>, now: Instant) -> bool;
 
-    /// How long until the first of a provider's keys is ready; `None` when that takes an operator.
-    fn ready_in(&self, provider: &str, keys: &[Arc<ProviderKey>], now: Instant) -> Option<Duration>;
+    /// How long until the first of the keys is ready, tried or not; `None` when that takes an operator.
+    fn ready_in(&self, ask: &Ask<'_>, now: Instant) -> Option<Duration>;
+
+    /// The share of its limits that the best of the keys has left, 0 to 1; 0 when none is ready, 1 where nothing is known.
+    fn room(&self, ask: &Ask<'_>, now: Instant) -> f64;
 
     /// Gives a lease back with what was learnt about the key. The longer of two deadlines wins. Returns the new state when it is a
     /// different kind of state than before.
-    fn give_back(&self, provider: &str, key: &str, outcome: KeyOutcome, now: Instant) -> Option<KeyState>;
+    fn give_back(&self, provider: &str, ticket: &Ticket, returned: Returned, now: Instant) -> Option<KeyState>;
 
-    /// Makes every disabled key ready again, as on a reload.
-    fn enable_all(&self);
+    /// Makes a disabled key ready again; true if it was disabled.
+    fn enable(&self, provider: &str, key: KeyId) -> bool;
 
-    /// All keys that were ever leased.
+    /// From now on there are these keys, by provider, with these limits and groups. Disabled ones get another chance.
+    fn configure(&self, providers: &[(Arc<str>, &[Arc<ProviderKey>])], now: Instant);
+
+    /// All keys.
     fn statuses(&self, now: Instant) -> Vec<KeyStatus>;
 }
 
@@ -151,6 +229,15 @@ pub trait Targets: Send + Sync {
         policy: Policy,
         now: Instant,
     ) -> Option<Change>;
+
+    /// Takes note of an active probe of a provider: when it is up, open breakers let a request through at once; when it is down, that
+    /// is a failure of each of its targets. Returns the models whose breakers have opened.
+    fn probed(&self, provider: &str, up: bool, policy: Policy, now: Instant) -> Vec<Arc<str>>;
+
+    /// Forgets all providers but these.
+    fn keep(&self, providers: &[Arc<str>]);
+    /// Takes note of how fast an answer came, in tokens per second.
+    fn note_rate(&self, provider: &str, model: &str, tokens_per_second: f64);
 
     /// An attempt ended without an outcome.
     fn abandon(&self, provider: &str, model: &str, now: Instant);

@@ -30,7 +30,7 @@ fn reads_what_the_gateway_acts_on() {
     assert_eq!((envelope.model.as_str(), envelope.stream, envelope.include_usage), ("a/bé", true, true));
     assert_eq!((envelope.max_tokens, envelope.n, envelope.exclude_reasoning), (Some(7), Some(2), true));
     assert_eq!(envelope.needs, Needs { tools: true, structured_output: true, ..Needs::default() });
-    assert_eq!(envelope.extensions.provider, Some(ProviderChoice::Fast));
+    assert_eq!(envelope.extensions.provider, Some(ProviderChoice::By(crate::domain::Strategy::Fast)));
     assert_eq!(envelope.extensions.models, ["x"]);
 }
 
@@ -245,4 +245,75 @@ proptest! {
         }
         prop_assert_eq!(sent, expected);
     }
+}
+
+/// The body with these defaults beside it.
+fn with(body: &str, system: Option<&str>, members: &[(&str, &str)]) -> String {
+    let members: Vec<_> = members.iter().map(|(name, json)| ((*name).to_owned(), (*json).to_owned())).collect();
+    let defaults = Defaults { model: Some("m2"), system, members: &members };
+    let envelope = Envelope::scan(body.to_owned().into()).unwrap().with_defaults(&defaults).unwrap();
+    assert_eq!(envelope.model, "m2");
+    String::from_utf8(envelope.body().to_vec()).unwrap()
+}
+
+#[test]
+fn defaults_stand_beside_the_clients_bytes() {
+    let body =
+        r#"{ "model" : "m",  "messages":[ {"role":"user","content":"\u0041"} ], "top_p":1.50, "odd":{"b":1,"a":2} }"#;
+    assert_eq!(
+        with(body, Some("say \"hi\""), &[("temperature", "0.2"), ("top_p", "0.9"), ("odd", "1")]),
+        r#"{ "model" : "m2",  "messages":[{"role":"system","content":"say \"hi\""}, {"role":"user","content":"\u0041"} ], "top_p":1.50, "odd":{"b":1,"a":2},"temperature":0.2 }"#
+    );
+}
+
+#[test]
+fn what_the_client_says_in_other_words_wins_too() {
+    let body = r#"{"messages":[{"content":"be","role":"developer"},{"role":"user","content":"x"}],"max_completion_tokens":5,"temperature":null,"extra":{"preset":"p"}}"#;
+    let members = [("max_tokens", "9"), ("temperature", "1"), ("stop", "[\"a\"]")];
+    assert_eq!(
+        with(body, Some("s"), &members),
+        r#"{"messages":[{"content":"be","role":"developer"},{"role":"user","content":"x"}],"max_completion_tokens":5,"temperature":null,"extra":{"preset":"p"},"model":"m2","stop":["a"]}"#
+    );
+}
+
+#[test]
+fn a_model_may_come_from_a_preset_alone() {
+    let named = |fields: &str| {
+        let body = format!(r#"{{"messages":[{{"role":"user","content":"x"}}]{fields}}}"#);
+        Envelope::scan(body.into()).map(|envelope| envelope.model)
+    };
+    assert_eq!(named(r#","extra":{"preset":"p"}"#).unwrap(), "@preset/p");
+    assert_eq!(named(r#","preset":"p","model":" ""#).unwrap(), "@preset/p");
+    assert_eq!(named("").unwrap_err().param.as_deref(), Some("model"));
+}
+
+#[test]
+fn a_closer_look_tells_media_from_words() {
+    let needs = |content: &str| {
+        let body = format!(r#"{{"model":"m","messages":[{{"role":"user","content":{content}}}]}}"#);
+        let envelope = Envelope::scan(body.into()).unwrap();
+        (envelope.needs, envelope.confirmed_needs())
+    };
+    let (seems, is) = needs(r#"["file", "image_url"]"#);
+    assert_eq!(seems, is, "what cannot be read is taken for what it seems");
+    let (seems, is) = needs(r#""file""#);
+    assert!(seems.files && !is.files);
+    let (_, is) =
+        needs(r#"[{"type":"text","text":"x"},{"type":"file","file":{"file_data":"data:application/pdf;base64,AA"}}]"#);
+    assert!(is.files && !is.images);
+    let (_, is) = needs(r#"[{"type":"input_audio","input_audio":{"data":"AA","format":"wav"}}]"#);
+    assert!(is.audio);
+}
+
+#[test]
+fn the_beginning_of_a_conversation_is_the_same_in_all_its_turns() {
+    let beginning = |messages: &str| {
+        let body = format!(r#"{{"model":"m","messages":{messages}}}"#);
+        String::from_utf8(Envelope::scan(body.into()).unwrap().beginning().to_vec()).unwrap()
+    };
+    let first = r#"{"role":"system","content":"s"},{"role":"user","content":"a"}"#;
+    assert_eq!(beginning(&format!("[{first}]")), first);
+    assert_eq!(beginning(&format!(r#"[{first},{{"role":"assistant","content":"b"}}]"#)), first);
+    let long = format!(r#"{{"role":"system","content":"{}"}}"#, "s".repeat(5000));
+    assert_eq!(beginning(&format!(r#"[{long},{{"role":"user","content":"a"}}]"#)), long);
 }

@@ -1,0 +1,122 @@
+//! Takes down what a client is answered, and keeps it when it is complete.
+
+use super::core::Core;
+use super::flights::Leader;
+use crate::domain::RequestRecord;
+use crate::store::ports::answers::{AnswerKey, StoredAnswer};
+use bytes::Bytes;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The record of an answer in the making, and what is to become of it. Dropped before the answer is complete, it keeps nothing, and
+/// those who wait for it go on without it.
+pub(super) struct Recorder {
+    pub(super) core: Arc<Core>,
+    pub(super) key: AnswerKey,
+    /// How long the answer is kept.
+    pub(super) ttl: Duration,
+    /// What the request named in vain, which another one may not have named.
+    pub(super) unused: Vec<String>,
+    /// The flight that others wait for.
+    pub(super) leader: Option<Leader>,
+    /// Another model than the one that was asked for is being tried.
+    pub(super) is_fallback: bool,
+    pub(super) tape: Tape,
+}
+
+impl Recorder {
+    /// The answer is complete with this last piece, which nobody has seen yet: whoever has seen it and asks again finds it in the
+    /// cache. What was `filtered` for its content is not kept.
+    pub(super) async fn complete(mut self, last: &[u8], filtered: bool, record: &RequestRecord, now_unix_ms: u64) {
+        self.tape.take_down(last);
+        let leader = self.leader.take();
+        let is_fallback = self.is_fallback;
+        let (core, key) = (self.core.clone(), self.key);
+        match self.answer(record, now_unix_ms).filter(|_| !filtered) {
+            Some(answer) => {
+                if !is_fallback {
+                    core.answers.put(key, answer.clone()).await;
+                }
+                if let Some(leader) = leader {
+                    leader.land(answer);
+                }
+            }
+            None => {
+                if let Some(leader) = leader {
+                    leader.alone();
+                }
+            }
+        }
+    }
+
+    /// The answer failed or broke off.
+    pub(super) fn fail(self) {
+        if let Some(leader) = self.leader {
+            leader.fail();
+        }
+    }
+
+    fn answer(self, record: &RequestRecord, now_unix_ms: u64) -> Option<Arc<StoredAnswer>> {
+        let (body, ends) = self.tape.finish()?;
+        Some(Arc::new(StoredAnswer {
+            provider: record.provider.clone()?,
+            model: record.model.clone()?,
+            dropped: record.dropped.iter().filter(|name| !self.unused.contains(name)).cloned().collect(),
+            body,
+            ends,
+            stored_unix_ms: now_unix_ms,
+            ttl: self.ttl,
+        }))
+    }
+}
+
+/// A copy of an answer, piece by piece.
+#[derive(Debug)]
+pub(super) struct Tape {
+    body: Vec<u8>,
+    ends: Vec<usize>,
+    /// The most that is kept; an answer beyond it is forgotten.
+    most: usize,
+    over: bool,
+}
+
+impl Tape {
+    /// One for answers of up to so many bytes.
+    pub(super) fn new(most: usize) -> Self {
+        Self { body: Vec::new(), ends: Vec::new(), most, over: false }
+    }
+
+    /// Takes the next piece down.
+    pub(super) fn take_down(&mut self, piece: &[u8]) {
+        self.over |= piece.len() > self.most - self.body.len();
+        if self.over {
+            (self.body, self.ends) = (Vec::new(), Vec::new());
+        } else if !piece.is_empty() {
+            self.body.extend_from_slice(piece);
+            self.ends.push(self.body.len());
+        }
+    }
+
+    /// The whole answer and where its pieces ended; `None` when it was too large or there was none.
+    fn finish(mut self) -> Option<(Bytes, Vec<usize>)> {
+        self.body.shrink_to_fit();
+        self.ends.shrink_to_fit();
+        (!self.over && !self.ends.is_empty()).then(|| (self.body.into(), self.ends))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keeps_pieces_up_to_its_bound_and_nothing_of_a_larger_answer() {
+        let mut tape = Tape::new(5);
+        [&b"ab"[..], b"", b"cde"].iter().for_each(|piece| tape.take_down(piece));
+        assert_eq!(tape.finish(), Some((Bytes::from_static(b"abcde"), vec![2, 5])));
+        let mut tape = Tape::new(5);
+        [&b"ab"[..], b"cdef", b"g"].iter().for_each(|piece| tape.take_down(piece));
+        assert_eq!(tape.finish(), None);
+        assert_eq!(Tape::new(5).finish(), None);
+    }
+}

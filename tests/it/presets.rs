@@ -1,0 +1,69 @@
+//! Presets: what the provider gets when a request names one, and what the list of models says of them.
+
+use crate::gateway::{Gateway, saying};
+use orbyt::sim::{Sim, SimDialect};
+use serde_json::{Value, json};
+
+const PRESET: &str = "[[preset]]\nslug = \"brief\"\nname = \"In brief\"\nmodel = \"one/m1\"\nfallbacks = [\"two/m2\"]\n\
+    system = \"Be brief.\"\nparameters = { temperature = 0.25, max_tokens = 50 }\n[retry]\nmax = 0\n";
+
+async fn gateway() -> (Gateway, Sim, Sim) {
+    let (one, two) = (Sim::start(SimDialect::OpenAi).unwrap(), Sim::start(SimDialect::Anthropic).unwrap());
+    let gateway = Gateway::builder().config(PRESET).provider("one", &one).provider("two", &two).start().await;
+    (gateway, one, two)
+}
+
+#[tokio::test]
+async fn a_preset_completes_a_request_and_what_the_request_says_wins() {
+    let (gateway, one, _two) = gateway().await;
+    let answer = gateway.chat(&saying("@preset/brief", "one two", false)).await;
+    assert_eq!((answer.status, answer.header("x-model")), (200, "m1"), "{}", answer.body_text());
+    let sent = one.calls().pop().unwrap().json();
+    assert_eq!((&sent["temperature"], &sent["max_tokens"], &sent["model"]), (&json!(0.25), &json!(50), &json!("m1")));
+    assert_eq!(sent["messages"][0], json!({"role": "system", "content": "Be brief."}));
+
+    let mut request = saying("one/other@preset/brief", "one two", false);
+    request["temperature"] = json!(1);
+    request["max_completion_tokens"] = json!(9);
+    let answer = gateway.chat(&request).await;
+    assert_eq!((answer.status, answer.header("x-model")), (200, "other"), "{}", answer.body_text());
+    let sent = one.calls().pop().unwrap().json();
+    assert_eq!((&sent["temperature"], sent.get("max_tokens")), (&json!(1), None));
+
+    let mut request = saying("one/own", "one two", true);
+    request["extra"] = json!({"preset": "brief"});
+    assert_eq!(gateway.chat(&request).await.header("x-model"), "own");
+    let sent = one.calls().pop().unwrap().json();
+    assert_eq!((sent.get("extra"), &sent["temperature"]), (None, &json!(0.25)));
+}
+
+#[tokio::test]
+async fn a_presets_fallbacks_take_over_with_its_parameters_in_another_format() {
+    let (gateway, one, two) = gateway().await;
+    one.refuse();
+    let answer = gateway.chat(&saying("@preset/brief", "one two", false)).await;
+    assert_eq!((answer.status, answer.header("x-provider")), (200, "two"), "{}", answer.body_text());
+    let sent = two.calls().pop().unwrap().json();
+    assert_eq!((&sent["temperature"], &sent["max_tokens"]), (&json!(0.25), &json!(50)), "{sent}");
+    assert!(sent["system"].to_string().contains("Be brief."), "{sent}");
+    assert_eq!(gateway.log_line(&answer).await["requested_model"], "@preset/brief");
+}
+
+#[tokio::test]
+async fn presets_are_listed_and_unknown_ones_named() {
+    let (gateway, _one, _two) = gateway().await;
+    let key = format!("Bearer {}", crate::gateway::KEY);
+    let url = format!("{}/v1/models", gateway.url);
+    let list = orbyt::sim::client::send("GET", &url, &[("authorization", &key)], b"").await.unwrap();
+    let list: Value = serde_json::from_str(&list.body_text()).unwrap();
+    let first = &list["data"][0];
+    assert_eq!(
+        (&first["id"], &first["owned_by"], &first["name"]),
+        (&json!("@preset/brief"), &json!("orbyt"), &json!("In brief"))
+    );
+    let answer = gateway.chat(&saying("@preset/breif", "x", false)).await;
+    let error: Value = serde_json::from_str(&answer.body_text()).unwrap();
+    assert_eq!((answer.status, &error["error"]["code"]), (404, &json!("model_not_found")));
+    let message = error["error"]["message"].as_str().unwrap();
+    assert!(message.contains("\"breif\"") && message.contains("there are brief"), "{message}");
+}
