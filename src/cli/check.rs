@@ -52,7 +52,9 @@ fn database(snapshot: &Snapshot, out: &mut impl Write) -> io::Result<bool> {
     };
     match found {
         Ok(None | Some(0)) => {}
-        Ok(Some(steps)) => writeln!(out, "note: the next start brings the database up to date ({})", count(steps, "step"))?,
+        Ok(Some(steps)) => {
+            writeln!(out, "note: the next start brings the database up to date ({})", count(steps, "step"))?
+        }
         // The gateway starts without it, with what it last knew.
         Err(StoreError::Unavailable(why)) => writeln!(out, "warning: {why}")?,
         Err(error) => {

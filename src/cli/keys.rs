@@ -39,12 +39,7 @@ pub async fn create(database: &dyn Database, args: &CreateKeyArgs, now: u64) -> 
     Ok(Made { secret, note })
 }
 
-async fn described(
-    database: &dyn Database,
-    args: &CreateKeyArgs,
-    secret: &Secret,
-    now: u64,
-) -> Result<ApiKey, String> {
+async fn described(database: &dyn Database, args: &CreateKeyArgs, secret: &Secret, now: u64) -> Result<ApiKey, String> {
     let name = args.name.trim();
     if name.is_empty() || name.chars().count() > 100 || name.chars().any(char::is_control) {
         return Err("--name must have 1 to 100 characters".to_owned());
@@ -138,7 +133,8 @@ pub async fn rotate(database: &dyn Database, args: &RotateKeyArgs, now: u64) -> 
     if !rotated.map_err(|error| error.to_string())? {
         return Err(format!("the key {} was revoked", key.name));
     }
-    let note = format!("The key {} ({}) anew, shown only now; the old one works until {}:", key.name, key.id, date(old_until));
+    let note =
+        format!("The key {} ({}) anew, shown only now; the old one works until {}:", key.name, key.id, date(old_until));
     Ok(Made { secret, note })
 }
 
@@ -172,7 +168,8 @@ fn expiry(text: &str, now: u64) -> Result<u64, String> {
     if let Some(duration) = duration(text) {
         return Ok(now.saturating_add(millis(duration)));
     }
-    let time = OffsetDateTime::parse(text, &Rfc3339).or_else(|_| OffsetDateTime::parse(&format!("{text}T00:00:00Z"), &Rfc3339));
+    let time = OffsetDateTime::parse(text, &Rfc3339)
+        .or_else(|_| OffsetDateTime::parse(&format!("{text}T00:00:00Z"), &Rfc3339));
     let time = time.map_err(|_| format!("--expires {text}: {DURATION}, or a date such as 2027-01-31"))?;
     let millis = u64::try_from(time.unix_timestamp_nanos() / 1_000_000).unwrap_or(0);
     if millis > now { Ok(millis) } else { Err(format!("--expires {text}: has passed")) }

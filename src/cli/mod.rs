@@ -15,9 +15,7 @@ pub mod vault;
 use crate::config::Source;
 use crate::domain::Secret;
 use crate::wiring::state::{now_ms, ring};
-use args::{
-    AdminCommand, CheckArgs, Cli, Command, ExplainArgs, KeysCommand, ResetTokenArgs, StateArgs, VaultCommand,
-};
+use args::{AdminCommand, CheckArgs, Cli, Command, ExplainArgs, KeysCommand, ResetTokenArgs, StateArgs, VaultCommand};
 use std::future::Future;
 use std::io::{self, Read, Write};
 use std::process::ExitCode;

@@ -37,8 +37,7 @@ impl Prepared {
 pub fn prepare(source: &Source, on_terminal: bool) -> Result<Prepared, String> {
     let mut loaded = reload(source, &[])?;
     let told = |error: &dyn std::fmt::Display| format!("error: {error}");
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| told(&error))?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| told(&error))?;
     let snapshot = &loaded.snapshot;
     let (state, seen, first_start, master_key) = runtime.block_on(async {
         let state = State::open(&snapshot.server.data_dir, &snapshot.store).await.map_err(|error| told(&error))?;
@@ -54,10 +53,15 @@ pub fn prepare(source: &Source, on_terminal: bool) -> Result<Prepared, String> {
             }
             state.keep_copy(&seen.contents).map_err(|error| told(&error))?;
         }
-        let master_key = state.make_master_key().map_err(|error| told(&error))?;
+        let master_key = match &seen.degraded {
+            None => state.make_master_key(&seen.contents.provider_keys).map_err(|error| told(&error))?,
+            Some(_) => None,
+        };
         Ok::<_, String>((Arc::new(state), seen, made, master_key))
     })?;
-    let (followed, mut warnings) = state.open_up(&seen.contents);
+    // What is wrong with rows of the vault is told by whoever follows the database from now on.
+    let (followed, _) = state.open_up(&seen.contents);
+    let mut warnings = Vec::new();
     if let Some(why) = seen.degraded {
         warnings.push(format!("the database is away, keys are those of when it was last seen: {why}"));
     }

@@ -17,9 +17,12 @@ const TRIES: u32 = 5;
 /// A text for the operator.
 pub async fn add(state: &State, args: &AddVaultArgs, secret: &Secret, now: u64) -> Result<String, String> {
     if secret.reveal().is_empty() || !secret.reveal().bytes().all(|byte| matches!(byte, b'!'..=b'~')) {
-        return Err("the key on standard input is empty, or holds characters that cannot be sent in a header".to_owned());
+        return Err(
+            "the key on standard input is empty, or holds characters that cannot be sent in a header".to_owned()
+        );
     }
-    state.make_master_key().map_err(|error| error.to_string())?;
+    let others = state.database.provider_keys(&Access::System).await.map_err(|error| error.to_string())?;
+    state.make_master_key(&others).map_err(|error| error.to_string())?;
     let keys = state.master_keys().map_err(|error| error.to_string())?;
     let mut key = SealedKey {
         id: new_id("pk").into(),
@@ -77,6 +80,9 @@ pub async fn rotate(state: &State) -> Result<String, String> {
     let told = |error: StoreError| error.to_string();
     let mut keys = state.master_keys().map_err(told)?;
     let is_ours = !state.has_given_master_key();
+    if is_ours && keys.current().is_none() {
+        return Err(vault::VaultError::NoMasterKey.to_string());
+    }
     if is_ours {
         let key = MasterKey::random().map_err(|error| error.to_string())?;
         keys = keys.with_new(key);
@@ -107,8 +113,14 @@ pub async fn rotate(state: &State) -> Result<String, String> {
         state.write_master_keys(&keys.without_old()).map_err(told)?;
     }
     let next = match (is_ours, sealed_anew) {
-        (true, _) => format!("It is in {}: keep a copy of it somewhere else.", state.master_key_file().display()),
-        (false, 0) => "Nothing was to be done. To change it, put a new key before the old one: ORBYT_MASTER_KEY=NEW,OLD.".to_owned(),
+        (true, _) => format!(
+            "It is in {}: keep a copy of it somewhere else, and give it to other gateways of the same database.",
+            state.master_key_file().display()
+        ),
+        (false, 0) => {
+            "Nothing was to be done. To change it, put a new key before the old one: ORBYT_MASTER_KEY=NEW,OLD."
+                .to_owned()
+        }
         (false, _) => "Older ones may be taken out of ORBYT_MASTER_KEY now.".to_owned(),
     };
     Ok(format!("{sealed_anew} keys were sealed anew with the master key {current}. {next}"))

@@ -191,7 +191,8 @@ mod tests {
         keys.set_stored(Arc::new(StoredKeys::new(vec![stored("first", &[("sk-or-v1-aaaa", None)])])));
         keys.add_clear(Secret::new("x"));
         keys.add_clear(Secret::new("team-a-0123456789-key"));
-        for (key, holder) in [("sk-or-v1-aaaa", "first"), ("x", "key_01"), ("team-a-0123456789-key", "tea•••key")] {
+        for (key, holder) in [("sk-or-v1-aaaa", "first"), ("x", "key_01"), ("team-a-0123456789-key", "tea•••key")]
+        {
             assert_eq!(name(&keys, key, 0).as_deref(), Ok(holder));
         }
         for nobody in ["", "sk-or-v1-aaab"] {

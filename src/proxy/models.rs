@@ -43,7 +43,10 @@ impl<'a> Listing<'a> {
         let rows = self.snapshot.providers.iter().flat_map(|provider| {
             let local = provider.models.iter();
             let known = self.snapshot.catalog.models().iter().filter(|row| row.provider == provider.id);
-            local.chain(known).filter(|row| row.status != Status::Deprecated && self.allows(provider, row, None)).map(|row| item(&row.id, row))
+            local
+                .chain(known)
+                .filter(|row| row.status != Status::Deprecated && self.allows(provider, row, None))
+                .map(|row| item(&row.id, row))
         });
         let names = Names { snapshot: self.snapshot, discovered: &self.discovered };
         let found = self.discovered.iter().filter_map(|(id, models)| Some((self.snapshot.provider(id)?, models)));

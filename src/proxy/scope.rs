@@ -40,7 +40,12 @@ impl Plan {
     ///
     /// # Errors
     /// 403 that names the model, when nothing is left of what was asked for or of a fallback that the request names.
-    pub(super) fn keep_to(&mut self, client: &ClientCtx, snapshot: &Snapshot, named_fallbacks: bool) -> Result<(), ApiError> {
+    pub(super) fn keep_to(
+        &mut self,
+        client: &ClientCtx,
+        snapshot: &Snapshot,
+        named_fallbacks: bool,
+    ) -> Result<(), ApiError> {
         let Some(holder) = &client.holder else { return Ok(()) };
         let Some(scopes) = &holder.scopes else { return Ok(()) };
         // A name of the operator's own may be allowed as such, whatever it stands for.

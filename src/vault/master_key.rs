@@ -72,10 +72,9 @@ impl MasterKeys {
         let parts = text.split(|c: char| c == ',' || c.is_whitespace()).filter(|part| !part.is_empty());
         let keys = parts.map(|part| {
             let bytes = STANDARD.decode(part).map(Zeroizing::new).map_err(|_| "is not base64".to_owned())?;
-            let bytes: &[u8; BYTES] = bytes
-                .as_slice()
-                .try_into()
-                .map_err(|_| format!("has {} bytes instead of {BYTES}: make one with `openssl rand -base64 32`", bytes.len()))?;
+            let bytes: &[u8; BYTES] = bytes.as_slice().try_into().map_err(|_| {
+                format!("has {} bytes instead of {BYTES}: make one with `openssl rand -base64 32`", bytes.len())
+            })?;
             Ok(MasterKey(*bytes))
         });
         let keys: Vec<_> = keys.collect::<Result<_, String>>()?;
@@ -130,7 +129,9 @@ mod tests {
 
     #[test]
     fn what_is_no_key_is_named_and_not_repeated() {
-        for (text, says) in [("", "is empty"), (" ,", "is empty"), ("canary!", "is not base64"), ("YWJj", "has 3 bytes")] {
+        for (text, says) in
+            [("", "is empty"), (" ,", "is empty"), ("canary!", "is not base64"), ("YWJj", "has 3 bytes")]
+        {
             let error = MasterKeys::parse(text).unwrap_err();
             assert!(error.contains(says) && !error.contains("canary"), "{error}");
         }

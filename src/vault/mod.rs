@@ -50,7 +50,9 @@ impl fmt::Display for VaultError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoRandomness => f.write_str("the system gives no random bytes"),
-            Self::NoMasterKey => f.write_str("there is no master key: set ORBYT_MASTER_KEY"),
+            Self::NoMasterKey => {
+                f.write_str("there is no master key to seal with: set ORBYT_MASTER_KEY, or put back master.key")
+            }
             Self::NotAnEnvelope { row } => write!(f, "{row} holds no envelope: it is damaged"),
             Self::OtherMasterKey { row, id } => {
                 write!(f, "{row} was sealed with the master key {id}, which is not given (ORBYT_MASTER_KEY)")
@@ -117,7 +119,8 @@ mod tests {
     use super::*;
 
     fn keys(texts: &[u8]) -> MasterKeys {
-        let list: Vec<String> = texts.iter().map(|byte| MasterKey::from_bytes([*byte; 32]).to_base64().to_string()).collect();
+        let list: Vec<String> =
+            texts.iter().map(|byte| MasterKey::from_bytes([*byte; 32]).to_base64().to_string()).collect();
         MasterKeys::parse(&list.join(",")).unwrap()
     }
 

@@ -209,9 +209,8 @@ async fn a_key_is_held_to_its_addresses_and_routes() {
 async fn revocation_holds_at_once_here_and_within_a_second_there_under_load() {
     let database = postgres::Database::create().await;
     let sim = Sim::start(SimDialect::OpenAi).unwrap();
-    let start = async || {
-        Gateway::builder().provider("openai", &sim).variable("DATABASE_URL", &database.url()).start().await
-    };
+    let start =
+        async || Gateway::builder().provider("openai", &sim).variable("DATABASE_URL", &database.url()).start().await;
     let (here, there) = (Arc::new(start().await), Arc::new(start().await));
     let url = database.url();
     let data_dir = here.data_dir();

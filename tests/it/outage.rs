@@ -50,7 +50,8 @@ fn create(url: &str, name: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_start_without_the_database_serves_the_keys_that_were_known_and_recovers() {
-    let (sim, database, state) = (Sim::start(SimDialect::OpenAi).unwrap(), Database::create().await, tempfile::tempdir().unwrap());
+    let (sim, database, state) =
+        (Sim::start(SimDialect::OpenAi).unwrap(), Database::create().await, tempfile::tempdir().unwrap());
     let cable = Cable::to(database.address(), Condition::Whole).await;
     let url = database.url_by(&cable.address());
     let key = create(&database.url(), "early");
@@ -74,7 +75,8 @@ async fn a_start_without_the_database_serves_the_keys_that_were_known_and_recove
 
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_go_on_while_the_database_is_away_and_what_changed_meanwhile_holds_afterwards() {
-    let (sim, database, state) = (Sim::start(SimDialect::OpenAi).unwrap(), Database::create().await, tempfile::tempdir().unwrap());
+    let (sim, database, state) =
+        (Sim::start(SimDialect::OpenAi).unwrap(), Database::create().await, tempfile::tempdir().unwrap());
     let cable = Cable::to(database.address(), Condition::Whole).await;
     let key = create(&database.url(), "steady");
     let gateway = start(&sim, &database.url_by(&cable.address()), state.path()).await;
@@ -99,14 +101,16 @@ async fn requests_go_on_while_the_database_is_away_and_what_changed_meanwhile_ho
         until_ready_says(&gateway, "ready", "ok").await;
     }
     let used = database.superuser().await;
-    let count = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'orbyt' AND datname = current_database()";
+    let count =
+        "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'orbyt' AND datname = current_database()";
     let connections: i64 = used.query_one(count, &[]).await.unwrap().get(0);
     assert!(connections <= 2 * 9 + 2, "{connections} connections");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_first_start_is_made_up_for_when_the_database_comes() {
-    let (sim, database, state) = (Sim::start(SimDialect::OpenAi).unwrap(), Database::create().await, tempfile::tempdir().unwrap());
+    let (sim, database, state) =
+        (Sim::start(SimDialect::OpenAi).unwrap(), Database::create().await, tempfile::tempdir().unwrap());
     let cable = Cable::to(database.address(), Condition::Cut).await;
     let gateway = start(&sim, &database.url_by(&cable.address()), state.path()).await;
     until_ready_says(&gateway, "degraded", "degraded").await;

@@ -3,7 +3,9 @@
 use crate::postgres;
 use orbyt::config::Store;
 use orbyt::domain::Secret;
-use orbyt::domain::tenancy::{ApiKey, DEFAULT_ORG, DEFAULT_PROJECT, KeySecret, Organisation, Project, Scopes, SealedKey};
+use orbyt::domain::tenancy::{
+    ApiKey, DEFAULT_ORG, DEFAULT_PROJECT, KeySecret, Organisation, Project, Scopes, SealedKey,
+};
 use orbyt::store::ports::database::{Access, Database, StoreError};
 use orbyt::wiring::state::State;
 use std::sync::Arc;
@@ -91,9 +93,8 @@ async fn a_key_comes_back_as_it_was_written() {
 #[tokio::test]
 async fn names_are_taken_until_the_key_is_revoked() {
     for (name, database, _folder) in both().await {
-        let make = async |id: &str| {
-            database.create_key(&Access::System, &key(id, DEFAULT_ORG, DEFAULT_PROJECT, "team")).await
-        };
+        let make =
+            async |id: &str| database.create_key(&Access::System, &key(id, DEFAULT_ORG, DEFAULT_PROJECT, "team")).await;
         make("key_1").await.unwrap();
         assert!(matches!(make("key_2").await, Err(StoreError::Conflict(_))), "{name}");
         assert!(database.revoke_key(&Access::System, "key_1", 50).await.unwrap());
@@ -138,7 +139,10 @@ async fn nothing_of_an_organisation_is_in_sight_of_another() {
         database.create_key(&b, &key("key_b", "org_b", "prj_b", "same")).await.unwrap();
         database.add_provider_key(&a, &sealed("pk_a", Some("org_a"), "own")).await.unwrap();
         database.add_provider_key(&Access::System, &sealed("pk_all", None, "own")).await.unwrap();
-        assert_eq!((ids(&*database, &a).await, ids(&*database, &b).await), (vec!["key_a".into()], vec!["key_b".into()]));
+        assert_eq!(
+            (ids(&*database, &a).await, ids(&*database, &b).await),
+            (vec!["key_a".into()], vec!["key_b".into()])
+        );
         assert_eq!(ids(&*database, &Access::System).await.len(), 2, "{name}");
         let orgs = database.orgs(&b).await.unwrap();
         assert_eq!(orgs.iter().map(|org| &*org.id).collect::<Vec<_>>(), ["org_b"], "{name}");
@@ -175,9 +179,8 @@ async fn sealed_keys_are_kept_and_resealed_only_from_what_was_read() {
         let again = database.add_provider_key(&Access::System, &sealed("pk_3", None, "one")).await;
         assert!(matches!(again, Err(StoreError::Conflict(_))), "{name}: {again:?}");
         assert_eq!(database.provider_keys(&Access::System).await.unwrap(), [first.clone(), second.clone()], "{name}");
-        let reseal = async |old: &str| {
-            database.reseal_provider_key(&Access::System, "pk_1", old, "new envelope").await.unwrap()
-        };
+        let reseal =
+            async |old: &str| database.reseal_provider_key(&Access::System, "pk_1", old, "new envelope").await.unwrap();
         assert!(!reseal("another envelope").await && reseal("envelope of pk_1").await, "{name}");
         assert!(database.remove_provider_key(&Access::System, "pk_2").await.unwrap());
         assert!(!database.remove_provider_key(&Access::System, "pk_2").await.unwrap(), "{name}");
@@ -293,7 +296,8 @@ async fn whoever_takes_on_the_application_role_sees_one_organisation_in_any_tabl
         assert!(!of_b.contains(theirs), "{theirs} is in sight: {of_b}");
     }
     let mut nobodies = vec!["SET LOCAL ROLE orbyt_app", "SET LOCAL ROLE orbyt_app; SET LOCAL orbyt.org_id = ''"];
-    let version: i32 = hostile.query_one("SELECT current_setting('server_version_num')::int", &[]).await.unwrap().get(0);
+    let version: i32 =
+        hostile.query_one("SELECT current_setting('server_version_num')::int", &[]).await.unwrap().get(0);
     if version >= 160_000 {
         // Older ones know no membership that does not inherit, so there the owner sees what the roles see.
         nobodies.push("SELECT 1");

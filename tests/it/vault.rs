@@ -17,10 +17,8 @@ fn add(data_dir: &Path, provider: &str, name: &str, secret: &str) {
 
 /// A gateway whose provider `lab` wants a key and has none but what the vault has.
 async fn gateway(sim: &Sim, data_dir: &Path, master_key: &str) -> Gateway {
-    let provider = format!(
-        "[[provider]]\nid = \"lab\"\nauth = \"bearer\"\nbase_url = \"{}\"\n[retry]\nmax = 0\n",
-        sim.base_url()
-    );
+    let provider =
+        format!("[[provider]]\nid = \"lab\"\nauth = \"bearer\"\nbase_url = \"{}\"\n[retry]\nmax = 0\n", sim.base_url());
     let builder = Gateway::builder().config(&provider).variable("ORBYT_DATA_DIR", data_dir.to_str().unwrap());
     builder.variable("ORBYT_MASTER_KEY", master_key).start().await
 }
@@ -55,6 +53,9 @@ async fn a_key_in_the_vault_serves_from_the_moment_it_is_there_and_is_in_clear_n
     until_used(&gateway, &sim, Some(SECRET)).await;
     let health = gateway.get_console("/api/v1/health").await.unwrap().json();
     assert_eq!(health["providers"][0]["keys"][0]["name"], "one", "{health}");
+    let sealed_alike = Connection::open(state.path().join("orbyt.db")).unwrap();
+    let envelope: String = sealed_alike.query_row("SELECT envelope FROM provider_keys", [], |row| row.get(0)).unwrap();
+    assert!(envelope.starts_with("v1.") && !envelope.contains(SECRET), "{envelope}");
     let list = said(state.path(), None, &["vault", "list"], "");
     assert!(list.contains("lab") && list.contains("one") && list.contains("sk-•••789"), "{list}");
     said(state.path(), None, &["vault", "remove", "one"], "");
@@ -162,4 +163,20 @@ async fn a_database_with_a_broken_page_is_told_and_left_alone() {
         assert!(!output.status.success() && text.contains("orbyt.db is damaged"), "{command:?}: {text}");
         assert!(!text.contains("panicked"), "{text}");
     }
+}
+
+#[tokio::test]
+async fn a_lost_master_key_is_not_replaced_behind_the_operators_back() {
+    let state = tempfile::tempdir().unwrap();
+    add(state.path(), "lab", "one", SECRET);
+    let file = state.path().join("master.key");
+    let kept = std::fs::read(&file).unwrap();
+    std::fs::remove_file(&file).unwrap();
+    for arguments in [&["vault", "add", "lab", "--name", "two"][..], &["vault", "rotate"]] {
+        let output = orbyt(state.path(), None, arguments, "sk-another-key-0123456789");
+        assert!(!output.status.success() && told(&output).contains("there is no master key"), "{}", told(&output));
+        assert!(!file.exists(), "another one was made");
+    }
+    std::fs::write(&file, kept).unwrap();
+    add(state.path(), "lab", "two", "sk-another-key-0123456789");
 }

@@ -214,17 +214,10 @@ fn named_providers_are_the_ones_in_use_in_their_order() {
 
 #[test]
 fn what_later_versions_read_is_said_to_be_unused() {
-    let outcome = with_env(&[
-        ("REDIS_URL", "redis://h"),
-        ("ORBYT_LISTN", "1"),
-        ("ORBYT_SERVICE_HOST", "10.0.0.1"),
-    ]);
+    let outcome = with_env(&[("REDIS_URL", "redis://h"), ("ORBYT_LISTN", "1"), ("ORBYT_SERVICE_HOST", "10.0.0.1")]);
     assert_eq!(
         outcome.warnings,
-        [
-            "REDIS_URL: is not used by this version",
-            "ORBYT_LISTN: is not known, did you mean \"ORBYT_LISTEN\"?",
-        ]
+        ["REDIS_URL: is not used by this version", "ORBYT_LISTN: is not known, did you mean \"ORBYT_LISTEN\"?",]
     );
 }
 

@@ -1,11 +1,11 @@
 //! What sound files mean.
 
 use super::{Trial, with_file};
+use crate::config::StoredKeys;
 use crate::config::{LogFormat, Timeouts};
 use crate::dialect::openai_chat::passthrough::Quirks;
 use crate::dialect::table::Dialect;
 use crate::domain::{Money, Strategy};
-use crate::config::StoredKeys;
 use crate::provider::AuthScheme;
 use std::sync::Arc;
 use std::time::Duration;

@@ -194,7 +194,9 @@ mod tests {
 
     fn contents() -> Contents {
         let secret =
-            KeySecret { hash: Secret::new("a").hash(), shown: "a•••b".into(), created_at: 1, expires_at: Some(9) };
+            KeySecret {
+                hash: Secret::new("a").hash(), shown: "a•••b".into(), created_at: 1, expires_at: Some(9)
+            };
         let key = ApiKey {
             id: "key_1".into(),
             org: "org_1".into(),

@@ -86,12 +86,7 @@ pub(super) async fn insert(transaction: &Transaction<'_>, key: &ApiKey) -> Resul
     Ok(())
 }
 
-async fn insert_secret(
-    transaction: &Transaction<'_>,
-    id: &str,
-    org: &str,
-    secret: &KeySecret,
-) -> Result<(), Trouble> {
+async fn insert_secret(transaction: &Transaction<'_>, id: &str, org: &str, secret: &KeySecret) -> Result<(), Trouble> {
     let put = "INSERT INTO api_key_secrets (sha256, key_id, org_id, shown, created_at, expires_at) \
                VALUES ($1, $2, $3, $4, $5, $6)";
     let (created, ends) = (stored_time(secret.created_at), secret.expires_at.map(stored_time));

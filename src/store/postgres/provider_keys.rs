@@ -10,7 +10,8 @@ use tokio_postgres::Transaction;
 
 /// All that the transaction's role sees.
 pub(super) async fn all(transaction: &Transaction<'_>) -> Result<Vec<SealedKey>, Trouble> {
-    let query = "SELECT id, org_id, provider, name, shown, created_at, envelope FROM provider_keys ORDER BY created_at, id";
+    let query =
+        "SELECT id, org_id, provider, name, shown, created_at, envelope FROM provider_keys ORDER BY created_at, id";
     let rows = transaction.query(query, &[]).await?;
     let key = |row: &tokio_postgres::Row| {
         Ok(SealedKey {

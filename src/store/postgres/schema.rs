@@ -42,7 +42,8 @@ BEGIN
 END $$";
 
 /// What an operator has to do where the gateway's user may not.
-const ROLES_BY_HAND: &str = "CREATE ROLE orbyt_app NOLOGIN; CREATE ROLE orbyt_system NOLOGIN; GRANT orbyt_app, orbyt_system TO <its user>;";
+const ROLES_BY_HAND: &str =
+    "CREATE ROLE orbyt_app NOLOGIN; CREATE ROLE orbyt_system NOLOGIN; GRANT orbyt_app, orbyt_system TO <its user>;";
 
 /// Brings the schema up to date: everything or nothing, one gateway at a time.
 pub(super) async fn migrate(client: &mut Client, place: &str) -> Result<(), StoreError> {
@@ -103,8 +104,7 @@ async fn applied(client: &impl GenericClient) -> Result<Vec<Applied>, tokio_post
 pub async fn check(url: &Secret) -> Result<usize, StoreError> {
     let config = connect::config(url)?;
     let place = place(&config);
-    let (client, connection) =
-        connect::Connector::new(tokio::runtime::Handle::current(), config).raw(&place).await?;
+    let (client, connection) = connect::Connector::new(tokio::runtime::Handle::current(), config).raw(&place).await?;
     let moved = tokio::spawn(connection);
     let found = applied(&client).await.map_err(|error| failed(&place, &error));
     moved.abort();

@@ -150,7 +150,8 @@ impl ApiKeys for SqliteDatabase {
     ) -> Result<bool, StoreError> {
         let (access, id, secret) = (access.clone(), id.to_owned(), secret.clone());
         self.write(move |transaction| {
-            let query = "SELECT org_id FROM api_keys WHERE id = ?1 AND revoked_at IS NULL AND (?2 IS NULL OR org_id = ?2)";
+            let query =
+                "SELECT org_id FROM api_keys WHERE id = ?1 AND revoked_at IS NULL AND (?2 IS NULL OR org_id = ?2)";
             let mut query = transaction.prepare(query)?;
             let mut rows = query.query(params![id, access.org()])?;
             let Some(row) = rows.next()? else { return Ok(false) };

@@ -18,8 +18,8 @@ use crate::domain::tenancy::ApiKey;
 use async_trait::async_trait;
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Transaction, TransactionBehavior, params};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::Mutex;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 
@@ -65,11 +65,12 @@ impl SqliteDatabase {
     ) -> Result<T, StoreError> {
         let (answer, answered) = oneshot::channel();
         let order: Job = Box::new(move |connection| {
-            let outcome = connection.transaction_with_behavior(behaviour).map_err(Trouble::from).and_then(|transaction| {
-                let outcome = job(&transaction)?;
-                transaction.commit()?;
-                Ok(outcome)
-            });
+            let outcome =
+                connection.transaction_with_behavior(behaviour).map_err(Trouble::from).and_then(|transaction| {
+                    let outcome = job(&transaction)?;
+                    transaction.commit()?;
+                    Ok(outcome)
+                });
             // Nobody may be waiting any more.
             let _ = answer.send(outcome);
         });
@@ -145,9 +146,7 @@ impl Trouble {
     fn told(self, path: &Path) -> StoreError {
         match self {
             Self::Sqlite(error) => failed(path, &error),
-            Self::Store(StoreError::Damaged(message)) => {
-                StoreError::Damaged(format!("{}: {message}", path.display()))
-            }
+            Self::Store(StoreError::Damaged(message)) => StoreError::Damaged(format!("{}: {message}", path.display())),
             Self::Store(error) => error,
         }
     }
@@ -206,7 +205,8 @@ impl GatewayFacts for SqliteDatabase {
 fn admin_token(transaction: &Transaction<'_>) -> Result<Option<KeyHash>, Trouble> {
     let query = "SELECT value FROM gateway_facts WHERE name = 'admin_token_sha256'";
     let hex: Option<String> = transaction.query_row(query, [], |row| row.get(0)).optional()?;
-    let read = |hex: String| KeyHash::from_hex(&hex).ok_or_else(|| Trouble::damaged("gateway_facts/admin_token_sha256"));
+    let read =
+        |hex: String| KeyHash::from_hex(&hex).ok_or_else(|| Trouble::damaged("gateway_facts/admin_token_sha256"));
     hex.map(read).transpose()
 }
 
@@ -238,4 +238,3 @@ impl Database for SqliteDatabase {
         self.link.clone()
     }
 }
-

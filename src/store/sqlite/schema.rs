@@ -27,7 +27,10 @@ pub(super) fn open(path: &Path) -> Result<Connection, StoreError> {
 /// An empty file of mode 0600 is an empty database; what SQLite puts beside it takes over the mode.
 fn make(path: &Path) -> Result<(), StoreError> {
     let refused = |error: std::io::Error| {
-        StoreError::Refused(format!("cannot make {}: {error}; set ORBYT_DATA_DIR to a directory of your own", path.display()))
+        StoreError::Refused(format!(
+            "cannot make {}: {error}; set ORBYT_DATA_DIR to a directory of your own",
+            path.display()
+        ))
     };
     if let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty()) {
         DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(refused)?;
@@ -141,7 +144,10 @@ mod tests {
             .unwrap();
         drop(connection);
         for error in [open(&path).map(|_| ()).unwrap_err(), check(folder.path()).map(|_| ()).unwrap_err()] {
-            assert!(matches!(&error, StoreError::Refused(message) if message.contains("of a later version")), "{error}");
+            assert!(
+                matches!(&error, StoreError::Refused(message) if message.contains("of a later version")),
+                "{error}"
+            );
         }
     }
 

@@ -18,6 +18,9 @@ use tokio::sync::{Mutex as AsyncMutex, Notify};
 /// How long until the database is asked again when it could not answer, and when nothing was heard of it.
 const SOON: Duration = Duration::from_secs(1);
 const IN_CASE: Duration = Duration::from_secs(30);
+/// How often, and after how long, what did not fit together is read again.
+const LOOKS_AGAIN: u32 = 3;
+const MOMENT: Duration = Duration::from_millis(50);
 
 /// Puts the snapshot together.
 pub struct Follower {
@@ -37,8 +40,31 @@ struct Parents {
 
 struct Known {
     contents: Option<Contents>,
+    /// What was wrong with it, so that it is told once.
+    problems: Vec<String>,
     /// Credentials have to be made as soon as the database is there and holds none.
     owes_first_start: bool,
+}
+
+/// While the master key is changed, rows and key may be read a moment apart and not fit: then both are read again.
+async fn settled(
+    state: &State,
+    mut contents: Contents,
+    mut vault: Vec<VaultKey>,
+    mut problems: Vec<String>,
+) -> (Contents, Vec<VaultKey>, Vec<String>) {
+    for _ in 0..LOOKS_AGAIN {
+        if problems.is_empty() {
+            break;
+        }
+        tokio::time::sleep(MOMENT).await;
+        let Ok(now) = state.database.contents().await else { break };
+        // Keys have been taken over as they were; what has changed of them since is told again.
+        contents.provider_keys = now.provider_keys;
+        let (followed, wrong) = state.open_up(&contents);
+        (vault, problems) = (followed.vault, wrong);
+    }
+    (contents, vault, problems)
 }
 
 impl Follower {
@@ -46,7 +72,7 @@ impl Follower {
     pub fn new(core: Arc<Core>, state: Option<Arc<State>>, configuration: Snapshot, followed: Followed) -> Arc<Self> {
         let owes_first_start = configuration.keys.is_empty();
         let parents = Mutex::new(Parents { configuration, followed });
-        let known = AsyncMutex::new(Known { contents: None, owes_first_start });
+        let known = AsyncMutex::new(Known { contents: None, problems: Vec::new(), owes_first_start });
         let follower = Arc::new(Self { core, state, parents, known, vault_changed: Notify::new() });
         follower.publish(|_| {});
         follower
@@ -87,21 +113,35 @@ impl Follower {
             return true;
         }
         let contents = self.pay_first_start(state, &mut known, contents).await;
-        let (followed, problems) = state.open_up(&contents);
-        for problem in problems {
-            log::error!("{problem}");
-        }
-        let vault_differs = followed.vault != self.parents.lock().followed.vault;
-        self.core.telemetry.redactor.register(followed.vault.iter().map(|key| &key.secret));
-        self.publish(|parents| parents.followed = followed);
-        if vault_differs {
-            self.vault_changed.notify_one();
+        let (Followed { keys, admin_token, vault }, problems) = state.open_up(&contents);
+        self.publish(|parents| {
+            parents.followed.keys = keys;
+            parents.followed.admin_token = admin_token;
+        });
+        let (contents, vault, problems) = settled(state, contents, vault, problems).await;
+        self.take_vault(vault);
+        if known.problems != problems {
+            for problem in &problems {
+                log::error!("{problem}");
+            }
+            known.problems = problems;
         }
         if let Err(error) = state.keep_copy(&contents) {
             log::warn!("{error}");
         }
         known.contents = Some(contents);
         true
+    }
+
+    fn take_vault(&self, vault: Vec<VaultKey>) {
+        if self.parents.lock().followed.vault == vault {
+            return;
+        }
+        // What was registered before goes, so it is all said again; requests in flight still use the old keys.
+        let old = self.core.snapshot.load_full();
+        self.core.telemetry.redactor.register(old.secrets().chain(vault.iter().map(|key| &key.secret)));
+        self.publish(|parents| parents.followed.vault = vault);
+        self.vault_changed.notify_one();
     }
 
     /// Makes the first credentials when the database was away at the start and turns out to be empty.

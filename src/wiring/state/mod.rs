@@ -147,12 +147,12 @@ impl State {
         self.data_dir.join(MASTER_KEY_FILE)
     }
 
-    /// Makes a master key where there is none; says where it was put.
+    /// Makes a master key where there is none, and nothing yet that one that was lost has sealed; says where it was put.
     ///
     /// # Errors
     /// When it cannot be made or written.
-    pub fn make_master_key(&self) -> Result<Option<PathBuf>, StoreError> {
-        if self.master_keys()?.current().is_some() {
+    pub fn make_master_key(&self, sealed: &[SealedKey]) -> Result<Option<PathBuf>, StoreError> {
+        if self.master_keys()?.current().is_some() || !sealed.is_empty() {
             return Ok(None);
         }
         let key = MasterKey::random().map_err(|error| StoreError::Unavailable(error.to_string()))?;
@@ -166,8 +166,9 @@ impl State {
     /// When it cannot be written.
     pub fn write_master_keys(&self, keys: &MasterKeys) -> Result<(), StoreError> {
         let path = self.master_key_file();
-        write_private(&path, keys.to_text().as_bytes())
-            .map_err(|error| StoreError::Refused(format!("cannot write {}: {error}; set ORBYT_MASTER_KEY", path.display())))
+        write_private(&path, keys.to_text().as_bytes()).map_err(|error| {
+            StoreError::Refused(format!("cannot write {}: {error}; set ORBYT_MASTER_KEY", path.display()))
+        })
     }
 
     /// What the data plane runs on, and everything that is wrong with single rows of the vault: those are left out.
