@@ -39,6 +39,49 @@ log_level = "info"
 log_format = "json"
 "#;
 
+/// Everything is on that a request can pass, in memory: a strategy over two targets, limits by key and model, a cap with its queue,
+/// limits of provider keys, the cache, hedging, explanations.
+const EVERYTHING: &str = r#"
+[server]
+workers = 1
+[routing]
+strategy = "fast"
+[[provider]]
+id = "openai"
+max_concurrent = 1000
+[[provider.key]]
+secret = "bench-a"
+rpm = 100000000
+tpm = 1000000000000
+[[provider.key]]
+secret = "bench-b"
+rpm = 100000000
+tpm = 1000000000000
+[[model]]
+name = "everything"
+targets = ["openai/bench", "spare/bench"]
+[limits]
+global_per_second = 10000000
+address_per_second = 10000000
+[[limits.rule]]
+scope = "key"
+requests_per_minute = 1000000000
+tokens_per_minute = 1000000000000
+concurrency = 10000
+[[limits.rule]]
+scope = "model"
+requests_per_minute = 1000000000
+tokens_per_minute = 1000000000000
+[cache]
+backend = "memory"
+[hedging]
+enabled = true
+min_delay = "5s"
+[telemetry]
+log_level = "info"
+log_format = "json"
+"#;
+
 fn main() -> Result<(), String> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
@@ -78,6 +121,7 @@ struct Bench {
     mock: SocketAddr,
     bare: (Process, SocketAddr),
     orbyt: (Process, SocketAddr),
+    everything: (Process, SocketAddr),
     _mock: Process,
 }
 
@@ -90,9 +134,10 @@ impl Bench {
         let mock_process = Process::start(mock_core, &me, &["mock", &mock.port().to_string()], &[])?;
         let bare = start_bare(mock)?;
         let folder = std::env::temp_dir().join(format!("orbyt-bench-{}", std::process::id()));
-        let orbyt = start_orbyt(&folder, mock)?;
-        let bench = Self { folder, mock, bare, orbyt, _mock: mock_process };
-        for address in [bench.mock, bench.bare.1, bench.orbyt.1] {
+        let orbyt = start_orbyt(&folder, mock, CONFIG)?;
+        let everything = start_orbyt(&folder.join("everything"), mock, EVERYTHING)?;
+        let bench = Self { folder, mock, bare, orbyt, everything, _mock: mock_process };
+        for address in [bench.mock, bench.bare.1, bench.orbyt.1, bench.everything.1] {
             first_answer(address, Instant::now()).await?;
         }
         Ok(bench)
@@ -117,11 +162,11 @@ fn start_bare(mock: SocketAddr) -> Result<(Process, SocketAddr), String> {
     Ok((Process::start(0, &me, &["bare", &listen.to_string(), &mock.to_string()], &[])?, listen))
 }
 
-fn start_orbyt(folder: &Path, mock: SocketAddr) -> Result<(Process, SocketAddr), String> {
+fn start_orbyt(folder: &Path, mock: SocketAddr, config_text: &str) -> Result<(Process, SocketAddr), String> {
     let listen = free_address()?;
     std::fs::create_dir_all(folder).map_err(|error| error.to_string())?;
     let config = folder.join("orbyt.toml");
-    std::fs::write(&config, CONFIG).map_err(|error| error.to_string())?;
+    std::fs::write(&config, config_text).map_err(|error| error.to_string())?;
     let environment = [
         ("HOME", folder.display().to_string()),
         ("ORBYT_LISTEN", listen.to_string()),
@@ -130,6 +175,8 @@ fn start_orbyt(folder: &Path, mock: SocketAddr) -> Result<(Process, SocketAddr),
         ("ORBYT_API_KEYS", KEY.to_owned()),
         ("OPENAI_API_KEY", "bench".to_owned()),
         ("OPENAI_BASE_URL", format!("http://{mock}/v1")),
+        ("SPARE_API_KEY", "bench".to_owned()),
+        ("SPARE_BASE_URL", format!("http://{mock}/v1")),
         ("ANTHROPIC_API_KEY", "bench".to_owned()),
         ("ANTHROPIC_BASE_URL", format!("http://{mock}")),
     ];
@@ -151,36 +198,43 @@ async fn first_answer(address: SocketAddr, since: Instant) -> Result<Duration, S
     Err(format!("no answer from {address}"))
 }
 
+/// What a case goes through.
+enum Through {
+    Bare,
+    Orbyt,
+    /// With [`EVERYTHING`] on.
+    Everything,
+    /// The same, and every request asks the same: the cache answers.
+    Cache,
+}
+
 /// One thing to measure.
 struct Case {
     name: &'static str,
     /// Its measure: the case whose figures are 1.
     against: usize,
-    through_orbyt: bool,
+    through: Through,
     model: &'static str,
     stream: bool,
 }
 
-const CASES: [Case; 6] = [
-    Case { name: "bare Pingora, JSON", against: 0, through_orbyt: false, model: "bench", stream: false },
-    Case { name: "Orbyt, JSON passed through", against: 0, through_orbyt: true, model: "openai/bench", stream: false },
-    Case {
-        name: "Orbyt, JSON from Anthropic",
-        against: 0,
-        through_orbyt: true,
-        model: "anthropic/bench",
-        stream: false,
-    },
-    Case { name: "bare Pingora, stream", against: 3, through_orbyt: false, model: "bench", stream: true },
-    Case { name: "Orbyt, stream passed through", against: 3, through_orbyt: true, model: "openai/bench", stream: true },
-    Case {
-        name: "Orbyt, stream from Anthropic",
-        against: 3,
-        through_orbyt: true,
-        model: "anthropic/bench",
-        stream: true,
-    },
-];
+const CASES: [Case; 9] = {
+    use Through::{Bare, Cache, Everything, Orbyt};
+    const fn case(name: &'static str, against: usize, through: Through, model: &'static str, stream: bool) -> Case {
+        Case { name, against, through, model, stream }
+    }
+    [
+        case("bare Pingora, JSON", 0, Bare, "bench", false),
+        case("Orbyt, JSON passed through", 0, Orbyt, "openai/bench", false),
+        case("Orbyt, JSON from Anthropic", 0, Orbyt, "anthropic/bench", false),
+        case("Orbyt with everything on, JSON", 0, Everything, "everything", false),
+        case("Orbyt, JSON from the cache", 0, Cache, "everything", false),
+        case("bare Pingora, stream", 5, Bare, "bench", true),
+        case("Orbyt, stream passed through", 5, Orbyt, "openai/bench", true),
+        case("Orbyt, stream from Anthropic", 5, Orbyt, "anthropic/bench", true),
+        case("Orbyt with everything on, stream", 5, Everything, "everything", true),
+    ]
+};
 
 /// What a case cost in one round.
 #[derive(Clone, Copy)]
@@ -240,8 +294,15 @@ async fn bench_rate(address: SocketAddr, model: &str, window: Duration) -> Resul
 }
 
 async fn one_case(bench: &Bench, case: &Case, window: Duration) -> Result<Cost, String> {
-    let (process, address) = if case.through_orbyt { &bench.orbyt } else { &bench.bare };
-    let request = load::request(*address, KEY, case.model, case.stream);
+    let (process, address) = match case.through {
+        Through::Bare => &bench.bare,
+        Through::Orbyt => &bench.orbyt,
+        Through::Everything | Through::Cache => &bench.everything,
+    };
+    let mut request = load::request(*address, KEY, case.model, case.stream);
+    if matches!(case.through, Through::Cache) {
+        load::always_the_same(&mut request);
+    }
     let before = process.cpu();
     let load = load::run(*address, request, CONNECTIONS, window, None).await?;
     let cpu = process.cpu() - before;
@@ -311,7 +372,7 @@ async fn memory(mock: SocketAddr) -> Result<(), String> {
     ];
     for (name, model) in routes {
         let folder = std::env::temp_dir().join(format!("orbyt-memory-{}", std::process::id()));
-        let (process, address) = if model == "slow" { start_bare(mock)? } else { start_orbyt(&folder, mock)? };
+        let (process, address) = if model == "slow" { start_bare(mock)? } else { start_orbyt(&folder, mock, CONFIG)? };
         first_answer(address, Instant::now()).await?;
         let request = load::request(address, KEY, model, true);
         let before = process.memory();
@@ -351,7 +412,7 @@ async fn cold_start(mock: SocketAddr) -> Result<(), String> {
     for run in 0..7 {
         let folder = std::env::temp_dir().join(format!("orbyt-cold-{}-{run}", std::process::id()));
         let since = Instant::now();
-        let (process, address) = start_orbyt(&folder, mock)?;
+        let (process, address) = start_orbyt(&folder, mock, CONFIG)?;
         times.push(first_answer(address, since).await?.as_secs_f64() * 1e3);
         drop(process);
         let _ = std::fs::remove_dir_all(&folder);

@@ -1,10 +1,15 @@
 //! What the limits cost a request: nanoseconds to take and settle a request with its tokens, alone and with all cores at it, and to take
 //! and leave a place in a queue. The results are a table on stdout.
 
+use orbyt::config::Source;
 use orbyt::domain::{Limit, Measure, Period, Scope};
+use orbyt::provider::Catalog;
+use orbyt::proxy::Core;
+use orbyt::proxy::measure::Decisions;
 use orbyt::routing::fair_queue::{Caps, Entered, FairQueue, Wish};
-use orbyt::store::memory::MemoryLimits;
+use orbyt::store::memory::{self, MemoryLimits};
 use orbyt::store::ports::limits::{LimitStore, Subject};
+use orbyt::telemetry::{Format, Log, Metrics, Redactor, Telemetry};
 use std::hint::black_box;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -25,6 +30,9 @@ fn main() -> Result<(), String> {
         println!("| {name} | {:.0} |", best(|| limits(threads, scopes))?);
     }
     println!("| a place at a provider with a cap | {:.0} |", best(place)?);
+    for (name, model) in [("one target", "one"), ("four targets by speed", "four")] {
+        println!("| plan, limits and key of a request: {name} | {:.0} |", best(|| decisions(model))?);
+    }
     Ok(())
 }
 
@@ -57,6 +65,55 @@ fn limits(threads: usize, scopes: usize) -> Result<f64, String> {
     });
     let nanos = begun.elapsed().as_nanos() as f64 / (f64::from(REQUESTS) * threads as f64);
     if passed { Ok(nanos) } else { Err("a request was refused".to_owned()) }
+}
+
+/// Four providers with two keys each, a model at one of them and one at all, and limits on keys and models.
+fn config() -> String {
+    let provider = |id| {
+        let key = |n| format!("[[provider.key]]\nsecret = \"{id}-{n}\"\nrpm = 1000000000\ntpm = 1000000000000\n");
+        format!(
+            "[[provider]]\nid = \"{id}\"\ndialect = \"openai_chat\"\nbase_url = \"http://127.0.0.1:1/v1\"\n{}{}",
+            key(1),
+            key(2)
+        )
+    };
+    let limits = |scope| {
+        format!(
+            "[[limits.rule]]\nscope = \"{scope}\"\nrequests_per_minute = 1000000000\ntokens_per_minute = 1000000000000\n"
+        )
+    };
+    let models = "[[model]]\nname = \"one\"\ntargets = [\"a/m\"]\n\
+        [[model]]\nname = \"four\"\ntargets = [\"a/m\", \"b/m\", \"c/m\", \"d/m\"]\nstrategy = \"fast\"\n";
+    ["a", "b", "c", "d"].map(provider).concat() + models + &limits("key") + &limits("model")
+}
+
+/// Decides about a request again and again; nanoseconds each.
+fn decisions(model: &str) -> Result<f64, String> {
+    let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
+    let file = folder.path().join("orbyt.toml");
+    std::fs::write(&file, config()).map_err(|error| error.to_string())?;
+    let catalog = Arc::new(Catalog::builtin().map_err(|error| error.to_string())?);
+    let source = Source { file: Some(file), process: Vec::new(), dotenv: None, catalog };
+    let loaded = orbyt::config::load(&source).map_err(|refused| format!("{:?}", refused.errors))?;
+    let redactor = Arc::new(Redactor::default());
+    let log = Log::start(log::LevelFilter::Off, Format::Json, Box::new(std::io::sink()), redactor.clone())
+        .map_err(|error| error.to_string())?;
+    let metrics = Arc::new(Metrics::new("bench").map_err(|error| error.to_string())?);
+    let telemetry = Arc::new(Telemetry::new(log, metrics, redactor));
+    let core = Core::new(loaded.snapshot, memory::stores(1, 1), telemetry);
+    let question = "What does a request cost on its way through a gateway? ".repeat(12);
+    let body =
+        format!(r#"{{"model":"{model}","messages":[{{"role":"user","content":"{question}"}}],"max_tokens":400}}"#);
+    let decisions = Decisions::new(core, body.into())?;
+    let rounds = REQUESTS / 10;
+    let begun = Instant::now();
+    futures::executor::block_on(async {
+        for _ in 0..rounds {
+            decisions.decide().await?;
+        }
+        Ok::<_, String>(())
+    })?;
+    Ok(begun.elapsed().as_nanos() as f64 / f64::from(rounds))
 }
 
 /// Takes and leaves places; nanoseconds each.

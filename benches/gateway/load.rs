@@ -32,14 +32,24 @@ impl Load {
     }
 }
 
+/// Eight digits behind it are another number in each request that [`run`] sends.
+const NUMBER: &[u8] = b"number ";
+
 /// A request to a proxy, ready to send.
 pub fn request(address: SocketAddr, key: &str, model: &str, stream: bool) -> Vec<u8> {
     let question = "What does a request cost on its way through a gateway? ".repeat(12);
     let body = format!(
-        r#"{{"model":"{model}","messages":[{{"role":"system","content":"Answer in one paragraph."}},{{"role":"user","content":"{question}"}}],"temperature":0.7,"max_tokens":400,"stream":{stream}}}"#
+        r#"{{"model":"{model}","messages":[{{"role":"system","content":"Answer in one paragraph."}},{{"role":"user","content":"{question}number 00000000"}}],"temperature":0.7,"max_tokens":400,"stream":{stream}}}"#
     );
     let head = format!("POST /v1/chat/completions HTTP/1.1\r\nhost: {address}\r\nauthorization: Bearer {key}\r\n");
     format!("{head}content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}", body.len()).into_bytes()
+}
+
+/// Takes the number out of a request: all that [`run`] sends are the same then.
+pub fn always_the_same(request: &mut [u8]) {
+    if let Some(at) = memchr::memmem::find(request, NUMBER) {
+        request[at..at + NUMBER.len()].fill(b'-');
+    }
 }
 
 /// Sends a request again and again over so many connections for so long, as fast as the answers come, or `per_second` at most.
@@ -57,6 +67,9 @@ pub async fn run(
     let over = Arc::new(AtomicBool::new(false));
     let permits = per_second.map(|rate| paced(rate, Arc::clone(&over)));
     let answers = Arc::new(AtomicU64::new(0));
+    // No number comes twice while a gateway remembers answers.
+    static NUMBERS: AtomicU64 = AtomicU64::new(0);
+    let numbers = &NUMBERS;
     let begin = Instant::now();
     let mut clients = JoinSet::new();
     for _ in 0..connections {
@@ -65,12 +78,18 @@ pub async fn run(
         clients.spawn(async move {
             let mut client = Client::connect(address).await?;
             let mut latencies = Vec::new();
+            let mut request = request.to_vec();
+            let digits = memchr::memmem::find(&request, NUMBER).map(|at| at + NUMBER.len());
             while !over.load(Ordering::Relaxed) {
                 if let Some(permits) = &permits {
                     match permits.acquire().await {
                         Ok(permit) => permit.forget(),
                         Err(_) => break,
                     }
+                }
+                if let Some(at) = digits {
+                    let number = numbers.fetch_add(1, Ordering::Relaxed);
+                    request[at..at + 8].copy_from_slice(format!("{:08}", number % 100_000_000).as_bytes());
                 }
                 let sent = Instant::now();
                 client.ask(&request).await?;

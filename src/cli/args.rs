@@ -267,8 +267,6 @@ mod tests {
 
     #[test]
     fn commands_of_later_versions_are_unknown() {
-        for command in ["drill"] {
-            assert!(Cli::try_parse_from(["orbyt", command]).is_err(), "{command}");
-        }
+        assert!(Cli::try_parse_from(["orbyt", "drill"]).is_err());
     }
 }

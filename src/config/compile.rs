@@ -58,6 +58,7 @@ pub fn compile(raw: Raw, catalog: Arc<Catalog>, around: &Surroundings<'_>, repor
         retry,
         breaker: breaker(&raw.breaker),
         health: Health { probe: or(&raw.health.probe, None) },
+        hedging: or(&raw.hedging.enabled, false).then(|| hedging(&raw.hedging)),
         timeouts,
         gate: gate(&raw.gate),
         limits,
@@ -228,6 +229,14 @@ fn breaker(raw: &RawBreaker) -> Breaker {
         failures: or(&raw.failures, 5),
         open_for: or(&raw.open_for, Duration::from_secs(30)),
         max_open_share: or(&raw.max_open_share, 0.5),
+    }
+}
+
+fn hedging(raw: &RawHedging) -> Hedging {
+    Hedging {
+        quantile: or(&raw.quantile, 0.95),
+        min_delay: or(&raw.min_delay, Duration::from_millis(50)),
+        budget: or(&raw.budget, 0.05),
     }
 }
 

@@ -43,6 +43,7 @@ fn raw(root: &Section<'_>) -> Raw {
         retry: below("retry").map(|section| retry(&section)).unwrap_or_default(),
         breaker: below("breaker").map(|section| breaker(&section)).unwrap_or_default(),
         health: below("health").map(|section| health(&section)).unwrap_or_default(),
+        hedging: below("hedging").map(|section| hedging(&section)).unwrap_or_default(),
         timeouts: below("timeouts").map(|section| timeouts(&section)).unwrap_or_default(),
         gate: below("gate").map(|section| gate(&section)).unwrap_or_default(),
         limits: below("limits").map(|section| limits(&section)).unwrap_or_default(),
@@ -236,6 +237,15 @@ fn breaker(section: &Section<'_>) -> RawBreaker {
 
 fn health(section: &Section<'_>) -> RawHealth {
     RawHealth { probe: section.duration_or_off("probe") }
+}
+
+fn hedging(section: &Section<'_>) -> RawHedging {
+    RawHedging {
+        enabled: section.boolean("enabled"),
+        quantile: section.share("quantile"),
+        min_delay: section.duration("min_delay"),
+        budget: section.share("budget"),
+    }
 }
 
 fn timeouts(section: &Section<'_>) -> RawTimeouts {

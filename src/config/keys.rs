@@ -78,8 +78,8 @@ impl StoredKeys {
     }
 
     fn find(&self, hash: KeyHash, now: u64) -> Result<Holder, NoEntry> {
-        let alike = self.by_lookup.get(&hash.lookup()).into_iter().flatten();
-        let entry = alike.filter(|entry| entry.hash == hash).last().ok_or(NoEntry::Unknown)?;
+        let mut alike = self.by_lookup.get(&hash.lookup()).into_iter().flatten();
+        let entry = alike.find(|entry| entry.hash == hash).ok_or(NoEntry::Unknown)?;
         let Some(key) = &entry.holder.principal.key else { return Err(NoEntry::Unknown) };
         let standing = match key.standing(now) {
             Standing::Active if entry.until.is_some_and(|until| until <= now) => Standing::Expired,

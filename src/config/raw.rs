@@ -39,6 +39,8 @@ pub struct Raw {
     pub breaker: RawBreaker,
     /// `[health]`
     pub health: RawHealth,
+    /// `[hedging]`
+    pub hedging: RawHedging,
     /// `[timeouts]`
     pub timeouts: RawTimeouts,
     /// `[gate]`
@@ -228,6 +230,15 @@ pub struct RawBreaker {
 #[derive(Debug, Default)]
 pub struct RawHealth {
     pub probe: Setting<Option<Duration>>,
+}
+
+/// `[hedging]`.
+#[derive(Debug, Default)]
+pub struct RawHedging {
+    pub enabled: Setting<bool>,
+    pub quantile: Setting<f64>,
+    pub min_delay: Setting<Duration>,
+    pub budget: Setting<f64>,
 }
 
 /// `[timeouts]` and `[provider.timeouts]`.

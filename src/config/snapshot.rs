@@ -39,6 +39,8 @@ pub struct Snapshot {
     pub breaker: Breaker,
     /// How providers are looked after between requests.
     pub health: Health,
+    /// Asking a second target when the first is late; `None` when that is off.
+    pub hedging: Option<Hedging>,
     /// The clocks of an attempt.
     pub timeouts: Timeouts,
     /// How much of an answer is held back before the client sees any of it.
@@ -59,7 +61,7 @@ pub struct Snapshot {
 impl fmt::Debug for Snapshot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { catalog: _, server, console, providers, aliases, presets, keys, routing, .. } = self;
-        let Self { retry, breaker, health, timeouts, gate, limits, cache, telemetry, store, media, .. } = self;
+        let Self { retry, breaker, health, hedging, timeouts, gate, limits, cache, telemetry, store, media, .. } = self;
         f.debug_struct("Snapshot")
             .field("server", server)
             .field("console", console)
@@ -71,6 +73,7 @@ impl fmt::Debug for Snapshot {
             .field("retry", retry)
             .field("breaker", breaker)
             .field("health", health)
+            .field("hedging", hedging)
             .field("timeouts", timeouts)
             .field("gate", gate)
             .field("limits", limits)
@@ -287,6 +290,17 @@ pub struct Breaker {
 pub struct Health {
     /// How often every provider is asked whether it is there; `None` means never.
     pub probe: Option<Duration>,
+}
+
+/// `[hedging]`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Hedging {
+    /// An answer is late when so large a share of the target's answers began sooner.
+    pub quantile: f64,
+    /// Nothing is late before that.
+    pub min_delay: Duration,
+    /// So large a share of the requests may ask a second target.
+    pub budget: f64,
 }
 
 /// `[timeouts]`: the four clocks of an attempt.

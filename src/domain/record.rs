@@ -117,6 +117,8 @@ pub struct RequestRecord {
     pub usage: Option<Usage>,
     /// What that costs by the catalog's prices; `None` when a price or the usage is unknown.
     pub cost: Option<Money>,
+    /// What the providers are likely to charge for answers that were asked for and not taken (hedging), by estimate.
+    pub hedge_cost: Option<Money>,
     /// What the cache of answers did.
     pub cache: CacheUse,
     /// From the request to the first output at the client.
@@ -154,6 +156,7 @@ impl RequestRecord {
             dropped: Vec::new(),
             usage: None,
             cost: None,
+            hedge_cost: None,
             cache: CacheUse::Bypass,
             ttft: None,
             latency: Duration::ZERO,

@@ -67,6 +67,7 @@ pub struct Core {
     pub(super) flights: Flights,
     pub(super) dns: Dns,
     pub(super) retry_budget: Mutex<RetryBudget>,
+    pub(super) hedge_budget: Mutex<RetryBudget>,
 }
 
 impl Core {
@@ -89,6 +90,7 @@ impl Core {
             flights: Flights::default(),
             dns: Dns::default(),
             retry_budget: Mutex::default(),
+            hedge_budget: Mutex::default(),
         })
     }
 }

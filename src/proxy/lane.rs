@@ -12,7 +12,7 @@
 
 use super::exchange::{Broken, Piece};
 use super::names::Target;
-use crate::config::snapshot::{Gate, Timeouts};
+use crate::config::snapshot::Timeouts;
 use crate::dialect::event::End;
 use crate::dialect::table::Translator;
 use crate::domain::{Clock, Fault, FaultKind, RateLimits};
@@ -62,7 +62,7 @@ pub(super) enum Taken {
 /// An answer on its way.
 pub(super) struct Lane<'a> {
     pub(super) target: &'a Target,
-    gate: &'a Gate,
+    max_bytes: usize,
     timeouts: Timeouts,
     stream: bool,
     /// Nothing else is left to try: the first output may take the rest of the time.
@@ -86,11 +86,11 @@ pub(super) struct Lane<'a> {
 }
 
 impl<'a> Lane<'a> {
-    pub(super) fn new(target: &'a Target, translator: Translator, gate: &'a Gate, timeouts: Timeouts) -> Self {
+    pub(super) fn new(target: &'a Target, translator: Translator, max_bytes: usize, timeouts: Timeouts) -> Self {
         let now = Instant::now();
         Self {
             target,
-            gate,
+            max_bytes,
             timeouts,
             stream: true,
             last: false,
@@ -121,7 +121,7 @@ impl<'a> Lane<'a> {
     pub(super) fn pieces(
         &mut self,
         first: Option<Result<Piece, Broken>>,
-        mut exchange: Pin<&mut impl Stream<Item = Result<Piece, Broken>>>,
+        mut exchange: Pin<&mut (impl Stream<Item = Result<Piece, Broken>> + ?Sized)>,
     ) -> Taken {
         self.last_piece = Instant::now();
         let (mut next, mut room) = (first, BATCH);
@@ -217,14 +217,14 @@ impl<'a> Lane<'a> {
         match self.state {
             State::Held => {
                 let held = self.translator.held_bytes();
-                if held > self.gate.max_bytes && self.translator.let_flow(&mut self.out) {
+                if held > self.max_bytes && self.translator.let_flow(&mut self.out) {
                     return Taken::Flow;
                 }
                 if held > MAX_WHOLE_ANSWER {
                     return Taken::Fault(Fault::malformed("the provider's answer is larger than 64 MiB"));
                 }
                 let output = self.stream && self.translator.observed().output;
-                if output || self.out.len() > self.gate.max_bytes { Taken::Flow } else { Taken::More }
+                if output || self.out.len() > self.max_bytes { Taken::Flow } else { Taken::More }
             }
             State::Committed if !self.out.is_empty() => Taken::Flow,
             _ => Taken::More,

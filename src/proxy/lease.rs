@@ -79,6 +79,11 @@ impl Lease {
         self.key.as_deref()
     }
 
+    /// The key, to be kept by an exchange.
+    pub(super) fn shared_key(&self) -> Option<Arc<ProviderKey>> {
+        self.key.clone()
+    }
+
     /// The key's name, for records.
     pub(super) fn key_name(&self) -> Arc<str> {
         self.key.as_ref().map_or_else(|| "none".into(), |key| key.name.clone())

@@ -26,9 +26,12 @@ pub mod error;
 mod exchange;
 mod fit;
 mod flights;
+mod hedge;
 mod lane;
 mod lease;
 mod limit;
+#[doc(hidden)]
+pub mod measure;
 mod media;
 mod models;
 mod names;

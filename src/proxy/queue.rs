@@ -141,11 +141,24 @@ impl Walk<'_> {
         Box::pin(self.wait_for(target, caps)).await
     }
 
+    /// Whether the target has a place, or needs none.
+    pub(super) fn has_place(&self, target: &Target) -> bool {
+        target.provider.caps(&target.model.upstream).is_none() || self.core.queues.has_room(target)
+    }
+
+    /// A place at the target without any wait; `None` when there is none.
+    pub(super) fn place_now(&self, target: &Target) -> Option<Option<Slot>> {
+        let Some(caps) = target.provider.caps(&target.model.upstream) else { return Some(None) };
+        match self.core.queues.ask(target, caps, &self.tenant(), 0, Instant::now()) {
+            Asked::Held(slot) => Some(Some(slot)),
+            Asked::Shed(_) | Asked::Waiting(..) => None,
+        }
+    }
+
     /// Whether the target at this place of the plan could be asked now.
     fn could_serve(&self, at: usize, now: Instant) -> bool {
         let Some((_, target)) = self.plan.targets.get(at) else { return false };
-        let capped = target.provider.caps(&target.model.upstream).is_some();
-        (!capped || self.core.queues.has_room(target)) && self.is_ready(at, now)
+        self.has_place(target) && self.is_ready(at, now)
     }
 
     fn tenant(&self) -> Arc<str> {

@@ -17,6 +17,7 @@ use super::books::redacted;
 use super::cache::now_unix_ms;
 use super::core::{ClientCtx, Core, Phase};
 use super::exchange::{Broken, Piece};
+use super::hedge::Handed;
 use super::lane::{Lane, Refusal, State, Taken};
 use super::respond::{self, Framing, WRITE_TIMEOUT};
 use crate::config::snapshot::Gate;
@@ -31,7 +32,6 @@ use std::time::Instant;
 use tokio::time::{sleep_until, timeout};
 
 /// How an attempt ended.
-#[derive(Debug)]
 pub(super) enum Outcome {
     /// The client has the whole answer.
     Served,
@@ -45,6 +45,8 @@ pub(super) enum Outcome {
     Cut(Fault),
     /// The client hung up.
     Gone,
+    /// Another target's attempt has taken over.
+    Handed(Box<Handed>),
 }
 
 /// What one turn of the loop brought.
@@ -97,7 +99,7 @@ impl<'a, 'l> Relay<'a, 'l> {
     pub(super) async fn run(
         &mut self,
         begin: Taken,
-        mut exchange: Pin<&mut impl Stream<Item = Result<Piece, Broken>>>,
+        mut exchange: Pin<&mut (impl Stream<Item = Result<Piece, Broken>> + ?Sized)>,
     ) -> Outcome {
         let mut phase = self.core.phase.subscribe();
         let mut ending = pin!(async move { phase.wait_for(|phase| *phase == Phase::Ending).await.is_ok() });

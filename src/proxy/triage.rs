@@ -2,6 +2,7 @@
 
 use super::core::{Stop, breaker_policy};
 use super::error::{ApiError, Reason};
+use super::hedge::Handed;
 use super::lane::Refusal;
 use super::lease::Lease;
 use super::names::Target;
@@ -49,6 +50,11 @@ impl Walk<'_> {
             Outcome::Cut(fault) => {
                 self.after_commit(target, lease, begun, attempted.status, &fault);
                 Err(Stop::Cut)
+            }
+            Outcome::Handed(handed) => {
+                let Handed { target, mut lease, begun, attempted, .. } = *handed;
+                lease.heard(self.tokens_used(&attempted), attempted.limits);
+                self.settle(&target, &mut lease, begun, attempted)
             }
             Outcome::Refused(refusal) => {
                 let fault = self.classify(target, &refusal);
@@ -102,17 +108,7 @@ impl Walk<'_> {
         fault: Fault,
         status: Option<u16>,
     ) -> Result<Next, Stop> {
-        let fault = self.redacted(fault);
-        self.last_fault = Some(fault.clone());
-        if fault.kind.is_passing() {
-            self.passing_fault = Some((self.at, fault.clone()));
-        } else if self.passing_fault.as_ref().is_some_and(|(at, _)| *at == self.at) {
-            // Of one target the last word counts.
-            self.passing_fault = None;
-        }
-        self.note_health(target, lease, &fault, status, begun);
-        self.note_key(target, lease, KeyOutcome::of(fault.kind, fault.retry_after));
-        self.tried_keys.extend(lease.key().map(|key| key.id));
+        let fault = self.book(target, lease, begun, fault, status);
         if fault.kind == FaultKind::ModelNotFound && self.at + 1 == self.plan.targets.len() {
             self.plan.add_successors();
         }
@@ -136,6 +132,30 @@ impl Walk<'_> {
                 Err(ApiError::from_last_fault(&fault).into())
             }
         }
+    }
+
+    /// Notes a fault wherever it says something: at the target, at the key, and among what the client may be told. Returns it as it may be
+    /// shown.
+    pub(super) fn book(
+        &mut self,
+        target: &Target,
+        lease: &mut Lease,
+        begun: Instant,
+        fault: Fault,
+        status: Option<u16>,
+    ) -> Fault {
+        let fault = self.redacted(fault);
+        self.last_fault = Some(fault.clone());
+        if fault.kind.is_passing() {
+            self.passing_fault = Some((self.at, fault.clone()));
+        } else if self.passing_fault.as_ref().is_some_and(|(at, _)| *at == self.at) {
+            // Of one target the last word counts.
+            self.passing_fault = None;
+        }
+        self.note_health(target, lease, &fault, status, begun);
+        self.note_key(target, lease, KeyOutcome::of(fault.kind, fault.retry_after));
+        self.tried_keys.extend(lease.key().map(|key| key.id));
+        fault
     }
 
     pub(super) fn verdict(&self, target: &Target, lease: &Lease, fault: &Fault) -> Verdict {

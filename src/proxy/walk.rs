@@ -53,6 +53,8 @@ pub(super) struct Walk<'a> {
     pub(super) passing_fault: Option<(usize, Fault)>,
     /// The attempt is the one that a half-open breaker lets through.
     pub(super) is_probe: bool,
+    /// A second target was asked, or would have been but for the budget: once is enough.
+    pub(super) hedged: bool,
     /// The shortest wait after which a target that was passed over may serve again.
     pub(super) ready_in: Option<Duration>,
     /// What it knows about targets that take no more requests at once.
@@ -60,10 +62,10 @@ pub(super) struct Walk<'a> {
 }
 
 /// The rendered request of a target.
-struct Message {
-    body: Bytes,
-    headers: Vec<(&'static str, String)>,
-    dropped: Vec<String>,
+pub(super) struct Message {
+    pub(super) body: Bytes,
+    pub(super) headers: Vec<(&'static str, String)>,
+    pub(super) dropped: Vec<String>,
     answer_tool: Option<String>,
 }
 
@@ -115,6 +117,9 @@ impl<'a> Walk<'a> {
         let deadline = client.started + plan.total;
         let snapshot = client.snapshot.clone();
         core.retry_budget.lock().deposit(snapshot.retry.budget);
+        if let Some(hedging) = snapshot.hedging {
+            core.hedge_budget.lock().deposit(hedging.budget);
+        }
         client.record.strategy = plan.strategy.name();
         Self {
             core,
@@ -131,6 +136,7 @@ impl<'a> Walk<'a> {
             last_fault: None,
             passing_fault: None,
             is_probe: false,
+            hedged: false,
             ready_in: None,
             busy: Busy::default(),
         }
@@ -190,7 +196,7 @@ impl<'a> Walk<'a> {
         self.start_target();
     }
 
-    fn start_target(&mut self) {
+    pub(super) fn start_target(&mut self) {
         self.retries = 0;
         self.tried_keys.clear();
     }
@@ -231,16 +237,16 @@ impl<'a> Walk<'a> {
     }
 
     /// How many tokens an attempt took, where that is known.
-    fn tokens_used(&self, attempted: &Attempted) -> Option<u64> {
+    pub(super) fn tokens_used(&self, attempted: &Attempted) -> Option<u64> {
         match attempted.outcome {
             Outcome::Refused(_) | Outcome::Failed(_) => Some(0),
             _ => self.client.record.usage.map(|usage| usage.total_tokens),
         }
     }
 
-    /// Whether no target after this one can be asked now: then its first output may take the rest of the time.
-    fn is_last(&self, now: Instant) -> bool {
-        self.busy.passed.is_none() && !(self.at + 1..self.plan.targets.len()).any(|at| self.is_ready(at, now))
+    /// Whether no target after this place can be asked now: then the first output of the one there may take the rest of the time.
+    pub(super) fn is_last(&self, at: usize, now: Instant) -> bool {
+        self.busy.passed.is_none() && !(at + 1..self.plan.targets.len()).any(|at| self.is_ready(at, now))
     }
 
     /// Whether nothing but a place at its provider keeps the target from being asked.
@@ -284,7 +290,7 @@ impl<'a> Walk<'a> {
         };
         self.client.record.dropped = unused(&self.snapshot, self.envelope, &self.plan);
         self.client.record.dropped.extend(message.dropped.iter().cloned());
-        let attempted = self.send(target, &lease, &message).await;
+        let attempted = self.send(target, &mut lease, &message).await;
         self.client.waited += begun.elapsed();
         lease.heard(self.tokens_used(&attempted), attempted.limits);
         self.settle(target, &mut lease, begun, attempted)
@@ -292,7 +298,7 @@ impl<'a> Walk<'a> {
 
     /// Sends the request to the target's addresses in turn until one takes it. A connection that was reused and had gone stale, and an
     /// address that nobody listens at while there is another, are no faults of the attempt.
-    async fn send(&mut self, target: &Target, lease: &Lease, message: &Message) -> Attempted {
+    async fn send(&mut self, target: &Target, lease: &mut Lease, message: &Message) -> Attempted {
         let timeouts = target.provider.timeouts.unwrap_or(self.snapshot.timeouts);
         let addresses = match attempt::addresses(&self.core.dns, &target.provider, timeouts.connect).await {
             Ok(addresses) => addresses,
@@ -312,7 +318,7 @@ impl<'a> Walk<'a> {
     async fn try_address(
         &mut self,
         target: &Target,
-        lease: &Lease,
+        lease: &mut Lease,
         message: &Message,
         address: SocketAddr,
         timeouts: Timeouts,
@@ -331,42 +337,64 @@ impl<'a> Walk<'a> {
             Err(fault) => return Attempted::failed(fault),
         };
         let peer = attempt::peer(&outgoing);
-        let begun = Instant::now();
         let translator = Translator::new(self.setup(target, message));
-        let last = self.is_last(Instant::now());
-        let mut lane =
-            Lane::new(target, translator, &self.snapshot.gate, timeouts).streamed(self.envelope.stream).last(last);
+        let last = self.is_last(self.at, Instant::now());
+        let mut lane = Lane::new(target, translator, self.snapshot.gate.max_bytes, timeouts)
+            .streamed(self.envelope.stream)
+            .last(last);
+        // Pinned here: as an argument it would be copied.
+        let exchange =
+            pin!(exchange(&self.core.connections, &peer, target.provider.dialect, head, message.body.clone()));
+        let outcome = match self.late_after(target) {
+            None => self.relay(&mut lane).run(Taken::More, exchange).await,
+            Some(late) => Box::pin(self.run_hedged(target, lease, &mut lane, exchange, late)).await,
+        };
+        self.take_stock(target, lease, &lane, outcome)
+    }
+
+    /// The client's side of an attempt.
+    pub(super) fn relay<'s, 'l>(&'s mut self, lane: &'s mut Lane<'l>) -> Relay<'s, 'l> {
         let rules = Rules {
             gate: &self.snapshot.gate,
             deadline: self.deadline,
             stream: self.envelope.stream,
             byok: self.envelope.extensions.byok.as_ref(),
         };
-        // Pinned here: as an argument it would be copied.
-        let exchange =
-            pin!(exchange(&self.core.connections, &peer, target.provider.dialect, head, message.body.clone()));
-        let mut relay = Relay::new(self.session, self.client, self.core, rules, &mut lane);
-        let outcome = relay.run(Taken::More, exchange).await;
-        let (status, first_output, resend, limits) = (lane.status, lane.first_output, lane.resend, lane.limits);
+        Relay::new(self.session, self.client, self.core, rules, lane)
+    }
+
+    /// What an attempt came to, and what it says about the request and the target.
+    pub(super) fn take_stock(
+        &mut self,
+        target: &Target,
+        lease: &Lease,
+        lane: &Lane<'_>,
+        outcome: Outcome,
+    ) -> Attempted {
+        let (status, limits, stream, took) = (lane.status, lane.limits, self.envelope.stream, lane.begun.elapsed());
         let observed = lane.translator.observed();
-        let (usage, output_bytes) = (observed.usage, observed.output_bytes);
-        let took = begun.elapsed();
         if matches!(outcome, Outcome::Served | Outcome::Broken(_) | Outcome::Cut(_) | Outcome::Gone) {
-            self.client.record.usage = usage;
-            self.client.output_bytes = output_bytes;
-            self.client.record.cost = usage.and_then(|usage| target.model.prices.cost(&usage));
+            self.client.record.usage = observed.usage;
+            self.client.output_bytes = observed.output_bytes;
+            self.client.record.cost = observed.usage.and_then(|usage| target.model.prices.cost(&usage));
         }
-        let rate = usage.and_then(|usage| rate(self.envelope.stream, usage.completion_tokens, took, first_output));
-        if let (Outcome::Served, Some(rate), false) = (&outcome, rate, lease.is_byok()) {
-            self.core.targets.note_rate(&target.provider.id, &target.model.upstream, rate);
+        let rate = observed.usage.and_then(|usage| rate(stream, usage.completion_tokens, took, lane.first_output));
+        if matches!(outcome, Outcome::Served) && !lease.is_byok() {
+            let (provider, model) = (&target.provider.id, &target.model.upstream);
+            if let Some(rate) = rate {
+                self.core.targets.note_rate(provider, model, rate);
+            }
+            if let (Some(wait), true) = (lane.first_output, self.snapshot.hedging.is_some()) {
+                self.core.targets.note_wait(provider, model, stream, wait);
+            }
         }
         // Of a whole answer the rate says all; the time of its first output would be that of its length.
-        let first_output = first_output.filter(|_| self.envelope.stream || rate.is_none());
-        let resend = resend && self.client.record.ended != Ended::Shutdown;
+        let first_output = lane.first_output.filter(|_| stream || rate.is_none());
+        let resend = lane.resend && self.client.record.ended != Ended::Shutdown;
         Attempted { outcome, status, first_output, limits, resend }
     }
 
-    fn setup(&self, target: &Target, message: &Message) -> Setup {
+    pub(super) fn setup(&self, target: &Target, message: &Message) -> Setup {
         Setup {
             provider: target.provider.dialect,
             stream: self.envelope.stream,
@@ -381,7 +409,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    async fn render(&mut self, target: &Target) -> Result<Message, Fault> {
+    pub(super) async fn render(&mut self, target: &Target) -> Result<Message, Fault> {
         let provider = &target.provider;
         if provider.dialect == Dialect::OpenAiChat {
             let body = self.envelope.passthrough_body(&target.model.upstream, provider.quirks);

@@ -191,6 +191,9 @@ fn request_fields(line: &mut Line<'_>, record: &RequestRecord, redactor: &Redact
         line.text("requested_model", &requested);
     }
     line.millis("overhead_ms", Some(record.overhead));
+    if record.hedge_cost.is_some() {
+        line.money("hedge_cost_usd", record.hedge_cost);
+    }
     if record.queued.is_some() {
         line.millis("queue_ms", record.queued);
     }

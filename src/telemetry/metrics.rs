@@ -40,6 +40,7 @@ pub struct Metrics {
     breaker_changes: IntCounterVec,
     probes: IntCounterVec,
     reloads: IntCounterVec,
+    hedges: IntCounterVec,
     cache: IntCounterVec,
     cache_shared: IntCounter,
     sampled: Sampled,
@@ -112,6 +113,12 @@ impl Metrics {
                 &registry,
                 "orbyt_config_reloads_total",
                 "Reloads of the configuration by result: ok, or refused with the last good one kept.",
+                &["result"],
+            )?,
+            hedges: counters(
+                &registry,
+                "orbyt_hedges_total",
+                "Late attempts beside which the next target was asked, by what came of it: won, lost, failed, or refused by the budget.",
                 &["result"],
             )?,
             cache: counters(
@@ -217,6 +224,12 @@ impl Metrics {
     /// Counts a breaker that is `open` or `closed` from now on.
     pub fn breaker_changed(&self, provider: &str, to: &'static str) {
         self.breaker_changes.with_label_values(&[provider, to]).inc();
+    }
+
+    /// Counts an attempt that was late: the answer of the other target was taken (`won`), was not (`lost`) or did not come (`failed`), or
+    /// the budget did not pay for asking (`refused`).
+    pub fn hedged(&self, result: &'static str) {
+        self.hedges.with_label_values(&[result]).inc();
     }
 
     /// Counts an active probe of a provider.

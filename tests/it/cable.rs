@@ -50,7 +50,7 @@ impl Cable {
 async fn carry(mut near: TcpStream, target: String, mut condition: watch::Receiver<Condition>) {
     let now = *condition.borrow_and_update();
     match now {
-        Condition::Cut => return,
+        Condition::Cut => {}
         // It is never heard of again.
         Condition::Silent => drop(condition.changed().await),
         Condition::Whole => {

@@ -223,6 +223,19 @@ impl Gateway {
         self.get_console("/metrics").await.unwrap().body_text()
     }
 
+    /// Waits until `/metrics` shows this.
+    pub async fn shows(&self, line: &str) {
+        let started = Instant::now();
+        loop {
+            let page = self.metrics().await;
+            if page.contains(line) {
+                return;
+            }
+            assert!(started.elapsed() < PATIENCE, "{line} is not in\n{page}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
     /// Everything that it printed so far, log and all.
     pub fn output(&self) -> String {
         self.output.lines().join("\n")

@@ -13,6 +13,7 @@ mod demo;
 mod explain;
 mod faults;
 mod gateway;
+mod hedging;
 mod keys;
 mod limits;
 mod nodelay;

@@ -85,7 +85,7 @@ async fn a_key_comes_back_as_it_was_written() {
             ..key("key_full", DEFAULT_ORG, DEFAULT_PROJECT, "full")
         };
         database.create_key(&Access::System, &full).await.unwrap();
-        assert_eq!(database.keys(&Access::System).await.unwrap(), [full.clone()], "{name}");
+        assert_eq!(database.keys(&Access::System).await.unwrap(), std::slice::from_ref(&full), "{name}");
         assert_eq!(database.contents().await.unwrap().keys, [full], "{name}");
     }
 }

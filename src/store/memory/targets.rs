@@ -2,6 +2,7 @@
 
 use crate::routing::breaker::{Change, Gate, Policy, State};
 use crate::routing::health::Health;
+use crate::routing::waits::Waits;
 use crate::store::ports::live::{TargetStatus, Targets};
 use parking_lot::RwLock;
 use std::collections::HashMap;
@@ -15,6 +16,8 @@ const MAX_TARGETS: usize = 4096;
 struct Target {
     breaker: State,
     health: Health,
+    /// The waits of requests that were not streamed, and of those that were; only where somebody asks for them.
+    waits: Option<Box<[Waits; 2]>>,
 }
 
 type ByModel = HashMap<Arc<str>, Target>;
@@ -111,6 +114,14 @@ impl Targets for MemoryTargets {
 
     fn note_rate(&self, provider: &str, model: &str, tokens_per_second: f64) {
         self.write(provider, model, |target| target.health.note_rate(tokens_per_second));
+    }
+
+    fn note_wait(&self, provider: &str, model: &str, stream: bool, wait: Duration) {
+        self.write(provider, model, |target| target.waits.get_or_insert_default()[usize::from(stream)].note(wait));
+    }
+
+    fn usual_wait(&self, provider: &str, model: &str, stream: bool, share: f64) -> Option<Duration> {
+        self.read(provider, model, |target| target.waits.as_ref()?[usize::from(stream)].quantile(share))?
     }
 
     fn abandon(&self, provider: &str, model: &str, now: Instant) {

@@ -236,8 +236,15 @@ pub trait Targets: Send + Sync {
 
     /// Forgets all providers but these.
     fn keep(&self, providers: &[Arc<str>]);
+
     /// Takes note of how fast an answer came, in tokens per second.
     fn note_rate(&self, provider: &str, model: &str, tokens_per_second: f64);
+
+    /// Takes note of how long a request, streamed or not, waited for its first output.
+    fn note_wait(&self, provider: &str, model: &str, stream: bool, wait: Duration);
+
+    /// How long all but this share of such requests have waited at most; `None` as long as too few are known.
+    fn usual_wait(&self, provider: &str, model: &str, stream: bool, share: f64) -> Option<Duration>;
 
     /// An attempt ended without an outcome.
     fn abandon(&self, provider: &str, model: &str, now: Instant);

@@ -1,0 +1,334 @@
+//! Hedging (`[hedging]`): when the first output of an attempt is late, the next target is asked too; whose output comes first serves.
+//!
+//! ```text
+//!   one lane ──┬── output, a fault ─────────────────────────────────────────> as without hedging
+//!              │
+//!              └── late, and affordable ──> two lanes ─┬─ the first has output ──> the second is cancelled
+//!                                                      ├─ the second has output ─> the first is cancelled; Outcome::Handed
+//!                                                      └─ one of them fails ─────> the other goes on alone
+//! ```
+//!
+//! Both are in the record and in the books of their keys. Nothing is written to the client before it is decided, so this is not for gates
+//! that commit before there is output.
+
+use super::attempt::{self, Outgoing};
+use super::core::{Phase, breaker_policy};
+use super::exchange::{Broken, Piece, exchange};
+use super::lane::{Lane, Taken};
+use super::lease::{Lease, Wanted};
+use super::names::Target;
+use super::queue::Slot;
+use super::relay::{Outcome, ended_by_shutdown};
+use super::walk::{Attempted, Message, Walk, unused};
+use crate::config::snapshot::Timeouts;
+use crate::dialect::table::Translator;
+use crate::domain::{AttemptRecord, Clock, Ended, Money, Verdict};
+use crate::routing::breaker::Gate;
+use crate::store::ports::live::KeyOutcome;
+use async_stream::try_stream;
+use futures::future::FutureExt;
+use futures::stream::{Stream, StreamExt};
+use std::pin::{Pin, pin};
+use std::time::{Duration, Instant};
+use tokio::time::sleep_until;
+
+/// [`AttemptRecord::verdict`] of an attempt that was cancelled because another target's output came first.
+const OVERTAKEN: &str = "overtaken";
+
+type Pieces<'a> = Pin<Box<dyn Stream<Item = Result<Piece, Broken>> + Send + 'a>>;
+
+/// The target that is asked beside the first.
+struct Second {
+    at: usize,
+    target: Target,
+    lease: Lease,
+    slot: Option<Slot>,
+    message: Message,
+    timeouts: Timeouts,
+}
+
+/// An attempt that was taken over by the target asked beside it.
+pub(super) struct Handed {
+    pub(super) target: Target,
+    pub(super) lease: Lease,
+    pub(super) begun: Instant,
+    pub(super) attempted: Attempted,
+    /// Held for as long as the books of the attempt are open.
+    _slot: Option<Slot>,
+}
+
+/// What a race led to.
+enum Raced {
+    First(Taken),
+    Second(Taken),
+    /// The time until which there was to be a result.
+    Late,
+    Gone,
+    Shutdown,
+}
+
+impl Taken {
+    /// Whether there is something for the client.
+    fn is_output(&self) -> bool {
+        matches!(self, Self::Flow | Self::Complete)
+    }
+}
+
+impl Walk<'_> {
+    /// When an attempt at the target is late; `None` when no other is to be asked then.
+    pub(super) fn late_after(&self, target: &Target) -> Option<Duration> {
+        let (hedging, gate) = (self.snapshot.hedging?, &self.snapshot.gate);
+        let early = self.envelope.stream && (gate.max_wait.is_some() || gate.keepalive_before_commit);
+        if self.hedged || early || self.is_probe || self.envelope.extensions.byok.is_some() {
+            return None;
+        }
+        let (provider, model) = (&target.provider.id, &target.model.upstream);
+        let usual = self.core.targets.usual_wait(provider, model, self.envelope.stream, hedging.quantile)?;
+        Some(usual.max(hedging.min_delay))
+    }
+
+    /// Runs an attempt, and another one beside it once it is late.
+    pub(super) async fn run_hedged(
+        &mut self,
+        target: &Target,
+        lease: &mut Lease,
+        lane: &mut Lane<'_>,
+        mut exchange: Pin<&mut (impl Stream<Item = Result<Piece, Broken>> + ?Sized)>,
+        late: Duration,
+    ) -> Outcome {
+        let until = lane.begun + late;
+        match self.race(lane, exchange.as_mut(), None, until).await {
+            Raced::First(taken) => return self.relay(lane).run(taken, exchange).await,
+            Raced::Late | Raced::Second(_) => {}
+            over => return self.over(over),
+        }
+        let Some(mut second) = self.second() else {
+            return self.relay(lane).run(Taken::More, exchange).await;
+        };
+        let number = self.attempt_number() + 1;
+        let (provider, model) = (&second.target.provider.id, &second.target.model.upstream);
+        self.core.telemetry.attempt_begins(self.client.record.id, number, provider, model);
+        let beside = second.target.clone();
+        let translator = Translator::new(self.setup(&beside, &second.message));
+        let last = self.is_last(second.at, Instant::now());
+        let mut other = Lane::new(&beside, translator, self.snapshot.gate.max_bytes, second.timeouts)
+            .streamed(self.envelope.stream)
+            .last(last);
+        let mut pieces = self.pieces_of(&second);
+        let raced = self.race(lane, exchange.as_mut(), Some((&mut other, &mut pieces)), self.deadline).await;
+        match raced {
+            Raced::First(taken) if taken.is_output() => {
+                self.core.telemetry.metrics.hedged("lost");
+                self.overtaken(&mut second.lease, &other);
+                drop((pieces, second));
+                self.relay(lane).run(taken, exchange).await
+            }
+            Raced::Second(taken) if taken.is_output() => {
+                self.core.telemetry.metrics.hedged("won");
+                self.overtaken(lease, lane);
+                self.core.targets.note_wait(
+                    &target.provider.id,
+                    &target.model.upstream,
+                    self.envelope.stream,
+                    lane.begun.elapsed(),
+                );
+                self.hand_over(second, &mut other, pieces, taken).await
+            }
+            Raced::First(taken) => {
+                self.core.telemetry.metrics.hedged("won");
+                self.failed_beside(target, lease, lane, taken);
+                self.hand_over(second, &mut other, pieces, Taken::More).await
+            }
+            Raced::Second(taken) => {
+                self.core.telemetry.metrics.hedged("failed");
+                self.failed_beside(&beside, &mut second.lease, &other, taken);
+                drop((pieces, second));
+                self.relay(lane).run(Taken::More, exchange).await
+            }
+            over => {
+                self.overtaken(&mut second.lease, &other);
+                self.over(over)
+            }
+        }
+    }
+
+    /// The next target of the plan that can be asked at once, with all that asking it takes.
+    fn second(&mut self) -> Option<Second> {
+        let now = Instant::now();
+        let free = |at: &usize| {
+            let (_, target) = &self.plan.targets[*at];
+            let (provider, model) = (&target.provider.id, &target.model.upstream);
+            let policy = breaker_policy(&self.snapshot);
+            self.is_ready(*at, now)
+                && matches!(self.core.targets.peek(provider, model, policy, now), Gate::Pass)
+                && self.has_place(target)
+        };
+        let at = (self.at + 1..self.plan.targets.len()).find(free)?;
+        self.hedged = true;
+        if !self.core.hedge_budget.lock().withdraw() {
+            self.core.telemetry.metrics.hedged("refused");
+            return None;
+        }
+        let target = self.plan.targets[at].1.clone();
+        let slot = self.place_now(&target)?;
+        // What has to be fetched first comes too late to help.
+        let message = self.render(&target).now_or_never()?.ok()?;
+        // Counts it among the targets that are known.
+        self.core.targets.enter(&target.provider.id, &target.model.upstream, breaker_policy(&self.snapshot), now);
+        let wanted = Wanted {
+            target: &target,
+            byok: None,
+            tried: &[],
+            tokens: self.envelope.tokens_wanted(),
+            deadline: self.deadline,
+        };
+        let lease = Lease::take(self.core, wanted, now).ok()?;
+        let timeouts = target.provider.timeouts.unwrap_or(self.snapshot.timeouts);
+        Some(Second { at, target, lease, slot, message, timeouts })
+    }
+
+    /// The exchange with the second target. It is boxed: there are few.
+    fn pieces_of(&self, second: &Second) -> Pieces<'static> {
+        let core = self.core.clone();
+        let (target, timeouts, stream) = (second.target.clone(), second.timeouts, self.envelope.stream);
+        let (body, headers) = (second.message.body.clone(), second.message.headers.clone());
+        let key = second.lease.shared_key();
+        Box::pin(try_stream! {
+            let failed = |fault| Broken { fault, resend: false };
+            let addresses = attempt::addresses(&core.dns, &target.provider, timeouts.connect).await.map_err(failed)?;
+            let outgoing = Outgoing {
+                target: &target,
+                key: key.as_deref(),
+                stream,
+                body_len: body.len(),
+                headers: &headers,
+                address: addresses[0],
+                timeouts,
+            };
+            let head = attempt::head(&outgoing).map_err(failed)?;
+            let peer = attempt::peer(&outgoing);
+            let mut pieces = pin!(exchange(&core.connections, &peer, target.provider.dialect, head, body));
+            while let Some(piece) = pieces.next().await {
+                yield piece?;
+            }
+        })
+    }
+
+    /// Takes pieces from both until one of them leads to anything.
+    async fn race(
+        &mut self,
+        first: &mut Lane<'_>,
+        mut exchange: Pin<&mut (impl Stream<Item = Result<Piece, Broken>> + ?Sized)>,
+        mut second: Option<(&mut Lane<'_>, &mut Pieces<'_>)>,
+        until: Instant,
+    ) -> Raced {
+        let mut phase = self.core.phase.subscribe();
+        let mut ending = pin!(async move { phase.wait_for(|phase| *phase == Phase::Ending).await.is_ok() });
+        loop {
+            let clock_of = |lane: &Lane<'_>| lane.fault_at().map_or(self.deadline, |(at, _)| at.min(self.deadline));
+            let wake = [Some(&*first), second.as_ref().map(|(lane, _)| &**lane)].into_iter().flatten().map(clock_of);
+            let wake = wake.fold(until, Instant::min);
+            let from_second = async {
+                match &mut second {
+                    Some((_, pieces)) => pieces.next().await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                piece = exchange.next() => match first.pieces(piece, exchange.as_mut()) {
+                    Taken::More => {}
+                    taken => return Raced::First(taken),
+                },
+                piece = from_second => if let Some((lane, pieces)) = &mut second {
+                    match lane.pieces(piece, pieces.as_mut()) {
+                        Taken::More => {}
+                        taken => return Raced::Second(taken),
+                    }
+                },
+                _ = self.session.downstream_session.read_body_or_idle(true) => return Raced::Gone,
+                () = sleep_until(wake.into()) => {
+                    let (now, total) = (Instant::now(), self.client.started.elapsed());
+                    if now >= self.deadline {
+                        return Raced::First(first.expire(Clock::Total, total));
+                    }
+                    if let Some((_, clock)) = first.fault_at().filter(|(at, _)| now >= *at) {
+                        return Raced::First(first.expire(clock, total));
+                    }
+                    if let Some((lane, _)) = &mut second
+                        && let Some((_, clock)) = lane.fault_at().filter(|(at, _)| now >= *at)
+                    {
+                        return Raced::Second(lane.expire(clock, total));
+                    }
+                    if now >= until {
+                        return Raced::Late;
+                    }
+                }
+                true = &mut ending => return Raced::Shutdown,
+            }
+        }
+    }
+
+    /// The second target's attempt goes on alone, and the walk with it.
+    async fn hand_over(
+        &mut self,
+        second: Second,
+        lane: &mut Lane<'_>,
+        mut pieces: Pieces<'_>,
+        taken: Taken,
+    ) -> Outcome {
+        let Second { at, target, lease, slot, message, .. } = second;
+        self.at = at;
+        self.is_probe = false;
+        self.start_target();
+        let record = &mut self.client.record;
+        record.provider = Some(target.provider.id.clone());
+        record.model = Some(target.model.upstream.clone());
+        record.fallback = true;
+        record.dropped = unused(&self.snapshot, self.envelope, &self.plan);
+        record.dropped.extend(message.dropped);
+        let outcome = self.relay(lane).run(taken, pieces.as_mut()).await;
+        let attempted = self.take_stock(&target, &lease, lane, outcome);
+        Outcome::Handed(Box::new(Handed { target, lease, begun: lane.begun, attempted, _slot: slot }))
+    }
+
+    /// Neither has anything to say any more.
+    fn over(&mut self, raced: Raced) -> Outcome {
+        match raced {
+            Raced::Shutdown => {
+                self.client.record.ended = Ended::Shutdown;
+                Outcome::Failed(ended_by_shutdown())
+            }
+            _ => Outcome::Gone,
+        }
+    }
+
+    /// The books of an attempt that was cancelled: what it is likely to cost, and that it was.
+    fn overtaken(&mut self, lease: &mut Lease, lane: &Lane<'_>) {
+        let target = lane.target;
+        let usage = lane.translator.observed().usage;
+        let input = self.envelope.estimated_input_tokens;
+        lease.heard(Some(usage.map_or(input, |usage| usage.total_tokens)), lane.limits);
+        let prices = &target.model.prices;
+        let cost = usage.map_or_else(|| prices.estimate(input, 0), |usage| prices.cost(&usage));
+        if let Some(cost) = cost {
+            *self.client.record.hedge_cost.get_or_insert(Money::ZERO) += cost;
+        }
+        self.note_key(target, lease, KeyOutcome::Unknown);
+        let record = self.record_of(target, lease.key_name(), lane.begun);
+        self.push(AttemptRecord { status: lane.status, verdict: OVERTAKEN, ..record });
+    }
+
+    /// The books of an attempt that failed while another goes on: nothing follows from it.
+    fn failed_beside(&mut self, target: &Target, lease: &mut Lease, lane: &Lane<'_>, taken: Taken) {
+        let fault = match taken {
+            Taken::Refused(refusal) => self.classify(target, &refusal),
+            Taken::Fault(fault) => fault,
+            Taken::More | Taken::Flow | Taken::Complete => return,
+        };
+        lease.heard(Some(0), lane.limits);
+        let fault = self.book(target, lease, lane.begun, fault, lane.status);
+        let record = self.record_of(target, lease.key_name(), lane.begun);
+        let verdict = Verdict::NextProvider.name();
+        self.push(AttemptRecord { verdict, ..self.with_fault(record, &fault, lane.status) });
+    }
+}
