@@ -3,8 +3,8 @@
 use crate::config::{self, Problem, Snapshot, Source};
 use crate::domain::ProviderKey;
 use crate::store::ports::database::StoreError;
-use crate::store::{postgres, sqlite};
 use crate::wiring::ask::Asker;
+use crate::wiring::state::steps_to_take;
 use std::io::{self, Write};
 
 /// Reads the configuration and writes every error and warning, one a line, then a summary.
@@ -43,13 +43,8 @@ pub fn report(source: &Source, out: &mut impl Write) -> io::Result<Option<Snapsh
 
 /// Looks at the database without changing it. Returns whether the gateway could start with it.
 fn database(snapshot: &Snapshot, out: &mut impl Write) -> io::Result<bool> {
-    let found = match &snapshot.store.database_url {
-        None => sqlite::check(&snapshot.server.data_dir),
-        Some(url) => {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            runtime.block_on(postgres::check(url)).map(Some)
-        }
-    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let found = runtime.block_on(steps_to_take(&snapshot.server.data_dir, &snapshot.store));
     match found {
         Ok(None | Some(0)) => {}
         Ok(Some(steps)) => {

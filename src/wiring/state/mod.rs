@@ -12,8 +12,8 @@ use crate::domain::secret::KeyHash;
 use crate::domain::tenancy::{ApiKey, DEFAULT_ORG, DEFAULT_PROJECT, KeySecret, Scopes, SealedKey, VaultKey};
 use crate::store::file::{LastKnown, earlier_credentials, set_aside, write_private};
 use crate::store::ports::database::{Access, Contents, Database, StoreError};
-use crate::store::postgres::PostgresDatabase;
-use crate::store::sqlite::SqliteDatabase;
+use crate::store::postgres::{PostgresDatabase, check as check_server};
+use crate::store::sqlite::{SqliteDatabase, check as check_file};
 use crate::vault::{self, MasterKey, MasterKeys};
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
@@ -197,6 +197,18 @@ impl State {
             }
         }
         (opened, problems)
+    }
+}
+
+/// Looks at the database that is configured without changing it: how many steps of the schema are left to take, or `None` when there is none
+/// yet.
+///
+/// # Errors
+/// When it cannot be reached, is damaged, or belongs to a later version.
+pub async fn steps_to_take(data_dir: &Path, store: &Store) -> Result<Option<usize>, StoreError> {
+    match &store.database_url {
+        None => check_file(data_dir),
+        Some(url) => check_server(url).await.map(Some),
     }
 }
 
