@@ -100,7 +100,7 @@ fn decisions(model: &str) -> Result<f64, String> {
         .map_err(|error| error.to_string())?;
     let metrics = Arc::new(Metrics::new("bench").map_err(|error| error.to_string())?);
     let telemetry = Arc::new(Telemetry::new(log, metrics, redactor));
-    let core = Core::new(loaded.snapshot, memory::stores(1, 1), telemetry);
+    let core = Core::new(loaded.snapshot, memory::stores(1, 1, 1), telemetry);
     let question = "What does a request cost on its way through a gateway? ".repeat(12);
     let body =
         format!(r#"{{"model":"{model}","messages":[{{"role":"user","content":"{question}"}}],"max_tokens":400}}"#);

@@ -90,7 +90,8 @@ fn every_model_of_the_readme_is_in_the_catalog() {
         .into_iter()
         .filter(|word| {
             let prefix = word.split_once('/').filter(|(_, name)| !name.is_empty());
-            prefix.is_some_and(|(prefix, _)| catalog.provider(prefix).is_some())
+            // Models for embeddings are named in the configuration alone; the catalog has those that answer.
+            prefix.is_some_and(|(prefix, name)| catalog.provider(prefix).is_some() && !name.contains("embedding"))
         })
         .collect();
     assert!(named.len() > 2, "the search found only {named:?}");

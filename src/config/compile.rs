@@ -5,6 +5,7 @@ mod limits;
 mod presets;
 mod providers;
 mod routing;
+mod semantic;
 mod store;
 
 use super::env::Env;
@@ -45,6 +46,7 @@ pub fn compile(raw: Raw, catalog: Arc<Catalog>, around: &Surroundings<'_>, repor
     let presets = compiler.presets(raw.presets, &raw.models, &raw.providers);
     let routing = compiler.routing(raw.routing, &raw.models, &raw.providers, &mut providers);
     let retry = compiler.retry(&raw.retry);
+    let semantic = compiler.semantic(&raw.cache, &raw.providers, &providers);
     let limits = compiler.limits(&raw.limits);
     let store = compiler.store(&raw.store);
     let snapshot = Snapshot {
@@ -62,7 +64,7 @@ pub fn compile(raw: Raw, catalog: Arc<Catalog>, around: &Surroundings<'_>, repor
         timeouts,
         gate: gate(&raw.gate),
         limits,
-        cache: cache(&raw.cache),
+        cache: Cache { semantic, ..cache(&raw.cache) },
         telemetry: telemetry(&raw.telemetry),
         store,
         media: media(&raw.media),
@@ -256,6 +258,7 @@ fn cache(raw: &RawCache) -> Cache {
         max_size: or(&raw.max_size, 10_000),
         max_bytes: or(&raw.max_bytes, 256 << 20),
         max_temperature: raw.max_temperature.as_ref().map(|at| at.value),
+        semantic: None,
     }
 }
 

@@ -307,8 +307,22 @@ fn cache(section: &Section<'_>) -> RawCache {
         max_size: section.small("max_size", 1..=MAX_ANSWERS),
         max_bytes: section.size("max_bytes"),
         max_temperature: section.number("max_temperature", "a number from 0 to 2", temperature),
+        semantic: section.section("semantic").map(|section| semantic(&section)).unwrap_or_default(),
     }
 }
+
+fn semantic(section: &Section<'_>) -> RawSemantic {
+    RawSemantic {
+        enabled: section.boolean("enabled"),
+        model: section.text("model"),
+        threshold: section.share("threshold"),
+        max_entries: section.small("max_entries", 1..=MAX_QUESTIONS),
+        timeout: section.duration("timeout"),
+    }
+}
+
+/// The most that `[cache.semantic] max_entries` may say: each takes some kilobytes.
+pub const MAX_QUESTIONS: u32 = 1_000_000;
 
 /// The most that `[cache] max_size` and `GATEWAY_CACHE_MAX_SIZE` may say.
 pub const MAX_ANSWERS: u32 = 100_000_000;

@@ -288,6 +288,17 @@ pub struct RawCache {
     pub max_size: Setting<u32>,
     pub max_bytes: Setting<u64>,
     pub max_temperature: Setting<f64>,
+    pub semantic: RawSemantic,
+}
+
+/// `[cache.semantic]`.
+#[derive(Debug, Default)]
+pub struct RawSemantic {
+    pub enabled: Setting<bool>,
+    pub model: Setting<String>,
+    pub threshold: Setting<f64>,
+    pub max_entries: Setting<u32>,
+    pub timeout: Setting<Duration>,
 }
 
 /// `[telemetry]`.

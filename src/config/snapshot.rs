@@ -374,7 +374,36 @@ pub struct Cache {
     pub max_bytes: u64,
     /// Requests above this temperature are not cached; `None` caches all.
     pub max_temperature: Option<f64>,
+    /// How questions that mean the same are found, where a model is named for that.
+    pub semantic: Option<Semantic>,
 }
+
+/// `[cache.semantic]`: answers to questions that mean the same.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Semantic {
+    /// Whether it is used for requests that do not say.
+    pub by_default: bool,
+    /// The id of the provider that makes the embeddings.
+    pub provider: String,
+    /// The model there.
+    pub model: String,
+    /// The least cosine between two questions that mean the same, 0 to 1.
+    pub threshold: f32,
+    /// How many questions are kept at most.
+    pub max_entries: u32,
+    /// How long an embedding may take.
+    pub timeout: Duration,
+}
+
+impl Cache {
+    /// How many questions are kept at most, also as long as none is compared: a reload may turn that on.
+    pub fn max_questions(&self) -> u32 {
+        self.semantic.as_ref().map_or(DEFAULT_QUESTIONS, |semantic| semantic.max_entries)
+    }
+}
+
+/// `[cache.semantic] max_entries` where it is not set.
+pub const DEFAULT_QUESTIONS: u32 = 10_000;
 
 /// Where answers are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -493,6 +522,7 @@ impl Snapshot {
             ("console.listen", !same_places(&old.1.listen, &new.1.listen)),
             ("cache.max_size", caches.0.max_size != caches.1.max_size),
             ("cache.max_bytes", caches.0.max_bytes != caches.1.max_bytes),
+            ("cache.semantic.max_entries", caches.0.max_questions() != caches.1.max_questions()),
         ]
         .into_iter()
         .filter_map(|(name, differs)| differs.then_some(name))

@@ -49,6 +49,8 @@ pub struct Extensions {
     pub preset: Option<String>,
     /// `extra.cache`.
     pub cache: Option<CacheChoice>,
+    /// `extra.cache.semantic`: whether the answer to a question that means the same will do.
+    pub cache_semantic: Option<bool>,
     /// `extra.timeout_ms`: the deadline of the whole request.
     pub timeout: Option<Duration>,
     /// `extra.max_cost`: what the request may cost at most, in dollars.
@@ -208,9 +210,13 @@ impl Extensions {
         Ok(extensions)
     }
 
-    /// What the request names and this version accepts without acting on it; `extra.cache` has an effect where answers are cached.
-    pub fn without_effect(&self, caches: bool) -> impl Iterator<Item = &'static str> {
-        let unused = [("extra.cache", !caches && matches!(self.cache, Some(CacheChoice::On | CacheChoice::For(_))))];
+    /// What the request names and this version accepts without acting on it; `extra.cache` has an effect where answers are cached, its
+    /// `semantic` where they are found by what a question means.
+    pub fn without_effect(&self, caches: bool, compares: bool) -> impl Iterator<Item = &'static str> {
+        let unused = [
+            ("extra.cache", !caches && matches!(self.cache, Some(CacheChoice::On | CacheChoice::For(_)))),
+            ("extra.cache.semantic", caches && !compares && self.cache_semantic == Some(true)),
+        ];
         let unused = unused.into_iter().filter_map(|(name, named)| named.then_some(name));
         self.ignored.iter().copied().chain(unused).collect::<Vec<_>>().into_iter()
     }
@@ -233,7 +239,10 @@ impl Extensions {
             count => count.and_then(|count| u32::try_from(count).ok()),
         };
         self.byok = extra.any("byok").map(|value| byok(value, &path.member("byok"))).transpose()?;
-        self.cache = extra.any("cache").map(|value| cache(value, &path.member("cache"))).transpose()?;
+        if let Some(value) = extra.any("cache") {
+            let (choice, semantic) = cache(value, &path.member("cache"))?;
+            (self.cache, self.cache_semantic) = (Some(choice), semantic);
+        }
         self.timeout = extra.positive("timeout_ms")?.map(Duration::from_millis);
         self.max_cost = extra.any("max_cost").map(|value| money(&value, &path.member("max_cost"))).transpose()?;
         self.preset = extra.text("preset")?.or(self.preset.take());
@@ -351,17 +360,25 @@ fn byok(value: Value, path: &Path<'_>) -> Result<Byok, Fault> {
     }
 }
 
-fn cache(value: Value, path: &Path<'_>) -> Result<CacheChoice, Fault> {
+/// The choice, and `semantic`.
+fn cache(value: Value, path: &Path<'_>) -> Result<(CacheChoice, Option<bool>), Fault> {
     match value {
-        Value::Bool(true) => Ok(CacheChoice::On),
-        Value::Bool(false) => Ok(CacheChoice::Off),
+        Value::Bool(true) => Ok((CacheChoice::On, None)),
+        Value::Bool(false) => Ok((CacheChoice::Off, None)),
         value => {
-            let mut fields =
-                Fields::of(value, path).map_err(|_| path.must_be("true, false or an object with \"ttl\""))?;
-            refuse_unknown(&fields, &["ttl"])?;
+            let mut fields = Fields::of(value, path)
+                .map_err(|_| path.must_be("true, false or an object with \"ttl\" or \"semantic\""))?;
+            refuse_unknown(&fields, &["ttl", "semantic"])?;
+            let semantic = fields
+                .any("semantic")
+                .map(|value| value.as_bool().ok_or_else(|| path.member("semantic").must_be("true or false")));
+            let semantic = semantic.transpose()?;
             let ttl = path.member("ttl");
-            let value = fields.any("ttl").ok_or_else(|| ttl.must_be("given"))?;
-            duration(&value).map(CacheChoice::For).ok_or_else(|| ttl.must_be("seconds, or a duration like \"5m\""))
+            let Some(value) = fields.any("ttl") else {
+                return semantic.map(|_| (CacheChoice::On, semantic)).ok_or_else(|| ttl.must_be("given"));
+            };
+            let wrong = || ttl.must_be("seconds, or a duration like \"5m\"");
+            Ok((duration(&value).map(CacheChoice::For).ok_or_else(wrong)?, semantic))
         }
     }
 }
@@ -487,6 +504,21 @@ mod tests {
     }
 
     #[test]
+    fn reads_whether_what_means_the_same_will_do() {
+        let read = |value: Value| {
+            let read = extra(json!({ "cache": value })).unwrap();
+            (read.cache, read.cache_semantic)
+        };
+        assert_eq!(read(json!({"semantic": true})), (Some(CacheChoice::On), Some(true)));
+        assert_eq!(read(json!({"ttl": 60, "semantic": false})).1, Some(false));
+        let wish = extra(json!({"cache": {"semantic": true}})).unwrap();
+        let without = |caches, compares| wish.without_effect(caches, compares).collect::<Vec<_>>();
+        assert_eq!(without(false, true), ["extra.cache"]);
+        assert_eq!(without(true, false), ["extra.cache.semantic"]);
+        assert_eq!(without(true, true), Vec::<&str>::new());
+    }
+
+    #[test]
     fn names_what_is_wrong() {
         for (value, param) in [
             (json!({"retries": 1}), "extra.retries"),
@@ -502,6 +534,8 @@ mod tests {
             (json!({"cache": "no"}), "extra.cache"),
             (json!({"cache": {"ttl": "soon"}}), "extra.cache.ttl"),
             (json!({"cache": {}}), "extra.cache.ttl"),
+            (json!({"cache": {"semantic": "yes"}}), "extra.cache.semantic"),
+            (json!({"cache": {"near": true}}), "extra.cache.near"),
             (json!({"timeout_ms": 0}), "extra.timeout_ms"),
             (json!({"max_cost": -1}), "extra.max_cost"),
             (json!("cheap"), "extra"),

@@ -13,6 +13,7 @@
 
 pub mod anthropic_messages;
 pub mod chat;
+pub mod embeddings;
 pub mod error;
 pub mod event;
 pub mod extensions;

@@ -24,7 +24,7 @@ pub use limit::{Limit, Measure, Period, Scope};
 pub use money::Money;
 pub use principal::{KeyId, Principal, ProviderKey};
 pub use quota::{KeyQuota, RateLimit, RateLimits};
-pub use record::{AttemptRecord, CacheUse, Ended, RequestRecord};
+pub use record::{AttemptRecord, CacheUse, Ended, RequestRecord, SemanticRecord};
 pub use secret::Secret;
 pub use strategy::Strategy;
 pub use usage::Usage;

@@ -59,6 +59,25 @@ impl CacheUse {
     }
 }
 
+/// The search for an answer to a question that means the same: what it took, and how near the nearest question was.
+#[derive(Clone, Debug)]
+pub struct SemanticRecord {
+    /// The provider of the embedding.
+    pub provider: Arc<str>,
+    /// The model of the embedding.
+    pub model: Arc<str>,
+    /// How long the embedding took.
+    pub took: Duration,
+    /// What it used, when the provider says so. Not part of [`RequestRecord::usage`].
+    pub usage: Option<Usage>,
+    /// What that costs by the catalog's prices. Not part of [`RequestRecord::cost`].
+    pub cost: Option<Money>,
+    /// The cosine between this question and the nearest one, whether that was near enough or not; `None` when there was none.
+    pub similarity: Option<f32>,
+    /// Why there is no embedding.
+    pub failed: Option<&'static str>,
+}
+
 /// One try at one target with one key.
 #[derive(Clone, Debug)]
 pub struct AttemptRecord {
@@ -121,6 +140,8 @@ pub struct RequestRecord {
     pub hedge_cost: Option<Money>,
     /// What the cache of answers did.
     pub cache: CacheUse,
+    /// The search for an answer to a question that means the same, when there was one.
+    pub semantic: Option<SemanticRecord>,
     /// From the request to the first output at the client.
     pub ttft: Option<Duration>,
     /// From the request to the last byte.
@@ -158,6 +179,7 @@ impl RequestRecord {
             cost: None,
             hedge_cost: None,
             cache: CacheUse::Bypass,
+            semantic: None,
             ttft: None,
             latency: Duration::ZERO,
             overhead: Duration::ZERO,

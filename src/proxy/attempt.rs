@@ -48,8 +48,17 @@ pub(super) struct Outgoing<'a> {
 /// # Errors
 /// `Configuration` when a configured header or path cannot be said in HTTP, `BadCredentials` when the key cannot.
 pub(super) fn head(outgoing: &Outgoing<'_>) -> Result<Box<RequestHeader>, Fault> {
+    let path = outgoing.target.provider.dialect.path(&outgoing.target.model.upstream, outgoing.stream);
+    head_of(outgoing, &path)
+}
+
+/// The head of a request to this path at the provider.
+///
+/// # Errors
+/// As [`head`].
+pub(super) fn head_of(outgoing: &Outgoing<'_>, path: &str) -> Result<Box<RequestHeader>, Fault> {
     let provider = &outgoing.target.provider;
-    let path = provider.base.path.clone() + &provider.dialect.path(&outgoing.target.model.upstream, outgoing.stream);
+    let path = provider.base.path.clone() + path;
     let wrong = |what: &str| Fault::new(FaultKind::Configuration, format!("provider {}: {what}", provider.id));
     let mut head =
         RequestHeader::build_no_case("POST", path.as_bytes(), Some(8)).map_err(|_| wrong("its path is not valid"))?;

@@ -7,7 +7,8 @@
 //!                ├─ "no-cache" ──────────────────────────> walk ──> keep                 x-cache: MISS
 //!                │
 //!                └─> join a flight ─┬─ leader ──> look up ─┬─ none ─> walk ──> keep, land   x-cache: MISS
-//!                        ▲          │                      └─ found ───────────> replay  x-cache: HIT
+//!                        ▲          │                      │     [`super::semantic`] may find a near one before that
+//!                        │          │                      └─ found ───────────> replay  x-cache: HIT
 //!                        │          └─ follower ──> wait ──┬─ landed ──────────> replay  x-cache: HIT
 //!                        └──── the leader failed or left ──┘
 //! ```
@@ -27,6 +28,7 @@ use super::flights::{Flight, Follower, Leader, Part};
 use super::plan::Plan;
 use super::recorder::{Recorder, Tape};
 use super::respond::{self, Framing, WRITE_TIMEOUT};
+use super::semantic::{self, Found, Located, Search};
 use super::walk::{self, shutting_down, unused};
 use crate::config::snapshot::Cache;
 use crate::dialect::extensions::CacheChoice;
@@ -55,6 +57,8 @@ pub(super) struct CacheNote {
     ttl: Option<Duration>,
     /// How old it is, when it comes out of the cache.
     age: Option<Duration>,
+    /// How near the question that it answers is, when that is another one.
+    similarity: Option<f32>,
 }
 
 impl CacheNote {
@@ -71,6 +75,9 @@ impl CacheNote {
             if let Some(span) = span {
                 respond::put_value(head, name, span.as_secs().into());
             }
+        }
+        if let Some(similarity) = self.similarity {
+            respond::put(head, "x-cache-similarity", &format!("{similarity:.4}"));
         }
     }
 }
@@ -139,30 +146,23 @@ pub(super) async fn answer(
     let key = key(client, &plan, &asked.digest);
     let mut stage = Stage { core, session, client, envelope, key, wish };
     if wish.is_refresh() {
-        return stage.walk(plan, None).await;
+        return stage.walk(plan, None, None).await;
     }
     let mut failed = 0;
     while failed < MOST_FAILED_FLIGHTS {
         match core.flights.join(key) {
-            Part::Leader(leader) => {
-                let found = core.answers.get(&key, now_unix_ms()).await;
-                return match found.filter(|found| stage.takes(&plan, found)) {
-                    Some(found) => {
-                        leader.land(found.clone());
-                        stage.replay(&plan, &found, false).await
-                    }
-                    None => stage.walk(plan, Some(leader)).await,
-                };
-            }
+            Part::Leader(leader) => return stage.lead(plan, leader).await,
             Part::Follower(follower) => match stage.follow(&plan, follower).await? {
-                Flight::Landed(found) if stage.takes(&plan, &found) => return stage.replay(&plan, &found, true).await,
+                Flight::Landed(found) if stage.takes_over(&plan, &found) => {
+                    return stage.replay(&plan, &found, true).await;
+                }
                 Flight::Landed(_) | Flight::Unshared => break,
                 Flight::Failed => failed += 1,
                 Flight::Abandoned | Flight::Aloft => {}
             },
         }
     }
-    stage.walk(plan, None).await
+    stage.walk(plan, None, None).await
 }
 
 /// A request in this stage.
@@ -176,13 +176,37 @@ struct Stage<'a> {
 }
 
 impl Stage<'_> {
-    /// Whether an answer will do: it is young enough, and its model is one that the request may be served by.
     fn takes(&self, plan: &Plan, found: &StoredAnswer) -> bool {
-        let planned = plan
-            .targets
-            .iter()
-            .any(|(_, target)| target.provider.id == found.provider && target.model.upstream == found.model);
-        planned && self.wish.max_age.is_none_or(|most| found.age(now_unix_ms()) <= most)
+        takes(plan, self.wish.max_age, found)
+    }
+
+    /// Whether what another request's flight has brought will do. Of two that ask the same, one may want the very answer.
+    fn takes_over(&self, plan: &Plan, found: &Found) -> bool {
+        let near_will_do = || semantic::wanted(self.client, self.envelope).is_some();
+        self.takes(plan, &found.answer) && (found.similarity.is_none() || near_will_do())
+    }
+
+    /// Looks up as the leader of a flight, and walks where nothing is found.
+    async fn lead(&mut self, plan: Plan, leader: Leader) -> Result<(), Stop> {
+        let exact = self.core.answers.get(&self.key, now_unix_ms()).await;
+        let exact = exact.filter(|answer| self.takes(&plan, answer)).map(|answer| Found { answer, similarity: None });
+        let search = if exact.is_some() { None } else { Search::of(self.client, self.envelope, &plan) };
+        let (found, located) = match search {
+            Some(search) => {
+                let max_age = self.wish.max_age;
+                let takes = |answer: &StoredAnswer| takes(&plan, max_age, answer);
+                // Rare and large, so it is kept out of the future of every request.
+                Box::pin(search.run(self.core, self.client, takes)).await
+            }
+            None => (exact, None),
+        };
+        match found {
+            Some(found) => {
+                leader.land(found.clone());
+                self.replay(&plan, &found, false).await
+            }
+            None => self.walk(plan, Some(leader), located).await,
+        }
     }
 
     /// Waits for the end of another request's flight, and notices a client that hangs up and a gateway that ends meanwhile.
@@ -211,18 +235,19 @@ impl Stage<'_> {
     }
 
     /// Walks through the plan; the relay hands what comes of it to the recorder, which keeps it and tells those who wait.
-    async fn walk(&mut self, plan: Plan, leader: Option<Leader>) -> Result<(), Stop> {
+    async fn walk(&mut self, plan: Plan, leader: Option<Leader>, located: Option<Located>) -> Result<(), Stop> {
         let Self { core, envelope, .. } = *self;
         let unused = unused(&self.client.snapshot, envelope, &plan);
         core.telemetry.metrics.cached(CacheUse::Miss, false);
         self.client.record.cache = CacheUse::Miss;
-        self.client.cache = Some(CacheNote { ttl: Some(self.wish.ttl), age: None });
+        self.client.cache = Some(CacheNote { ttl: Some(self.wish.ttl), ..CacheNote::default() });
         let most = (self.client.snapshot.cache.max_bytes / LARGEST_SHARE).min(LARGEST_ANSWER);
         self.client.recorder = Some(Recorder {
             core: core.clone(),
             key: self.key,
             ttl: self.wish.ttl,
             unused,
+            located,
             leader,
             is_fallback: false,
             tape: Tape::new(usize::try_from(most).unwrap_or(usize::MAX)),
@@ -238,11 +263,13 @@ impl Stage<'_> {
     }
 
     /// Gives an answer once more, piece by piece as it was.
-    async fn replay(&mut self, plan: &Plan, answer: &StoredAnswer, shared: bool) -> Result<(), Stop> {
+    async fn replay(&mut self, plan: &Plan, found: &Found, shared: bool) -> Result<(), Stop> {
+        let Found { answer, similarity } = found;
         self.core.telemetry.metrics.cached(CacheUse::Hit, shared);
         let now = now_unix_ms();
         let client = &mut *self.client;
-        client.cache = Some(CacheNote { ttl: Some(answer.left(now)), age: Some(answer.age(now)) });
+        client.cache =
+            Some(CacheNote { ttl: Some(answer.left(now)), age: Some(answer.age(now)), similarity: *similarity });
         let record = &mut client.record;
         record.cache = CacheUse::Hit;
         record.strategy = plan.strategy.name();
@@ -281,6 +308,15 @@ impl Stage<'_> {
     }
 }
 
+/// Whether an answer will do: it is young enough, and its model is one that the request may be served by.
+fn takes(plan: &Plan, max_age: Option<Duration>, found: &StoredAnswer) -> bool {
+    let planned = plan
+        .targets
+        .iter()
+        .any(|(_, target)| target.provider.id == found.provider && target.model.upstream == found.model);
+    planned && max_age.is_none_or(|most| found.age(now_unix_ms()) <= most)
+}
+
 /// A part of an answer.
 enum Piece {
     Head(Box<ResponseHeader>),
@@ -289,7 +325,7 @@ enum Piece {
 
 /// The key of a request's answer: who asks, what is asked, and which targets may answer when all is well. Names for the same targets
 /// share answers; the order in which a strategy puts them does not matter, nor do the fallbacks.
-fn key(client: &ClientCtx, plan: &Plan, asked: &[u8; 32]) -> AnswerKey {
+pub(super) fn key(client: &ClientCtx, plan: &Plan, asked: &[u8; 32]) -> AnswerKey {
     let mut targets: Vec<_> = plan.targets.iter().filter(|(leg, _)| *leg == 0).map(|(_, target)| target).collect();
     targets.sort_by_key(|target| (&target.provider.id, &target.model.upstream));
     let mut hash = Sha256::new();
@@ -325,8 +361,14 @@ mod tests {
 
     /// What a request of these members and with this `cache-control` wants.
     fn wish(members: &str, control: &'static str) -> Option<Wish> {
-        let cache =
-            Cache { backend: CacheBackend::Memory, ttl: TTL, max_size: 1, max_bytes: 1, max_temperature: Some(0.7) };
+        let cache = Cache {
+            backend: CacheBackend::Memory,
+            ttl: TTL,
+            max_size: 1,
+            max_bytes: 1,
+            max_temperature: Some(0.7),
+            semantic: None,
+        };
         let body = format!(r#"{{"model":"m","messages":["x"]{members}}}"#);
         let temperature = asked(body.as_bytes(), false).unwrap().temperature;
         let mut headers = HeaderMap::new();

@@ -20,6 +20,7 @@ use crate::store::ports::Stores;
 use crate::store::ports::answers::Answers;
 use crate::store::ports::limits::{LimitStore, Standings};
 use crate::store::ports::live::{KeyPool, Targets};
+use crate::store::ports::vectors::Vectors;
 use crate::telemetry::{InFlight, Telemetry};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use parking_lot::Mutex;
@@ -55,6 +56,8 @@ pub struct Core {
     pub limits: Arc<dyn LimitStore>,
     /// The cache of answers.
     pub answers: Arc<dyn Answers>,
+    /// The questions that they answer, by what they mean.
+    pub vectors: Arc<dyn Vectors>,
     /// Log, metrics and live events.
     pub telemetry: Arc<Telemetry>,
     /// Where the process is in its life.
@@ -73,7 +76,7 @@ pub struct Core {
 impl Core {
     /// The shared state of a gateway that starts with this configuration.
     pub fn new(snapshot: Snapshot, stores: Stores, telemetry: Arc<Telemetry>) -> Arc<Self> {
-        let Stores { pool, targets, limits, answers } = stores;
+        let Stores { pool, targets, limits, answers, vectors } = stores;
         Arc::new(Self {
             snapshot: ArcSwap::from_pointee(snapshot),
             discovered: ArcSwap::default(),
@@ -81,6 +84,7 @@ impl Core {
             targets,
             limits,
             answers,
+            vectors,
             telemetry,
             phase: watch::Sender::new(Phase::Serving),
             degraded: ArcSwapOption::empty(),

@@ -8,7 +8,8 @@
 //!     └─────> Follower: waits for one of these
 //! ```
 
-use crate::store::ports::answers::{AnswerKey, StoredAnswer};
+use super::semantic::Found;
+use crate::store::ports::answers::AnswerKey;
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -18,7 +19,7 @@ use tokio::sync::watch;
 #[derive(Clone, Debug)]
 pub(super) enum Flight {
     Aloft,
-    Landed(Arc<StoredAnswer>),
+    Landed(Found),
     Unshared,
     Failed,
     Abandoned,
@@ -57,8 +58,8 @@ pub(super) struct Leader {
 
 impl Leader {
     /// The flight has brought an answer. What is to be found in the cache must be there by now.
-    pub(super) fn land(mut self, answer: Arc<StoredAnswer>) {
-        self.end = Flight::Landed(answer);
+    pub(super) fn land(mut self, found: Found) {
+        self.end = Flight::Landed(found);
     }
 
     /// The flight has brought an answer that is only for its leader.
@@ -94,11 +95,12 @@ impl Follower {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::ports::answers::StoredAnswer;
     use futures::FutureExt;
     use std::time::Duration;
 
-    fn answer() -> Arc<StoredAnswer> {
-        Arc::new(StoredAnswer {
+    fn found() -> Found {
+        let answer = Arc::new(StoredAnswer {
             provider: "p".into(),
             model: "m".into(),
             dropped: Vec::new(),
@@ -106,7 +108,8 @@ mod tests {
             ends: vec![1],
             stored_unix_ms: 0,
             ttl: Duration::from_secs(1),
-        })
+        });
+        Found { answer, similarity: None }
     }
 
     fn leader(flights: &Flights, key: AnswerKey) -> Leader {
@@ -130,7 +133,7 @@ mod tests {
         let mut followers = [follower(&flights, [1; 32]), follower(&flights, [1; 32])];
         drop(leader(&flights, [2; 32]));
         assert!(followers[0].end().now_or_never().is_none());
-        leads.land(answer());
+        leads.land(found());
         for follower in &mut followers {
             assert!(matches!(follower.end().now_or_never(), Some(Flight::Landed(_))));
         }

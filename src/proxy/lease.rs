@@ -136,7 +136,7 @@ mod tests {
         let redactor = Arc::new(Redactor::default());
         let log = Log::start(log::LevelFilter::Off, Format::Json, Box::new(std::io::sink()), redactor.clone()).unwrap();
         let telemetry = Telemetry::new(log, Arc::new(Metrics::new("test").unwrap()), redactor);
-        Core::new(loaded.snapshot, memory::stores(1, 1), Arc::new(telemetry))
+        Core::new(loaded.snapshot, memory::stores(1, 1, 1), Arc::new(telemetry))
     }
 
     fn lease(core: &Arc<Core>, byok: Option<Arc<ProviderKey>>) -> Lease {

@@ -22,6 +22,7 @@ mod cache;
 pub mod core;
 mod dns;
 mod door;
+mod embed;
 pub mod error;
 mod exchange;
 mod fit;
@@ -46,6 +47,7 @@ mod recorder;
 mod relay;
 mod respond;
 mod scope;
+mod semantic;
 mod triage;
 mod walk;
 

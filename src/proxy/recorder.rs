@@ -2,6 +2,7 @@
 
 use super::core::Core;
 use super::flights::Leader;
+use super::semantic::{Found, Located};
 use crate::domain::RequestRecord;
 use crate::store::ports::answers::{AnswerKey, StoredAnswer};
 use bytes::Bytes;
@@ -17,6 +18,8 @@ pub(super) struct Recorder {
     pub(super) ttl: Duration,
     /// What the request named in vain, which another one may not have named.
     pub(super) unused: Vec<String>,
+    /// Where the question is kept, when questions are compared.
+    pub(super) located: Option<Located>,
     /// The flight that others wait for.
     pub(super) leader: Option<Leader>,
     /// Another model than the one that was asked for is being tried.
@@ -29,16 +32,21 @@ impl Recorder {
     /// cache. What was `filtered` for its content is not kept.
     pub(super) async fn complete(mut self, last: &[u8], filtered: bool, record: &RequestRecord, now_unix_ms: u64) {
         self.tape.take_down(last);
-        let leader = self.leader.take();
+        let (leader, located) = (self.leader.take(), self.located.take());
         let is_fallback = self.is_fallback;
         let (core, key) = (self.core.clone(), self.key);
         match self.answer(record, now_unix_ms).filter(|_| !filtered) {
             Some(answer) => {
                 if !is_fallback {
                     core.answers.put(key, answer.clone()).await;
+                    if let Some(Located { place, vector }) = located {
+                        let until =
+                            now_unix_ms.saturating_add(u64::try_from(answer.ttl.as_millis()).unwrap_or(u64::MAX));
+                        core.vectors.put(place, vector, key, until, now_unix_ms).await;
+                    }
                 }
                 if let Some(leader) = leader {
-                    leader.land(answer);
+                    leader.land(Found { answer, similarity: None });
                 }
             }
             None => {

@@ -60,7 +60,7 @@ pub(super) fn head(
 /// The headers that a browser may show to a page.
 const EXPOSED: &str = "x-request-id, x-provider, x-model, x-orbyt-attempts, x-orbyt-fallback, x-orbyt-dropped, retry-after, \
      x-ratelimit-limit-requests, x-ratelimit-remaining-requests, x-ratelimit-reset-requests, \
-     x-ratelimit-limit-tokens, x-ratelimit-remaining-tokens, x-ratelimit-reset-tokens, x-cache, x-cache-ttl, age";
+     x-ratelimit-limit-tokens, x-ratelimit-remaining-tokens, x-ratelimit-reset-tokens, x-cache, x-cache-ttl, x-cache-similarity, age";
 
 /// Puts a header on a head; a value that HTTP cannot carry is left out, with what cannot be shown replaced.
 pub(super) fn put(head: &mut ResponseHeader, name: &'static str, value: &str) {

@@ -459,7 +459,8 @@ impl<'a> Walk<'a> {
 /// What a request names and nobody acts on, whoever serves it.
 pub(super) fn unused(snapshot: &Snapshot, envelope: &Envelope, plan: &Plan) -> Vec<String> {
     let caches = snapshot.cache.backend != CacheBackend::Off;
-    let ignored = envelope.extensions.without_effect(caches).map(str::to_owned);
+    let compares = snapshot.cache.semantic.is_some();
+    let ignored = envelope.extensions.without_effect(caches, compares).map(str::to_owned);
     ignored.chain(plan.unusable.iter().cloned()).collect()
 }
 

@@ -14,6 +14,7 @@ mod act;
 mod answer;
 mod anthropic;
 pub mod client;
+pub mod embedding;
 mod fault;
 mod gemini;
 mod http;
@@ -79,9 +80,14 @@ impl Call {
         serde_json::from_slice(&self.body).unwrap_or_default()
     }
 
-    /// Whether it asked for an answer (and not for a list of models).
+    /// Whether it asked for an answer (and not for an embedding or a list of models).
     pub fn is_generation(&self) -> bool {
-        self.method == "POST"
+        self.method == "POST" && !self.is_embedding()
+    }
+
+    /// Whether it asked for embeddings.
+    pub fn is_embedding(&self) -> bool {
+        self.path.ends_with("/embeddings")
     }
 }
 

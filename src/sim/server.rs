@@ -5,7 +5,7 @@ use super::answer::answer;
 use super::http::{self, Request};
 use super::script::{Script, Step, is_unknown};
 use super::wire::{Complaint, Reply, Route, SimDialect};
-use super::{Call, SimFault};
+use super::{Call, SimFault, openai};
 use parking_lot::{Condvar, Mutex};
 use std::io;
 use std::net::SocketAddr;
@@ -219,7 +219,8 @@ impl Shared {
         let key = dialect.key(request);
         let model = dialect.model(request).unwrap_or_default();
         // Only calls of a model are scripted; lists of models are not.
-        let step = if matches!(route, Route::Generate) { state.script.next(key, &model) } else { Step::OK };
+        let step =
+            if matches!(route, Route::Generate | Route::Embed) { state.script.next(key, &model) } else { Step::OK };
         let (fault, pause) = match &step {
             Step::Fault(fault) => (*fault, Duration::ZERO),
             Step::Paced(pause) => (SimFault::Ok, *pause),
@@ -237,7 +238,8 @@ impl Shared {
             return (step, acts);
         }
         let acts = match self.answer(state, request, &route, key) {
-            Ok(Served::Reply(reply)) => act::reply(dialect, &reply, number),
+            Ok(Served::Reply(reply)) if pause.is_zero() => act::reply(dialect, &reply, number),
+            Ok(Served::Reply(reply)) => [vec![Act::Pause(pause)], act::reply(dialect, &reply, number)].concat(),
             Ok(Served::Answer(question)) => {
                 act::with_answer(fault, dialect, &question, &answer(&question, number), pause)
             }
@@ -263,6 +265,10 @@ impl Shared {
         match route {
             Route::ListModels => Ok(Served::Reply(self.dialect.list_models(&models()))),
             Route::Model(model) => known(model).map(|()| Served::Reply(self.dialect.one_model(model))),
+            Route::Embed => {
+                known(&self.dialect.model(request).unwrap_or_default())?;
+                openai::embeddings(request).map(Served::Reply)
+            }
             Route::Generate => {
                 let question = self.dialect.read(request)?;
                 known(&question.model)?;

@@ -121,6 +121,7 @@ impl Frame {
 /// What the path of a request asks for.
 pub(super) enum Route {
     Generate,
+    Embed,
     ListModels,
     Model(String),
 }

@@ -8,6 +8,7 @@ pub mod limits;
 pub mod live;
 pub mod provider_keys;
 pub mod tenants;
+pub mod vectors;
 
 use std::sync::Arc;
 
@@ -21,4 +22,6 @@ pub struct Stores {
     pub limits: Arc<dyn limits::LimitStore>,
     /// The cache of answers.
     pub answers: Arc<dyn answers::Answers>,
+    /// The questions that they answer, by what they mean.
+    pub vectors: Arc<dyn vectors::Vectors>,
 }

@@ -141,6 +141,13 @@ impl<'b> Line<'b> {
         self.put(&[b'.', digit(micros, 100), digit(micros, 10), digit(micros, 1)]);
     }
 
+    /// A ratio with four decimals.
+    pub fn ratio(&mut self, name: &str, value: Option<f32>) {
+        let Some(value) = value.filter(|value| value.is_finite()) else { return self.null(name) };
+        self.name(name);
+        let _ = write!(self.to, "{value:.4}");
+    }
+
     /// An exact decimal number of dollars.
     pub fn money(&mut self, name: &str, value: Option<Money>) {
         let Some(value) = value else { return self.null(name) };

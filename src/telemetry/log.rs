@@ -8,7 +8,7 @@ use super::line::{Format, Line, as_words};
 use super::queue::Queue;
 use super::redact::Redactor;
 use super::state_change::StateChange;
-use crate::domain::{AttemptRecord, Ended, RequestRecord};
+use crate::domain::{AttemptRecord, Ended, RequestRecord, SemanticRecord};
 use log::{Level, LevelFilter};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
@@ -191,6 +191,9 @@ fn request_fields(line: &mut Line<'_>, record: &RequestRecord, redactor: &Redact
         line.text("requested_model", &requested);
     }
     line.millis("overhead_ms", Some(record.overhead));
+    if let Some(semantic) = &record.semantic {
+        semantic_fields(line, semantic);
+    }
     if record.hedge_cost.is_some() {
         line.money("hedge_cost_usd", record.hedge_cost);
     }
@@ -206,6 +209,19 @@ fn request_fields(line: &mut Line<'_>, record: &RequestRecord, redactor: &Redact
     let smooth = record.attempts.len() < 2 && record.attempts.iter().all(|attempt| attempt.reason.is_none());
     if !smooth && let Some(tried) = tried(&record.attempts, redactor) {
         line.json("tried", &tried);
+    }
+}
+
+/// What the search for an answer to a question that means the same took and found.
+fn semantic_fields(line: &mut Line<'_>, semantic: &SemanticRecord) {
+    line.text("embedding_model", &semantic.model);
+    line.text("embedding_provider", &semantic.provider);
+    line.millis("embedding_ms", Some(semantic.took));
+    line.number_or_null("embedding_tokens", semantic.usage.map(|usage| usage.prompt_tokens));
+    line.money("embedding_cost_usd", semantic.cost);
+    match semantic.failed {
+        Some(why) => line.text("embedding_failed", why),
+        None => line.ratio("similarity", semantic.similarity),
     }
 }
 

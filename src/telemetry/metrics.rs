@@ -43,6 +43,7 @@ pub struct Metrics {
     hedges: IntCounterVec,
     cache: IntCounterVec,
     cache_shared: IntCounter,
+    semantic: IntCounterVec,
     sampled: Sampled,
 }
 
@@ -132,6 +133,7 @@ impl Metrics {
                 "orbyt_cache_shared_total",
                 "Hits that waited for the answer to another request that asked the same at the same time.",
             )?,
+            semantic: searches(&registry)?,
             sampled: Sampled::new(&registry)?,
             registry,
         };
@@ -151,6 +153,9 @@ impl Metrics {
         }
         for result in CacheUse::ALL {
             self.cache.with_label_values(&[result.name()]);
+        }
+        for result in ["hit", "miss", "failed"] {
+            self.semantic.with_label_values(&[result]);
         }
         Ok(())
     }
@@ -174,6 +179,11 @@ impl Metrics {
     /// Says what the cache of answers holds. Asked at each scrape, on the console's thread.
     pub fn set_cache_source(&self, held: impl Fn() -> AnswersHeld + Send + Sync + 'static) {
         self.sampled.sources.write().cache = Some(Box::new(held));
+    }
+
+    /// Says how many questions are compared. Asked at each scrape, on the console's thread.
+    pub fn set_question_source(&self, held: impl Fn() -> u64 + Send + Sync + 'static) {
+        self.sampled.sources.write().questions = Some(Box::new(held));
     }
 
     /// Says where the number of dropped log lines comes from.
@@ -243,6 +253,11 @@ impl Metrics {
         self.cache_shared.inc_by(shared.into());
     }
 
+    /// Counts a search for an answer to a question that means the same: `hit`, `miss` or `failed`.
+    pub fn compared(&self, result: &'static str) {
+        self.semantic.with_label_values(&[result]).inc();
+    }
+
     /// Counts a reload of the configuration.
     pub fn reloaded(&self, accepted: bool) {
         self.reloads.with_label_values(&[if accepted { "ok" } else { "refused" }]).inc();
@@ -257,6 +272,16 @@ impl Metrics {
         }
         String::from_utf8_lossy(&page).into_owned()
     }
+}
+
+/// What came of searches in the semantic cache.
+fn searches(registry: &Registry) -> prometheus::Result<IntCounterVec> {
+    counters(
+        registry,
+        "orbyt_cache_semantic_total",
+        "Searches for an answer to a question that means the same, by result: hit, miss, or failed without an embedding.",
+        &["result"],
+    )
 }
 
 /// A family that is registered.

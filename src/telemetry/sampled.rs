@@ -15,6 +15,7 @@ pub(super) struct Sampled {
     breakers: IntGaugeVec,
     cache_entries: IntGauge,
     cache_bytes: IntGauge,
+    semantic_entries: IntGauge,
     resident: IntGauge,
     open_files: IntGauge,
     pub(super) sources: RwLock<Sources>,
@@ -25,6 +26,7 @@ pub(super) struct Sampled {
 pub(super) struct Sources {
     pub(super) pool: Option<Box<dyn Fn() -> PoolState + Send + Sync>>,
     pub(super) cache: Option<Box<dyn Fn() -> AnswersHeld + Send + Sync>>,
+    pub(super) questions: Option<Box<dyn Fn() -> u64 + Send + Sync>>,
     pub(super) log_dropped: Option<Box<dyn Fn() -> u64 + Send + Sync>>,
 }
 
@@ -69,6 +71,7 @@ impl Sampled {
             )?,
             cache_entries: gauge(registry, "orbyt_cache_entries", "Answers in the cache.")?,
             cache_bytes: gauge(registry, "orbyt_cache_bytes", "Bytes that they take.")?,
+            semantic_entries: gauge(registry, "orbyt_cache_semantic_entries", "Questions that are compared.")?,
             resident: gauge(registry, "process_resident_memory_bytes", "Resident memory.")?,
             open_files: gauge(registry, "process_open_fds", "Open file descriptors.")?,
             sources: RwLock::default(),
@@ -85,6 +88,9 @@ impl Sampled {
             let held = held();
             self.cache_entries.set(i64::try_from(held.entries).unwrap_or(i64::MAX));
             self.cache_bytes.set(i64::try_from(held.bytes).unwrap_or(i64::MAX));
+        }
+        if let Some(held) = &sources.questions {
+            self.semantic_entries.set(i64::try_from(held()).unwrap_or(i64::MAX));
         }
         if let Some(pool) = &sources.pool {
             let pool = pool();

@@ -2,7 +2,7 @@
 
 use super::gen_ai::{GenAi, GenAiSeries};
 use super::metrics::registered;
-use crate::domain::{AttemptRecord, RequestRecord};
+use crate::domain::{AttemptRecord, Money, RequestRecord, Usage};
 use parking_lot::RwLock;
 use prometheus::{
     Counter, CounterVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, Registry,
@@ -142,6 +142,10 @@ impl SeriesCache {
         let served = (200..300).contains(&record.status);
         let series = self.series(provider, record.model.as_deref().unwrap_or(NONE), served);
         series.observe(&self.families, record);
+        if let Some(semantic) = &record.semantic {
+            let series = self.series(&semantic.provider, &semantic.model, true);
+            series.count_usage(&self.families, semantic.usage, semantic.cost);
+        }
         for attempt in &record.attempts {
             self.count_attempt(attempt);
         }
@@ -208,7 +212,11 @@ impl Series {
         if let Some(ttft) = record.ttft {
             self.first_token.get_or_init(|| histogram(&families.first_token)).observe(ttft.as_secs_f64());
         }
-        if let Some(usage) = record.usage {
+        self.count_usage(families, record.usage, record.cost);
+    }
+
+    fn count_usage(&self, families: &Families, usage: Option<Usage>, cost: Option<Money>) {
+        if let Some(usage) = usage {
             let counts = [
                 ("prompt", Some(usage.prompt_tokens)),
                 ("completion", Some(usage.completion_tokens)),
@@ -223,9 +231,9 @@ impl Series {
                 }
             }
         }
-        if let Some(cost) = record.cost.filter(|cost| cost.picos() > 0) {
+        if let Some(cost) = cost.filter(|cost| cost.picos() > 0) {
             self.cost
-                .get_or_init(|| families.cost.with_label_values(&labels))
+                .get_or_init(|| families.cost.with_label_values(&[&*self.provider, &*self.model]))
                 .inc_by(i64::try_from(cost.picos()).unwrap_or(i64::MAX) as f64 / 1e12);
         }
     }

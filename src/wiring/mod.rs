@@ -70,11 +70,12 @@ pub fn start(parts: Parts) -> Result<Running, String> {
     let Parts { mut snapshot, state, source, log_sink, log_to_terminal } = parts;
     choose_ports(&mut snapshot)?;
     let telemetry = Arc::new(telemetry(&snapshot, log_sink, log_to_terminal)?);
-    let stores = memory::stores(snapshot.cache.max_size, snapshot.cache.max_bytes);
+    let stores = memory::stores(snapshot.cache.max_size, snapshot.cache.max_bytes, snapshot.cache.max_questions());
     let core = Core::new(snapshot.clone(), stores, telemetry.clone());
     core.pool.configure(&provider_keys(&snapshot), Instant::now());
-    let (observed, answers) = (core.clone(), core.answers.clone());
+    let (observed, answers, vectors) = (core.clone(), core.answers.clone(), core.vectors.clone());
     telemetry.metrics.set_cache_source(move || answers.held());
+    telemetry.metrics.set_question_source(move || vectors.held());
     telemetry.metrics.set_pool_source(move || pool_state(&observed));
     let console = start_console(&core, &snapshot)?;
     snapshot.console.listen = console.addresses().to_vec();

@@ -1,6 +1,7 @@
 //! Answers that are there already: who gets one, who does not, and what it costs.
 
 use crate::gateway::{Gateway, KEY, PATIENCE, saying};
+use crate::raw::H2;
 use orbyt::sim::client::{self, Answer, Exchange};
 use orbyt::sim::{Sim, SimDialect, SimFault, Step};
 use serde_json::{Value, json};
@@ -156,6 +157,41 @@ async fn a_stream_comes_back_piece_by_piece_as_it_was() {
         assert_eq!(cached(&gateway, &saying(model, text, true)).await, "MISS");
     }
     assert_eq!((openai.generations(), anthropic.generations()), (3, 3));
+}
+
+#[tokio::test]
+async fn a_stream_comes_back_over_http2_too() {
+    let sim = sim();
+    let gateway = gateway(&sim).await;
+    // One that fits into a stream's window, one that has to wait for it again and again, one that is not streamed.
+    let bodies = [
+        question("one two three", true),
+        question(&format!("{} ", "word".repeat(50)).repeat(400), true),
+        question(&"word ".repeat(9000), false),
+    ];
+    for body in &bodies {
+        let first = gateway.chat(body).await;
+        let h2 = H2::to(&gateway).await;
+        let mut running = tokio::task::JoinSet::new();
+        for _ in 0..8 {
+            let (mut h2, body) = (h2.again(), body.to_string());
+            running.spawn(async move { h2.chat(body.into()).await });
+        }
+        for hit in running.join_all().await {
+            assert_eq!((hit.status, hit.header("x-cache"), hit.end), (200, "HIT", client::BodyEnd::Clean));
+            assert_eq!(hit.header("content-type"), first.header("content-type"));
+            assert!(hit.looks_complete() && hit.body == first.body);
+        }
+    }
+    let size = gateway.chat(&bodies[1]).await.body.len();
+    assert!(size > 2 * 65_535, "larger than a stream's window: {size}");
+    assert_eq!(sim.generations(), bodies.len());
+    // What was first asked over HTTP/2 is found over HTTP/1 as well.
+    let body = question("four five", true);
+    let first = H2::to(&gateway).await.chat(body.to_string().into()).await;
+    let second = gateway.chat(&body).await;
+    assert_eq!((first.header("x-cache"), second.header("x-cache")), ("MISS", "HIT"));
+    assert_eq!(first.body, second.body);
 }
 
 #[tokio::test]

@@ -26,6 +26,7 @@ mod reload;
 mod routes;
 mod routing;
 mod secrets;
+mod semantic;
 mod shutdown;
 mod store;
 mod tls;

@@ -135,7 +135,7 @@ impl Compiler<'_> {
         self.report.error(at.problem(message));
     }
 
-    fn is_provider(&self, name: &str, written: &[RawProvider]) -> bool {
+    pub(super) fn is_provider(&self, name: &str, written: &[RawProvider]) -> bool {
         let is_written =
             |raw: &RawProvider| raw.id.value == name || raw.aliases.iter().flatten().any(|alias| alias.value == name);
         self.catalog.provider(name).is_some() || written.iter().any(is_written)

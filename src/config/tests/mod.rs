@@ -5,6 +5,7 @@ mod environment;
 mod errors;
 mod files;
 mod limits;
+mod semantic;
 mod values;
 
 use super::compile::{Surroundings, compile};

@@ -24,7 +24,7 @@ fn core(env: &[(&str, &str)], file: &str) -> Arc<Core> {
     let redactor = Arc::new(Redactor::default());
     let log = Log::start(log::LevelFilter::Off, Format::Json, Box::new(std::io::sink()), redactor.clone()).unwrap();
     let telemetry = Telemetry::new(log, Arc::new(Metrics::new("test").unwrap()), redactor);
-    Core::new(loaded.snapshot, memory::stores(1, 1), Arc::new(telemetry))
+    Core::new(loaded.snapshot, memory::stores(1, 1, 1), Arc::new(telemetry))
 }
 
 fn plan(core: &Arc<Core>, body: &str) -> Result<Plan, ApiError> {

@@ -5,6 +5,7 @@ mod keys;
 mod leases;
 mod limits;
 mod targets;
+mod vectors;
 
 use crate::store::ports::Stores;
 use std::sync::Arc;
@@ -13,13 +14,15 @@ pub use answers::MemoryAnswers;
 pub use keys::MemoryKeyPool;
 pub use limits::MemoryLimits;
 pub use targets::MemoryTargets;
+pub use vectors::MemoryVectors;
 
-/// The state of a node that shares none, with room for so many cached answers and bytes of them.
-pub fn stores(answers: u32, answer_bytes: u64) -> Stores {
+/// The state of a node that shares none, with room for so many cached answers, bytes of them, and questions that are compared.
+pub fn stores(answers: u32, answer_bytes: u64, questions: u32) -> Stores {
     Stores {
         pool: Arc::new(MemoryKeyPool::default()),
         targets: Arc::new(MemoryTargets::default()),
         limits: Arc::new(MemoryLimits::default()),
         answers: Arc::new(MemoryAnswers::new(answers, answer_bytes)),
+        vectors: Arc::new(MemoryVectors::new(questions)),
     }
 }

@@ -1,0 +1,135 @@
+//! The embedding of a text, by one of the gateway's own providers over the same connections as every answer.
+//!
+//! What is an extra must not harm what it is an extra to. So it has a deadline and is not retried; its failures count against its own
+//! target alone (the model of the embeddings at its provider), whose breaker then spares everybody the wait; and a key that is limited or
+//! refused here keeps its standing in the pool: if it is bad, the next answer shows it.
+
+use super::attempt::{self, Outgoing};
+use super::core::{Core, breaker_policy};
+use super::exchange::{Broken, Piece, exchange};
+use super::lease::{Lease, Wanted};
+use super::names::Target;
+use crate::config::snapshot::Snapshot;
+use crate::dialect::embeddings::{self, Embedding};
+use crate::domain::{Clock, Fault, FaultKind, ProviderKey};
+use crate::provider::classify::classify;
+use crate::routing::breaker::{Change, Gate};
+use crate::telemetry::StateChange;
+use bytes::Bytes;
+use futures::stream::{Stream, StreamExt};
+use http::HeaderMap;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// Far more than the longest vector takes in the most wasteful notation.
+const LONGEST_ANSWER: usize = 1 << 20;
+/// For the estimate of what a text takes of a key's own limits.
+const BYTES_A_TOKEN: usize = 4;
+
+/// The embedding of a text.
+///
+/// # Errors
+/// The name of what went wrong, for the log.
+pub(super) async fn embed(
+    core: &Arc<Core>,
+    snapshot: &Snapshot,
+    target: &Target,
+    text: &str,
+    limit: Duration,
+) -> Result<Embedding, &'static str> {
+    let (provider, model) = (&target.provider.id, &target.model.upstream);
+    let policy = breaker_policy(snapshot).with_jitter(fastrand::f64());
+    let gate = core.targets.enter(provider, model, policy, Instant::now());
+    if matches!(gate, Gate::Refuse { .. }) {
+        return Err("breaker_open");
+    }
+    let now = Instant::now();
+    let tokens = text.len().div_ceil(BYTES_A_TOKEN) as u64;
+    let wanted = Wanted { target, byok: None, tried: &[], tokens, deadline: now + limit };
+    // Dropped, the lease goes back with nothing said about the key.
+    let Ok(lease) = Lease::take(core, wanted, now) else {
+        if gate == Gate::Probe {
+            core.targets.abandon(provider, model, Instant::now());
+        }
+        return Err("no_key_ready");
+    };
+    let late = || Fault::new(FaultKind::Timeout(Clock::Total), "the embedding took too long");
+    let asked = tokio::time::timeout(limit, ask(core, snapshot, target, lease.key(), text)).await;
+    let asked = asked.unwrap_or_else(|_| Err(late()));
+    match core.targets.report(provider, model, asked.is_ok(), None, policy, Instant::now()) {
+        Some(Change::Opened) => {
+            let why = asked.as_ref().err().map_or("", |fault| fault.kind.name());
+            core.telemetry.state_change(StateChange::ProviderUnhealthy { provider, model, why });
+        }
+        Some(Change::Closed) => core.telemetry.state_change(StateChange::ProviderRecovered { provider, model }),
+        None => {}
+    }
+    asked.map_err(|fault| fault.kind.name())
+}
+
+async fn ask(
+    core: &Core,
+    snapshot: &Snapshot,
+    target: &Target,
+    key: Option<&ProviderKey>,
+    text: &str,
+) -> Result<Embedding, Fault> {
+    let body = Bytes::from(embeddings::request(&target.model.upstream, text));
+    let timeouts = target.provider.timeouts.unwrap_or(snapshot.timeouts);
+    let addresses = attempt::addresses(&core.dns, &target.provider, timeouts.connect).await?;
+    let (mut at, mut resent) = (0, false);
+    loop {
+        let outgoing = Outgoing {
+            target,
+            key,
+            stream: false,
+            body_len: body.len(),
+            headers: &[],
+            address: addresses[at],
+            timeouts,
+        };
+        let head = attempt::head_of(&outgoing, embeddings::PATH)?;
+        let peer = attempt::peer(&outgoing);
+        let exchange = pin!(exchange(&core.connections, &peer, target.provider.dialect, head, body.clone()));
+        match whole(exchange).await {
+            Ok(answer) if answer.status == 200 => return embeddings::parse(&answer.body),
+            Ok(answer) => return Err(refusal(target, &answer)),
+            Err(broken) if broken.resend && !resent => resent = true,
+            Err(broken) if broken.fault.kind == FaultKind::Connect && at + 1 < addresses.len() => at += 1,
+            Err(broken) => return Err(broken.fault),
+        }
+    }
+}
+
+#[derive(Default)]
+struct Answer {
+    status: u16,
+    headers: HeaderMap,
+    body: Vec<u8>,
+}
+
+/// Reads to the end, so that the connection can serve again.
+async fn whole(mut exchange: Pin<&mut impl Stream<Item = Result<Piece, Broken>>>) -> Result<Answer, Broken> {
+    let mut answer = Answer::default();
+    while let Some(piece) = exchange.next().await {
+        match piece? {
+            Piece::Head { status, headers, .. } => (answer.status, answer.headers) = (status, headers),
+            Piece::Body { bytes, .. } if answer.body.len() + bytes.len() > LONGEST_ANSWER => {
+                return Err(Broken {
+                    fault: Fault::malformed("the answer is too long for an embedding"),
+                    resend: false,
+                });
+            }
+            Piece::Body { bytes, .. } => answer.body.extend_from_slice(&bytes),
+        }
+    }
+    Ok(answer)
+}
+
+fn refusal(target: &Target, answer: &Answer) -> Fault {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+    let header = |name: &str| answer.headers.get(name).and_then(|value| value.to_str().ok());
+    let unix_ms = u64::try_from(now).unwrap_or(u64::MAX);
+    classify(target.provider.dialect, answer.status, header, &answer.body, unix_ms)
+}
