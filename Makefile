@@ -54,6 +54,7 @@ bench: release
 	$(CARGO) bench --locked --bench gateway -- $(ARGS)
 	$(CARGO) bench --locked --bench translate
 	$(CARGO) bench --locked --bench limits
+	$(CARGO) bench --locked --bench shared
 
 check:
 	@scripts/deps.sh build

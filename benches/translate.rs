@@ -88,7 +88,13 @@ data: {"type":"message_stop"}
 const GEMINI_CHUNK: &str = "data: {\"candidates\": [{\"content\": {\"parts\": [{\"text\": \" token\"}],\"role\": \"model\"},\"index\": 0}],\"usageMetadata\": {\"promptTokenCount\": 4,\"totalTokenCount\": 9},\"modelVersion\": \"m\",\"responseId\": \"r1\"}\r\n\r\n";
 const GEMINI_END: &str = "data: {\"candidates\": [{\"content\": {\"parts\": [{\"text\": \".\"}],\"role\": \"model\"},\"finishReason\": \"STOP\",\"index\": 0}],\"usageMetadata\": {\"promptTokenCount\": 4,\"candidatesTokenCount\": 5,\"totalTokenCount\": 9},\"modelVersion\": \"m\",\"responseId\": \"r1\"}\r\n\r\n";
 
-const SAMPLES: [Sample; 4] = [
+const COHERE_PRELUDE: &str = "event: message-start\ndata: {\"id\":\"1b9ab9b4\",\"type\":\"message-start\",\"delta\":{\"message\":{\"role\":\"assistant\",\"content\":[],\"tool_plan\":\"\",\"tool_calls\":[],\"citations\":[]}}}\n\n";
+const COHERE_CHUNK: &str = "event: content-delta\ndata: {\"type\":\"content-delta\",\"index\":0,\"delta\":{\"message\":{\"content\":{\"text\":\" token\"}}}}\n\n";
+const COHERE_END: &str = "event: message-end\ndata: {\"type\":\"message-end\",\"delta\":{\"finish_reason\":\"COMPLETE\",\"usage\":{\"tokens\":{\"input_tokens\":4,\"output_tokens\":5}}}}\n\ndata: [DONE]\n\n";
+const OLLAMA_CHUNK: &str = "{\"model\":\"m\",\"created_at\":\"2026-11-20T12:00:00.000000Z\",\"message\":{\"role\":\"assistant\",\"content\":\" token\"},\"done\":false}\n";
+const OLLAMA_END: &str = "{\"model\":\"m\",\"created_at\":\"2026-11-20T12:00:00.000000Z\",\"message\":{\"role\":\"assistant\",\"content\":\"\"},\"done\":true,\"done_reason\":\"stop\",\"prompt_eval_count\":4,\"eval_count\":5}\n";
+
+const SAMPLES: [Sample; 6] = [
     Sample {
         name: "OpenAI, passed through",
         provider: Dialect::OpenAiChat,
@@ -120,6 +126,22 @@ const SAMPLES: [Sample; 4] = [
         prelude: GEMINI_CHUNK,
         chunk: GEMINI_CHUNK,
         end: GEMINI_END,
+    },
+    Sample {
+        name: "Cohere to OpenAI",
+        provider: Dialect::Cohere,
+        quirks: Quirks::NONE,
+        prelude: COHERE_PRELUDE,
+        chunk: COHERE_CHUNK,
+        end: COHERE_END,
+    },
+    Sample {
+        name: "Ollama to OpenAI",
+        provider: Dialect::Ollama,
+        quirks: Quirks::NONE,
+        prelude: OLLAMA_CHUNK,
+        chunk: OLLAMA_CHUNK,
+        end: OLLAMA_END,
     },
 ];
 

@@ -12,6 +12,7 @@ need cc build-essential
 need cmake cmake
 if [ "${1:-build}" = test ]; then
     need curl curl
+    need redis-server redis-server
     # Debian keeps its programs out of the path.
     if ! compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null; then
         missing+=(postgresql)

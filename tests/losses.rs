@@ -124,6 +124,8 @@ fn requests() -> Vec<Value> {
         but(json!({"top_k": 5, "cache_control": null, "messages": [
             {"role": "user", "content": [{"type": "text", "text": "Hello", "cache_control": {"type": "ephemeral"}}]},
         ]})),
+        but(json!({"tool_choice": "required", "frequency_penalty": -0.5, "presence_penalty": 1.5,
+                   "stop": ["a", "b", "c", "d", "e", "f"]})),
         but(json!({"made_up_parameter": 1, "image_config": {"aspect_ratio": "1:1", "made_up_option": 1}})),
     ]
 }

@@ -12,7 +12,12 @@ static CATALOG: LazyLock<Catalog> = LazyLock::new(|| Catalog::builtin().expect("
 
 fuzz_target!(|data: &[u8]| {
     let Ok(request) = parse(data) else { return };
-    for (dialect, provider) in [(Dialect::AnthropicMessages, "anthropic"), (Dialect::Gemini, "google")] {
+    for (dialect, provider) in [
+        (Dialect::AnthropicMessages, "anthropic"),
+        (Dialect::Gemini, "google"),
+        (Dialect::Cohere, "cohere"),
+        (Dialect::Ollama, "ollama"),
+    ] {
         for strict in [false, true] {
             let traits = CATALOG.unknown_model_at(provider, "model").traits(strict);
             // A refusal is fine; a panic is not, nor a body that is not JSON.

@@ -3,7 +3,9 @@
 use crate::config::{self, Problem, Snapshot, Source};
 use crate::domain::ProviderKey;
 use crate::store::ports::database::StoreError;
+use crate::store::redis::Redis;
 use crate::wiring::ask::Asker;
+use crate::wiring::shared;
 use crate::wiring::state::steps_to_take;
 use std::io::{self, Write};
 
@@ -60,7 +62,8 @@ fn database(snapshot: &Snapshot, out: &mut impl Write) -> io::Result<bool> {
     Ok(true)
 }
 
-/// Asks every provider with each of its keys and writes what it says, one line a key. Returns whether all of them answered well.
+/// Asks every provider with each of its keys, and Redis where it is configured, and writes what they say, one line a key. Returns whether
+/// all of them answered well.
 ///
 /// # Errors
 /// When it cannot be written, or no connection can be made at all.
@@ -81,6 +84,14 @@ pub fn live(snapshot: &Snapshot, out: &mut impl Write) -> io::Result<bool> {
                 Ok(_) => writeln!(out, "live: {} {name}: ok", provider.id)?,
                 Err(error) => writeln!(out, "live: {} {name}: {}", provider.id, error.message)?,
             }
+        }
+    }
+    if let Some(redis) = &snapshot.store.redis {
+        let outcome = runtime.block_on(Redis::ask_once(shared::settings(redis)));
+        all_well &= outcome.is_ok();
+        match outcome {
+            Ok(_) => writeln!(out, "live: redis: ok")?,
+            Err(message) => writeln!(out, "live: redis: {message}")?,
         }
     }
     Ok(all_well)

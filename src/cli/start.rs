@@ -162,10 +162,10 @@ mod tests {
     #[test]
     fn errors_of_the_configuration_come_one_a_line() {
         let directory = tempfile::tempdir().unwrap();
-        let source = source(directory.path(), &[("ORBYT_LOG", "loud"), ("ORBYT_LISTEN", "x"), ("REDIS_URL", "r")]);
+        let source = source(directory.path(), &[("ORBYT_LOG", "loud"), ("ORBYT_LISTEN", "x"), ("ORBYT_LISTN", "x")]);
         let error = prepare(&source, true).map(|_| ()).unwrap_err();
         let starts: Vec<_> = error.lines().map(|line| line.split(':').take(2).collect::<Vec<_>>().join(":")).collect();
-        assert_eq!(starts, ["error: ORBYT_LISTEN", "error: ORBYT_LOG", "warning: REDIS_URL"]);
+        assert_eq!(starts, ["error: ORBYT_LISTEN", "error: ORBYT_LOG", "warning: ORBYT_LISTN"]);
         assert!(std::fs::read_dir(directory.path()).unwrap().next().is_none(), "nothing was made");
     }
 }

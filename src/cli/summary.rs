@@ -35,6 +35,10 @@ pub fn summary(snapshot: &Snapshot, listening: &Listening, first_start: &FirstSt
     let mut text = format!("orbyt {}\n\n", env!("CARGO_PKG_VERSION"));
     addresses(&mut text, listening);
     providers(&mut text, snapshot);
+    if snapshot.store.redis.is_some() {
+        // Where it is may hold a password.
+        text += "  store     redis, shared with other nodes\n";
+    }
     credentials(&mut text, snapshot, first_start);
     if let Some(url) = first_url(listening)
         && !snapshot.providers.is_empty()

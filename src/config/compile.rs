@@ -20,6 +20,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use store::store_alone;
+
 /// What the configuration refers to outside itself.
 pub struct Surroundings<'a> {
     /// The environment.
@@ -48,7 +50,7 @@ pub fn compile(raw: Raw, catalog: Arc<Catalog>, around: &Surroundings<'_>, repor
     let retry = compiler.retry(&raw.retry);
     let semantic = compiler.semantic(&raw.cache, &raw.providers, &providers);
     let limits = compiler.limits(&raw.limits);
-    let store = compiler.store(&raw.store);
+    let store = compiler.store(&raw.store, &raw.cache);
     let snapshot = Snapshot {
         server,
         console,
@@ -65,8 +67,8 @@ pub fn compile(raw: Raw, catalog: Arc<Catalog>, around: &Surroundings<'_>, repor
         gate: gate(&raw.gate),
         limits,
         cache: Cache { semantic, ..cache(&raw.cache) },
-        telemetry: telemetry(&raw.telemetry),
         store,
+        telemetry: telemetry(&raw.telemetry),
         media: media(&raw.media),
         catalog: Arc::clone(&catalog),
     };
@@ -212,9 +214,6 @@ impl Compiler<'_> {
 }
 
 /// Where state is kept: as written, else systemd's state directory, else the user's; else one below the working directory.
-pub use store::store_alone;
-
-/// Where state is kept: as written, else where systemd or the user's home has a place for it.
 pub fn data_dir(raw: &Setting<PathBuf>, env: &Env, base: &Path) -> PathBuf {
     let of_service = || env.get("STATE_DIRECTORY").and_then(|dirs| dirs.split(':').next()).map(PathBuf::from);
     let of_user = || env.get("HOME").map(|home| Path::new(home).join(".local/share/orbyt"));

@@ -46,7 +46,7 @@ impl fmt::Debug for Env {
 }
 
 /// The variables of this version besides those of the providers.
-const KNOWN: [&str; 16] = [
+const KNOWN: [&str; 17] = [
     "ORBYT_CONFIG",
     "ORBYT_LISTEN",
     "ORBYT_CONSOLE_LISTEN",
@@ -56,6 +56,7 @@ const KNOWN: [&str; 16] = [
     "ORBYT_LOG",
     "ORBYT_MASTER_KEY",
     "DATABASE_URL",
+    "REDIS_URL",
     "GATEWAY_PROVIDERS",
     "GATEWAY_WEIGHTS",
     "GATEWAY_RETRY_MAX",
@@ -64,9 +65,6 @@ const KNOWN: [&str; 16] = [
     "GATEWAY_CACHE_TTL",
     "GATEWAY_CACHE_MAX_SIZE",
 ];
-
-/// Variables that belong to later versions.
-const LATER: [&str; 1] = ["REDIS_URL"];
 
 /// Writes what the environment says over what the file says.
 pub fn apply(env: &Env, catalog: &Catalog, raw: &mut Raw, report: &mut Report) {
@@ -123,6 +121,7 @@ impl Reader<'_> {
         over(&mut raw.console.listen, self.list("ORBYT_CONSOLE_LISTEN", LISTEN, listen_address));
         over(&mut raw.server.data_dir, self.one("ORBYT_DATA_DIR", "a path", |text| Some(PathBuf::from(text))));
         over(&mut raw.server.api_keys, self.list("ORBYT_API_KEYS", "a key", secret));
+        over(&mut raw.store.redis_url, self.one("REDIS_URL", "a URL", secret));
         over(&mut raw.console.admin_token, self.one("ORBYT_ADMIN_TOKEN", "a token", secret));
         over(&mut raw.store.database_url, self.one("DATABASE_URL", "a URL", secret));
         over(&mut raw.store.master_key, self.one("ORBYT_MASTER_KEY", "a key", secret));
@@ -236,15 +235,10 @@ impl Reader<'_> {
 
     /// Reports variables that do nothing.
     fn unused(&mut self) {
-        for name in LATER {
-            if self.env.get(name).is_some_and(|value| value != "off") {
-                self.report.warn(Problem::env(name, "is not used by this version"));
-            }
-        }
         // ORBYT_API_KEY is what the README's clients read; it is no setting.
         let ours =
             |name: &&str| (name.starts_with("ORBYT_") || name.starts_with("GATEWAY_")) && *name != "ORBYT_API_KEY";
-        for name in self.env.names().filter(ours).filter(|name| !KNOWN.contains(name) && !LATER.contains(name)) {
+        for name in self.env.names().filter(ours).filter(|name| !KNOWN.contains(name)) {
             // A variable that resembles none of ours is somebody else's, such as Kubernetes' ORBYT_SERVICE_HOST.
             let hint = did_you_mean(name, KNOWN);
             if !hint.is_empty() {

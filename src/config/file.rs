@@ -7,7 +7,7 @@ use super::reader::{Document, Section, quoted};
 use super::snapshot::{ByokFallback, CacheBackend, LogFormat, Sticky};
 use crate::dialect::openai_chat::passthrough::Quirks;
 use crate::dialect::table::Dialect;
-use crate::domain::{Limit, Measure, Money, Period, Scope, Strategy};
+use crate::domain::{Limit, Measure, Money, OnOutage, Period, Scope, Strategy};
 use crate::provider::AuthScheme;
 
 /// What was read, and whether the syntax was sound: with a broken syntax, what seems to be missing may only be unreadable.
@@ -48,8 +48,8 @@ fn raw(root: &Section<'_>) -> Raw {
         gate: below("gate").map(|section| gate(&section)).unwrap_or_default(),
         limits: below("limits").map(|section| limits(&section)).unwrap_or_default(),
         cache: below("cache").map(|section| cache(&section)).unwrap_or_default(),
-        telemetry: below("telemetry").map(|section| telemetry(&section)).unwrap_or_default(),
         store: below("store").map(|section| store(&section)).unwrap_or_default(),
+        telemetry: below("telemetry").map(|section| telemetry(&section)).unwrap_or_default(),
         media: below("media").map(|section| media(&section)).unwrap_or_default(),
     }
 }
@@ -275,6 +275,7 @@ fn limits(section: &Section<'_>) -> RawLimits {
         assumed_output_tokens: section.count("assumed_output_tokens"),
         queue_size: section.small("queue_size", 0..=MAX_CONCURRENT),
         queue_wait: section.duration_or_off("queue_wait"),
+        on_outage: section.choice("on_outage", &OnOutage::ALL.map(OnOutage::name), OnOutage::from_name),
         rules: section.sections("rule").iter().filter_map(rule).collect(),
     }
 }
@@ -327,6 +328,18 @@ pub const MAX_QUESTIONS: u32 = 1_000_000;
 /// The most that `[cache] max_size` and `GATEWAY_CACHE_MAX_SIZE` may say.
 pub const MAX_ANSWERS: u32 = 100_000_000;
 
+fn store(section: &Section<'_>) -> RawStore {
+    RawStore {
+        database_url: section.secret("database_url"),
+        connections: section.small("connections", 1..=1000),
+        master_key: section.secret("master_key"),
+        redis_url: section.secret("redis_url"),
+        redis_ca_file: section.path("redis_ca_file"),
+        redis_timeout: section.duration("redis_timeout"),
+        node_ttl: section.duration("node_ttl"),
+    }
+}
+
 fn telemetry(section: &Section<'_>) -> RawTelemetry {
     let levels = ["off", "error", "warn", "info", "debug", "trace"];
     RawTelemetry {
@@ -341,14 +354,6 @@ fn log_format(text: &str) -> Option<LogFormat> {
         "json" => Some(LogFormat::Json),
         "human" => Some(LogFormat::Human),
         _ => None,
-    }
-}
-
-fn store(section: &Section<'_>) -> RawStore {
-    RawStore {
-        database_url: section.secret("database_url"),
-        connections: section.small("connections", 1..=1000),
-        master_key: section.secret("master_key"),
     }
 }
 

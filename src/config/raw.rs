@@ -7,7 +7,7 @@ use super::problem::At;
 use super::snapshot::{ByokFallback, CacheBackend, LogFormat, Sticky};
 use crate::dialect::openai_chat::passthrough::Quirks;
 use crate::dialect::table::Dialect;
-use crate::domain::{Limit, Money, Scope, Secret, Strategy};
+use crate::domain::{Limit, Money, OnOutage, Scope, Secret, Strategy};
 use crate::provider::AuthScheme;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -49,10 +49,10 @@ pub struct Raw {
     pub limits: RawLimits,
     /// `[cache]`
     pub cache: RawCache,
-    /// `[telemetry]`
-    pub telemetry: RawTelemetry,
     /// `[store]`
     pub store: RawStore,
+    /// `[telemetry]`
+    pub telemetry: RawTelemetry,
     /// `[media]`
     pub media: RawMedia,
 }
@@ -269,6 +269,7 @@ pub struct RawLimits {
     pub assumed_output_tokens: Setting<u64>,
     pub queue_size: Setting<u32>,
     pub queue_wait: Setting<Option<Duration>>,
+    pub on_outage: Setting<OnOutage>,
     pub rules: Vec<RawRule>,
 }
 
@@ -301,19 +302,23 @@ pub struct RawSemantic {
     pub timeout: Setting<Duration>,
 }
 
-/// `[telemetry]`.
-#[derive(Debug, Default)]
-pub struct RawTelemetry {
-    pub log_level: Setting<log::LevelFilter>,
-    pub log_format: Setting<LogFormat>,
-}
-
 /// `[store]`.
 #[derive(Debug, Default)]
 pub struct RawStore {
     pub database_url: Setting<RawSecret>,
     pub connections: Setting<u32>,
     pub master_key: Setting<RawSecret>,
+    pub redis_url: Setting<RawSecret>,
+    pub redis_ca_file: Setting<PathBuf>,
+    pub redis_timeout: Setting<Duration>,
+    pub node_ttl: Setting<Duration>,
+}
+
+/// `[telemetry]`.
+#[derive(Debug, Default)]
+pub struct RawTelemetry {
+    pub log_level: Setting<log::LevelFilter>,
+    pub log_format: Setting<LogFormat>,
 }
 
 /// `[media]`.

@@ -5,7 +5,7 @@ use super::net::{BaseUrl, IpNet};
 use crate::dialect::openai_chat::passthrough::Quirks;
 use crate::dialect::table::Dialect;
 use crate::domain::secret::KeyHash;
-use crate::domain::{Limit, ProviderKey, Scope, Secret, Strategy};
+use crate::domain::{Limit, OnOutage, ProviderKey, Scope, Secret, Strategy};
 use crate::provider::{AuthScheme, Catalog, ModelRow, ProviderRow};
 use crate::routing::fair_queue::Caps;
 use std::fmt;
@@ -49,10 +49,10 @@ pub struct Snapshot {
     pub limits: Limits,
     /// Which answers are kept for requests that ask the same again.
     pub cache: Cache,
+    /// Where state is kept that outlives the process, or that several nodes share.
+    pub store: Store,
     /// What is logged.
     pub telemetry: Telemetry,
-    /// Where state is kept that outlives the process.
-    pub store: Store,
     /// What is done with pictures and documents given by address.
     pub media: Media,
 }
@@ -61,7 +61,7 @@ pub struct Snapshot {
 impl fmt::Debug for Snapshot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { catalog: _, server, console, providers, aliases, presets, keys, routing, .. } = self;
-        let Self { retry, breaker, health, hedging, timeouts, gate, limits, cache, telemetry, store, media, .. } = self;
+        let Self { retry, breaker, health, hedging, timeouts, gate, limits, cache, store, telemetry, media, .. } = self;
         f.debug_struct("Snapshot")
             .field("server", server)
             .field("console", console)
@@ -78,8 +78,8 @@ impl fmt::Debug for Snapshot {
             .field("gate", gate)
             .field("limits", limits)
             .field("cache", cache)
-            .field("telemetry", telemetry)
             .field("store", store)
+            .field("telemetry", telemetry)
             .field("media", media)
             .finish_non_exhaustive()
     }
@@ -348,6 +348,8 @@ pub struct Limits {
     pub queue_size: usize,
     /// Longest time that a request waits for one; `None` means that none waits.
     pub queue_wait: Option<Duration>,
+    /// What becomes of requests with limits while the shared store cannot be asked.
+    pub on_outage: OnOutage,
 }
 
 /// `[[limits.rule]]`.
@@ -412,17 +414,20 @@ pub enum CacheBackend {
     Off,
     /// In this process.
     Memory,
+    /// In the Redis that several nodes share.
+    Redis,
 }
 
 impl CacheBackend {
     /// All of them.
-    pub const ALL: [Self; 2] = [Self::Off, Self::Memory];
+    pub const ALL: [Self; 3] = [Self::Off, Self::Memory, Self::Redis];
 
     /// Its name in the configuration.
     pub fn name(self) -> &'static str {
         match self {
             Self::Off => "off",
             Self::Memory => "memory",
+            Self::Redis => "redis",
         }
     }
 
@@ -430,6 +435,34 @@ impl CacheBackend {
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|backend| backend.name() == name)
     }
+}
+
+/// `[store]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Store {
+    /// The URL of a Postgres database; `None` for the embedded one in the data directory.
+    pub database_url: Option<Secret>,
+    /// Connections to it at most, besides the one that listens for changes.
+    pub connections: usize,
+    /// The master keys of the vault in base64, the first of which seals; `None` for a file in the data directory.
+    pub master_key: Option<Secret>,
+    /// The Redis that several nodes share; `None` for a node that is alone.
+    pub redis: Option<Redis>,
+}
+
+/// A Redis and how it is asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Redis {
+    /// Where it is; it may carry a password.
+    pub url: Secret,
+    /// The password in it, which must not be shown by itself either.
+    pub password: Option<Secret>,
+    /// Certificates in PEM form that are trusted instead of the system's.
+    pub ca: Option<Vec<u8>>,
+    /// How long a request waits for an answer.
+    pub timeout: Duration,
+    /// After so long without a sign of life a node counts as gone.
+    pub node_ttl: Duration,
 }
 
 /// `[telemetry]`.
@@ -450,17 +483,6 @@ pub enum LogFormat {
     Json,
     /// For people.
     Human,
-}
-
-/// `[store]`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Store {
-    /// The URL of a Postgres database; `None` for the embedded one in the data directory.
-    pub database_url: Option<Secret>,
-    /// Connections to it at most, besides the one that listens for changes.
-    pub connections: usize,
-    /// The master keys of the vault in base64, the first of which seals; `None` for a file in the data directory.
-    pub master_key: Option<Secret>,
 }
 
 /// `[media]`.
@@ -505,24 +527,29 @@ impl Snapshot {
             .chain(self.keys.secrets())
             .chain(&self.store.database_url)
             .chain(&self.store.master_key)
+            .chain(self.store.redis.iter().flat_map(|redis| std::iter::once(&redis.url).chain(&redis.password)))
     }
 
     /// The settings in which `new` differs and which only a restart can apply, as `section.key`.
     pub fn needs_restart(&self, new: &Self) -> Vec<&'static str> {
-        let (old_store, new_store) = (&self.store, &new.store);
         let caches = (&self.cache, &new.cache);
+        let in_redis = |cache: &Cache| cache.backend == CacheBackend::Redis;
+        // To switch it off takes no restart.
+        let moves = caches.1.backend != CacheBackend::Off && in_redis(caches.0) != in_redis(caches.1);
+        let stores_differ = self.store != new.store;
         let (old, new) = ((&self.server, &self.console), (&new.server, &new.console));
         [
             ("server.listen", !same_places(&old.0.listen, &new.0.listen)),
             ("server.tls", !same_places(tls_listen(old.0), tls_listen(new.0))),
             ("server.data_dir", old.0.data_dir != new.0.data_dir),
-            ("store", old_store != new_store),
             ("server.workers", old.0.workers != new.0.workers),
             ("server.grace", old.0.grace != new.0.grace),
             ("console.listen", !same_places(&old.1.listen, &new.1.listen)),
+            ("cache.backend", moves),
             ("cache.max_size", caches.0.max_size != caches.1.max_size),
             ("cache.max_bytes", caches.0.max_bytes != caches.1.max_bytes),
             ("cache.semantic.max_entries", caches.0.max_questions() != caches.1.max_questions()),
+            ("store", stores_differ),
         ]
         .into_iter()
         .filter_map(|(name, differs)| differs.then_some(name))

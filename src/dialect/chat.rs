@@ -262,6 +262,8 @@ pub enum ReasoningKind {
 pub const FORMAT_ANTHROPIC: &str = "anthropic-claude-v1";
 /// [`ReasoningDetail::format`] of Gemini's thought signatures, the name that OpenRouter gives it.
 pub const FORMAT_GEMINI: &str = "google-gemini-v1";
+/// [`ReasoningDetail::format`] of Cohere's thoughts (text) and plans (summaries).
+pub const FORMAT_COHERE: &str = "cohere-command-v2";
 
 /// What a renderer has to know about the target model; the catalog fills it in.
 #[derive(Clone, Debug, PartialEq)]

@@ -103,7 +103,7 @@ const CODES: &[(FaultKind, &str)] = &[
          server_overloaded",
     ),
     // The model's own answer was unusable: another try may not be.
-    (FaultKind::Malformed, "json_validate_failed tool_use_failed"),
+    (FaultKind::Malformed, "invalid_tool_generation json_validate_failed tool_use_failed"),
 ];
 
 fn of_code(code: &str, status: Option<u16>, body: &ErrorBody) -> Option<FaultKind> {
@@ -136,10 +136,11 @@ const PHRASES: &[(FaultKind, Where, &str)] = &[
     (
         FaultKind::QuotaExhausted,
         Where::AnyRefusal,
-        "account is not active|account is suspended|account suspended|api usage limits|billing hard limit|\
+        "account is not active|account is suspended|account suspended|api calls / month|api usage limits|\
+         billing hard limit|\
          credit balance is too low|credit limit exceeded|included credits|insufficient balance|insufficient credit|\
          insufficient funds|insufficient quota|key limit exceeded|not enough credits|out of credits|\
-         payment required|requires more credits|spending limit|used all available credits",
+         payment required|requires more credits|spending limit|usage limit, please upgrade|used all available credits",
     ),
     (FaultKind::Overloaded, Where::Trouble, "overloaded|at capacity|capacity exceeded|insufficient capacity"),
     (

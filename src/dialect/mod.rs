@@ -13,11 +13,20 @@
 
 pub mod anthropic_messages;
 pub mod chat;
+pub mod cohere;
+pub mod effort;
 pub mod embeddings;
 pub mod error;
 pub mod event;
 pub mod extensions;
 pub mod gemini;
+pub mod losses;
+pub mod ndjson;
+pub mod ollama;
 pub mod openai_chat;
 pub mod sse;
 pub mod table;
+pub mod text_files;
+
+#[cfg(test)]
+mod assembled;

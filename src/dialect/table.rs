@@ -1,15 +1,16 @@
 //! Who translates to whom: one [`Translator`] for each answer, chosen by the two formats.
 //!
 //! ```text
-//!   client \ provider   openai_chat       anthropic_messages   gemini
-//!   openai_chat         bytes pass        decode → encode      decode → encode
+//!   client \ provider   openai_chat       anthropic_messages, gemini, cohere, ollama
+//!   openai_chat         bytes pass        decode → encode
 //! ```
 
 use super::chat::{ModelTraits, Rendered, Request};
 use super::event::{End, Event, Observed, Sink};
+use super::openai_chat::calls::call_ids;
 use super::openai_chat::passthrough::{Passthrough, Quirks};
 use super::openai_chat::{response::UnaryEncoder, stream::StreamEncoder};
-use super::{anthropic_messages, gemini, openai_chat};
+use super::{anthropic_messages, cohere, gemini, ollama, openai_chat};
 use crate::domain::{Fault, FaultKind};
 use std::sync::Arc;
 
@@ -22,11 +23,15 @@ pub enum Dialect {
     AnthropicMessages,
     /// Google's `generateContent`.
     Gemini,
+    /// Cohere's chat, second version.
+    Cohere,
+    /// Ollama's own chat.
+    Ollama,
 }
 
 impl Dialect {
     /// All of them, for listings and tests.
-    pub const ALL: [Self; 3] = [Self::OpenAiChat, Self::AnthropicMessages, Self::Gemini];
+    pub const ALL: [Self; 5] = [Self::OpenAiChat, Self::AnthropicMessages, Self::Gemini, Self::Cohere, Self::Ollama];
 
     /// Its name in `[[provider]] dialect` and in the catalog.
     pub fn name(self) -> &'static str {
@@ -34,6 +39,8 @@ impl Dialect {
             Self::OpenAiChat => "openai_chat",
             Self::AnthropicMessages => "anthropic_messages",
             Self::Gemini => "gemini",
+            Self::Cohere => "cohere",
+            Self::Ollama => "ollama",
         }
     }
 
@@ -51,6 +58,8 @@ impl Dialect {
             Self::OpenAiChat => Err(Fault::new(FaultKind::Internal, "an OpenAI request passes through as it is")),
             Self::AnthropicMessages => anthropic_messages::request::render(request, target),
             Self::Gemini => gemini::request::render(request, target),
+            Self::Cohere => cohere::request::render(request, target),
+            Self::Ollama => ollama::request::render(request, target),
         }
     }
 
@@ -60,7 +69,14 @@ impl Dialect {
             Self::OpenAiChat => "/chat/completions".to_owned(),
             Self::AnthropicMessages => "/v1/messages".to_owned(),
             Self::Gemini => gemini::request::path(model, stream),
+            Self::Cohere => cohere::request::PATH.to_owned(),
+            Self::Ollama => ollama::request::PATH.to_owned(),
         }
+    }
+
+    /// Whether a picture can be given by address at all. Where it cannot, the gateway fetches it.
+    pub fn takes_media_urls(self) -> bool {
+        self != Self::Ollama
     }
 
     /// Reads the body of an answer with an error status.
@@ -69,6 +85,8 @@ impl Dialect {
             Self::OpenAiChat => openai_chat::error::parse(body),
             Self::AnthropicMessages => anthropic_messages::error::parse(body),
             Self::Gemini => gemini::error::parse(body),
+            Self::Cohere => cohere::error::parse(body),
+            Self::Ollama => ollama::error::parse(body),
         }
     }
 }
@@ -113,11 +131,15 @@ enum Machine {
 enum Decoder {
     Anthropic(anthropic_messages::stream::Decoder),
     Gemini(gemini::stream::Decoder),
+    Cohere(cohere::stream::Decoder),
+    Ollama(ollama::stream::Decoder),
 }
 
 struct UnaryDecoder {
     provider: Dialect,
     answer_tool: Option<String>,
+    /// What ids of calls begin with that have to be made.
+    call_ids: String,
     body: Vec<u8>,
 }
 
@@ -127,7 +149,12 @@ impl Translator {
         let machine = match (setup.provider, setup.stream) {
             (Dialect::OpenAiChat, _) => Machine::Passthrough(Passthrough::new(&setup)),
             (provider, false) => Machine::Unary(
-                UnaryDecoder { provider, answer_tool: setup.answer_tool.clone(), body: Vec::new() },
+                UnaryDecoder {
+                    provider,
+                    answer_tool: setup.answer_tool.clone(),
+                    call_ids: call_ids(&setup.id),
+                    body: Vec::new(),
+                },
                 UnaryEncoder::new(&setup),
             ),
             (Dialect::AnthropicMessages, true) => Machine::Streamed(
@@ -136,6 +163,14 @@ impl Translator {
             ),
             (Dialect::Gemini, true) => Machine::Streamed(
                 Decoder::Gemini(gemini::stream::Decoder::new(setup.answer_tool.clone())),
+                StreamEncoder::new(&setup),
+            ),
+            (Dialect::Cohere, true) => Machine::Streamed(
+                Decoder::Cohere(cohere::stream::Decoder::new(setup.answer_tool.clone(), &call_ids(&setup.id))),
+                StreamEncoder::new(&setup),
+            ),
+            (Dialect::Ollama, true) => Machine::Streamed(
+                Decoder::Ollama(ollama::stream::Decoder::new(&call_ids(&setup.id))),
                 StreamEncoder::new(&setup),
             ),
         };
@@ -181,6 +216,8 @@ impl Translator {
                 match decoder {
                     Decoder::Anthropic(decoder) => decoder.push(bytes, &mut sink)?,
                     Decoder::Gemini(decoder) => decoder.push(bytes, &mut sink)?,
+                    Decoder::Cohere(decoder) => decoder.push(bytes, &mut sink)?,
+                    Decoder::Ollama(decoder) => decoder.push(bytes, &mut sink)?,
                 }
             }
         }
@@ -212,6 +249,8 @@ impl Translator {
                 match decoder {
                     Decoder::Anthropic(decoder) => decoder.finish(end, &mut sink)?,
                     Decoder::Gemini(decoder) => decoder.finish(end, &mut sink)?,
+                    Decoder::Cohere(decoder) => decoder.finish(end, &mut sink)?,
+                    Decoder::Ollama(decoder) => decoder.finish(end, &mut sink)?,
                 }
             }
         }
@@ -257,6 +296,8 @@ impl UnaryDecoder {
         match self.provider {
             Dialect::AnthropicMessages => anthropic_messages::response::decode(&self.body, answer_tool, sink),
             Dialect::Gemini => gemini::response::decode(&self.body, answer_tool, sink),
+            Dialect::Cohere => cohere::response::decode(&self.body, answer_tool, &self.call_ids, sink),
+            Dialect::Ollama => ollama::response::decode(&self.body, &self.call_ids, sink),
             Dialect::OpenAiChat => Err(Fault::new(FaultKind::Internal, "an OpenAI answer passes through as it is")),
         }
     }

@@ -110,3 +110,31 @@ pub struct Limit {
     /// How much of it, at least 1.
     pub amount: u64,
 }
+
+/// What becomes of requests with limits while the store that nodes share cannot be asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnOutage {
+    /// Each node goes on with its share: the limit divided by the last known number of nodes.
+    #[default]
+    Local,
+    /// None passes.
+    Deny,
+}
+
+impl OnOutage {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Local, Self::Deny];
+
+    /// Its name in the configuration.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Local => "local",
+            Self::Deny => "deny",
+        }
+    }
+
+    /// The choice of a name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|choice| choice.name() == name)
+    }
+}

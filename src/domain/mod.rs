@@ -20,7 +20,7 @@ pub mod verdict;
 pub use decision::Decision;
 pub use fault::{Blame, Clock, Fault, FaultKind};
 pub use ids::RequestId;
-pub use limit::{Limit, Measure, Period, Scope};
+pub use limit::{Limit, Measure, OnOutage, Period, Scope};
 pub use money::Money;
 pub use principal::{KeyId, Principal, ProviderKey};
 pub use quota::{KeyQuota, RateLimit, RateLimits};

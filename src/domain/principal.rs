@@ -4,6 +4,7 @@ use super::secret::KeyHash;
 use super::tenancy::ApiKey;
 use super::{KeyQuota, Secret};
 use sha2::{Digest, Sha256};
+use std::fmt;
 use std::sync::Arc;
 
 /// The holder of a gateway key, as found by authentication.
@@ -27,6 +28,18 @@ impl KeyId {
     pub fn of(secret: &Secret) -> Self {
         let digest = Sha256::digest(secret.reveal().as_bytes());
         Self(digest.iter().take(8).fold(0, |id, byte| id << 8 | u64::from(*byte)))
+    }
+
+    /// The id that is written so; `None` when it is none.
+    pub fn from_hex(text: &str) -> Option<Self> {
+        u64::from_str_radix(text, 16).ok().map(Self)
+    }
+}
+
+/// 16 hexadecimal digits, which nodes know it by among each other.
+impl fmt::Display for KeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
     }
 }
 

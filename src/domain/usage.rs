@@ -24,4 +24,8 @@ pub struct Usage {
     pub audio_completion_tokens: Option<u64>,
     /// Of what was written to a cache: kept for an hour, which costs more. `None` when the provider does not say.
     pub cache_write_1h_tokens: Option<u64>,
+    /// Input tokens that are paid for, where a provider bills others than it processed (Cohere leaves out what it adds to a prompt).
+    pub billed_prompt_tokens: Option<u64>,
+    /// Output tokens that are paid for, likewise.
+    pub billed_completion_tokens: Option<u64>,
 }

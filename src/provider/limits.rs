@@ -63,8 +63,8 @@ pub fn rate_limits<'h>(dialect: Dialect, headers: impl Fn(&str) -> Option<&'h st
             requests: read(&ANTHROPIC_REQUESTS),
             tokens: ANTHROPIC_TOKENS.iter().filter_map(read).min_by(|a, b| share(a).total_cmp(&share(b))),
         },
-        // Gemini tells nothing before its 429.
-        Dialect::Gemini => RateLimits::default(),
+        // They tell nothing before their 429.
+        Dialect::Gemini | Dialect::Cohere | Dialect::Ollama => RateLimits::default(),
         _ => {
             let told =
                 |(requests, tokens): &(Names, Names)| RateLimits { requests: read(requests), tokens: read(tokens) };

@@ -63,9 +63,11 @@ struct Rates {
 
 impl Prices {
     /// What this usage costs. The parts of the input (audio, cached, written to a cache) and of the output (reasoning, audio) are
-    /// each billed once, at their own price; what is left of the totals is plain text. `None` when a price that is needed is
-    /// unknown: an unknown price is not a price of nothing.
+    /// each billed once, at their own price; what is left of the totals is plain text. Where the provider says how many tokens it
+    /// bills, those are plain text and nothing else counts. `None` when a price that is needed is unknown: an unknown price is not a
+    /// price of nothing.
     pub fn cost(&self, usage: &Usage) -> Option<Money> {
+        let usage = &billed(usage);
         let rates = self.rates(usage.prompt_tokens);
         let mut input_left = usage.prompt_tokens;
         let mut of_input = |part: Option<u64>| take(&mut input_left, part.unwrap_or(0));
@@ -209,6 +211,25 @@ fn per_token(text: Option<String>) -> Result<Option<Money>, String> {
     Ok(Some(Money::from_picos(per_million.picos() / MILLION)))
 }
 
+/// What is billed of a usage, as a usage.
+fn billed(usage: &Usage) -> Usage {
+    let mut billed = *usage;
+    if let Some(tokens) = usage.billed_prompt_tokens {
+        billed = Usage {
+            prompt_tokens: tokens,
+            cached_tokens: None,
+            cache_write_tokens: None,
+            cache_write_1h_tokens: None,
+            audio_prompt_tokens: None,
+            ..billed
+        };
+    }
+    if let Some(tokens) = usage.billed_completion_tokens {
+        billed = Usage { completion_tokens: tokens, reasoning_tokens: None, audio_completion_tokens: None, ..billed };
+    }
+    billed
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -306,6 +327,15 @@ mod tests {
         assert_eq!(cost(&prices, &usage(2_000_000, 1_000)), "10.01");
         let cached = Usage { cached_tokens: Some(200_001), ..usage(200_001, 0) };
         assert_eq!(cost(&prices, &cached), "0.025000125");
+    }
+
+    #[test]
+    fn what_the_provider_bills_is_what_it_costs() {
+        let prices = prices("input = \"1\"\ncached_input = \"0.1\"\noutput = \"10\"\nreasoning = \"20\"");
+        let processed = Usage { cached_tokens: Some(900), reasoning_tokens: Some(50), ..usage(1_000, 100) };
+        let billed = Usage { billed_prompt_tokens: Some(40), billed_completion_tokens: Some(90), ..processed };
+        assert_eq!(cost(&prices, &billed), "0.00094");
+        assert_eq!(cost(&prices, &Usage { billed_completion_tokens: None, ..billed }), "0.00154");
     }
 
     #[test]

@@ -57,6 +57,8 @@ pub struct ProviderRow {
     pub base_path: String,
     /// What is taken off the end of a base URL from outside, because [`Dialect::path`] brings it.
     pub trim_path: String,
+    /// The other format that it can be spoken to in, where it has one.
+    pub other: Option<Side>,
     /// How it wants its key.
     pub auth: AuthScheme,
     /// Headers of every request.
@@ -77,7 +79,54 @@ pub struct ProviderRow {
     pub otel_name: String,
 }
 
+/// A format that a provider speaks besides the one of its row, under another path: see [`ProviderRow::spoken_to`].
+#[derive(Clone, Debug)]
+pub struct Side {
+    /// The wire format.
+    pub dialect: Dialect,
+    /// As [`ProviderRow::base_url`].
+    pub base_url: String,
+    /// As [`ProviderRow::base_path`].
+    pub base_path: String,
+    /// As [`ProviderRow::trim_path`].
+    pub trim_path: String,
+}
+
+impl Side {
+    /// The path by which a base URL from outside shows that this side is meant.
+    fn mark(&self) -> &str {
+        if self.base_path.is_empty() { &self.trim_path } else { &self.base_path }
+    }
+}
+
 impl ProviderRow {
+    /// Whether it can be spoken to in a format.
+    pub fn speaks(&self, dialect: Dialect) -> bool {
+        self.dialect == dialect || self.other.as_ref().is_some_and(|other| other.dialect == dialect)
+    }
+
+    /// The row as it is spoken to: in the format that is asked for, else in the one that a base URL from outside shows by its path, else
+    /// in its own.
+    ///
+    /// ```text
+    ///   COHERE_BASE_URL=http://h                   -> cohere, http://h
+    ///   COHERE_BASE_URL=http://h/compatibility/v1  -> openai_chat, http://h/compatibility/v1
+    ///   OLLAMA_BASE_URL=http://h                   -> openai_chat, http://h/v1
+    ///   OLLAMA_BASE_URL=http://h/api               -> ollama, http://h
+    /// ```
+    pub fn spoken_to(&self, dialect: Option<Dialect>, base_url: Option<&str>) -> Self {
+        let mut row = self.clone();
+        let Some(other) = &mut row.other else { return row };
+        let shown = || base_url.is_some_and(|url| url.trim().trim_end_matches('/').ends_with(other.mark()));
+        if dialect.map_or_else(shown, |dialect| dialect == other.dialect) {
+            std::mem::swap(&mut row.dialect, &mut other.dialect);
+            std::mem::swap(&mut row.base_url, &mut other.base_url);
+            std::mem::swap(&mut row.base_path, &mut other.base_path);
+            std::mem::swap(&mut row.trim_path, &mut other.trim_path);
+        }
+        row
+    }
+
     /// Completes a base URL as users know it from the provider's own SDK, so that [`Dialect::path`] can follow: without a
     /// trailing slash, with [`ProviderRow::base_path`], without [`ProviderRow::trim_path`]. A URL that has no path at all
     /// gets that of the default base URL.
@@ -85,14 +134,15 @@ impl ProviderRow {
     /// ```text
     ///   OPENAI_BASE_URL=http://h/v1       -> http://h/v1              ANTHROPIC_BASE_URL=http://h      -> http://h
     ///   OPENAI_BASE_URL=http://h          -> http://h/v1              ANTHROPIC_BASE_URL=http://h/v1/  -> http://h
-    ///   COHERE_BASE_URL=http://h          -> http://h/compatibility/v1
+    ///   OLLAMA_BASE_URL=http://h          -> http://h/v1
     /// ```
     pub fn base_url_from(&self, given: &str) -> String {
         let mut url = given.trim().trim_end_matches('/').to_owned();
-        if !self.trim_path.is_empty()
-            && let Some(rest) = url.strip_suffix(&self.trim_path)
-        {
-            url.truncate(rest.trim_end_matches('/').len());
+        let others = self.other.as_ref().map_or("", Side::mark);
+        for path in [self.trim_path.as_str(), others].into_iter().filter(|path| !path.is_empty()) {
+            if let Some(rest) = url.strip_suffix(path) {
+                url.truncate(rest.trim_end_matches('/').len());
+            }
         }
         if path_of(&url).is_empty() {
             url.push_str(path_of(&self.base_url));
@@ -124,6 +174,7 @@ pub(super) struct RawProvider {
     base_path: String,
     #[serde(default)]
     trim_path: String,
+    other: Option<RawSide>,
     #[serde(default = "bearer")]
     auth: String,
     #[serde(default)]
@@ -139,6 +190,18 @@ pub(super) struct RawProvider {
     #[serde(default)]
     key_prefixes: Vec<String>,
     otel_name: String,
+}
+
+/// [`Side`] as it stands in `data/providers.toml`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawSide {
+    dialect: String,
+    base_url: String,
+    #[serde(default)]
+    base_path: String,
+    #[serde(default)]
+    trim_path: String,
 }
 
 fn openai_chat() -> String {
@@ -158,6 +221,16 @@ impl RawProvider {
         let bad = |what: &str, word: &str| format!("provider {}: unknown {what} {word:?}", self.id);
         let auth = AuthScheme::from_name(&self.auth).ok_or_else(|| bad("auth", &self.auth))?;
         let dialect = Dialect::from_name(&self.dialect).ok_or_else(|| bad("dialect", &self.dialect))?;
+        let side = |raw: RawSide| {
+            let dialect = Dialect::from_name(&raw.dialect).ok_or_else(|| bad("dialect", &raw.dialect))?;
+            Ok::<_, String>(Side {
+                dialect,
+                base_url: raw.base_url,
+                base_path: raw.base_path,
+                trim_path: raw.trim_path,
+            })
+        };
+        let other = self.other.map(side).transpose()?;
         let quirks = self.quirks.iter().map(|name| Quirks::from_name(name).ok_or_else(|| bad("quirk", name)));
         let quirks = quirks.collect::<Result<Quirks, String>>()?;
         Ok(ProviderRow {
@@ -168,6 +241,7 @@ impl RawProvider {
             base_url: self.base_url,
             base_path: self.base_path,
             trim_path: self.trim_path,
+            other,
             auth,
             headers: self.headers,
             quirks,

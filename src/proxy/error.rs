@@ -35,6 +35,8 @@ pub enum Reason {
     AllTargetsDown,
     /// No provider is configured at all.
     NoProvider,
+    /// The store of the limits does not answer, and `limits.on_outage` is `deny`.
+    LimitsUnavailable,
     /// The gateway is shutting down.
     ShuttingDown,
     /// No target answered in time.
@@ -45,7 +47,7 @@ pub enum Reason {
 
 impl Reason {
     /// All of them, for the README's table.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::InvalidRequest,
         Self::InvalidApiKey,
         Self::NotAllowed,
@@ -58,6 +60,7 @@ impl Reason {
         Self::BadProviderAnswer,
         Self::AllTargetsDown,
         Self::NoProvider,
+        Self::LimitsUnavailable,
         Self::ShuttingDown,
         Self::DeadlineExceeded,
         Self::Internal,
@@ -115,6 +118,12 @@ impl Reason {
             Self::NoProvider => {
                 (503, "configuration_error", "no_provider", "No provider is configured; the message says what to set")
             }
+            Self::LimitsUnavailable => (
+                503,
+                "server_error",
+                "limits_unavailable",
+                "Redis, which keeps the limits, does not answer, and `limits.on_outage` is `deny`; try again",
+            ),
             Self::ShuttingDown => (503, "server_error", "shutting_down", "The gateway is going down; try again"),
             Self::DeadlineExceeded => (
                 504,

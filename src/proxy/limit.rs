@@ -123,6 +123,7 @@ impl From<Limited> for ApiError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::OnOutage;
 
     const OFF: Limits = Limits {
         global_per_second: None,
@@ -133,6 +134,7 @@ mod tests {
         assumed_output_tokens: 1000,
         queue_size: 100,
         queue_wait: None,
+        on_outage: OnOutage::Local,
     };
 
     #[test]

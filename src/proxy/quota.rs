@@ -8,7 +8,7 @@ use super::respond::put;
 use crate::config::snapshot::Limits;
 use crate::dialect::openai_chat::envelope::Envelope;
 use crate::domain::{Ended, RequestRecord, Scope};
-use crate::store::ports::limits::{Lease, LimitStore, Refusal, Standings, Subject, Wait};
+use crate::store::ports::limits::{Denied, Lease, LimitStore, Refusal, Standings, Subject, Wait};
 use pingora::http::ResponseHeader;
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
@@ -31,7 +31,7 @@ impl Quota {
     /// Reserves one request and its estimated tokens, and notes in `client` where its limits stand; `None` when no rule applies.
     ///
     /// # Errors
-    /// 429 that names the limit.
+    /// 429 that names the limit; 503 when limits cannot be checked and `limits.on_outage` is `deny`.
     pub(super) async fn reserve(
         core: &Core,
         client: &mut ClientCtx,
@@ -50,9 +50,14 @@ impl Quota {
         client.standings = Some(Box::new(standings));
         match granted {
             Ok(lease) => Ok(Some(Self { store: core.limits.clone(), lease: Some(lease), input_tokens })),
-            Err(refusal) => {
+            Err(Denied::Reached(refusal)) => {
                 core.telemetry.metrics.limited(refusal.name());
                 Err(told(&refusal))
+            }
+            Err(Denied::Outage) => {
+                core.telemetry.metrics.limited("outage");
+                let message = "the limits of this request cannot be checked right now: the gateway's shared store does not answer";
+                Err(ApiError::new(Reason::LimitsUnavailable, message))
             }
         }
     }

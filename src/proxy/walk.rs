@@ -418,7 +418,8 @@ impl<'a> Walk<'a> {
         if self.request.is_none() {
             self.request = Some(openai_chat::request::parse(self.envelope.body())?);
         }
-        let traits = target.model.traits(self.plan.require_parameters);
+        let mut traits = target.model.traits(self.plan.require_parameters);
+        traits.media_urls &= provider.dialect.takes_media_urls();
         let fetches = !traits.media_urls && self.snapshot.media.fetch_remote;
         let Some(request) = &mut self.request else { return Err(Fault::new(FaultKind::Internal, "no request")) };
         if fetches && media::has_remote(request) {

@@ -75,6 +75,15 @@ impl Quota {
         }
     }
 
+    /// The limits that the operator has set.
+    pub fn own(&self) -> KeyQuota {
+        let own = |bucket: &Option<Bucket>| bucket.filter(|bucket| bucket.binds).map(|bucket| bucket.limit);
+        KeyQuota {
+            rpm: own(&self.requests).map(|limit| limit as u32),
+            tpm: own(&self.tokens).map(|limit| limit as u64),
+        }
+    }
+
     /// Takes over what the provider tells.
     pub fn told(&mut self, limits: &RateLimits, now: Instant) {
         told(&mut self.requests, limits.requests, now);

@@ -7,17 +7,19 @@
 //!
 //! ```text
 //! http.rs  bytes → request        answer.rs  question → answer        act.rs   answer + fault → acts
-//! wire.rs  request → question     openai/anthropic/gemini             server.rs  acts → bytes, pauses, resets
+//! wire.rs  request → question     one folder or file a dialect        server.rs  acts → bytes, pauses, resets
 //! ```
 
 mod act;
 mod answer;
 mod anthropic;
 pub mod client;
+mod cohere;
 pub mod embedding;
 mod fault;
 mod gemini;
 mod http;
+mod ollama;
 mod openai;
 mod schema;
 mod script;

@@ -162,14 +162,14 @@ fn read_last_turn(messages: &[Value], question: &mut Question) {
     }
 }
 
-fn text_of(content: &Value) -> String {
+pub(super) fn text_of(content: &Value) -> String {
     match content {
         Value::String(text) => text.clone(),
         parts => items(parts).iter().filter_map(|part| part["text"].as_str()).collect(),
     }
 }
 
-fn read_tools(tools: &Value) -> Result<Vec<Tool>, Complaint> {
+pub(super) fn read_tools(tools: &Value) -> Result<Vec<Tool>, Complaint> {
     let tool = |(index, tool): (usize, &Value)| match tool["function"]["name"].as_str() {
         Some(name) => Ok(Tool { name: name.to_owned(), schema: tool["function"]["parameters"].clone() }),
         None => Err(Complaint::bad_field(format!("tools[{index}].function.name"), "Missing required parameter.")),

@@ -1,8 +1,8 @@
-//! What the three dialects have in common: complaints, frames, and which module speaks which.
+//! What the dialects have in common: complaints, frames, and which module speaks which.
 
 use super::answer::{Answer, Question};
 use super::http::Request;
-use super::{anthropic, gemini, openai};
+use super::{anthropic, cohere, gemini, ollama, openai};
 use serde_json::Value;
 
 /// The dialect that a simulated provider speaks.
@@ -14,6 +14,10 @@ pub enum SimDialect {
     Anthropic,
     /// Google's `generateContent`.
     Gemini,
+    /// Cohere's chat, second version.
+    Cohere,
+    /// Ollama's own chat.
+    Ollama,
 }
 
 /// What a provider has against a request, whatever its words for it are.
@@ -128,7 +132,7 @@ pub(super) enum Route {
 
 impl SimDialect {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::OpenAi, Self::Anthropic, Self::Gemini];
+    pub const ALL: [Self; 5] = [Self::OpenAi, Self::Anthropic, Self::Gemini, Self::Cohere, Self::Ollama];
 
     /// The provider's id in the gateway.
     pub fn provider_id(self) -> &'static str {
@@ -136,6 +140,8 @@ impl SimDialect {
             Self::OpenAi => "openai",
             Self::Anthropic => "anthropic",
             Self::Gemini => "google",
+            Self::Cohere => "cohere",
+            Self::Ollama => "ollama",
         }
     }
 
@@ -145,6 +151,8 @@ impl SimDialect {
             Self::OpenAi => "gpt-4o",
             Self::Anthropic => "claude-sonnet-4-5",
             Self::Gemini => "gemini-2.5-flash",
+            Self::Cohere => "command-a-03-2025",
+            Self::Ollama => "llama3.2",
         }
     }
 
@@ -152,7 +160,7 @@ impl SimDialect {
     pub(super) fn base_path(self) -> &'static str {
         match self {
             Self::OpenAi => "/v1",
-            Self::Anthropic | Self::Gemini => "",
+            Self::Anthropic | Self::Gemini | Self::Cohere | Self::Ollama => "",
         }
     }
 
@@ -161,13 +169,17 @@ impl SimDialect {
             Self::OpenAi => openai::route(request),
             Self::Anthropic => anthropic::route(request),
             Self::Gemini => gemini::route(request),
+            Self::Cohere => cohere::route(request),
+            Self::Ollama => ollama::route(request),
         }
     }
 
     /// The key of a request, where the dialect has it.
     pub(super) fn key(self, request: &Request) -> Option<&str> {
         let key = match self {
-            Self::OpenAi => request.header("authorization").and_then(|value| value.strip_prefix("Bearer ")),
+            Self::OpenAi | Self::Cohere | Self::Ollama => {
+                request.header("authorization").and_then(|value| value.strip_prefix("Bearer "))
+            }
             Self::Anthropic => request.header("x-api-key"),
             Self::Gemini => request.header("x-goog-api-key"),
         };
@@ -178,7 +190,7 @@ impl SimDialect {
     pub(super) fn model(self, request: &Request) -> Option<String> {
         match self {
             Self::Gemini => gemini::model_and_method(&request.path).map(|(model, _)| model.to_owned()),
-            Self::OpenAi | Self::Anthropic => {
+            Self::OpenAi | Self::Anthropic | Self::Cohere | Self::Ollama => {
                 let body: Value = serde_json::from_slice(&request.body).ok()?;
                 body["model"].as_str().map(str::to_owned)
             }
@@ -191,6 +203,8 @@ impl SimDialect {
             Self::OpenAi => openai::read(request),
             Self::Anthropic => anthropic::read(request),
             Self::Gemini => gemini::read(request),
+            Self::Cohere => cohere::read(request),
+            Self::Ollama => ollama::read(request),
         }
     }
 
@@ -199,6 +213,8 @@ impl SimDialect {
             Self::OpenAi => openai::unary(answer),
             Self::Anthropic => anthropic::unary(answer),
             Self::Gemini => gemini::unary(answer),
+            Self::Cohere => cohere::unary(answer),
+            Self::Ollama => ollama::unary(answer),
         }
     }
 
@@ -208,6 +224,8 @@ impl SimDialect {
             Self::OpenAi => openai::hollow(answer),
             Self::Anthropic => anthropic::hollow(answer),
             Self::Gemini => gemini::hollow(answer),
+            Self::Cohere => cohere::hollow(answer),
+            Self::Ollama => ollama::hollow(answer),
         }
     }
 
@@ -216,6 +234,8 @@ impl SimDialect {
             Self::OpenAi => openai::frames(answer, question.include_usage),
             Self::Anthropic => anthropic::frames(answer),
             Self::Gemini => gemini::frames(answer),
+            Self::Cohere => cohere::frames(answer),
+            Self::Ollama => ollama::frames(answer),
         }
     }
 
@@ -225,6 +245,8 @@ impl SimDialect {
             (Self::OpenAi, _) => openai::complain(complaint),
             (Self::Anthropic, _) => anthropic::complain(complaint),
             (Self::Gemini, _) => gemini::complain(complaint),
+            (Self::Cohere, _) => cohere::complain(complaint),
+            (Self::Ollama, _) => ollama::complain(complaint),
         }
     }
 
@@ -234,6 +256,8 @@ impl SimDialect {
             Self::OpenAi => (None, openai::complain(&Complaint::ServerError).body),
             Self::Anthropic => (Some("error"), anthropic::complain(&Complaint::Overloaded).body),
             Self::Gemini => (None, gemini::complain(&Complaint::Unavailable).body),
+            Self::Cohere => return cohere::failure(),
+            Self::Ollama => (None, ollama::complain(&Complaint::ServerError).body),
         };
         let data = serde_json::from_slice::<Value>(&body).map(|value| value.to_string()).unwrap_or_default();
         Frame { part: Part::Output, event, data }
@@ -244,6 +268,8 @@ impl SimDialect {
             Self::OpenAi => openai::list_models(models),
             Self::Anthropic => anthropic::list_models(models),
             Self::Gemini => gemini::list_models(models),
+            Self::Cohere => cohere::list_models(models),
+            Self::Ollama => ollama::list_models(models),
         }
     }
 
@@ -252,6 +278,8 @@ impl SimDialect {
             Self::OpenAi => Reply::pretty(200, &openai::model(model)),
             Self::Anthropic => Reply::json(200, &anthropic::model(model)),
             Self::Gemini => Reply::pretty(200, &gemini::model(model)),
+            Self::Cohere => Reply::json(200, &cohere::model(model)),
+            Self::Ollama => Reply::json(200, &ollama::model(model)),
         }
     }
 
@@ -261,6 +289,8 @@ impl SimDialect {
             Self::OpenAi => &["gpt-4o", "gpt-4o-mini", "sim-ok"],
             Self::Anthropic => &["claude-sonnet-4-5", "claude-haiku-4-5", "sim-ok"],
             Self::Gemini => &["gemini-2.5-flash", "gemini-2.5-pro", "sim-ok"],
+            Self::Cohere => &["command-a-03-2025", "command-r7b-12-2024", "sim-ok"],
+            Self::Ollama => &["llama3.2", "qwen3", "sim-ok"],
         };
         models.iter().map(|&model| model.to_owned()).collect()
     }
@@ -269,7 +299,8 @@ impl SimDialect {
     pub(super) fn stream_type(self, as_array: bool) -> &'static str {
         match self {
             Self::Gemini if as_array => "application/json; charset=UTF-8",
-            Self::Gemini => "text/event-stream",
+            Self::Gemini | Self::Cohere => "text/event-stream",
+            Self::Ollama => "application/x-ndjson",
             Self::OpenAi | Self::Anthropic => "text/event-stream; charset=utf-8",
         }
     }
@@ -278,7 +309,15 @@ impl SimDialect {
     pub(super) fn line_end(self) -> &'static str {
         match self {
             Self::Gemini => "\r\n",
-            Self::OpenAi | Self::Anthropic => "\n",
+            Self::OpenAi | Self::Anthropic | Self::Cohere | Self::Ollama => "\n",
+        }
+    }
+
+    /// A frame as it goes over the wire: a line for Ollama, else a server-sent event.
+    pub(super) fn event(self, frame: &Frame, line_end: &str) -> Vec<u8> {
+        match self {
+            Self::Ollama => format!("{}{line_end}", frame.data).into_bytes(),
+            Self::OpenAi | Self::Anthropic | Self::Gemini | Self::Cohere => frame.to_sse(line_end),
         }
     }
 
@@ -297,6 +336,8 @@ impl SimDialect {
                 ("anthropic-ratelimit-requests-limit", "4000".to_owned()),
                 ("anthropic-ratelimit-requests-remaining", "3999".to_owned()),
             ],
+            Self::Cohere => vec![("num-chars", "1".to_owned()), ("x-envoy-upstream-service-time", "1".to_owned())],
+            Self::Ollama => Vec::new(),
             Self::Gemini => {
                 vec![("server-timing", "gfet4t7; dur=1".to_owned()), ("vary", "Origin, X-Origin, Referer".to_owned())]
             }

@@ -5,5 +5,6 @@ pub mod memory;
 pub mod migrations;
 pub mod ports;
 pub mod postgres;
+pub mod redis;
 mod rows;
 pub mod sqlite;

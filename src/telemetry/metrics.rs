@@ -4,7 +4,7 @@
 //! have; all others share `other`, so that clients who make up names cannot grow the gateway's memory or its pages.
 //! Children are resolved once and kept, so that a request costs a few hash look-ups and atomic additions.
 
-use super::sampled::{PoolState, Sampled};
+use super::sampled::{PoolState, Sampled, StoreState};
 use super::series::SeriesCache;
 use crate::domain::{CacheUse, Ended, RequestRecord};
 use crate::store::ports::answers::AnswersHeld;
@@ -189,6 +189,11 @@ impl Metrics {
     /// Says where the number of dropped log lines comes from.
     pub fn set_log_source(&self, dropped: impl Fn() -> u64 + Send + Sync + 'static) {
         self.sampled.sources.write().log_dropped = Some(Box::new(dropped));
+    }
+
+    /// Says how the store is that nodes share, if there is one.
+    pub fn set_store_source(&self, source: impl Fn() -> StoreState + Send + Sync + 'static) {
+        self.sampled.sources.write().store = Some(Box::new(source));
     }
 
     /// Counts a request that has arrived as in flight until the guard is dropped.

@@ -1,10 +1,10 @@
 //! The families of `/metrics` whose numbers others keep: states of the moment, asked for at each scrape.
 
-use super::metrics::{gauge, gauges, registered};
+use super::metrics::{counters, gauge, gauges, registered};
 use super::series::{MOST_MODELS, OTHER, SeriesCache};
 use crate::store::ports::answers::AnswersHeld;
 use parking_lot::RwLock;
-use prometheus::{IntCounter, IntGauge, IntGaugeVec, Registry};
+use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
 use std::sync::Arc;
 
 /// States of the moment.
@@ -16,6 +16,7 @@ pub(super) struct Sampled {
     cache_entries: IntGauge,
     cache_bytes: IntGauge,
     semantic_entries: IntGauge,
+    store: SharedStore,
     resident: IntGauge,
     open_files: IntGauge,
     pub(super) sources: RwLock<Sources>,
@@ -28,6 +29,20 @@ pub(super) struct Sources {
     pub(super) cache: Option<Box<dyn Fn() -> AnswersHeld + Send + Sync>>,
     pub(super) questions: Option<Box<dyn Fn() -> u64 + Send + Sync>>,
     pub(super) log_dropped: Option<Box<dyn Fn() -> u64 + Send + Sync>>,
+    pub(super) store: Option<Box<dyn Fn() -> StoreState + Send + Sync>>,
+}
+
+/// How the store is that nodes share.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct StoreState {
+    /// Its name: `redis`.
+    pub name: &'static str,
+    /// Whether it is asked.
+    pub up: bool,
+    /// How many nodes live, as far as is known.
+    pub nodes: u32,
+    /// Questions of requests by result: their names and numbers.
+    pub calls: [(&'static str, u64); 3],
 }
 
 /// The state of keys and breakers at a moment.
@@ -53,6 +68,37 @@ pub enum BreakerState {
     Open = 2,
 }
 
+/// The families about the store that nodes share.
+struct SharedStore {
+    up: IntGaugeVec,
+    nodes: IntGaugeVec,
+    calls: IntCounterVec,
+}
+
+impl SharedStore {
+    fn new(registry: &Registry) -> prometheus::Result<Self> {
+        Ok(Self {
+            up: gauges(registry, "orbyt_store_up", "1 while the store that nodes share can be asked.", &["store"])?,
+            nodes: gauges(registry, "orbyt_store_nodes", "Nodes that live, as far as is known.", &["store"])?,
+            calls: counters(
+                registry,
+                "orbyt_store_calls_total",
+                "Questions of requests to the store, by result: answered, late or failed.",
+                &["store", "result"],
+            )?,
+        })
+    }
+
+    fn refresh(&self, state: StoreState) {
+        self.up.with_label_values(&[state.name]).set(state.up.into());
+        self.nodes.with_label_values(&[state.name]).set(state.nodes.into());
+        for (result, total) in state.calls {
+            let counter = self.calls.with_label_values(&[state.name, result]);
+            counter.inc_by(total.saturating_sub(counter.get()));
+        }
+    }
+}
+
 impl Sampled {
     /// Registers the families.
     pub(super) fn new(registry: &Registry) -> prometheus::Result<Self> {
@@ -72,6 +118,7 @@ impl Sampled {
             cache_entries: gauge(registry, "orbyt_cache_entries", "Answers in the cache.")?,
             cache_bytes: gauge(registry, "orbyt_cache_bytes", "Bytes that they take.")?,
             semantic_entries: gauge(registry, "orbyt_cache_semantic_entries", "Questions that are compared.")?,
+            store: SharedStore::new(registry)?,
             resident: gauge(registry, "process_resident_memory_bytes", "Resident memory.")?,
             open_files: gauge(registry, "process_open_fds", "Open file descriptors.")?,
             sources: RwLock::default(),
@@ -114,6 +161,9 @@ impl Sampled {
             for (provider, depth) in &pool.queues {
                 self.queue_depth.with_label_values(&[&**provider]).set(i64::try_from(*depth).unwrap_or(i64::MAX));
             }
+        }
+        if let Some(store) = &sources.store {
+            self.store.refresh(store());
         }
         self.ask_kernel();
     }

@@ -75,13 +75,18 @@ pub enum StateChange<'a> {
         /// From the client's request to this moment.
         after: Duration,
     },
-    /// The database cannot be reached: requests go on with what was last seen of it.
-    DatabaseAway {
-        /// What is in the way.
+    /// A store cannot be asked.
+    StoreUnhealthy {
+        /// Its name: `redis`, `database`.
+        store: &'a str,
+        /// Why.
         why: &'a str,
     },
-    /// The database is there again.
-    DatabaseBack,
+    /// It can be asked again.
+    StoreRecovered {
+        /// Its name.
+        store: &'a str,
+    },
     /// A new configuration is in force.
     ConfigReloaded,
     /// A new configuration was wrong, the last good one stays in force.
@@ -99,9 +104,9 @@ impl StateChange<'_> {
     pub(super) fn level(&self) -> Level {
         match self {
             Self::KeyDisabled { .. } | Self::ConfigRefused { .. } => Level::Error,
-            Self::ProviderUnhealthy { .. } | Self::KeyExhausted { .. } | Self::DatabaseAway { .. } => Level::Warn,
+            Self::ProviderUnhealthy { .. } | Self::KeyExhausted { .. } | Self::StoreUnhealthy { .. } => Level::Warn,
             Self::ProviderRecovered { .. } | Self::KeyCooldown { .. } | Self::KeyIdle { .. } => Level::Info,
-            Self::Failover { .. } | Self::ConfigReloaded | Self::DatabaseBack => Level::Info,
+            Self::Failover { .. } | Self::ConfigReloaded | Self::StoreRecovered { .. } => Level::Info,
         }
     }
 
@@ -113,7 +118,7 @@ impl StateChange<'_> {
                 "key"
             }
             Self::Failover { .. } => "failover",
-            Self::DatabaseAway { .. } | Self::DatabaseBack => "database",
+            Self::StoreUnhealthy { .. } | Self::StoreRecovered { .. } => "store",
             Self::ConfigReloaded | Self::ConfigRefused { .. } => "config",
         }
     }
@@ -153,8 +158,10 @@ impl StateChange<'_> {
                     vec![text("from", from), text("to", to), text("reason", reason), span("latency", after), request],
                 )
             }
-            Self::DatabaseAway { why } => ("", vec![text("database", "away"), text("why", why)]),
-            Self::DatabaseBack => ("", vec![text("database", "back")]),
+            Self::StoreUnhealthy { store, why } => {
+                ("", vec![text("store", store), text("status", "unhealthy"), text("why", why)])
+            }
+            Self::StoreRecovered { store } => ("", vec![text("store", store), text("status", "recovered")]),
             Self::ConfigReloaded => ("", vec![text("config", "reloaded")]),
             Self::ConfigRefused { errors } => {
                 ("", vec![text("config", "refused"), ("errors", errors.join("; ").into())])

@@ -42,6 +42,8 @@ impl Asker {
             Dialect::OpenAiChat => "/models",
             Dialect::AnthropicMessages => "/v1/models",
             Dialect::Gemini => "/v1beta/models",
+            Dialect::Cohere => "/v1/models",
+            Dialect::Ollama => "/api/tags",
         };
         let client = self.client(&provider.ca).map_err(unanswered)?;
         let mut request = client.get(format!("{}{path}", provider.base));

@@ -10,14 +10,24 @@ use std::time::Duration;
 /// How often the lists are asked for.
 const EVERY: Duration = Duration::from_secs(30);
 
+/// OpenAI's list has `data` with ids, Ollama's own has `models` with names; some servers have both.
 #[derive(Deserialize)]
 struct List {
-    data: Vec<Item>,
+    data: Option<Vec<Item>>,
+    models: Option<Vec<Item>>,
 }
 
 #[derive(Deserialize)]
 struct Item {
-    id: String,
+    id: Option<String>,
+    name: Option<String>,
+}
+
+impl List {
+    fn names(self) -> Result<Vec<String>, String> {
+        let items = self.data.or(self.models).ok_or("its answer is not a list of models")?;
+        Ok(items.into_iter().filter_map(|item| item.id.or(item.name)).collect())
+    }
 }
 
 /// Keeps the lists up to date for as long as the gateway runs. A provider that does not answer keeps its last list.
@@ -41,10 +51,25 @@ pub(super) async fn keep_up(core: Arc<Core>, asker: Arc<Asker>) {
     }
 }
 
-/// The models that a provider lists, in OpenAI's form.
+/// The models that a provider lists.
 async fn list(asker: &Asker, provider: &Provider) -> Result<Vec<String>, String> {
     let answer = asker.ask(provider, provider.keys.first().map(|key| &**key)).await.map_err(|error| error.message)?;
     let body = answer.body().await.map_err(|error| error.message)?;
-    let list: List = serde_json::from_slice(&body).map_err(|error| format!("its list is not OpenAI's: {error}"))?;
-    Ok(list.data.into_iter().map(|item| item.id).collect())
+    let list: List = serde_json::from_slice(&body).map_err(|error| format!("its list cannot be read: {error}"))?;
+    list.names()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_of_either_form_are_read() {
+        let names = |json: &str| serde_json::from_str::<List>(json).unwrap().names();
+        let openai = r#"{"object": "list", "data": [{"id": "a", "name": "A"}], "models": [{"name": "other"}]}"#;
+        assert_eq!(names(openai), Ok(vec!["a".to_owned()]));
+        let ollama = r#"{"models": [{"name": "llama:latest", "model": "llama:latest", "size": 1}]}"#;
+        assert_eq!(names(ollama), Ok(vec!["llama:latest".to_owned()]));
+        assert!(names("{}").is_err());
+    }
 }

@@ -4,6 +4,7 @@ pub mod ask;
 mod discovery;
 mod probes;
 mod reload;
+pub mod shared;
 pub mod state;
 mod tls;
 
@@ -15,8 +16,8 @@ use crate::domain::ProviderKey;
 use crate::proxy::core::Phase;
 use crate::proxy::proxy::KEEPALIVE_SECONDS;
 use crate::proxy::{Core, Door, Gateway};
-use crate::store::memory;
 use crate::store::ports::live::{KeyState, KeyStatus};
+use crate::store::redis::Redis;
 use crate::telemetry::{BreakerState, Format, Log, Metrics, PoolState, Redactor, Telemetry};
 use async_trait::async_trait;
 use pingora::apps::HttpServerOptions;
@@ -43,6 +44,7 @@ pub struct Running {
     pub listening: Listening,
     core: Arc<Core>,
     control: tokio::runtime::Runtime,
+    redis: Option<Redis>,
     _console: Console,
     stop: watch::Sender<bool>,
     grace: Duration,
@@ -70,7 +72,7 @@ pub fn start(parts: Parts) -> Result<Running, String> {
     let Parts { mut snapshot, state, source, log_sink, log_to_terminal } = parts;
     choose_ports(&mut snapshot)?;
     let telemetry = Arc::new(telemetry(&snapshot, log_sink, log_to_terminal)?);
-    let stores = memory::stores(snapshot.cache.max_size, snapshot.cache.max_bytes, snapshot.cache.max_questions());
+    let (stores, redis) = shared::stores(&snapshot, &telemetry)?;
     let core = Core::new(snapshot.clone(), stores, telemetry.clone());
     core.pool.configure(&provider_keys(&snapshot), Instant::now());
     let (observed, answers, vectors) = (core.clone(), core.answers.clone(), core.vectors.clone());
@@ -100,7 +102,7 @@ pub fn start(parts: Parts) -> Result<Running, String> {
     control.spawn(probes::keep_up(core.clone(), asker));
     let listening = Listening::configured(&snapshot);
     wait_until_up(&listening)?;
-    Ok(Running { listening, core, control, _console: console, stop, grace: snapshot.server.grace })
+    Ok(Running { listening, core, control, redis, _console: console, stop, grace: snapshot.server.grace })
 }
 
 impl Running {
@@ -121,6 +123,9 @@ impl Running {
                 self.idle_within(LAST_WORDS).await;
             }
         });
+        if let Some(redis) = &self.redis {
+            redis.leave();
+        }
         self.core.telemetry.log.flush();
     }
 

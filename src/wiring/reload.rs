@@ -103,6 +103,7 @@ fn apply(core: &Core, follower: &Follower, mut new: Snapshot, certificates: Opti
     core.pool.configure(&super::provider_keys(&new), Instant::now());
     let providers: Vec<Arc<str>> = new.providers.iter().map(|provider| provider.id.clone()).collect();
     core.targets.keep(&providers);
+    core.limits.set_on_outage(new.limits.on_outage);
     follower.configure(new);
     core.telemetry.state_change(StateChange::ConfigReloaded);
 }

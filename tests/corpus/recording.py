@@ -26,7 +26,7 @@ GEMINI_UNNAMED = {"MALFORMED_FUNCTION_CALL", "UNEXPECTED_TOOL_CALL", "TOO_MANY_T
 def read(exchange):
     """The meaning of an exchange's response."""
     text = exchange["response"].get("body_text", "")
-    reader = {"openai.chat": OpenAi, "anthropic.messages": Anthropic, "gemini.generateContent": Gemini}[exchange["api"]]()
+    reader = READERS[exchange["api"]]()
     objects, broken = parse(text)
     for item in objects:
         reader.take(item)
@@ -46,7 +46,9 @@ def parse(text):
     except ValueError:
         pass
     objects, broken = [], None
-    for data in sse_data(text):
+    # A stream of Ollama's is one object a line.
+    events = text.splitlines() if text.startswith("{") else sse_data(text)
+    for data in events:
         if data.strip() == "[DONE]":
             continue
         try:
@@ -318,3 +320,113 @@ class Gemini:
                 choice.finish = {"tool_calls"}
         return self.answer
 
+
+# Its own words; those that are not here mean that it failed.
+COHERE_FINISH = {"COMPLETE": {"stop"}, "STOP_SEQUENCE": {"stop"}, "MAX_TOKENS": {"length"}, "TOOL_CALL": {"tool_calls"}}
+
+
+class Cohere:
+    """The second version of Cohere's chat, whole or as events."""
+
+    def __init__(self):
+        self.answer = Answer()
+        self.calls = {}
+
+    def take(self, item):
+        kind, delta = item.get("type"), item.get("delta") or {}
+        if kind is None and isinstance(item.get("message"), str):
+            self.answer.error = item["message"]
+        elif kind is None:
+            self.whole(item)
+        elif kind == "message-start":
+            self.answer.spliced |= self.answer.complete
+            self.answer.choice(0)
+        elif kind == "message-end":
+            self.end_of(delta)
+        else:
+            self.addition(kind, item.get("index"), delta.get("message") or {})
+
+    def whole(self, item):
+        choice, message = self.answer.choice(0), item.get("message") or {}
+        for content in message.get("content") or []:
+            choice.text += content.get("text") or ""
+            choice.reasoning += content.get("thinking") or ""
+        # The plan is the model's reflection before it calls: nothing that it says to the user.
+        choice.reasoning += message.get("tool_plan") or ""
+        for call in message.get("tool_calls") or []:
+            choice.calls.append([call["function"]["name"], call["function"].get("arguments") or ""])
+        self.end_of(item)
+
+    def addition(self, kind, index, message):
+        choice = self.answer.choice(0)
+        if kind in ("content-start", "content-delta"):
+            choice.text += message["content"].get("text") or ""
+            choice.reasoning += message["content"].get("thinking") or ""
+        elif kind == "tool-plan-delta":
+            choice.reasoning += message.get("tool_plan") or ""
+        elif kind == "tool-call-start":
+            function = message["tool_calls"]["function"]
+            choice.calls.append([function["name"], function.get("arguments") or ""])
+            self.calls[index] = choice.calls[-1]
+        elif kind == "tool-call-delta":
+            self.calls[index][1] += message["tool_calls"]["function"].get("arguments") or ""
+
+    def end_of(self, item):
+        reason, usage = item.get("finish_reason"), item.get("usage") or {}
+        if reason and reason not in COHERE_FINISH:
+            self.answer.error = item.get("error") or reason
+        elif reason:
+            self.answer.choice(0).finish = set(COHERE_FINISH[reason])
+        # What was processed is the usage; what is billed beside it is a matter of the price.
+        counts = usage.get("tokens") or usage.get("billed_units")
+        if counts:
+            prompt, completion = number(counts.get("input_tokens")) or 0, number(counts.get("output_tokens")) or 0
+            self.answer.usage = told(
+                prompt=prompt,
+                completion=completion,
+                total=prompt + completion,
+                cached=number(usage.get("cached_tokens")),
+                reasoning=number(counts.get("reasoning_tokens")),
+            )
+
+    def end(self):
+        return self.answer
+
+
+class Ollama:
+    """Ollama's own chat: one object, or one a line."""
+
+    def __init__(self):
+        self.answer = Answer()
+
+    def take(self, item):
+        if item.get("error"):
+            self.answer.error = str(item["error"])
+            return
+        self.answer.spliced |= self.answer.complete
+        choice, message = self.answer.choice(0), item.get("message") or {}
+        choice.text += message.get("content") or ""
+        choice.reasoning += message.get("thinking") or ""
+        for call in message.get("tool_calls") or []:
+            choice.calls.append([call["function"]["name"], json.dumps(call["function"].get("arguments") or {})])
+        if item.get("done"):
+            choice.finish = {"length"} if item.get("done_reason") == "length" else {"stop"}
+            prompt, completion = number(item.get("prompt_eval_count")), number(item.get("eval_count"))
+            if prompt is not None or completion is not None:
+                total = (prompt or 0) + (completion or 0)
+                self.answer.usage = told(prompt=prompt or 0, completion=completion or 0, total=total)
+
+    def end(self):
+        for choice in self.answer.choices.values():
+            if choice.calls and choice.finish == {"stop"}:
+                choice.finish = {"tool_calls"}
+        return self.answer
+
+
+READERS = {
+    "openai.chat": OpenAi,
+    "anthropic.messages": Anthropic,
+    "gemini.generateContent": Gemini,
+    "cohere.v2.chat": Cohere,
+    "ollama.chat": Ollama,
+}

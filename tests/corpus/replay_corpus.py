@@ -3,7 +3,7 @@
 
   replay_corpus.py --corpus ../shared/corpus [--gateway target/release/orbyt] [--passes whole,chop,crlf] [--only WORD]
 
-Standard library only. Every exchange of the three formats is asked for through the gateway, streamed as it was recorded: as it
+Standard library only. Every exchange of the chat formats is asked for through the gateway, streamed as it was recorded: as it
 is, in one-byte writes, and (streams) with CRLF line ends. The expectation comes from `recording.py`, which reads the recording
 by the provider's documentation and shares nothing with the gateway. Accepted differences stand in `exceptions.toml`.
 """
@@ -24,7 +24,15 @@ from compare import differences, sent_differences
 from rig import Gateway, ReplayServer, unpack
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-APIS = ("openai.chat", "anthropic.messages", "gemini.generateContent")
+# Older formats of Cohere (`cohere.v1.chat`, `cohere.generate`) and Ollama (`ollama.generate`) are not spoken to any provider.
+APIS = tuple(recording.READERS)
+# Which provider of the gateway's has a format that is not OpenAI's.
+OWN_FORMAT = {
+    "anthropic.messages": "anthropic",
+    "gemini.generateContent": "google",
+    "cohere.v2.chat": "cohere",
+    "ollama.chat": "ollama_native",
+}
 # Bodies up to this many bytes, streamed or whole, come in one-byte writes; larger ones in writes of seven, which cut at all the same
 # places sooner or later, in a bearable time.
 SMALL = {True: 16_000, False: 4_000}
@@ -125,7 +133,7 @@ def holds(entry, key, wanted):
 def route(entry):
     """The provider, as the gateway calls it, that an exchange goes to."""
     if entry["api"] != "openai.chat":
-        return {"anthropic.messages": "anthropic", "gemini.generateContent": "google"}[entry["api"]]
+        return OWN_FORMAT[entry["api"]]
     # The OpenAI-compatible side of those who are known for a format of their own.
     name = entry["provider"]
     return f"{name}_compat" if name in ("anthropic", "gemini", "vertex", "cohere") else name
@@ -150,7 +158,8 @@ def ask(entry, exchange, suffix):
     request["extra"] = {"retry": 0}
     if entry["status"] != 200:
         # The key of the request, not one of the pool: a recorded 401 or 429 must not take a pooled key out of service.
-        request["extra"]["byok"] = "sk-byok-of-this-request"
+        # Nor may it begin like one of another provider.
+        request["extra"]["byok"] = "byok-of-this-request"
     return request, provider
 
 

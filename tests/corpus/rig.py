@@ -33,6 +33,13 @@ total = "120s"
 [telemetry]
 log_level = "warn"
 """
+# Ollama's own format, beside the OpenAI-compatible side that is its default.
+OLLAMA_NATIVE = """
+[[provider]]
+id = "ollama_native"
+dialect = "ollama"
+base_url = "{base_url}"
+"""
 KEY = "gateway-key-of-the-replay"
 
 
@@ -112,7 +119,7 @@ class Gateway(Child):
         self.log = open(os.path.join(work, "gateway.log"), "w", encoding="utf-8")
         config = os.path.join(self.folder.name, "orbyt.toml")
         with open(config, "w", encoding="utf-8") as file:
-            file.write(CONFIG)
+            file.write(CONFIG + OLLAMA_NATIVE.format(base_url=replay_url))
         environment = {
             "PATH": os.environ.get("PATH", ""),
             "HOME": self.folder.name,
@@ -163,7 +170,7 @@ class Gateway(Child):
 def providers(url, names):
     """The environment that moves every provider to one place; a name that the catalog does not know makes a provider of its own."""
     environment = {}
-    for name in names:
+    for name in set(names) - {"ollama_native"}:
         key, base, path = KNOWN.get(name, (f"{name.upper()}_API_KEY", f"{name.upper()}_BASE_URL", "/v1"))
         environment |= {key: f"provider-key-{name}", base: url + path}
     return environment

@@ -13,6 +13,26 @@ import answer  # noqa: E402  (found by the path above)
 import compare  # noqa: E402
 import recording  # noqa: E402
 
+COHERE = {
+    "id": "c1",
+    "message": {
+        "role": "assistant",
+        "content": [{"type": "thinking", "thinking": "Let me "}, {"type": "text", "text": "One, two."}],
+        "tool_plan": "see.",
+        "tool_calls": [
+            {"id": "t1", "type": "function", "function": {"name": "add", "arguments": '{"a": 1}'}},
+            {"id": "t2", "type": "function", "function": {"name": "add", "arguments": '{"a": 1}'}},
+        ],
+    },
+    "finish_reason": "TOOL_CALL",
+    "usage": {"billed_units": {"input_tokens": 2}, "tokens": {"input_tokens": 7, "output_tokens": 5}, "cached_tokens": 3},
+}
+OLLAMA = [
+    {"message": {"role": "assistant", "content": "", "thinking": "Let me see."}, "done": False},
+    {"message": {"role": "assistant", "content": "One, two."}, "done": False},
+    {"message": {"tool_calls": [{"function": {"name": "add", "arguments": {"a": 1}}}] * 2}, "done": False},
+    {"message": {"content": ""}, "done": True, "done_reason": "stop", "prompt_eval_count": 7, "eval_count": 5},
+]
 USAGE = {"prompt_tokens": 7, "completion_tokens": 5, "total_tokens": 12, "prompt_tokens_details": {"cached_tokens": 3}}
 
 
@@ -87,6 +107,11 @@ def signed(detail):
 
 
 def test_each_format_means_the_same():
+    assert what_differs(recorded("cohere.v2.chat", json.dumps(COHERE)), CHUNKS) == set()
+    lines = "".join(json.dumps(line) + "\n" for line in OLLAMA)
+    uncached = copy.deepcopy(CHUNKS)
+    uncached[8]["usage"].pop("prompt_tokens_details")
+    assert what_differs(recorded("ollama.chat", lines), uncached) == set()
     assert what_differs(recorded("openai.chat", sse(CHUNKS)), CHUNKS) == set()
     assert what_differs(recorded("anthropic.messages", json.dumps(ANTHROPIC)), signed("signature")) == set()
     assert what_differs(recorded("gemini.generateContent", json.dumps(GEMINI)), signed("data")) == set()

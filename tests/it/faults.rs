@@ -42,10 +42,10 @@ enum Expected {
 
 use Expected::{Broken, Fallback, Served};
 
-/// Three providers of three dialects, which fail, and a fourth that stands in.
+/// A provider of each dialect, which fail, and one more that stands in.
 struct Stage {
     gateway: Gateway,
-    failing: [Sim; 3],
+    failing: [Sim; SimDialect::ALL.len()],
     spare: Sim,
 }
 

@@ -38,6 +38,8 @@ impl Builder {
             SimDialect::OpenAi => "openai_chat",
             SimDialect::Anthropic => "anthropic_messages",
             SimDialect::Gemini => "gemini",
+            SimDialect::Cohere => "cohere",
+            SimDialect::Ollama => "ollama",
         };
         let base_url = sim.base_url();
         self.providers += &format!("[[provider]]\nid = \"{id}\"\ndialect = \"{dialect}\"\nbase_url = \"{base_url}\"\n");

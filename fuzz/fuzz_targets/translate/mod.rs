@@ -1,4 +1,4 @@
-//! What the three stream targets share: the same bytes in two splits, through the whole translator.
+//! What the stream targets share: the same bytes in two splits, through the whole translator.
 
 use orbyt::dialect::event::End;
 use orbyt::dialect::openai_chat::passthrough::Quirks;

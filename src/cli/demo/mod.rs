@@ -53,7 +53,8 @@ impl Sims {
 
     fn of(&self, dialect: SimDialect) -> &Sim {
         match dialect {
-            SimDialect::OpenAi => &self.openai,
+            // No scene is about the last two.
+            SimDialect::OpenAi | SimDialect::Cohere | SimDialect::Ollama => &self.openai,
             SimDialect::Anthropic => &self.anthropic,
             SimDialect::Gemini => &self.gemini,
         }

@@ -3,7 +3,7 @@
 use super::super::raw::*;
 use super::super::snapshot::{LimitRule, Limits};
 use super::{Compiler, or};
-use crate::domain::Scope;
+use crate::domain::{OnOutage, Scope};
 use std::time::Duration;
 
 impl Compiler<'_> {
@@ -34,6 +34,7 @@ impl Compiler<'_> {
             assumed_output_tokens: or(&raw.assumed_output_tokens, 1000),
             queue_size: or(&raw.queue_size, 100) as usize,
             queue_wait: or(&raw.queue_wait, Some(Duration::from_secs(30))),
+            on_outage: or(&raw.on_outage, OnOutage::Local),
             rules,
         }
     }

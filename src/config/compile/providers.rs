@@ -55,7 +55,10 @@ impl Compiler<'_> {
             self.report.error(raw.id.problem("must be made of lower-case letters, digits, - _ and ."));
             return None;
         }
-        let known = self.catalog.provider(written).cloned();
+        let known = self.catalog.provider(written).map(|row| {
+            let (dialect, url) = (raw.dialect.as_ref().map(|at| at.value), raw.base_url.as_ref().map(|at| &*at.value));
+            Arc::new(row.spoken_to(dialect, url))
+        });
         let base = self.base_url(raw, known.as_deref());
         let row = self.row(raw, known.as_deref());
         let keys = self.provider_keys(&row.id, raw);
@@ -93,11 +96,12 @@ impl Compiler<'_> {
     fn row(&self, raw: &RawProvider, known: Option<&ProviderRow>) -> ProviderRow {
         let dialect = raw.dialect.as_ref().map(|at| at.value);
         let dialect = dialect.or(known.map(|row| row.dialect)).unwrap_or(Dialect::OpenAiChat);
-        let usual = known.filter(|row| row.dialect == dialect);
-        let usual = usual.or_else(|| {
-            let speaks = |row: &&Arc<ProviderRow>| row.dialect == dialect && dialect != Dialect::OpenAiChat;
-            self.catalog.providers().iter().find(speaks).map(|row| &**row)
-        });
+        let of_format = || {
+            let speaks = |row: &&Arc<ProviderRow>| row.speaks(dialect) && dialect != Dialect::OpenAiChat;
+            self.catalog.providers().iter().find(speaks).map(|row| row.spoken_to(Some(dialect), None))
+        };
+        let usual = known.filter(|row| row.dialect == dialect).cloned().or_else(of_format);
+        let usual = usual.as_ref();
         let usual_auth = usual.map_or(AuthScheme::Bearer, |row| row.auth);
         // Without a word about keys, a provider of one's own is taken to need none.
         let keyless = known.is_none() && raw.auth.is_none() && raw.keys.is_empty();
@@ -124,6 +128,7 @@ impl Compiler<'_> {
             base_url: known.map(|row| row.base_url.clone()).unwrap_or_default(),
             base_path: usual.map(|row| row.base_path.clone()).unwrap_or_default(),
             trim_path: usual.map(|row| row.trim_path.clone()).unwrap_or_default(),
+            other: known.and_then(|row| row.other.clone()),
             auth,
             headers: usual.map(|row| row.headers.clone()).unwrap_or_default(),
             quirks,

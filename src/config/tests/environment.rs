@@ -92,7 +92,9 @@ fn base_urls_are_what_the_providers_own_sdk_takes() {
         ("ANTHROPIC", "http://h/v1", "http://h"),
         ("GEMINI", "http://h:8080", "http://h:8080"),
         ("GOOGLE", "http://h/", "http://h"),
-        ("COHERE", "http://h", "http://h/compatibility/v1"),
+        ("COHERE", "http://h", "http://h"),
+        ("COHERE", "http://h/v2", "http://h"),
+        ("COHERE", "http://h/compatibility/v1", "http://h/compatibility/v1"),
         ("MISTRAL", "https://h/v1", "https://h/v1"),
         ("ACME", "http://h", "http://h/v1"),
         ("ACME", "http://h/api/v2", "http://h/api/v2"),
@@ -100,6 +102,21 @@ fn base_urls_are_what_the_providers_own_sdk_takes() {
         let outcome = with_env(&[(&format!("{provider}_API_KEY"), "k"), (&format!("{provider}_BASE_URL"), given)]);
         let snapshot = outcome.sound();
         assert_eq!(snapshot.providers[0].base.to_string(), base, "{provider}_BASE_URL={given}");
+    }
+}
+
+#[test]
+fn a_base_url_shows_which_of_a_providers_formats_is_meant() {
+    for (variable, given, dialect, base) in [
+        ("OLLAMA_BASE_URL", "http://gpu:11434", Dialect::OpenAiChat, "http://gpu:11434/v1"),
+        ("OLLAMA_BASE_URL", "http://gpu:11434/api", Dialect::Ollama, "http://gpu:11434"),
+        ("COHERE_BASE_URL", "http://h", Dialect::Cohere, "http://h"),
+        ("COHERE_BASE_URL", "http://h/compatibility/v1", Dialect::OpenAiChat, "http://h/compatibility/v1"),
+    ] {
+        let snapshot = with_env(&[("COHERE_API_KEY", "k"), (variable, given)]).sound();
+        let provider = snapshot.providers.iter().find(|provider| variable.to_lowercase().starts_with(&*provider.id));
+        let provider = provider.unwrap();
+        assert_eq!((provider.dialect, provider.base.to_string().as_str()), (dialect, base), "{variable}={given}");
     }
 }
 
@@ -213,12 +230,9 @@ fn named_providers_are_the_ones_in_use_in_their_order() {
 }
 
 #[test]
-fn what_later_versions_read_is_said_to_be_unused() {
-    let outcome = with_env(&[("REDIS_URL", "redis://h"), ("ORBYT_LISTN", "1"), ("ORBYT_SERVICE_HOST", "10.0.0.1")]);
-    assert_eq!(
-        outcome.warnings,
-        ["REDIS_URL: is not used by this version", "ORBYT_LISTN: is not known, did you mean \"ORBYT_LISTEN\"?",]
-    );
+fn variables_that_look_like_ours_and_are_unknown_are_named() {
+    let outcome = with_env(&[("ORBYT_LISTN", "1"), ("ORBYT_SERVICE_HOST", "10.0.0.1")]);
+    assert_eq!(outcome.warnings, ["ORBYT_LISTN: is not known, did you mean \"ORBYT_LISTEN\"?"]);
 }
 
 #[test]
@@ -237,10 +251,24 @@ fn the_cache_is_off_until_its_backend_is_named() {
         wrong.errors,
         [
             "GATEWAY_CACHE_TTL: must be a duration such as \"30s\", or a number of seconds",
-            "GATEWAY_CACHE_BACKEND: must be one of \"off\", \"memory\"",
+            "GATEWAY_CACHE_BACKEND: must be one of \"off\", \"memory\", \"redis\"",
             "GATEWAY_CACHE_MAX_SIZE: must be a whole number from 1 to 100000000",
         ]
     );
+}
+
+#[test]
+fn a_redis_is_used_when_it_is_named_and_its_password_is_a_secret() {
+    assert_eq!(with_env(&[]).sound().store.redis, None);
+    let snapshot = with_env(&[("REDIS_URL", "redis://:canary@h:6379/1"), ("GATEWAY_CACHE_BACKEND", "redis")]).sound();
+    let redis = snapshot.store.redis.as_ref().unwrap();
+    assert_eq!((redis.timeout, redis.node_ttl), (Duration::from_millis(50), Duration::from_secs(10)));
+    assert_eq!(snapshot.cache.backend, CacheBackend::Redis);
+    assert!(!format!("{snapshot:?}").contains("canary"));
+    let secrets: Vec<_> = snapshot.secrets().map(|secret| secret.reveal()).collect();
+    assert!(secrets.contains(&"canary") && secrets.contains(&"redis://:canary@h:6379/1"));
+    let wrong = with_env(&[("REDIS_URL", "http://:canary@h")]).errors;
+    assert_eq!(wrong, ["REDIS_URL: must begin with redis:// or rediss://"]);
 }
 
 #[test]

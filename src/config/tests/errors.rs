@@ -15,7 +15,7 @@ fn every_error_is_reported_at_once_in_the_order_of_the_lines() {
             "orbyt.toml:3:1: server.max_body: unknown key",
             "orbyt.toml:5:11: timeouts.connect: must be a duration such as \"250ms\", \"5s\" or \"1m\"",
             "orbyt.toml:7:7: retry.max: must be a whole number from 0 to 10",
-            "orbyt.toml:9:11: cache.backend: must be one of \"off\", \"memory\"",
+            "orbyt.toml:9:11: cache.backend: needs store.redis_url (REDIS_URL): where is the Redis?",
             "orbyt.toml:10:7: cache.ttl: must be a duration such as \"250ms\", \"5s\" or \"1m\"",
             "orbyt.toml:11:2: budgets: [budgets] is not in this version yet",
         ]
@@ -28,6 +28,8 @@ const CASES: &[(&str, &str)] = &[
     ("[timeout]\n", "orbyt.toml:1:2: timeout: unknown key, did you mean \"timeouts\"?"),
     ("[timeouts]\nconect = '5s'", "orbyt.toml:2:1: timeouts.conect: unknown key, did you mean \"connect\"?"),
     ("[[limits.rule]]\nconcurrency = 1", "orbyt.toml:1:1: limits.rule[0]: scope is missing: whom is the limit for?"),
+    ("[limits]\non_outage = 'allow'", "orbyt.toml:2:13: limits.on_outage: must be one of \"local\", \"deny\""),
+    ("[store]\nnode_ttl = '10ms'", "orbyt.toml:2:12: store.node_ttl: must be at least 500ms"),
     (
         "[[limits.rule]]\nscope = 'team'\nconcurrency = 1",
         "orbyt.toml:2:9: limits.rule[0].scope: must be one of \"key\", \"user\", \"model\"",

@@ -28,6 +28,21 @@ fn a_provider_of_ones_own_follows_its_dialect() {
 }
 
 #[test]
+fn a_provider_of_two_formats_is_spoken_to_in_the_one_that_is_written() {
+    let file = "[[provider]]\nid = 'cohere'\ndialect = 'openai_chat'\n[[provider.key]]\nsecret = { file = 'k' }\n\
+                [[provider]]\nid = 'ollama'\ndialect = 'ollama'\nbase_url = 'http://gpu:11434'\n\
+                [[provider]]\nid = 'attic'\ndialect = 'ollama'\nbase_url = 'http://attic:11434/api'\n";
+    let snapshot = Trial { file, disk: &[("/etc/orbyt/k", "key\n")], ..Trial::default() }.run().sound();
+    let [cohere, ollama, attic] = ["cohere", "ollama", "attic"].map(|id| snapshot.provider(id).unwrap());
+    assert_eq!(cohere.base.to_string(), "https://api.cohere.ai/compatibility/v1");
+    assert!(cohere.dialect == Dialect::OpenAiChat && cohere.quirks.has(Quirks::from_name("max_tokens").unwrap()));
+    assert_eq!((ollama.dialect, ollama.base.to_string().as_str()), (Dialect::Ollama, "http://gpu:11434"));
+    assert!(ollama.discovers && !ollama.needs_key());
+    assert_eq!((attic.dialect, attic.base.to_string().as_str()), (Dialect::Ollama, "http://attic:11434"));
+    assert_eq!((attic.auth, attic.needs_key()), (AuthScheme::None, false));
+}
+
+#[test]
 fn a_provider_of_the_catalog_keeps_what_is_not_written() {
     let file = "[[provider]]\nid = 'gemini'\nheaders = { x-goog-user-project = 'p' }\ndiscover = true\nweight = 3\n\
                 [provider.timeouts]\nfirst_output = '2m'\n[[provider.key]]\nsecret = 'plain'\n[timeouts]\nidle = '9s'";

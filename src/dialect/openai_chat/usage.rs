@@ -44,6 +44,7 @@ pub fn parse(json: &[u8]) -> Option<Usage> {
         reasoning_tokens: reasoning,
         audio_prompt_tokens: input.audio_tokens.0,
         audio_completion_tokens: output.audio_tokens.0,
+        ..Usage::default()
     })
 }
 
@@ -218,6 +219,7 @@ mod tests {
             reasoning_tokens: Some(3),
             audio_prompt_tokens: None,
             audio_completion_tokens: Some(0),
+            ..Usage::default()
         };
         let mut out = Vec::new();
         write(&usage, &mut out);

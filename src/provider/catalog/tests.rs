@@ -258,19 +258,44 @@ fn a_base_url_is_what_the_providers_own_sdk_takes() {
         ("anthropic", "http://h/proxy/v1/", "http://h/proxy"),
         ("google", "http://h", "http://h"),
         ("google", "http://h/v1beta", "http://h"),
-        ("cohere", "http://h", "http://h/compatibility/v1"),
-        ("cohere", "http://h/proxy", "http://h/proxy/compatibility/v1"),
+        ("cohere", "http://h", "http://h"),
+        ("cohere", "http://h/v2/", "http://h"),
+        ("cohere", "http://h/proxy", "http://h/proxy"),
         ("cohere", "http://h/compatibility/v1", "http://h/compatibility/v1"),
         ("ollama", "http://localhost:11434", "http://localhost:11434/v1"),
         ("ollama", "http://localhost:11434/v1", "http://localhost:11434/v1"),
         ("ollama", "http://h/ollama", "http://h/ollama/v1"),
+        ("ollama", "http://h/api", "http://h"),
         ("vllm", "http://h:8000/v1", "http://h:8000/v1"),
         ("vllm", "http://h:8000", "http://h:8000/v1"),
         ("perplexity", "http://h", "http://h"),
         ("perplexity", "http://h/v1", "http://h/v1"),
     ] {
-        let row = catalog.provider(provider).expect("a row");
+        let row = catalog.provider(provider).expect("a row").spoken_to(None, Some(given));
         assert_eq!(row.base_url_from(given), base, "{provider} {given}");
+    }
+}
+
+#[test]
+fn a_provider_of_two_formats_is_spoken_to_in_the_one_that_is_meant() {
+    let catalog = catalog();
+    for (provider, asked, given, dialect, base) in [
+        ("cohere", None, None, Dialect::Cohere, "https://api.cohere.com"),
+        ("cohere", None, Some("http://h"), Dialect::Cohere, "http://h"),
+        ("cohere", None, Some("http://h/compatibility/v1/"), Dialect::OpenAiChat, "http://h/compatibility/v1"),
+        ("cohere", Some(Dialect::OpenAiChat), None, Dialect::OpenAiChat, "https://api.cohere.ai/compatibility/v1"),
+        ("cohere", Some(Dialect::OpenAiChat), Some("http://h/v2"), Dialect::OpenAiChat, "http://h/compatibility/v1"),
+        ("cohere", Some(Dialect::Cohere), Some("http://h/compatibility/v1"), Dialect::Cohere, "http://h"),
+        ("ollama", None, None, Dialect::OpenAiChat, "http://localhost:11434/v1"),
+        ("ollama", None, Some("http://h:11434"), Dialect::OpenAiChat, "http://h:11434/v1"),
+        ("ollama", None, Some("http://h:11434/api"), Dialect::Ollama, "http://h:11434"),
+        ("ollama", Some(Dialect::Ollama), Some("http://h:11434"), Dialect::Ollama, "http://h:11434"),
+        ("ollama", Some(Dialect::Ollama), Some("http://h:11434/v1"), Dialect::Ollama, "http://h:11434"),
+    ] {
+        let row = catalog.provider(provider).expect("a row").spoken_to(asked, given);
+        let url = given.map_or(row.base_url.clone(), |given| row.base_url_from(given));
+        assert_eq!((row.dialect, url.as_str()), (dialect, base), "{provider} {asked:?} {given:?}");
+        assert!(row.speaks(Dialect::OpenAiChat), "{provider}");
     }
 }
 

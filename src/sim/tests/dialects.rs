@@ -1,7 +1,7 @@
 //! What the simulated providers answer, and what they refuse, in each dialect.
 
 use super::super::{Sim, SimDialect};
-use super::{Seen, ask, finish_in, http, request, saying, text_in};
+use super::{Seen, ask, error_in, finish_in, http, request, saying, text_in};
 use serde_json::{Value, json};
 
 async fn post(sim: &Sim, stream: bool, body: Value) -> Seen {
@@ -11,7 +11,7 @@ async fn post(sim: &Sim, stream: bool, body: Value) -> Seen {
 async fn refused(sim: &Sim, body: Value) -> String {
     let seen = post(sim, false, body.clone()).await;
     assert_eq!(seen.status(), 400, "{body} {}", seen.text());
-    seen.json()["error"]["message"].as_str().unwrap().to_owned()
+    error_in(sim.dialect(), &seen.json())
 }
 
 /// A question with a tool, then the same with the call and its result.
@@ -20,7 +20,14 @@ fn tool_turns(dialect: SimDialect) -> [Value; 2] {
     let mut first = saying(dialect, "weather please");
     let mut second = saying(dialect, "weather please");
     let (tools, turns) = match dialect {
-        SimDialect::OpenAi => (
+        SimDialect::Ollama => (
+            json!([{ "type": "function", "function": { "name": "weather", "parameters": schema } }]),
+            vec![
+                json!({ "role": "assistant", "content": "", "tool_calls": [{ "function": { "name": "weather", "arguments": {} } }] }),
+                json!({ "role": "tool", "tool_name": "weather", "content": "sunny" }),
+            ],
+        ),
+        SimDialect::OpenAi | SimDialect::Cohere => (
             json!([{ "type": "function", "function": { "name": "weather", "parameters": schema } }]),
             vec![
                 json!({ "role": "assistant", "content": null, "tool_calls": [
@@ -55,13 +62,20 @@ fn calls_in(dialect: SimDialect, answer: &Value) -> Vec<(String, Value)> {
     let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
     let name = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     match dialect {
-        SimDialect::OpenAi => list(&answer["choices"][0]["message"]["tool_calls"])
+        SimDialect::Ollama => list(&answer["message"]["tool_calls"])
             .iter()
-            .map(|call| {
-                let arguments = call["function"]["arguments"].as_str().unwrap();
-                (name(&call["function"]["name"]), serde_json::from_str(arguments).unwrap())
-            })
+            .map(|call| (name(&call["function"]["name"]), call["function"]["arguments"].clone()))
             .collect(),
+        SimDialect::OpenAi | SimDialect::Cohere => list(match dialect {
+            SimDialect::Cohere => &answer["message"]["tool_calls"],
+            _ => &answer["choices"][0]["message"]["tool_calls"],
+        })
+        .iter()
+        .map(|call| {
+            let arguments = call["function"]["arguments"].as_str().unwrap();
+            (name(&call["function"]["name"]), serde_json::from_str(arguments).unwrap())
+        })
+        .collect(),
         SimDialect::Anthropic => list(&answer["content"])
             .iter()
             .filter(|block| block["type"] == "tool_use")
@@ -83,7 +97,7 @@ async fn calls_a_tool_and_says_what_it_answered() {
         assert_eq!(calls_in(dialect, &answer), [("weather".to_owned(), json!({ "city": "city" }))], "{answer}");
         let stream = post(&sim, true, first).await;
         assert!(stream.body().1 && stream.text().contains("weather"));
-        let expected = ["tool_calls", "tool_use", "STOP"];
+        let expected = ["tool_calls", "tool_use", "STOP", "TOOL_CALL", "stop"];
         assert!(finish_in(dialect, &stream.events()).is_some_and(|finish| expected.contains(&finish.as_str())));
         let answer = [post(&sim, false, second).await.json()];
         assert_eq!(text_in(dialect, &answer), "weather said: sunny");
@@ -123,13 +137,17 @@ async fn fills_in_a_schema_thinks_and_says_what_it_saw() {
             { "type": "image", "source": { "type": "base64", "media_type": "image/png", "data": image } }] }] }),
         json!({ "generationConfig": { "thinkingConfig": { "includeThoughts": true } }, "contents": [{ "role": "user", "parts": [
             { "text": "look" }, { "inlineData": { "mimeType": "image/png", "data": image } }] }] }),
+        json!({ "thinking": { "type": "enabled" }, "messages": [{ "role": "user", "content": [{ "type": "text", "text": "look" },
+            { "type": "image_url", "image_url": { "url": format!("data:image/png;base64,{image}") } }] }] }),
+        json!({ "think": true, "messages": [{ "role": "user", "content": "look", "images": [image] }] }),
     ];
     for (dialect, body) in SimDialect::ALL.into_iter().zip(bodies) {
         let sim = Sim::start(dialect).unwrap();
         let answer = post(&sim, false, body.clone()).await.json();
         assert_eq!(text_in(dialect, std::slice::from_ref(&answer)), "look\nI see image/png, 8 bytes.");
         assert!(answer.to_string().contains("The user says 1 words."), "{answer}");
-        assert!(dialect == SimDialect::OpenAi || answer.to_string().to_lowercase().contains("signature\":\""));
+        let signs = matches!(dialect, SimDialect::Anthropic | SimDialect::Gemini);
+        assert!(!signs || answer.to_string().to_lowercase().contains("signature\":\""));
         let stream = post(&sim, true, body).await;
         assert_eq!(text_in(dialect, &stream.events()), "look\nI see image/png, 8 bytes.");
 
@@ -146,6 +164,10 @@ async fn fills_in_a_schema_thinks_and_says_what_it_saw() {
                 body["generationConfig"] =
                     json!({ "responseMimeType": "application/json", "responseJsonSchema": schema });
             }
+            SimDialect::Cohere => {
+                body["response_format"] = json!({ "type": "json_object", "json_schema": schema });
+            }
+            SimDialect::Ollama => body["format"] = schema.clone(),
         }
         assert_eq!(text_in(dialect, &[post(&sim, false, body).await.json()]), r#"{"n":4}"#);
     }
@@ -178,6 +200,16 @@ async fn counts_tokens_the_way_each_provider_does() {
     let counts: Vec<_> =
         events.iter().map(|event| event["usageMetadata"]["candidatesTokenCount"].as_u64().unwrap()).collect();
     assert_eq!(counts, [0, 1, 2, 3, 3]);
+
+    let sim = Sim::start(SimDialect::Cohere).unwrap();
+    let usage = post(&sim, false, saying(SimDialect::Cohere, "a b c")).await.json()["usage"].clone();
+    let [billed, processed] = [&usage["billed_units"], &usage["tokens"]].map(|counts| counts["input_tokens"].as_u64());
+    assert_eq!((usage["tokens"]["output_tokens"].as_u64(), billed.map(|tokens| tokens + 8)), (Some(3), processed));
+
+    let sim = Sim::start(SimDialect::Ollama).unwrap();
+    let events = post(&sim, true, saying(SimDialect::Ollama, "a b c")).await.events();
+    let counted: Vec<_> = events.iter().filter_map(|event| event["eval_count"].as_u64()).collect();
+    assert_eq!(counted, [3]);
 }
 
 #[tokio::test]
@@ -246,6 +278,60 @@ async fn gemini_refuses_what_gemini_refuses() {
 }
 
 #[tokio::test]
+async fn cohere_refuses_what_cohere_refuses() {
+    let sim = Sim::start(SimDialect::Cohere).unwrap();
+    let with = |name: &str, value: Value| {
+        let mut body = saying(SimDialect::Cohere, "x");
+        body[name] = value;
+        body
+    };
+    let [with_tools, mut turns] = tool_turns(SimDialect::Cohere);
+    let mut formed = with_tools;
+    formed["response_format"] = json!({ "type": "json_object" });
+    for (body, words) in [
+        (with("top_p", json!(0.5)), "'top_p' is not a valid field"),
+        (with("p", json!(1.0)), "p must be between"),
+        (with("frequency_penalty", json!(-1.0)), "frequency_penalty must be between"),
+        (with("tool_choice", json!("REQUIRED")), "needs tools"),
+        (with("messages", json!([])), "messages is required"),
+        (with("messages", json!([{ "role": "developer", "content": "x" }])), "not a valid role"),
+        (with("messages", json!([{ "role": "assistant", "content": "" }])), "content or tool calls"),
+        (formed, "not supported with documents or tools"),
+    ] {
+        let message = refused(&sim, body).await;
+        assert!(message.contains(words), "{message} / {words}");
+    }
+    turns["messages"][2]["tool_call_id"] = json!("other");
+    assert!(refused(&sim, turns.clone()).await.contains("not in previous messages"));
+    turns["messages"].as_array_mut().unwrap().truncate(2);
+    assert!(refused(&sim, turns).await.contains("have no result"));
+}
+
+#[tokio::test]
+async fn ollama_refuses_what_ollama_refuses() {
+    let sim = Sim::start(SimDialect::Ollama).unwrap();
+    let with = |name: &str, value: Value| {
+        let mut body = saying(SimDialect::Ollama, "x");
+        body[name] = value;
+        body
+    };
+    let call = json!({ "function": { "name": "f", "arguments": "{}" } });
+    for (body, words) in [
+        (with("max_tokens", json!(5)), "would be passed over"),
+        (with("think", json!("much")), "is not supported for this model"),
+        (with("format", json!(5)), "invalid format"),
+        (with("options", json!({ "stop": "x" })), "must be of type array"),
+        (with("messages", json!([{ "role": "robot", "content": "x" }])), "invalid role"),
+        (with("messages", json!([{ "role": "user", "content": [] }])), "messages.content"),
+        (with("messages", json!([{ "role": "user", "content": "", "images": ["http://h/"] }])), "illegal base64"),
+        (with("messages", json!([{ "role": "assistant", "content": "", "tool_calls": [call] }])), "of type map"),
+    ] {
+        let message = refused(&sim, body).await;
+        assert!(message.contains(words), "{message} / {words}");
+    }
+}
+
+#[tokio::test]
 async fn a_signed_answer_can_be_sent_back() {
     let sim = Sim::start(SimDialect::Anthropic).unwrap();
     let mut body = saying(SimDialect::Anthropic, "think");
@@ -260,8 +346,8 @@ async fn a_signed_answer_can_be_sent_back() {
 
 #[tokio::test]
 async fn keys_models_and_paths_are_checked_as_the_provider_does() {
-    for (dialect, bad_key, no_key) in
-        [(SimDialect::OpenAi, 401, 401), (SimDialect::Anthropic, 401, 401), (SimDialect::Gemini, 400, 403)]
+    for (dialect, bad_key, no_key) in SimDialect::ALL
+        .map(|dialect| if dialect == SimDialect::Gemini { (dialect, 400, 403) } else { (dialect, 401, 401) })
     {
         let sim = Sim::start(dialect).unwrap();
         let send = async |key: &str, model: &str| {
@@ -279,6 +365,8 @@ async fn keys_models_and_paths_are_checked_as_the_provider_does() {
             SimDialect::OpenAi => ("/v1/models", "authorization: Bearer good\r\n"),
             SimDialect::Anthropic => ("/v1/models", "x-api-key: good\r\n"),
             SimDialect::Gemini => ("/v1beta/models", "x-goog-api-key: good\r\n"),
+            SimDialect::Cohere => ("/v1/models", "authorization: Bearer good\r\n"),
+            SimDialect::Ollama => ("/api/tags", "authorization: Bearer good\r\n"),
         };
         assert!(ask(&sim, &http("GET", list, header, "")).await.json().to_string().contains("known"));
         assert_eq!(ask(&sim, &http("GET", &format!("{list}/known"), header, "")).await.status(), 200);

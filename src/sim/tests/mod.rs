@@ -74,6 +74,9 @@ impl Seen {
     /// The data of each event; an event that is cut or not JSON is `Value::Null`.
     fn events(&self) -> Vec<Value> {
         let body = self.body().0.replace("\r\n", "\n");
+        if self.head().contains("content-type: application/x-ndjson") {
+            return body.lines().map(|line| serde_json::from_str(line).unwrap_or_default()).collect();
+        }
         let data = |event: &str| event.lines().find_map(|line| line.strip_prefix("data: ")).map(str::to_owned);
         body.split_terminator("\n\n")
             .filter_map(data)
@@ -147,6 +150,8 @@ fn request(dialect: SimDialect, key: &str, model: &str, stream: bool, mut body: 
             ("/v1/messages".to_owned(), format!("x-api-key: {key}\r\nanthropic-version: 2023-06-01\r\n"))
         }
         SimDialect::Gemini => (format!("/v1beta/models/{model}:{method}"), format!("x-goog-api-key: {key}\r\n")),
+        SimDialect::Cohere => ("/v2/chat".to_owned(), format!("authorization: Bearer {key}\r\n")),
+        SimDialect::Ollama => ("/api/chat".to_owned(), format!("authorization: Bearer {key}\r\n")),
     };
     if dialect != SimDialect::Gemini {
         body["model"] = json!(model);
@@ -164,7 +169,9 @@ fn http(method: &str, path: &str, headers: &str, body: &str) -> Vec<u8> {
 /// A body in which the user says this.
 fn saying(dialect: SimDialect, text: &str) -> Value {
     match dialect {
-        SimDialect::OpenAi => json!({ "messages": [{ "role": "user", "content": text }] }),
+        SimDialect::OpenAi | SimDialect::Cohere | SimDialect::Ollama => {
+            json!({ "messages": [{ "role": "user", "content": text }] })
+        }
         SimDialect::Anthropic => json!({ "max_tokens": 100, "messages": [{ "role": "user", "content": text }] }),
         SimDialect::Gemini => json!({ "contents": [{ "role": "user", "parts": [{ "text": text }] }] }),
     }
@@ -187,6 +194,12 @@ fn text_in(dialect: SimDialect, values: &[Value]) -> String {
             let parts = value["candidates"][0]["content"]["parts"].as_array().cloned().unwrap_or_default();
             parts.iter().filter(|part| part["thought"] != true).filter_map(|part| part["text"].as_str()).collect()
         }
+        SimDialect::Cohere => {
+            let contents = value["message"]["content"].as_array().cloned().unwrap_or_default();
+            let whole: String = contents.iter().filter_map(|content| content["text"].as_str()).collect();
+            whole + value["delta"]["message"]["content"]["text"].as_str().unwrap_or_default()
+        }
+        SimDialect::Ollama => value["message"]["content"].as_str().unwrap_or_default().to_owned(),
     };
     values.iter().map(text).collect()
 }
@@ -197,6 +210,20 @@ fn finish_in(dialect: SimDialect, values: &[Value]) -> Option<String> {
         SimDialect::OpenAi => value["choices"][0]["finish_reason"].clone(),
         SimDialect::Anthropic => value.get("stop_reason").unwrap_or(&value["delta"]["stop_reason"]).clone(),
         SimDialect::Gemini => value["candidates"][0]["finishReason"].clone(),
+        SimDialect::Cohere => value.get("finish_reason").unwrap_or(&value["delta"]["finish_reason"]).clone(),
+        SimDialect::Ollama => value["done_reason"].clone(),
     };
-    values.iter().map(finish).find_map(|finish| finish.as_str().map(str::to_owned))
+    let reasons = values.iter().map(finish).filter_map(|finish| finish.as_str().map(str::to_owned));
+    reasons.into_iter().find(|reason| reason != "ERROR")
+}
+
+/// The message of an error in an answer or in an event of one; empty when it is none.
+fn error_in(dialect: SimDialect, value: &Value) -> String {
+    let message = match dialect {
+        SimDialect::OpenAi | SimDialect::Anthropic | SimDialect::Gemini => &value["error"]["message"],
+        SimDialect::Cohere if value["type"] == "message-end" => &value["delta"]["error"],
+        SimDialect::Cohere => &value["message"],
+        SimDialect::Ollama => &value["error"],
+    };
+    message.as_str().unwrap_or_default().to_owned()
 }

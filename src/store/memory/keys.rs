@@ -9,6 +9,10 @@
 //!
 //! What a provider counts for several keys together, a *group*, they share here: their rest and what is left of their limits.
 
+mod news;
+
+pub use news::{Account as AccountName, KeyNews, Use};
+
 use super::leases::Leases;
 use crate::domain::{KeyId, ProviderKey};
 use crate::routing::doubt::Doubt;

@@ -6,7 +6,7 @@
 
 use crate::domain::{Limit, Measure, Scope};
 use crate::routing::token_bucket::{Bucket, Rate, Short};
-use crate::store::ports::limits::{Lease, LimitStore, Refusal, Standing, Standings, Subject, Wait};
+use crate::store::ports::limits::{Denied, Keeper, Lease, LimitStore, Refusal, Standing, Standings, Subject, Wait};
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use std::collections::HashMap;
@@ -54,7 +54,7 @@ impl MemoryLimits {
             places.push(place);
             let entry = &mut table.entries[place];
             let refused = subject.limits.iter().filter_map(|limit| entry.check(subject.scope, *limit, tokens, now));
-            refusal = refusal.into_iter().chain(refused).max_by_key(|refusal| longest(refusal.wait));
+            refusal = refusal.into_iter().chain(refused).max_by_key(|refusal| refusal.wait.length());
             // Also keeps it from being forgotten while the other subjects find their places.
             entry.in_flight += 1;
         }
@@ -70,15 +70,41 @@ impl MemoryLimits {
         }
         match refusal {
             Some(refusal) => (Err(refusal), standings),
-            None => (Ok(Lease { subjects, tokens }), standings),
+            None => (Ok(Lease { subjects, tokens, keeper: Keeper::Local }), standings),
+        }
+    }
+
+    /// Takes note of a request that somebody else has let pass: it counts as in flight, and is taken from what is there, without a debt.
+    pub fn note(&self, subjects: &[Subject], now: Instant) {
+        let mut tables = self.tables.lock();
+        for subject in subjects {
+            let table = &mut tables[subject.scope as usize];
+            let place = table.place(&subject.name, self.most, now);
+            let entry = &mut table.entries[place];
+            entry.in_flight += 1;
+            let requests = subject.limits.iter().filter(|limit| matches!(limit.measure, Measure::Requests(_)));
+            requests.for_each(|limit| entry.drain(*limit, 1, now));
+        }
+    }
+
+    /// Takes note of its end, and of the tokens that it used.
+    pub fn note_end(&self, subjects: &[Subject], used_tokens: u64, now: Instant) {
+        let mut tables = self.tables.lock();
+        for subject in subjects {
+            if let Some(entry) = tables[subject.scope as usize].find(&subject.name) {
+                entry.in_flight = entry.in_flight.saturating_sub(1);
+                let tokens = subject.limits.iter().filter(|limit| matches!(limit.measure, Measure::Tokens(_)));
+                tokens.for_each(|limit| entry.drain(*limit, used_tokens, now));
+            }
         }
     }
 }
 
 #[async_trait]
 impl LimitStore for MemoryLimits {
-    async fn acquire(&self, subjects: Vec<Subject>, tokens: u64, now: Instant) -> (Result<Lease, Refusal>, Standings) {
-        self.take(subjects, tokens, now)
+    async fn acquire(&self, subjects: Vec<Subject>, tokens: u64, now: Instant) -> (Result<Lease, Denied>, Standings) {
+        let (granted, standings) = self.take(subjects, tokens, now);
+        (granted.map_err(Denied::Reached), standings)
     }
 
     fn settle(&self, lease: Lease, used_tokens: u64, now: Instant) {
@@ -89,15 +115,6 @@ impl LimitStore for MemoryLimits {
                 subject.limits.iter().for_each(|limit| entry.settle(*limit, lease.tokens, used_tokens, now));
             }
         }
-    }
-}
-
-/// The order of waits: that for a place is unknown, and mostly short.
-fn longest(wait: Wait) -> (u8, Duration) {
-    match wait {
-        Wait::Place => (0, Duration::ZERO),
-        Wait::For(wait) => (1, wait),
-        Wait::Never => (2, Duration::ZERO),
     }
 }
 
@@ -228,6 +245,13 @@ impl Entry {
     fn charge(&mut self, limit: Limit, tokens: u64) {
         if let Some(meter) = self.known(limit.measure) {
             meter.bucket.take(meter.rate, cost(limit.measure, tokens));
+        }
+    }
+
+    /// Takes so much, or what is there.
+    fn drain(&mut self, limit: Limit, amount: u64, now: Instant) {
+        if let Some(Meter { rate, bucket, .. }) = self.meter(limit, now) {
+            bucket.take(*rate, amount.min(bucket.remaining(*rate)));
         }
     }
 

@@ -11,7 +11,7 @@ use crate::store::ports::Stores;
 use std::sync::Arc;
 
 pub use answers::MemoryAnswers;
-pub use keys::MemoryKeyPool;
+pub use keys::{AccountName, KeyNews, MemoryKeyPool, Use};
 pub use limits::MemoryLimits;
 pub use targets::MemoryTargets;
 pub use vectors::MemoryVectors;

@@ -1,6 +1,6 @@
 //! Limits on requests, tokens and concurrency, for whoever they are for: taken together or not at all, and settled afterwards.
 
-use crate::domain::{Limit, Measure, Scope};
+use crate::domain::{Limit, Measure, OnOutage, Scope};
 use async_trait::async_trait;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -23,6 +23,20 @@ pub struct Lease {
     pub subjects: Vec<Subject>,
     /// The tokens that are reserved at each of them.
     pub tokens: u64,
+    /// Who keeps it.
+    pub keeper: Keeper,
+}
+
+/// Where a lease is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Keeper {
+    /// In this process alone.
+    Local,
+    /// In a store that several nodes share, under this node's name there.
+    Shared {
+        /// The node's name.
+        node: Arc<str>,
+    },
 }
 
 /// Where the tightest bucket of a kind stands.
@@ -54,6 +68,17 @@ pub enum Wait {
     Place,
     /// Never: it asks for more than the limit.
     Never,
+}
+
+impl Wait {
+    /// The order of waits: that for a place is unknown, and mostly short.
+    pub const fn length(self) -> (u8, Duration) {
+        match self {
+            Self::Place => (0, Duration::ZERO),
+            Self::For(wait) => (1, wait),
+            Self::Never => (2, Duration::ZERO),
+        }
+    }
 }
 
 /// A limit that does not let a request pass: of several, the one that takes longest.
@@ -88,16 +113,29 @@ impl Refusal {
     }
 }
 
+/// Why a request does not pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Denied {
+    /// A limit stands in the way.
+    Reached(Refusal),
+    /// The store that nodes share cannot be asked, and the operator wants nothing to pass then ([`OnOutage::Deny`]).
+    Outage,
+}
+
 /// The buckets behind the limits.
 #[async_trait]
 pub trait LimitStore: Send + Sync {
-    /// Takes one request, its place and so many tokens from every subject, or nothing from any.
+    /// Takes one request, its place and so many tokens from every subject, or nothing from any. Where nodes share the store, its own clock
+    /// counts and not `now`, and an answer is waited for no longer than the configuration allows.
     ///
     /// # Errors
-    /// The limit that stands in the way. The standings are those at that moment, either way.
-    async fn acquire(&self, subjects: Vec<Subject>, tokens: u64, now: Instant) -> (Result<Lease, Refusal>, Standings);
+    /// What stands in the way. The standings are those at that moment, either way.
+    async fn acquire(&self, subjects: Vec<Subject>, tokens: u64, now: Instant) -> (Result<Lease, Denied>, Standings);
 
     /// Ends a lease: the place comes back, and of the tokens all that was not used; more than was reserved becomes a debt. Never waits,
     /// because it is called when things are dropped: who has to tell others does so later.
     fn settle(&self, lease: Lease, used_tokens: u64, now: Instant);
+
+    /// What is done from now on while the store that nodes share cannot be asked. Nothing, where there is none.
+    fn set_on_outage(&self, _choice: OnOutage) {}
 }

@@ -18,6 +18,8 @@ use tokio::sync::{Mutex as AsyncMutex, Notify};
 /// How long until the database is asked again when it could not answer, and when nothing was heard of it.
 const SOON: Duration = Duration::from_secs(1);
 const IN_CASE: Duration = Duration::from_secs(30);
+/// What the database is called in the log.
+const DATABASE: &str = "database";
 /// How often, and after how long, what did not fit together is read again.
 const LOOKS_AGAIN: u32 = 3;
 const MOMENT: Duration = Duration::from_millis(50);
@@ -162,13 +164,13 @@ impl Follower {
 
     fn away(&self, why: &str) {
         if self.core.degraded.swap(Some(Arc::new(why.to_owned()))).is_none() {
-            self.core.telemetry.state_change(StateChange::DatabaseAway { why });
+            self.core.telemetry.state_change(StateChange::StoreUnhealthy { store: DATABASE, why });
         }
     }
 
     fn back(&self) {
         if self.core.degraded.swap(None).is_some() {
-            self.core.telemetry.state_change(StateChange::DatabaseBack);
+            self.core.telemetry.state_change(StateChange::StoreRecovered { store: DATABASE });
         }
     }
 
