@@ -1,6 +1,7 @@
 //! The command line.
 
 use clap::{Args, Parser, Subcommand};
+use std::num::NonZeroU64;
 use std::path::PathBuf;
 
 /// `orbyt`, with nothing after it the same as `orbyt serve`.
@@ -114,7 +115,7 @@ pub struct StateArgs {
 #[derive(Clone, Debug, Subcommand)]
 pub enum KeysCommand {
     /// Make a key and print it, this once
-    Create(CreateKeyArgs),
+    Create(Box<CreateKeyArgs>),
     /// List the keys
     List(ListKeysArgs),
     /// Make a key void for good, from the next request on
@@ -154,6 +155,21 @@ pub struct CreateKeyArgs {
     /// What it is used for
     #[arg(long, value_name = "LABEL")]
     pub workflow: Option<String>,
+    /// Requests a minute [default: as the configuration's rules say, here and below]
+    #[arg(long, value_name = "N")]
+    pub rpm: Option<NonZeroU64>,
+    /// Requests a day
+    #[arg(long, value_name = "N")]
+    pub rpd: Option<NonZeroU64>,
+    /// Tokens a minute, of input and output
+    #[arg(long, value_name = "N")]
+    pub tpm: Option<NonZeroU64>,
+    /// Tokens a day
+    #[arg(long, value_name = "N")]
+    pub tpd: Option<NonZeroU64>,
+    /// Requests at once
+    #[arg(long, value_name = "N")]
+    pub concurrency: Option<NonZeroU64>,
     /// Anything else to be remembered; may be given several times
     #[arg(long, value_name = "NAME=VALUE")]
     pub metadata: Vec<String>,
@@ -220,6 +236,12 @@ pub struct AddVaultArgs {
     /// The key's name in logs and metrics [default: PROVIDER_vault]
     #[arg(long, value_name = "NAME")]
     pub name: Option<String>,
+    /// For the requests of this organisation alone, by name or id [default: for all]
+    #[arg(long, value_name = "ORG", conflicts_with = "project")]
+    pub org: Option<String>,
+    /// For the requests of this project alone, by name or id [default: for all]
+    #[arg(long, value_name = "PROJECT")]
+    pub project: Option<String>,
     /// Where the state is.
     #[command(flatten)]
     pub state: StateArgs,

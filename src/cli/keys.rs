@@ -3,11 +3,12 @@
 use super::args::{CreateKeyArgs, ListKeysArgs, OneKeyArgs, RotateKeyArgs};
 use super::credentials::{kept, new_secret};
 use crate::config::{scopes, values};
-use crate::domain::Secret;
-use crate::domain::tenancy::{ApiKey, Scopes, Standing};
+use crate::domain::tenancy::{ApiKey, Project, Scopes, Standing};
+use crate::domain::{Limit, Measure, Period, Secret};
 use crate::store::ports::database::{Access, Database};
 use crate::wiring::state::{new_id, new_key};
 use std::fmt::Write;
+use std::sync::Arc;
 use std::time::Duration;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -58,17 +59,44 @@ async fn described(database: &dyn Database, args: &CreateKeyArgs, secret: &Secre
     key.owner.clone_from(&args.owner);
     key.workflow.clone_from(&args.workflow);
     key.scopes = scopes;
+    key.limits = own_limits(args);
     for pair in &args.metadata {
         let (name, value) = pair.split_once('=').ok_or_else(|| format!("--metadata {pair}: must be NAME=VALUE"))?;
         key.metadata.insert(name.trim().to_owned(), value.to_owned());
     }
     if let Some(wanted) = &args.project {
-        let projects = database.projects(&Access::System).await.map_err(|error| error.to_string())?;
-        let project = projects.into_iter().find(|project| *project.id == **wanted || project.name == *wanted);
-        let project = project.ok_or_else(|| format!("--project {wanted}: there is no such project"))?;
+        let project = project_named(database, wanted).await?;
         (key.org, key.project) = (project.org, project.id);
     }
     Ok(key)
+}
+
+fn own_limits(args: &CreateKeyArgs) -> Arc<[Limit]> {
+    let limits = [
+        (args.rpm, Measure::Requests(Period::Minute)),
+        (args.rpd, Measure::Requests(Period::Day)),
+        (args.tpm, Measure::Tokens(Period::Minute)),
+        (args.tpd, Measure::Tokens(Period::Day)),
+        (args.concurrency, Measure::Concurrency),
+    ];
+    limits.into_iter().filter_map(|(amount, measure)| Some(Limit { measure, amount: amount?.get() })).collect()
+}
+
+/// The project of an id or a name.
+///
+/// # Errors
+/// When there is none, or the name could mean several.
+pub(super) async fn project_named(database: &dyn Database, wanted: &str) -> Result<Project, String> {
+    let mut projects = database.projects(&Access::System).await.map_err(|error| error.to_string())?;
+    if !projects.iter().any(|project| *project.id == *wanted) {
+        projects.retain(|project| project.name == wanted);
+        if projects.len() > 1 {
+            return Err(format!("--project {wanted}: several organisations have one of that name: give its id"));
+        }
+    } else {
+        projects.retain(|project| *project.id == *wanted);
+    }
+    projects.pop().ok_or_else(|| format!("--project {wanted}: there is no such project"))
 }
 
 /// All keys as a table, revoked ones only when they are asked for.
@@ -96,7 +124,9 @@ fn restrictions(key: &ApiKey) -> String {
     let Scopes { models, providers, routes, addresses } = &key.scopes;
     let lists = [("models", models), ("providers", providers), ("routes", routes), ("addresses", addresses)];
     let named = lists.into_iter().filter(|(_, list)| !list.is_empty());
-    let text: Vec<_> = named.map(|(name, list)| format!("{name}={}", list.join(","))).collect();
+    let scopes = named.map(|(name, list)| format!("{name}={}", list.join(",")));
+    let limits = key.limits.iter().map(|limit| format!("{}={}", limit.measure.key(), limit.amount));
+    let text: Vec<_> = scopes.chain(limits).collect();
     if text.is_empty() { "everything".to_owned() } else { text.join(" ") }
 }
 

@@ -1,12 +1,14 @@
 //! `orbyt vault`: keys of providers, sealed in the database, and the master key that seals them.
 
 use super::args::{AddVaultArgs, RemoveVaultArgs};
+use super::keys::project_named;
 use crate::domain::Secret;
 use crate::domain::tenancy::SealedKey;
-use crate::store::ports::database::{Access, StoreError};
+use crate::store::ports::database::{Access, Database, StoreError};
 use crate::vault::{self, MasterKey};
 use crate::wiring::state::{State, new_id};
 use std::fmt::Write;
+use std::sync::Arc;
 
 /// How often a row that somebody else changes meanwhile is tried again.
 const TRIES: u32 = 5;
@@ -24,9 +26,11 @@ pub async fn add(state: &State, args: &AddVaultArgs, secret: &Secret, now: u64) 
     let others = state.database.provider_keys(&Access::System).await.map_err(|error| error.to_string())?;
     state.make_master_key(&others).map_err(|error| error.to_string())?;
     let keys = state.master_keys().map_err(|error| error.to_string())?;
+    let (org, project) = owner(&*state.database, args).await?;
     let mut key = SealedKey {
         id: new_id("pk").into(),
-        org: None,
+        org,
+        project,
         provider: args.provider.clone(),
         name: args.name.clone().unwrap_or_else(|| format!("{}_vault", args.provider)),
         shown: secret.masked(),
@@ -38,7 +42,26 @@ pub async fn add(state: &State, args: &AddVaultArgs, secret: &Secret, now: u64) 
         StoreError::Conflict(_) => format!("{} has a key called {}: give another --name", key.provider, key.name),
         error => error.to_string(),
     })?;
-    Ok(format!("The key {} of {} ({}) is in the vault.", key.name, key.provider, key.id))
+    let whose = if key.org.is_some() { format!(" for {}", shown_owner(&key)) } else { String::new() };
+    Ok(format!("The key {} of {} ({}) is in the vault{whose}.", key.name, key.provider, key.id))
+}
+
+type Owner = (Option<Arc<str>>, Option<Arc<str>>);
+
+/// Whose own the key is to be: an organisation's, a project's, or everybody's.
+async fn owner(database: &dyn Database, args: &AddVaultArgs) -> Result<Owner, String> {
+    if let Some(wanted) = &args.project {
+        let project = project_named(database, wanted).await?;
+        return Ok((Some(project.org), Some(project.id)));
+    }
+    let Some(wanted) = &args.org else { return Ok((None, None)) };
+    let orgs = database.orgs(&Access::System).await.map_err(|error| error.to_string())?;
+    let org = orgs.into_iter().find(|org| *org.id == **wanted || org.name == *wanted);
+    Ok((Some(org.ok_or_else(|| format!("--org {wanted}: there is no such organisation"))?.id), None))
+}
+
+fn shown_owner(key: &SealedKey) -> &str {
+    key.project.as_deref().or(key.org.as_deref()).unwrap_or("everybody")
 }
 
 /// The keys as a table, none of them in clear.
@@ -47,11 +70,12 @@ pub async fn add(state: &State, args: &AddVaultArgs, secret: &Secret, now: u64) 
 /// The database's.
 pub async fn list(state: &State) -> Result<String, String> {
     let keys = state.database.provider_keys(&Access::System).await.map_err(|error| error.to_string())?;
-    let mut text = format!("{:<16} {:<24} {:<28} {:<12} SEALED WITH\n", "PROVIDER", "NAME", "ID", "KEY");
+    let mut text = format!("{:<16} {:<24} {:<28} {:<12} {:<28} SEALED WITH\n", "PROVIDER", "NAME", "ID", "KEY", "FOR");
     for key in &keys {
         let with = vault::sealed_with(&key.envelope).unwrap_or("?");
         // A string takes any amount of text.
-        let _ = writeln!(text, "{:<16} {:<24} {:<28} {:<12} {with}", key.provider, key.name, key.id, key.shown);
+        let _ = write!(text, "{:<16} {:<24} {:<28} {:<12} ", key.provider, key.name, key.id, key.shown);
+        let _ = writeln!(text, "{:<28} {with}", shown_owner(key));
     }
     Ok(text)
 }

@@ -2,8 +2,8 @@
 
 use super::scopes::KeyScopes;
 use crate::domain::secret::KeyHash;
-use crate::domain::tenancy::{ApiKey, DEFAULT_ORG, Standing};
-use crate::domain::{Principal, Secret};
+use crate::domain::tenancy::{ApiKey, DEFAULT_ORG, SavedKey, Standing};
+use crate::domain::{Principal, ProviderKey, Secret};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -22,6 +22,8 @@ pub struct StoredKeys {
     /// By the beginning of their hash. That is no secret: nobody can choose a key by its hash.
     by_lookup: HashMap<[u8; 8], Vec<Entry>>,
     in_force: usize,
+    /// Keys of providers that organisations have saved for themselves.
+    saved: Vec<Secret>,
 }
 
 #[derive(Debug)]
@@ -39,6 +41,31 @@ pub struct Holder {
     pub principal: Principal,
     /// What the key may be used for; `None` for everything.
     pub scopes: Option<Arc<KeyScopes>>,
+    /// The keys of providers that its project or organisation has saved; `None` for none.
+    pub saved: Option<Arc<SavedKeys>>,
+}
+
+/// The keys of providers that a project may use as its own, the best first: by the name of the provider.
+#[derive(Debug)]
+pub struct SavedKeys(Vec<(String, Arc<ProviderKey>)>);
+
+impl SavedKeys {
+    /// Those of a project and of its organisation; the project's go first, and of several the one that was added last.
+    fn of(org: &str, project: &str, saved: &[SavedKey]) -> Option<Self> {
+        let of_org = || saved.iter().rev().filter(|saved| *saved.org == *org);
+        let of_project = of_org().filter(|saved| saved.project.as_deref() == Some(project));
+        let keys = of_project.chain(of_org().filter(|saved| saved.project.is_none())).map(|saved| {
+            let key = ProviderKey::new(saved.key.name.as_str(), saved.key.secret.clone());
+            (saved.key.provider.clone(), Arc::new(key))
+        });
+        Some(keys.collect::<Vec<_>>()).filter(|keys| !keys.is_empty()).map(Self)
+    }
+
+    /// The key for a provider of one of these names.
+    pub fn for_provider<'a>(&self, names: impl IntoIterator<Item = &'a str>) -> Option<&Arc<ProviderKey>> {
+        let find = |name| self.0.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
+        names.into_iter().find_map(find).map(|(_, key)| key)
+    }
 }
 
 /// Why a key lets nobody in.
@@ -58,9 +85,14 @@ pub enum NoEntry {
 impl StoredKeys {
     /// Makes a book of all keys of the database. Keys of other organisations than the default one are called `organisation/name`, since
     /// limits go by the name.
-    pub fn new(keys: Vec<ApiKey>) -> Self {
-        let mut book = Self::default();
+    pub fn new(keys: Vec<ApiKey>, saved: &[SavedKey]) -> Self {
+        let secrets = saved.iter().map(|saved| saved.key.secret.clone()).collect();
+        let mut book = Self { saved: secrets, ..Self::default() };
+        let mut projects: HashMap<Arc<str>, Option<Arc<SavedKeys>>> = HashMap::new();
         for key in keys {
+            let of_project = projects.entry(key.project.clone());
+            let saved =
+                of_project.or_insert_with(|| SavedKeys::of(&key.org, &key.project, saved).map(Arc::new)).clone();
             let scopes = (!key.scopes.is_empty()).then(|| Arc::new(KeyScopes::new(&key.scopes)));
             let key_name: Arc<str> =
                 if &*key.org == DEFAULT_ORG { key.name.clone() } else { format!("{}/{}", key.org, key.name).into() };
@@ -69,12 +101,17 @@ impl StoredKeys {
             for secret in &key.secrets {
                 let key_hash = KeyHash::of(key.id.as_bytes());
                 let principal = Principal { key_name: key_name.clone(), key_hash, key: Some(key.clone()) };
-                let holder = Holder { principal, scopes: scopes.clone() };
+                let holder = Holder { principal, scopes: scopes.clone(), saved: saved.clone() };
                 let entry = Entry { hash: secret.hash, until: secret.expires_at, holder };
                 book.by_lookup.entry(secret.hash.lookup()).or_default().push(entry);
             }
         }
         book
+    }
+
+    /// The keys of providers among them, for the redaction of texts that may repeat one.
+    pub fn saved_secrets(&self) -> impl Iterator<Item = &Secret> {
+        self.saved.iter()
     }
 
     fn find(&self, hash: KeyHash, now: u64) -> Result<Holder, NoEntry> {
@@ -129,7 +166,7 @@ impl GatewayKeys {
             }
         }
         match found {
-            Some(principal) => Ok(Holder { principal: principal.clone(), scopes: None }),
+            Some(principal) => Ok(Holder { principal: principal.clone(), scopes: None, saved: None }),
             None => self.stored.find(hash, now),
         }
     }
@@ -146,14 +183,19 @@ impl GatewayKeys {
 
     /// The keys that are known in clear.
     pub fn secrets(&self) -> impl Iterator<Item = &Secret> {
-        self.clear.iter()
+        self.clear.iter().chain(self.saved_secrets())
+    }
+
+    /// The keys of providers that organisations have saved for themselves.
+    pub fn saved_secrets(&self) -> impl Iterator<Item = &Secret> {
+        self.stored.saved_secrets()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::tenancy::{DEFAULT_PROJECT, KeySecret, Scopes};
+    use crate::domain::tenancy::{DEFAULT_PROJECT, KeySecret, Scopes, VaultKey};
     use std::collections::BTreeMap;
 
     fn stored(name: &str, secrets: &[(&str, Option<u64>)]) -> ApiKey {
@@ -171,6 +213,7 @@ mod tests {
             owner: None,
             workflow: None,
             scopes: Scopes::default(),
+            limits: [].into(),
             metadata: BTreeMap::new(),
             disabled: false,
             created_at: 0,
@@ -188,7 +231,7 @@ mod tests {
     fn finds_the_holder_and_nobody_else() {
         let mut keys = GatewayKeys::default();
         assert!(keys.is_empty());
-        keys.set_stored(Arc::new(StoredKeys::new(vec![stored("first", &[("sk-or-v1-aaaa", None)])])));
+        keys.set_stored(Arc::new(StoredKeys::new(vec![stored("first", &[("sk-or-v1-aaaa", None)])], &[])));
         keys.add_clear(Secret::new("x"));
         keys.add_clear(Secret::new("team-a-0123456789-key"));
         for (key, holder) in [("sk-or-v1-aaaa", "first"), ("x", "key_01"), ("team-a-0123456789-key", "tea•••key")]
@@ -204,7 +247,7 @@ mod tests {
     #[test]
     fn a_rotated_key_is_one_key_with_two_secrets_for_a_while() {
         let mut keys = GatewayKeys::default();
-        keys.set_stored(Arc::new(StoredKeys::new(vec![stored("team", &[("new", None), ("old", Some(100))])])));
+        keys.set_stored(Arc::new(StoredKeys::new(vec![stored("team", &[("new", None), ("old", Some(100))])], &[])));
         assert_eq!((name(&keys, "new", 99).as_deref(), name(&keys, "old", 99).as_deref()), (Ok("team"), Ok("team")));
         let over = NoEntry::Void { name: "team".into(), standing: Standing::Expired };
         assert_eq!((name(&keys, "new", 100).as_deref(), name(&keys, "old", 100)), (Ok("team"), Err(over)));
@@ -220,7 +263,7 @@ mod tests {
         ];
         for (key, standing) in dead {
             let mut keys = GatewayKeys::default();
-            keys.set_stored(Arc::new(StoredKeys::new(vec![key])));
+            keys.set_stored(Arc::new(StoredKeys::new(vec![key], &[])));
             assert_eq!(name(&keys, "k", 5), Err(NoEntry::Void { name: "a".into(), standing }));
         }
     }
@@ -229,8 +272,33 @@ mod tests {
     fn keys_of_two_organisations_share_no_name() {
         let mut keys = GatewayKeys::default();
         let other = ApiKey { org: "org_b".into(), ..stored("team", &[("b", None)]) };
-        keys.set_stored(Arc::new(StoredKeys::new(vec![stored("team", &[("a", None)]), other])));
+        keys.set_stored(Arc::new(StoredKeys::new(vec![stored("team", &[("a", None)]), other], &[])));
         assert_eq!((name(&keys, "a", 0).as_deref(), name(&keys, "b", 0).as_deref()), (Ok("team"), Ok("org_b/team")));
+    }
+
+    #[test]
+    fn a_project_goes_before_its_organisation_and_sees_no_other() {
+        let saved = |org: &str, project: Option<&str>, provider: &str, secret: &str| SavedKey {
+            org: org.into(),
+            project: project.map(Into::into),
+            key: VaultKey { provider: provider.into(), name: "n".into(), secret: Secret::new(secret) },
+        };
+        let all = [
+            saved(DEFAULT_ORG, Some(DEFAULT_PROJECT), "openai", "project's"),
+            saved(DEFAULT_ORG, None, "openai", "organisation's"),
+            saved(DEFAULT_ORG, None, "groq", "earlier"),
+            saved(DEFAULT_ORG, None, "groq", "later"),
+            saved(DEFAULT_ORG, Some("prj_b"), "xai", "of another project"),
+            saved("org_b", None, "cohere", "of another organisation"),
+        ];
+        let mut keys = GatewayKeys::default();
+        keys.set_stored(Arc::new(StoredKeys::new(vec![stored("a", &[("k", None)])], &all)));
+        let own = keys.find("k", 0).unwrap().saved.unwrap();
+        let key = |names: &[&str]| own.for_provider(names.iter().copied()).map(|key| key.secret.reveal().to_owned());
+        assert_eq!((key(&["openai"]).as_deref(), key(&["x", "groq"]).as_deref()), (Some("project's"), Some("later")));
+        assert_eq!((key(&["xai"]), key(&["cohere"])), (None, None));
+        assert_eq!(keys.secrets().count(), 6, "all are redacted");
+        assert!(!format!("{keys:?}").contains("later"));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Who owns what: organisations, their projects, the API keys of those, and the people who look after them.
 
+use super::Limit;
 use super::secret::KeyHash;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -99,6 +100,8 @@ pub struct ApiKey {
     pub workflow: Option<String>,
     /// What it may be used for.
     pub scopes: Scopes,
+    /// Its own limits, which hold in the place of a rule for keys.
+    pub limits: Arc<[Limit]>,
     /// What the operator wants to remember.
     pub metadata: BTreeMap<String, String>,
     /// Not accepted for now.
@@ -170,6 +173,8 @@ pub struct SealedKey {
     pub id: Arc<str>,
     /// The organisation whose own it is; `None` for the gateway's, which serve everybody.
     pub org: Option<Arc<str>>,
+    /// The project of that organisation whose own it is; `None` for all of them.
+    pub project: Option<Arc<str>>,
     /// The provider's id.
     pub provider: String,
     /// Its name in logs and metrics, unique for the provider.
@@ -186,8 +191,9 @@ impl SealedKey {
     /// What the envelope is bound to, so that none can be put into another row.
     pub fn identity(&self) -> String {
         let org = self.org.as_deref().unwrap_or("-");
+        let project = self.project.as_deref().map_or_else(String::new, |project| format!(":{project}"));
         // The only free text stands last, so that no two rows have the same identity.
-        format!("provider_keys/{}/{org}/{}", self.id, self.provider)
+        format!("provider_keys/{}/{org}{project}/{}", self.id, self.provider)
     }
 }
 
@@ -200,6 +206,17 @@ pub struct VaultKey {
     pub name: String,
     /// The key.
     pub secret: super::Secret,
+}
+
+/// A provider's key that an organisation or a project has saved for its own requests.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SavedKey {
+    /// The organisation.
+    pub org: Arc<str>,
+    /// The project; `None` for all of the organisation's.
+    pub project: Option<Arc<str>>,
+    /// The key.
+    pub key: VaultKey,
 }
 
 #[cfg(test)]
@@ -215,6 +232,7 @@ mod tests {
             owner: None,
             workflow: None,
             scopes: Scopes::default(),
+            limits: [].into(),
             metadata: BTreeMap::new(),
             disabled: false,
             created_at: 0,

@@ -283,6 +283,16 @@ impl ApiError {
         error
     }
 
+    /// The provider's rejection of a key that the client's project or organisation has saved.
+    pub fn of_saved_key(fault: &Fault, key: &str) -> Self {
+        let message =
+            format!("the provider does not accept the key {key:?} that your organisation has saved: {}", fault.message);
+        let mut error = Self::new(Reason::InvalidApiKey, message);
+        error.0.status = fault.status.unwrap_or(401);
+        error.0.code = Some("byok_refused".into());
+        error
+    }
+
     /// The body in OpenAI's form; `attempts` go into `metadata`.
     pub fn body(&self, attempts: &[AttemptRecord]) -> Vec<u8> {
         let metadata =

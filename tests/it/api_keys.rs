@@ -282,3 +282,24 @@ async fn a_new_admin_token_is_in_force_without_a_reload() {
     let next = run(&gateway, &["admin", "reset-token"]);
     assert_eq!((health(&next).await, health(&token).await), (200, 401));
 }
+
+#[tokio::test]
+async fn a_keys_own_limits_hold_in_the_place_of_a_rule() {
+    let sim = Sim::start(SimDialect::OpenAi).unwrap();
+    let rule = "[[limits.rule]]\nscope = \"key\"\nrequests_per_day = 1\n";
+    let gateway = Gateway::builder().provider("openai", &sim).config(rule).start().await;
+    let plain = create(&gateway, &["--name", "plain"]);
+    assert_eq!((status(&gateway, &plain).await, status(&gateway, &plain).await), (200, 429));
+    let own = create(&gateway, &["--name", "own", "--rpd", "2", "--tpm", "100000"]);
+    let answer = ask(&gateway, &own, "openai/sim-ok").await;
+    assert_eq!(answer.header("x-ratelimit-limit-requests"), "2");
+    assert_eq!(answer.header("x-ratelimit-limit-tokens"), "100000");
+    assert_eq!((status(&gateway, &own).await, status(&gateway, &own).await), (200, 429));
+    let list = run(&gateway, &["keys", "list"]);
+    assert!(list.contains("requests_per_day=2 tokens_per_minute=100000"), "{list}");
+    let small = create(&gateway, &["--name", "small", "--tpm", "3"]);
+    let (code, _, message) = error(&ask(&gateway, &small, "openai/sim-ok").await);
+    assert_eq!((code, message.contains("tokens per minute: limit 3")), (429, true), "{message}");
+    let output = orbyt(&gateway.data_dir(), None, &["keys", "create", "--name", "none", "--rpm", "0"], "");
+    assert!(!output.status.success(), "0 is no limit but a mistake");
+}

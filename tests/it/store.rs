@@ -2,10 +2,10 @@
 
 use crate::postgres;
 use orbyt::config::Store;
-use orbyt::domain::Secret;
 use orbyt::domain::tenancy::{
     ApiKey, DEFAULT_ORG, DEFAULT_PROJECT, KeySecret, Organisation, Project, Scopes, SealedKey,
 };
+use orbyt::domain::{Limit, Measure, Period, Secret};
 use orbyt::store::ports::database::{Access, Database, StoreError};
 use orbyt::wiring::state::State;
 use std::sync::Arc;
@@ -41,6 +41,7 @@ fn key(id: &str, org: &str, project: &str, name: &str) -> ApiKey {
         owner: None,
         workflow: None,
         scopes: Scopes::default(),
+        limits: [].into(),
         metadata: [].into(),
         disabled: false,
         created_at: 1,
@@ -54,6 +55,7 @@ fn sealed(id: &str, org: Option<&str>, name: &str) -> SealedKey {
     SealedKey {
         id: id.into(),
         org: org.map(Into::into),
+        project: None,
         provider: "openai".into(),
         name: name.into(),
         shown: "sk•••".into(),
@@ -78,6 +80,9 @@ async fn a_key_comes_back_as_it_was_written() {
                 routes: vec!["/v1/chat/*".into()],
                 addresses: vec!["192.0.2.0/24".into()],
             },
+            limits: [(Measure::Requests(Period::Minute), 60), (Measure::Concurrency, 2)]
+                .map(|(measure, amount)| Limit { measure, amount })
+                .into(),
             metadata: [("team".to_owned(), "größe ✓".to_owned())].into(),
             disabled: true,
             created_at: 1_700_000_000_123,
@@ -160,7 +165,12 @@ async fn nothing_of_an_organisation_is_in_sight_of_another() {
             let refused = database.create_key(&b, &stolen).await;
             assert!(matches!(refused, Err(StoreError::Refused(_))), "{name}: {refused:?}");
         }
-        for key in [sealed("pk_c", Some("org_a"), "c"), sealed("pk_c", None, "c")] {
+        let of_project = |org, project: &str| SealedKey { project: Some(project.into()), ..sealed("pk_p", org, "p") };
+        database.add_provider_key(&b, &of_project(Some("org_b"), "prj_b")).await.unwrap();
+        let own = database.provider_keys(&b).await.unwrap();
+        assert_eq!(own, [of_project(Some("org_b"), "prj_b")], "{name}");
+        let wrong = SealedKey { id: "pk_w".into(), name: "w".into(), ..of_project(Some("org_b"), "prj_a") };
+        for key in [sealed("pk_c", Some("org_a"), "c"), sealed("pk_c", None, "c"), wrong] {
             let refused = database.add_provider_key(&b, &key).await;
             assert!(matches!(refused, Err(StoreError::Refused(_))), "{name}: {refused:?}");
         }

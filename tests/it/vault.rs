@@ -2,7 +2,7 @@
 
 use crate::api_keys::{orbyt, said};
 use crate::gateway::{Gateway, saying};
-use orbyt::sim::{Sim, SimDialect};
+use orbyt::sim::{Sim, SimDialect, SimFault, client};
 use orbyt::vault::MasterKey;
 use rusqlite::Connection;
 use std::path::Path;
@@ -179,4 +179,44 @@ async fn a_lost_master_key_is_not_replaced_behind_the_operators_back() {
     }
     std::fs::write(&file, kept).unwrap();
     add(state.path(), "lab", "two", "sk-another-key-0123456789");
+}
+
+#[tokio::test]
+async fn a_key_that_a_project_has_saved_serves_its_own_requests_and_nobody_elses() {
+    const OWN: &str = "sk-canary-of-the-project-0123456789";
+    let (sim, state) = (Sim::start(SimDialect::OpenAi).unwrap(), tempfile::tempdir().unwrap());
+    add(state.path(), "lab", "everybodys", SECRET);
+    let gateway = gateway(&sim, state.path(), "").await;
+    let created = said(state.path(), None, &["keys", "create", "--name", "team"], "");
+    let used_by = async |key: &str, model: &str| {
+        let body = saying(model, "x", false).to_string();
+        let url = format!("{}/v1/chat/completions", gateway.url);
+        let answer = client::send("POST", &url, &[("x-api-key", key)], body.as_bytes()).await.unwrap();
+        let call = sim.calls().pop().and_then(|call| call.header("authorization").map(str::to_owned));
+        (answer, call.unwrap_or_default().trim_start_matches("Bearer ").to_owned())
+    };
+    let key = created.trim();
+    assert_eq!(used_by(key, "lab/sim-ok").await.1, SECRET);
+    said(state.path(), None, &["vault", "add", "lab", "--name", "org", "--org", "default"], "sk-of-the-organisation");
+    assert_eq!(used_by(key, "lab/sim-ok").await.1, "sk-of-the-organisation");
+    said(state.path(), None, &["vault", "add", "lab", "--name", "own", "--project", "default"], OWN);
+    let (answer, used) = used_by(key, "lab/sim-ok").await;
+    assert_eq!((answer.status, used.as_str()), (200, OWN), "the project's goes before the organisation's");
+    assert_eq!(used_key(&gateway, &sim).await.as_deref(), Some(SECRET), "a key of the configuration has no project");
+    let health = gateway.get_console("/api/v1/health").await.unwrap().json();
+    assert_eq!(health["providers"][0]["keys"].as_array().unwrap().len(), 1, "not in the pool: {health}");
+    let list = said(state.path(), None, &["vault", "list"], "");
+    assert!(list.contains("prj_default") && list.contains("org_default") && list.contains("everybody"), "{list}");
+    // A refusal is the client's to hear of; no other key pays for it, and a provider that repeats it gives it to nobody.
+    sim.on_key(OWN, SimFault::EchoKey);
+    let (answer, used) = used_by(key, "lab/sim-ok").await;
+    assert_eq!((answer.status, used.as_str()), (401, OWN), "{}", answer.body_text());
+    let error = &answer.json()["error"];
+    assert_eq!(error["code"], "byok_refused");
+    assert!(error["message"].as_str().unwrap().contains("the key \"own\" that your organisation has saved"), "{error}");
+    said(state.path(), None, &["vault", "remove", "own"], "");
+    assert_eq!(used_by(key, "lab/sim-ok").await.1, "sk-of-the-organisation");
+    assert!(!gateway.output().contains(OWN) && !answer.body_text().contains(OWN));
+    let error = orbyt(state.path(), None, &["vault", "add", "lab", "--project", "nowhere"], OWN);
+    assert!(told(&error).contains("--project nowhere: there is no such project"), "{}", told(&error));
 }

@@ -4,7 +4,7 @@ use super::write_private;
 use crate::domain::secret::KeyHash;
 use crate::domain::tenancy::{ApiKey, KeySecret, SealedKey};
 use crate::store::ports::database::{Contents, StoreError};
-use crate::store::rows::ScopesRow;
+use crate::store::rows::{ScopesRow, limits_of, limits_row};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::io;
@@ -38,6 +38,8 @@ struct KeyRow {
     owner: Option<String>,
     workflow: Option<String>,
     scopes: ScopesRow,
+    #[serde(default)]
+    limits: BTreeMap<String, u64>,
     metadata: BTreeMap<String, String>,
     disabled: bool,
     created_at: u64,
@@ -60,6 +62,8 @@ struct SecretRow {
 struct SealedRow {
     id: String,
     org: Option<String>,
+    #[serde(default)]
+    project: Option<String>,
     provider: String,
     name: String,
     shown: String,
@@ -122,6 +126,7 @@ impl LastKnown {
                 owner: row.owner,
                 workflow: row.workflow,
                 scopes: row.scopes.into(),
+                limits: limits_of(&row.limits).ok_or_else(|| damaged("a limit is not known"))?,
                 metadata: row.metadata,
                 disabled: row.disabled,
                 created_at: row.created_at,
@@ -154,6 +159,7 @@ impl From<&ApiKey> for KeyRow {
             owner: key.owner.clone(),
             workflow: key.workflow.clone(),
             scopes: (&key.scopes).into(),
+            limits: limits_row(&key.limits),
             metadata: key.metadata.clone(),
             disabled: key.disabled,
             created_at: key.created_at,
@@ -169,6 +175,7 @@ impl From<&SealedKey> for SealedRow {
         Self {
             id: key.id.to_string(),
             org: key.org.as_deref().map(str::to_owned),
+            project: key.project.as_deref().map(str::to_owned),
             provider: key.provider.clone(),
             name: key.name.clone(),
             shown: key.shown.clone(),
@@ -180,8 +187,9 @@ impl From<&SealedKey> for SealedRow {
 
 impl From<SealedRow> for SealedKey {
     fn from(row: SealedRow) -> Self {
-        let SealedRow { id, org, provider, name, shown, created_at, envelope } = row;
-        Self { id: id.into(), org: org.map(Into::into), provider, name, shown, created_at, envelope }
+        let SealedRow { id, org, project, provider, name, shown, created_at, envelope } = row;
+        let project = project.map(Into::into);
+        Self { id: id.into(), org: org.map(Into::into), project, provider, name, shown, created_at, envelope }
     }
 }
 
@@ -190,6 +198,7 @@ mod tests {
     use super::*;
     use crate::domain::Secret;
     use crate::domain::tenancy::Scopes;
+    use crate::domain::{Limit, Measure};
     use std::os::unix::fs::PermissionsExt;
 
     fn contents() -> Contents {
@@ -205,6 +214,7 @@ mod tests {
             owner: Some("ada".into()),
             workflow: None,
             scopes: Scopes { models: vec!["a*".into()], ..Scopes::default() },
+            limits: [Limit { measure: Measure::Concurrency, amount: 3 }].into(),
             metadata: [("k".to_owned(), "v".to_owned())].into(),
             disabled: true,
             created_at: 1,
@@ -214,7 +224,8 @@ mod tests {
         };
         let sealed = SealedKey {
             id: "pk_1".into(),
-            org: None,
+            org: Some("org_1".into()),
+            project: Some("prj_1".into()),
             provider: "openai".into(),
             name: "one".into(),
             shown: "x".into(),

@@ -5,7 +5,7 @@ use crate::domain::secret::KeyHash;
 use crate::domain::tenancy::{ApiKey, KeySecret};
 use crate::store::ports::api_keys::ApiKeys;
 use crate::store::ports::database::{Access, StoreError};
-use crate::store::rows::{metadata, metadata_json, read_time, scopes, scopes_json, stored_time};
+use crate::store::rows::{limits, limits_json, metadata, metadata_json, read_time, scopes, scopes_json, stored_time};
 use async_trait::async_trait;
 use std::collections::HashMap;
 use tokio_postgres::{Row, Transaction};
@@ -21,7 +21,7 @@ pub(super) async fn all(transaction: &Transaction<'_>) -> Result<Vec<ApiKey>, Tr
         by_key.entry(id).or_default().push(secret);
     }
     let query = "SELECT id, org_id, project_id, name, owner, workflow, scopes::text, metadata::text, disabled, created_at, \
-                 expires_at, revoked_at FROM api_keys ORDER BY created_at, id";
+                 expires_at, revoked_at, limits::text FROM api_keys ORDER BY created_at, id";
     transaction.query(query, &[]).await?.iter().map(|row| key(row, &mut by_key)).collect()
 }
 
@@ -47,6 +47,7 @@ fn key(row: &Row, secrets: &mut HashMap<String, Vec<KeySecret>>) -> Result<ApiKe
         name: text(3)?.into(),
         owner: row.try_get(4)?,
         workflow: row.try_get(5)?,
+        limits: limits(text(12)?).ok_or_else(|| damaged("limits"))?,
         scopes: scopes(text(6)?).ok_or_else(|| damaged("scopes"))?,
         metadata: metadata(text(7)?).ok_or_else(|| damaged("metadata"))?,
         disabled: row.try_get(8)?,
@@ -59,8 +60,8 @@ fn key(row: &Row, secrets: &mut HashMap<String, Vec<KeySecret>>) -> Result<ApiKe
 
 pub(super) async fn insert(transaction: &Transaction<'_>, key: &ApiKey) -> Result<(), Trouble> {
     let put = "INSERT INTO api_keys \
-               (id, org_id, project_id, name, owner, workflow, scopes, metadata, disabled, created_at, expires_at, revoked_at) \
-               VALUES ($1, $2, $3, $4, $5, $6, $7::text::jsonb, $8::text::jsonb, $9, $10, $11, $12)";
+               (id, org_id, project_id, name, owner, workflow, scopes, metadata, disabled, created_at, expires_at, revoked_at, limits) \
+               VALUES ($1, $2, $3, $4, $5, $6, $7::text::jsonb, $8::text::jsonb, $9, $10, $11, $12, $13::text::jsonb)";
     transaction
         .execute(
             put,
@@ -77,6 +78,7 @@ pub(super) async fn insert(transaction: &Transaction<'_>, key: &ApiKey) -> Resul
                 &stored_time(key.created_at),
                 &key.expires_at.map(stored_time),
                 &key.revoked_at.map(stored_time),
+                &limits_json(&key.limits),
             ],
         )
         .await?;

@@ -10,8 +10,8 @@ use tokio_postgres::Transaction;
 
 /// All that the transaction's role sees.
 pub(super) async fn all(transaction: &Transaction<'_>) -> Result<Vec<SealedKey>, Trouble> {
-    let query =
-        "SELECT id, org_id, provider, name, shown, created_at, envelope FROM provider_keys ORDER BY created_at, id";
+    let query = "SELECT id, org_id, provider, name, shown, created_at, envelope, project_id \
+                 FROM provider_keys ORDER BY created_at, id";
     let rows = transaction.query(query, &[]).await?;
     let key = |row: &tokio_postgres::Row| {
         Ok(SealedKey {
@@ -22,6 +22,7 @@ pub(super) async fn all(transaction: &Transaction<'_>) -> Result<Vec<SealedKey>,
             shown: row.try_get(4)?,
             created_at: read_time(row.try_get(5)?),
             envelope: row.try_get(6)?,
+            project: row.try_get::<_, Option<&str>>(7)?.map(Into::into),
         })
     };
     rows.iter().map(key).collect()
@@ -31,11 +32,23 @@ pub(super) async fn all(transaction: &Transaction<'_>) -> Result<Vec<SealedKey>,
 impl ProviderKeys for PostgresDatabase {
     async fn add_provider_key(&self, access: &Access, key: &SealedKey) -> Result<(), StoreError> {
         self.transact(access, async |transaction| {
-            let put = "INSERT INTO provider_keys (id, org_id, provider, name, shown, created_at, envelope) \
-                       VALUES ($1, $2, $3, $4, $5, $6, $7)";
+            let put = "INSERT INTO provider_keys (id, org_id, provider, name, shown, created_at, envelope, project_id) \
+                       VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
             let (id, org, created) = (&*key.id, key.org.as_deref(), stored_time(key.created_at));
             transaction
-                .execute(put, &[&id, &org, &key.provider, &key.name, &key.shown, &created, &key.envelope])
+                .execute(
+                    put,
+                    &[
+                        &id,
+                        &org,
+                        &key.provider,
+                        &key.name,
+                        &key.shown,
+                        &created,
+                        &key.envelope,
+                        &key.project.as_deref(),
+                    ],
+                )
                 .await?;
             Ok(())
         })

@@ -11,6 +11,7 @@ use tokio_postgres::{Client, GenericClient};
 pub const MIGRATIONS: &[Migration] = &[
     Migration { version: 1, name: "0001_tenancy", sql: include_str!("../../../migrations/postgres/0001_tenancy.sql") },
     Migration { version: 2, name: "0002_vault", sql: include_str!("../../../migrations/postgres/0002_vault.sql") },
+    Migration { version: 3, name: "0003_own", sql: include_str!("../../../migrations/postgres/0003_own.sql") },
 ];
 
 /// Of this lock's number nobody else may think: `orbyt` in ASCII.

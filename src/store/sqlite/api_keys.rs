@@ -5,7 +5,7 @@ use crate::domain::secret::KeyHash;
 use crate::domain::tenancy::{ApiKey, KeySecret};
 use crate::store::ports::api_keys::ApiKeys;
 use crate::store::ports::database::{Access, StoreError};
-use crate::store::rows::{metadata, metadata_json, read_time, scopes, scopes_json, stored_time};
+use crate::store::rows::{limits, limits_json, metadata, metadata_json, read_time, scopes, scopes_json, stored_time};
 use async_trait::async_trait;
 use rusqlite::{Row, Transaction, params};
 use std::collections::HashMap;
@@ -24,7 +24,7 @@ pub(super) fn all(transaction: &Transaction<'_>, access: &Access) -> Result<Vec<
         by_key.entry(id).or_default().push(secret);
     }
     let mut query = transaction.prepare(
-        "SELECT id, org_id, project_id, name, owner, workflow, scopes, metadata, disabled, created_at, expires_at, revoked_at \
+        "SELECT id, org_id, project_id, name, owner, workflow, scopes, metadata, disabled, created_at, expires_at, revoked_at, limits \
          FROM api_keys WHERE ?1 IS NULL OR org_id = ?1 ORDER BY created_at, id",
     )?;
     let mut rows = query.query(params![access.org()])?;
@@ -56,6 +56,7 @@ fn key(row: &Row<'_>, secrets: &mut HashMap<String, Vec<KeySecret>>) -> Result<A
         name: text(3)?,
         owner: row.get(4)?,
         workflow: row.get(5)?,
+        limits: limits(&row.get::<_, String>(12)?).ok_or_else(|| damaged("limits"))?,
         scopes: scopes(&row.get::<_, String>(6)?).ok_or_else(|| damaged("scopes"))?,
         metadata: metadata(&row.get::<_, String>(7)?).ok_or_else(|| damaged("metadata"))?,
         disabled: row.get(8)?,
@@ -70,8 +71,8 @@ fn key(row: &Row<'_>, secrets: &mut HashMap<String, Vec<KeySecret>>) -> Result<A
 pub(super) fn insert(transaction: &Transaction<'_>, key: &ApiKey) -> Result<(), Trouble> {
     transaction.execute(
         "INSERT INTO api_keys \
-         (id, org_id, project_id, name, owner, workflow, scopes, metadata, disabled, created_at, expires_at, revoked_at) \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+         (id, org_id, project_id, name, owner, workflow, scopes, metadata, disabled, created_at, expires_at, revoked_at, limits) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
         params![
             &*key.id,
             &*key.org,
@@ -85,6 +86,7 @@ pub(super) fn insert(transaction: &Transaction<'_>, key: &ApiKey) -> Result<(), 
             stored_time(key.created_at),
             key.expires_at.map(stored_time),
             key.revoked_at.map(stored_time),
+            limits_json(&key.limits),
         ],
     )?;
     key.secrets.iter().rev().try_for_each(|secret| insert_secret(transaction, &key.id, &key.org, secret))

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 pub(super) fn all(transaction: &Transaction<'_>, access: &Access) -> Result<Vec<SealedKey>, Trouble> {
     let mut query = transaction.prepare(
-        "SELECT id, org_id, provider, name, shown, created_at, envelope FROM provider_keys \
+        "SELECT id, org_id, provider, name, shown, created_at, envelope, project_id FROM provider_keys \
          WHERE ?1 IS NULL OR org_id = ?1 ORDER BY created_at, id",
     )?;
     let rows = query.query_map(params![access.org()], |row| {
@@ -23,6 +23,7 @@ pub(super) fn all(transaction: &Transaction<'_>, access: &Access) -> Result<Vec<
             shown: row.get(4)?,
             created_at: read_time(row.get(5)?),
             envelope: row.get(6)?,
+            project: row.get::<_, Option<String>>(7)?.map(Arc::from),
         })
     })?;
     Ok(rows.collect::<Result<_, _>>()?)
@@ -37,8 +38,8 @@ impl ProviderKeys for SqliteDatabase {
                 return Err(Trouble::unknown("organisation"));
             }
             transaction.execute(
-                "INSERT INTO provider_keys (id, org_id, provider, name, shown, created_at, envelope) \
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+                "INSERT INTO provider_keys (id, org_id, provider, name, shown, created_at, envelope, project_id) \
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
                 params![
                     &*key.id,
                     key.org.as_deref(),
@@ -46,7 +47,8 @@ impl ProviderKeys for SqliteDatabase {
                     key.name,
                     key.shown,
                     stored_time(key.created_at),
-                    key.envelope
+                    key.envelope,
+                    key.project.as_deref()
                 ],
             )?;
             Ok(())

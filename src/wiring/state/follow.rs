@@ -52,9 +52,9 @@ struct Known {
 async fn settled(
     state: &State,
     mut contents: Contents,
-    mut vault: Vec<VaultKey>,
+    mut followed: Followed,
     mut problems: Vec<String>,
-) -> (Contents, Vec<VaultKey>, Vec<String>) {
+) -> (Contents, Followed, Vec<String>) {
     for _ in 0..LOOKS_AGAIN {
         if problems.is_empty() {
             break;
@@ -63,20 +63,20 @@ async fn settled(
         let Ok(now) = state.database.contents().await else { break };
         // Keys have been taken over as they were; what has changed of them since is told again.
         contents.provider_keys = now.provider_keys;
-        let (followed, wrong) = state.open_up(&contents);
-        (vault, problems) = (followed.vault, wrong);
+        (followed, problems) = state.open_up(&contents);
     }
-    (contents, vault, problems)
+    (contents, followed, problems)
 }
 
 impl Follower {
     /// With this configuration, and what of the database was seen.
     pub fn new(core: Arc<Core>, state: Option<Arc<State>>, configuration: Snapshot, followed: Followed) -> Arc<Self> {
         let owes_first_start = configuration.keys.is_empty();
+        let followed_first = followed.clone();
         let parents = Mutex::new(Parents { configuration, followed });
         let known = AsyncMutex::new(Known { contents: None, problems: Vec::new(), owes_first_start });
         let follower = Arc::new(Self { core, state, parents, known, vault_changed: Notify::new() });
-        follower.publish(|_| {});
+        follower.take_keys(followed_first);
         follower
     }
 
@@ -115,13 +115,15 @@ impl Follower {
             return true;
         }
         let contents = self.pay_first_start(state, &mut known, contents).await;
-        let (Followed { keys, admin_token, vault }, problems) = state.open_up(&contents);
-        self.publish(|parents| {
-            parents.followed.keys = keys;
-            parents.followed.admin_token = admin_token;
-        });
-        let (contents, vault, problems) = settled(state, contents, vault, problems).await;
-        self.take_vault(vault);
+        let (followed, problems) = state.open_up(&contents);
+        let unsettled = !problems.is_empty();
+        // At once: what is wrong in the vault must not put off a revocation.
+        self.take_keys(followed.clone());
+        let (contents, followed, problems) = settled(state, contents, followed, problems).await;
+        if unsettled {
+            self.take_keys(followed.clone());
+        }
+        self.take_vault(followed.vault);
         if known.problems != problems {
             for problem in &problems {
                 log::error!("{problem}");
@@ -133,6 +135,20 @@ impl Follower {
         }
         known.contents = Some(contents);
         true
+    }
+
+    /// Takes over the gateway's keys, with what their organisations have saved.
+    fn take_keys(&self, followed: Followed) {
+        let Followed { keys, admin_token, .. } = followed;
+        let old = self.core.snapshot.load_full();
+        if !keys.saved_secrets().eq(old.keys.saved_secrets()) {
+            // Before any of them is used; requests in flight still use the old ones.
+            self.core.telemetry.redactor.register(old.secrets().chain(keys.saved_secrets()));
+        }
+        self.publish(|parents| {
+            parents.followed.keys = keys;
+            parents.followed.admin_token = admin_token;
+        });
     }
 
     fn take_vault(&self, vault: Vec<VaultKey>) {

@@ -9,7 +9,7 @@ pub use follow::Follower;
 use crate::config::{Store, StoredKeys};
 use crate::domain::Secret;
 use crate::domain::secret::KeyHash;
-use crate::domain::tenancy::{ApiKey, DEFAULT_ORG, DEFAULT_PROJECT, KeySecret, Scopes, SealedKey, VaultKey};
+use crate::domain::tenancy::{ApiKey, DEFAULT_ORG, DEFAULT_PROJECT, KeySecret, SavedKey, Scopes, SealedKey, VaultKey};
 use crate::store::file::{LastKnown, earlier_credentials, set_aside, write_private};
 use crate::store::ports::database::{Access, Contents, Database, StoreError};
 use crate::store::postgres::{PostgresDatabase, check as check_server};
@@ -50,7 +50,7 @@ pub struct Followed {
     pub keys: Arc<StoredKeys>,
     /// The hash of the administrator's token.
     pub admin_token: Option<KeyHash>,
-    /// Keys of providers.
+    /// Keys of providers, without those that an organisation has saved for itself: these are among `keys`.
     pub vault: Vec<VaultKey>,
 }
 
@@ -173,30 +173,35 @@ impl State {
 
     /// What the data plane runs on, and everything that is wrong with single rows of the vault: those are left out.
     pub fn open_up(&self, contents: &Contents) -> (Followed, Vec<String>) {
-        let (vault, problems) = self.unseal(&contents.provider_keys);
-        let keys = Arc::new(StoredKeys::new(contents.keys.clone()));
+        let (vault, saved, problems) = self.unseal(&contents.provider_keys);
+        let keys = Arc::new(StoredKeys::new(contents.keys.clone(), &saved));
         (Followed { keys, admin_token: contents.admin_token, vault }, problems)
     }
 
-    fn unseal(&self, sealed: &[SealedKey]) -> (Vec<VaultKey>, Vec<String>) {
+    /// The keys that serve everybody, those of organisations, and what is wrong with others.
+    fn unseal(&self, sealed: &[SealedKey]) -> (Vec<VaultKey>, Vec<SavedKey>, Vec<String>) {
         if sealed.is_empty() {
-            return (Vec::new(), Vec::new());
+            return (Vec::new(), Vec::new(), Vec::new());
         }
         let keys = match self.master_keys() {
             Ok(keys) => keys,
-            Err(error) => return (Vec::new(), vec![error.to_string()]),
+            Err(error) => return (Vec::new(), Vec::new(), vec![error.to_string()]),
         };
-        let (mut opened, mut problems) = (Vec::new(), Vec::new());
-        // A key of an organisation serves that organisation alone, so it is none of the pool's.
-        for key in sealed.iter().filter(|key| key.org.is_none()) {
-            match vault::open(&keys, &key.identity(), &key.envelope) {
+        let (mut opened, mut saved, mut problems) = (Vec::new(), Vec::new(), Vec::new());
+        for row in sealed {
+            let SealedKey { org, project, provider, name, envelope, .. } = row;
+            match vault::open(&keys, &row.identity(), envelope) {
                 Ok(secret) => {
-                    opened.push(VaultKey { provider: key.provider.clone(), name: key.name.clone(), secret });
+                    let key = VaultKey { provider: provider.clone(), name: name.clone(), secret };
+                    match org {
+                        None => opened.push(key),
+                        Some(org) => saved.push(SavedKey { org: org.clone(), project: project.clone(), key }),
+                    }
                 }
-                Err(error) => problems.push(format!("vault: key {} of {}: {error}", key.name, key.provider)),
+                Err(error) => problems.push(format!("vault: key {name} of {provider}: {error}")),
             }
         }
-        (opened, problems)
+        (opened, saved, problems)
     }
 }
 
@@ -222,6 +227,7 @@ pub fn new_key(id: String, name: &str, secret: KeySecret, now: u64) -> ApiKey {
         owner: None,
         workflow: None,
         scopes: Scopes::default(),
+        limits: [].into(),
         metadata: BTreeMap::new(),
         disabled: false,
         created_at: now,
