@@ -42,6 +42,9 @@ pub enum Command {
     /// Keep keys of providers encrypted in the database
     #[command(subcommand)]
     Vault(VaultCommand),
+    /// See who changed what, and check that the log of it is whole
+    #[command(subcommand)]
+    Audit(AuditCommand),
 }
 
 /// `orbyt serve`.
@@ -253,6 +256,40 @@ pub struct RemoveVaultArgs {
     /// The key, by name or id
     #[arg(value_name = "NAME|ID")]
     pub key: String,
+    /// Where the state is.
+    #[command(flatten)]
+    pub state: StateArgs,
+}
+
+/// `orbyt audit`.
+#[derive(Clone, Debug, Subcommand)]
+pub enum AuditCommand {
+    /// Show the latest entries
+    List(ListAuditArgs),
+    /// Check that every entry is as it was written, and none is missing
+    Verify(VerifyAuditArgs),
+}
+
+/// `orbyt audit list`.
+#[derive(Args, Clone, Debug, Default)]
+pub struct ListAuditArgs {
+    /// How many
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    pub limit: u32,
+    /// One JSON object a line
+    #[arg(long)]
+    pub json: bool,
+    /// Where the state is.
+    #[command(flatten)]
+    pub state: StateArgs,
+}
+
+/// `orbyt audit verify`.
+#[derive(Args, Clone, Debug, Default)]
+pub struct VerifyAuditArgs {
+    /// The hash of an entry that has to be there, as an earlier run printed it: tells whether the end was cut off
+    #[arg(long, value_name = "HASH")]
+    pub head: Option<String>,
     /// Where the state is.
     #[command(flatten)]
     pub state: StateArgs,

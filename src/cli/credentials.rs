@@ -1,11 +1,13 @@
 //! Keys and tokens that the gateway makes itself: on first start, and when an administrator asks for one.
 
+use super::audit::{by_hand, noted};
 use crate::domain::Secret;
 use crate::domain::tenancy::KeySecret;
 use crate::store::file::write_private;
-use crate::wiring::state::{State, new_id, new_key, now_ms};
+use crate::wiring::state::{State, new_event, new_id, new_key, now_ms};
 use rand::TryRngCore;
 use rand::rngs::OsRng;
+use serde_json::json;
 use std::fmt;
 use std::path::PathBuf;
 
@@ -85,9 +87,16 @@ pub async fn first_start(state: &State, has_token: bool, on_terminal: bool) -> R
             .map_err(|error| told(&format!("cannot write {}: {error}", path.display())))?;
     }
     let now = now_ms();
-    let row = new_key(new_id("key"), "first", kept(&key, now), now);
+    let id = new_id("key");
+    let row = new_key(id.clone(), "first", kept(&key, now), now);
     let is_first = state.database.begin_with(&[row], admin_token.as_ref().map(Secret::hash)).await;
-    match (is_first.map_err(|error| told(&error))?, on_terminal) {
+    let is_first = is_first.map_err(|error| told(&error))?;
+    if is_first {
+        let details = json!({"key": "first", "admin_token": admin_token.is_some()});
+        let event = new_event("gateway".to_owned(), "gateway", "first_start", &id, &details);
+        state.database.append(&event).await.map_err(|error| told(&error))?;
+    }
+    match (is_first, on_terminal) {
         (true, true) => Ok(FirstStart::Show { key, admin_token }),
         (true, false) => Ok(FirstStart::Written(path)),
         (false, _) => {
@@ -112,7 +121,9 @@ fn in_file(key: &Secret, admin_token: Option<&Secret>) -> String {
 /// When it cannot be made or kept.
 pub async fn reset_token(state: &State) -> Result<Secret, Failed> {
     let token = new_admin_token()?;
-    state.database.set_admin_token(token.hash()).await.map_err(|error| Failed(error.to_string()))?;
+    let event = by_hand("admin.reset_token", "admin_token", None, &json!({}));
+    let change = state.database.set_admin_token(token.hash());
+    noted(&*state.database, event, change).await.map_err(|error| Failed(error.to_string()))?;
     Ok(token)
 }
 

@@ -1,12 +1,15 @@
 //! `orbyt keys`: the gateway's own keys, with the gateway running or not.
 
 use super::args::{CreateKeyArgs, ListKeysArgs, OneKeyArgs, RotateKeyArgs};
+use super::audit::{by_hand, noted};
 use super::credentials::{kept, new_secret};
 use crate::config::{scopes, values};
+use crate::domain::audit::AuditEvent;
 use crate::domain::tenancy::{ApiKey, Project, Scopes, Standing};
 use crate::domain::{Limit, Measure, Period, Secret};
 use crate::store::ports::database::{Access, Database};
 use crate::wiring::state::{new_id, new_key};
+use serde_json::json;
 use std::fmt::Write;
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,7 +32,10 @@ pub struct Made {
 pub async fn create(database: &dyn Database, args: &CreateKeyArgs, now: u64) -> Result<Made, String> {
     let secret = new_secret().map_err(|error| error.to_string())?;
     let key = described(database, args, &secret, now).await?;
-    database.create_key(&Access::System, &key).await.map_err(|error| match error {
+    let details =
+        json!({"name": &*key.name, "project": &*key.project, "owner": &key.owner, "restrictions": restrictions(&key)});
+    let event = by_hand("key.create", &key.id, Some(&key.org), &details);
+    noted(database, event, database.create_key(&Access::System, &key)).await.map_err(|error| match error {
         crate::store::ports::database::StoreError::Conflict(_) => {
             format!("--name {}: there is a key of that name: revoke it first, or rotate it", key.name)
         }
@@ -136,7 +142,8 @@ fn restrictions(key: &ApiKey) -> String {
 /// When there is no such key, or the name could mean several.
 pub async fn revoke(database: &dyn Database, args: &OneKeyArgs, now: u64) -> Result<String, String> {
     let key = named(database, &args.key).await?;
-    database.revoke_key(&Access::System, &key.id, now).await.map_err(|error| error.to_string())?;
+    let revoke = database.revoke_key(&Access::System, &key.id, now);
+    noted(database, about("key.revoke", &key), revoke).await.map_err(|error| error.to_string())?;
     Ok(format!("The key {} ({}) is void.", key.name, key.id))
 }
 
@@ -146,7 +153,9 @@ pub async fn revoke(database: &dyn Database, args: &OneKeyArgs, now: u64) -> Res
 /// When there is no such key, or the name could mean several.
 pub async fn set_disabled(database: &dyn Database, args: &OneKeyArgs, disabled: bool) -> Result<String, String> {
     let key = named(database, &args.key).await?;
-    database.set_key_disabled(&Access::System, &key.id, disabled).await.map_err(|error| error.to_string())?;
+    let event = about(if disabled { "key.disable" } else { "key.enable" }, &key);
+    let switch = database.set_key_disabled(&Access::System, &key.id, disabled);
+    noted(database, event, switch).await.map_err(|error| error.to_string())?;
     Ok(format!("The key {} ({}) is {}.", key.name, key.id, if disabled { "disabled" } else { "enabled" }))
 }
 
@@ -159,13 +168,20 @@ pub async fn rotate(database: &dyn Database, args: &RotateKeyArgs, now: u64) -> 
     let key = named(database, &args.one.key).await?;
     let secret = new_secret().map_err(|error| error.to_string())?;
     let old_until = now.saturating_add(millis(overlap));
-    let rotated = database.rotate_key(&Access::System, &key.id, &kept(&secret, now), old_until).await;
+    let kept = kept(&secret, now);
+    let details = json!({"name": &*key.name, "new": &kept.shown, "old_until": date(old_until)});
+    let event = by_hand("key.rotate", &key.id, Some(&key.org), &details);
+    let rotated = noted(database, event, database.rotate_key(&Access::System, &key.id, &kept, old_until)).await;
     if !rotated.map_err(|error| error.to_string())? {
         return Err(format!("the key {} was revoked", key.name));
     }
     let note =
         format!("The key {} ({}) anew, shown only now; the old one works until {}:", key.name, key.id, date(old_until));
     Ok(Made { secret, note })
+}
+
+fn about(action: &str, key: &ApiKey) -> AuditEvent {
+    by_hand(action, &key.id, Some(&key.org), &json!({"name": &*key.name}))
 }
 
 /// The key of an id or a name. A name in force goes before one that was revoked.
@@ -205,7 +221,8 @@ fn expiry(text: &str, now: u64) -> Result<u64, String> {
     if millis > now { Ok(millis) } else { Err(format!("--expires {text}: has passed")) }
 }
 
-fn date(millis: u64) -> String {
+/// A time (Unix milliseconds) as people read it, to the second.
+pub(super) fn date(millis: u64) -> String {
     let time = OffsetDateTime::from_unix_timestamp_nanos(i128::from(millis / 1000) * 1_000_000_000);
     time.ok().and_then(|time| time.format(&Rfc3339).ok()).unwrap_or_else(|| "the end of time".to_owned())
 }

@@ -2,6 +2,7 @@
 
 pub mod admin;
 pub mod args;
+pub mod audit;
 pub mod check;
 pub mod credentials;
 pub mod demo;
@@ -15,7 +16,10 @@ pub mod vault;
 use crate::config::Source;
 use crate::domain::Secret;
 use crate::wiring::state::{now_ms, ring};
-use args::{AdminCommand, CheckArgs, Cli, Command, ExplainArgs, KeysCommand, ResetTokenArgs, StateArgs, VaultCommand};
+use args::{
+    AdminCommand, AuditCommand, CheckArgs, Cli, Command, ExplainArgs, KeysCommand, ResetTokenArgs, StateArgs,
+    VaultCommand,
+};
 use std::future::Future;
 use std::io::{self, Read, Write};
 use std::process::ExitCode;
@@ -29,6 +33,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Explain(args) => explain(&args),
         Command::Admin(AdminCommand::ResetToken(args)) => reset_token(args),
         Command::Keys(command) => print(on_state(command.state().clone(), async |state| command.run(state).await)),
+        Command::Audit(command) => print(on_state(command.state().clone(), async |state| command.run(state).await)),
         Command::Vault(command) => print(on_state(command.state().clone(), async |state| command.run(state).await)),
     }
 }
@@ -73,6 +78,22 @@ impl KeysCommand {
             Self::Rotate(args) => keys::rotate(database, args, now).await.map(Said::key),
             Self::Disable(args) => keys::set_disabled(database, args, true).await.map(Said::note),
             Self::Enable(args) => keys::set_disabled(database, args, false).await.map(Said::note),
+        }
+    }
+}
+
+impl AuditCommand {
+    fn state(&self) -> &StateArgs {
+        match self {
+            Self::List(args) => &args.state,
+            Self::Verify(args) => &args.state,
+        }
+    }
+
+    async fn run(&self, state: &crate::wiring::state::State) -> Result<Said, String> {
+        match self {
+            Self::List(args) => audit::list(&*state.database, args).await.map(Said::output),
+            Self::Verify(args) => audit::verify(&*state.database, args).await.map(|said| Said::output(said + "\n")),
         }
     }
 }

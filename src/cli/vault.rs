@@ -1,12 +1,15 @@
 //! `orbyt vault`: keys of providers, sealed in the database, and the master key that seals them.
 
 use super::args::{AddVaultArgs, RemoveVaultArgs};
+use super::audit::{by_hand, noted};
 use super::keys::project_named;
 use crate::domain::Secret;
+use crate::domain::audit::AuditEvent;
 use crate::domain::tenancy::SealedKey;
 use crate::store::ports::database::{Access, Database, StoreError};
 use crate::vault::{self, MasterKey};
 use crate::wiring::state::{State, new_id};
+use serde_json::json;
 use std::fmt::Write;
 use std::sync::Arc;
 
@@ -38,12 +41,20 @@ pub async fn add(state: &State, args: &AddVaultArgs, secret: &Secret, now: u64) 
         envelope: String::new(),
     };
     key.envelope = vault::seal(&keys, &key.identity(), secret).map_err(|error| error.to_string())?;
-    state.database.add_provider_key(&Access::System, &key).await.map_err(|error| match error {
-        StoreError::Conflict(_) => format!("{} has a key called {}: give another --name", key.provider, key.name),
-        error => error.to_string(),
-    })?;
+    let database = &*state.database;
+    noted(database, about("vault.add", &key), database.add_provider_key(&Access::System, &key)).await.map_err(
+        |error| match error {
+            StoreError::Conflict(_) => format!("{} has a key called {}: give another --name", key.provider, key.name),
+            error => error.to_string(),
+        },
+    )?;
     let whose = if key.org.is_some() { format!(" for {}", shown_owner(&key)) } else { String::new() };
     Ok(format!("The key {} of {} ({}) is in the vault{whose}.", key.name, key.provider, key.id))
+}
+
+fn about(action: &str, key: &SealedKey) -> AuditEvent {
+    let details = json!({"provider": &key.provider, "name": &key.name, "key": &key.shown, "for": shown_owner(key)});
+    by_hand(action, &key.id, key.org.as_ref(), &details)
 }
 
 type Owner = (Option<Arc<str>>, Option<Arc<str>>);
@@ -91,7 +102,9 @@ pub async fn remove(state: &State, args: &RemoveVaultArgs) -> Result<String, Str
         let what = if of_name.is_empty() { "there is no such key" } else { "several keys have that name: give the id" };
         return Err(format!("{}: {what}, see `orbyt vault list`", args.key));
     };
-    state.database.remove_provider_key(&Access::System, &key.id).await.map_err(|error| error.to_string())?;
+    let database = &*state.database;
+    let remove = database.remove_provider_key(&Access::System, &key.id);
+    noted(database, about("vault.remove", key), remove).await.map_err(|error| error.to_string())?;
     Ok(format!("The key {} of {} ({}) is gone.", key.name, key.provider, key.id))
 }
 
@@ -114,6 +127,8 @@ pub async fn rotate(state: &State) -> Result<String, String> {
         state.write_master_keys(&keys).map_err(told)?;
     }
     let current = keys.current().map(MasterKey::id).ok_or("there is no master key")?;
+    let event = by_hand("vault.rotate", "vault", None, &json!({"master_key": &current}));
+    state.database.append(&event).await.map_err(told)?;
     let mut sealed_anew = 0;
     for _ in 0..TRIES {
         let rows = state.database.provider_keys(&Access::System).await.map_err(told)?;

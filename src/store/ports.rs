@@ -2,6 +2,7 @@
 
 pub mod answers;
 pub mod api_keys;
+pub mod audit;
 pub mod database;
 pub mod facts;
 pub mod limits;

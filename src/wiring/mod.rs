@@ -1,6 +1,7 @@
 //! Puts the parts together: the only place that names concrete stores, and that starts and stops everything.
 
 pub mod ask;
+mod audit;
 mod discovery;
 mod probes;
 mod reload;
@@ -20,6 +21,7 @@ use crate::store::ports::live::{KeyState, KeyStatus};
 use crate::store::redis::Redis;
 use crate::telemetry::{BreakerState, Format, Log, Metrics, PoolState, Redactor, Telemetry};
 use async_trait::async_trait;
+use audit::Trail;
 use pingora::apps::HttpServerOptions;
 use pingora::proxy::http_proxy;
 use pingora::server::configuration::ServerConf;
@@ -45,6 +47,7 @@ pub struct Running {
     core: Arc<Core>,
     control: tokio::runtime::Runtime,
     redis: Option<Redis>,
+    trail: Option<Trail>,
     _console: Console,
     stop: watch::Sender<bool>,
     grace: Duration,
@@ -82,6 +85,12 @@ pub fn start(parts: Parts) -> Result<Running, String> {
     let console = start_console(&core, &snapshot)?;
     snapshot.console.listen = console.addresses().to_vec();
     let (state, followed) = state.map_or_else(Default::default, |(state, followed)| (Some(state), followed));
+    let trail = state.clone().map(|state| {
+        let (trail, writing) = Trail::begin(state);
+        let heard = trail.clone();
+        telemetry.set_audience(move |change| heard.hear(change));
+        (trail, writing)
+    });
     let follower = Follower::new(core.clone(), state, snapshot.clone(), followed);
     let certificates = snapshot.server.tls.as_ref().map(Certificates::load).transpose()?;
     let (stop, stopped) = watch::channel(false);
@@ -97,12 +106,16 @@ pub fn start(parts: Parts) -> Result<Running, String> {
         control.spawn(Watch::begin(core.clone(), follower.clone(), source, files, certificates)?.run());
     }
     control.spawn(follower.follow());
+    let trail = trail.map(|(trail, writing)| {
+        control.spawn(writing);
+        trail
+    });
     let asker = Arc::new(ask::Asker::default());
     control.spawn(discovery::keep_up(core.clone(), asker.clone()));
     control.spawn(probes::keep_up(core.clone(), asker));
     let listening = Listening::configured(&snapshot);
     wait_until_up(&listening)?;
-    Ok(Running { listening, core, control, redis, _console: console, stop, grace: snapshot.server.grace })
+    Ok(Running { listening, core, control, redis, trail, _console: console, stop, grace: snapshot.server.grace })
 }
 
 impl Running {
@@ -123,6 +136,9 @@ impl Running {
                 self.idle_within(LAST_WORDS).await;
             }
         });
+        if let Some(trail) = &self.trail {
+            let _ = self.control.block_on(async { tokio::time::timeout(LAST_WORDS, trail.settle()).await });
+        }
         if let Some(redis) = &self.redis {
             redis.leave();
         }

@@ -4,6 +4,7 @@
 //! `orbyt::sim::client` looks at every answer down to how its connection ended, [`raw`] sends bytes that no client would.
 
 mod api_keys;
+mod audit;
 mod auth;
 mod bodies;
 mod cable;

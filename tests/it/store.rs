@@ -2,6 +2,7 @@
 
 use crate::postgres;
 use orbyt::config::Store;
+use orbyt::domain::audit::{AuditEvent, Head};
 use orbyt::domain::tenancy::{
     ApiKey, DEFAULT_ORG, DEFAULT_PROJECT, KeySecret, Organisation, Project, Scopes, SealedKey,
 };
@@ -197,6 +198,65 @@ async fn sealed_keys_are_kept_and_resealed_only_from_what_was_read() {
         let left = SealedKey { envelope: "new envelope".into(), ..first };
         assert_eq!(database.contents().await.unwrap().provider_keys, [left], "{name}");
     }
+}
+
+fn event(target: &str, org: Option<&str>) -> AuditEvent {
+    AuditEvent {
+        at: 1_700_000_000_123,
+        org: org.map(Into::into),
+        actor: "größe \"ada\"".into(),
+        origin: "here".into(),
+        action: "key.create".into(),
+        target: target.into(),
+        details: "{}".into(),
+    }
+}
+
+#[tokio::test]
+async fn the_audit_log_is_one_chain_however_many_write_into_it() {
+    let postgres = postgres::Database::create().await;
+    for url in [None, Some(postgres.url())] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut tasks = tokio::task::JoinSet::new();
+        for writer in 0..4 {
+            let database = open(&folder, url.clone()).await;
+            tasks.spawn(async move {
+                for number in 0..10 {
+                    database.append(&event(&format!("{writer}/{number}"), None)).await.unwrap();
+                }
+            });
+        }
+        tasks.join_all().await;
+        let database = open(&folder, url.clone()).await;
+        let first = database.entries_after(0, 25).await.unwrap();
+        let rest = database.entries_after(25, 25).await.unwrap();
+        assert_eq!((first.len(), rest.len()), (25, 15), "{url:?}");
+        let head = first.iter().chain(&rest).try_fold(Head::default(), |head, entry| head.check(entry)).unwrap();
+        assert_eq!(head.seq, 40);
+        assert_eq!(first[0].event, event(&first[0].event.target, None), "it comes back as it was written");
+        database.append(&event("theirs", Some("org_a"))).await.unwrap();
+        let seen = async |org: &str| database.latest_entries(&Access::Org(org.into()), 9).await.unwrap().len();
+        assert_eq!((seen("org_a").await, seen("org_b").await), (1, 0), "{url:?}");
+        let latest = database.latest_entries(&Access::System, 2).await.unwrap();
+        assert_eq!(latest.iter().map(|entry| entry.seq).collect::<Vec<_>>(), [40, 41], "{url:?}");
+    }
+}
+
+#[tokio::test]
+async fn nobody_changes_the_audit_log_in_passing() {
+    let postgres = postgres::Database::create().await;
+    let (folder, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    open(&folder, None).await.append(&event("a", None)).await.unwrap();
+    open(&other, Some(postgres.url())).await.append(&event("a", None)).await.unwrap();
+    let file = rusqlite::Connection::open(folder.path().join("orbyt.db")).unwrap();
+    let superuser = postgres.superuser().await;
+    for change in ["UPDATE audit SET actor = 'nobody'", "DELETE FROM audit"] {
+        let error = file.execute_batch(change).unwrap_err().to_string();
+        assert!(error.contains("append-only"), "{error}");
+        let error = superuser.batch_execute(change).await.unwrap_err();
+        assert!(format!("{error:?}").contains("append-only"), "{error:?}");
+    }
+    assert!(superuser.batch_execute("TRUNCATE audit").await.is_err());
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! What all state that outlives the process has in common: where it is, who may see what, how it fails and how changes are told.
 
 use super::api_keys::ApiKeys;
+use super::audit::Audit;
 use super::facts::GatewayFacts;
 use super::provider_keys::ProviderKeys;
 use super::tenants::Tenants;
@@ -85,7 +86,7 @@ pub struct Link {
 
 /// A database: all ports, and word of changes.
 #[async_trait]
-pub trait Database: Tenants + ApiKeys + ProviderKeys + GatewayFacts {
+pub trait Database: Tenants + ApiKeys + ProviderKeys + GatewayFacts + Audit {
     /// Where it is, for people; without a password.
     fn place(&self) -> String;
 

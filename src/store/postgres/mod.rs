@@ -4,6 +4,7 @@
 //! database is a transaction that takes on one of two roles (see the migrations), so that row-level security holds for all of it.
 
 mod api_keys;
+mod audit;
 mod connect;
 mod listen;
 mod provider_keys;

@@ -5,6 +5,7 @@
 //! changes has risen.
 
 mod api_keys;
+mod audit;
 mod provider_keys;
 mod schema;
 mod tenants;

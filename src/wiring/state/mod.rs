@@ -8,6 +8,7 @@ pub use follow::Follower;
 
 use crate::config::{Store, StoredKeys};
 use crate::domain::Secret;
+use crate::domain::audit::AuditEvent;
 use crate::domain::secret::KeyHash;
 use crate::domain::tenancy::{ApiKey, DEFAULT_ORG, DEFAULT_PROJECT, KeySecret, SavedKey, Scopes, SealedKey, VaultKey};
 use crate::store::file::{LastKnown, earlier_credentials, set_aside, write_private};
@@ -117,6 +118,9 @@ impl State {
                 }
             }
         }
+        let details = serde_json::json!({"keys": keys.len(), "admin_token": earlier.admin_token.is_some()});
+        let event = new_event("gateway".to_owned(), "gateway", "credentials.import", "credentials.json", &details);
+        self.database.append(&event).await?;
         set_aside(&self.data_dir)
     }
 
@@ -234,6 +238,21 @@ pub fn new_key(id: String, name: &str, secret: KeySecret, now: u64) -> ApiKey {
         expires_at: None,
         revoked_at: None,
         secrets: vec![secret],
+    }
+}
+
+/// An event of now, of no organisation, on this machine.
+pub fn new_event(actor: String, origin: &str, action: &str, target: &str, details: &serde_json::Value) -> AuditEvent {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let host = if host.trim().is_empty() { "this machine" } else { host.trim() };
+    AuditEvent {
+        at: now_ms(),
+        org: None,
+        actor,
+        origin: format!("{origin} on {host}"),
+        action: action.to_owned(),
+        target: target.to_owned(),
+        details: details.to_string(),
     }
 }
 
