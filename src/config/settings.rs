@@ -152,7 +152,7 @@ pub const SETTINGS: &[Setting] = &[
     set("cache.semantic", "enabled", "false", "Whether the answer to a question that means the same will do, where a request does not say (`extra.cache.semantic`)."),
     open("cache.semantic", "model", r#""openai/text-embedding-3-small""#, "The model that makes the embeddings, at an OpenAI-compatible provider; without one, no questions are compared."),
     set("cache.semantic", "threshold", "0.95", "Least cosine between two questions that mean the same."),
-    set("cache.semantic", "max_entries", "10000", "Most questions that are kept, of about four bytes a dimension."),
+    set("cache.semantic", "max_entries", "10000", "Most questions that are kept by a node, and in Redis where nodes share them, of about four bytes a dimension."),
     set("cache.semantic", "timeout", r#""1s""#, "How long an embedding may take; without it in time, the request goes on as a miss."),
     env(open("store", "database_url", r#"{ credential = "database_url" }"#, "A Postgres database (`postgres://user:password@host/name`), shared by several gateways; by default the file `orbyt.db` in the data directory."), "DATABASE_URL"),
     set("store", "connections", "8", "Most connections to it, besides the one that listens for changes."),

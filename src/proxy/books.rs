@@ -32,7 +32,12 @@ impl Walk<'_> {
             FaultKind::Timeout(Clock::Total) => self.healthy(target, lease, false, None),
             kind if kind.counts_against_health() => self.healthy(target, lease, false, None),
             _ if request_refused && status.is_some() => self.healthy(target, lease, true, None),
-            _ => self.abandon(target),
+            _ => {
+                if status.is_some() {
+                    self.core.targets.note_tried(&target.provider.id, &target.model.upstream);
+                }
+                self.abandon(target);
+            }
         }
     }
 

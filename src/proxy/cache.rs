@@ -25,6 +25,7 @@
 use super::core::{ClientCtx, Core, Phase, Stop};
 use super::error::ApiError;
 use super::flights::{Flight, Follower, Leader, Part};
+use super::names::Target;
 use super::plan::Plan;
 use super::recorder::{Recorder, Tape};
 use super::respond::{self, Framing, WRITE_TIMEOUT};
@@ -193,6 +194,8 @@ impl Stage<'_> {
         let search = if exact.is_some() { None } else { Search::of(self.client, self.envelope, &plan) };
         let (found, located) = match search {
             Some(search) => {
+                // Who may not ask a provider may not have texts compared at its cost either.
+                walk::reserve(self.core, self.client, self.envelope, &plan).await?;
                 let max_age = self.wish.max_age;
                 let takes = |answer: &StoredAnswer| takes(&plan, max_age, answer);
                 // Rare and large, so it is kept out of the future of every request.
@@ -202,6 +205,8 @@ impl Stage<'_> {
         };
         match found {
             Some(found) => {
+                // Dropped, the reservation gives its tokens and its place back.
+                self.client.quota = None;
                 leader.land(found.clone());
                 self.replay(&plan, &found, false).await
             }
@@ -277,6 +282,10 @@ impl Stage<'_> {
         record.dropped = unused(&client.snapshot, self.envelope, plan);
         record.dropped.extend(answer.dropped.iter().cloned());
         record.cost = Some(Money::ZERO);
+        let of_model = |(leg, target): &(usize, Target)| {
+            (target.provider.id == answer.provider && target.model.upstream == answer.model).then_some(*leg)
+        };
+        record.fallback = plan.targets.iter().find_map(of_model).is_some_and(|leg| leg > 0);
         record.status = 200;
         let (content_type, framing) = match self.envelope.stream {
             true => ("text/event-stream", Framing::Stream),

@@ -14,7 +14,7 @@ use crate::config::scopes::KeyScopes;
 use crate::config::snapshot::Snapshot;
 use crate::domain::secret::KeyHash;
 use crate::domain::{RequestId, RequestRecord};
-use crate::routing::breaker::{Policy, max_open};
+use crate::routing::breaker::{Policy, State, max_open};
 use crate::routing::retry_budget::RetryBudget;
 use crate::store::ports::Stores;
 use crate::store::ports::answers::Answers;
@@ -71,6 +71,8 @@ pub struct Core {
     pub(super) dns: Dns,
     pub(super) retry_budget: Mutex<RetryBudget>,
     pub(super) hedge_budget: Mutex<RetryBudget>,
+    /// Whether the embeddings of the semantic cache are worth the wait.
+    pub(super) embedding_breaker: Mutex<State>,
 }
 
 impl Core {
@@ -95,6 +97,7 @@ impl Core {
             dns: Dns::default(),
             retry_budget: Mutex::default(),
             hedge_budget: Mutex::default(),
+            embedding_breaker: Mutex::default(),
         })
     }
 }

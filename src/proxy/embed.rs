@@ -40,7 +40,9 @@ pub(super) async fn embed(
 ) -> Result<Embedding, &'static str> {
     let (provider, model) = (&target.provider.id, &target.model.upstream);
     let policy = breaker_policy(snapshot).with_jitter(fastrand::f64());
-    let gate = core.targets.enter(provider, model, policy, Instant::now());
+    // A breaker of its own: among those of the targets it would keep another one, whom answers depend on, from opening.
+    let breaker = &core.embedding_breaker;
+    let gate = breaker.lock().enter(policy, Instant::now());
     if matches!(gate, Gate::Refuse { .. }) {
         return Err("breaker_open");
     }
@@ -50,14 +52,15 @@ pub(super) async fn embed(
     // Dropped, the lease goes back with nothing said about the key.
     let Ok(lease) = Lease::take(core, wanted, now) else {
         if gate == Gate::Probe {
-            core.targets.abandon(provider, model, Instant::now());
+            breaker.lock().abandon(Instant::now());
         }
         return Err("no_key_ready");
     };
     let late = || Fault::new(FaultKind::Timeout(Clock::Total), "the embedding took too long");
     let asked = tokio::time::timeout(limit, ask(core, snapshot, target, lease.key(), text)).await;
     let asked = asked.unwrap_or_else(|_| Err(late()));
-    match core.targets.report(provider, model, asked.is_ok(), None, policy, Instant::now()) {
+    let change = breaker.lock().report(asked.is_ok(), policy, true, Instant::now());
+    match change {
         Some(Change::Opened) => {
             let why = asked.as_ref().err().map_or("", |fault| fault.kind.name());
             core.telemetry.state_change(StateChange::ProviderUnhealthy { provider, model, why });

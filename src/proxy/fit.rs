@@ -200,7 +200,7 @@ impl<'a> Fit<'a> {
         if provider.keys.is_empty() {
             return 100;
         }
-        let tokens = self.envelope.tokens_wanted();
+        let tokens = target.tokens_wanted(self.envelope);
         let ask = Ask { provider: &provider.id, keys: &provider.keys, tried: &[], tokens };
         // The cast saturates.
         (self.core.pool.room(&ask, self.now) * 100.0).ceil() as u8

@@ -5,7 +5,8 @@
 //!              │
 //!              └── late, and affordable ──> two lanes ─┬─ the first has output ──> the second is cancelled
 //!                                                      ├─ the second has output ─> the first is cancelled; Outcome::Handed
-//!                                                      └─ one of them fails ─────> the other goes on alone
+//!                                                      ├─ one of them fails ─────> the other goes on alone
+//!                                                      └─ both fail ─────────────> the first is judged, and the walk goes on from it
 //! ```
 //!
 //! Both are in the record and in the books of their keys. Nothing is written to the client before it is decided, so this is not for gates
@@ -22,7 +23,7 @@ use super::relay::{Outcome, ended_by_shutdown};
 use super::walk::{Attempted, Message, Walk, unused};
 use crate::config::snapshot::Timeouts;
 use crate::dialect::table::Translator;
-use crate::domain::{AttemptRecord, Clock, Ended, Money, Verdict};
+use crate::domain::{AttemptRecord, Clock, Ended, FaultKind, Money, Verdict};
 use crate::routing::breaker::Gate;
 use crate::store::ports::live::KeyOutcome;
 use async_stream::try_stream;
@@ -35,7 +36,7 @@ use tokio::time::sleep_until;
 /// [`AttemptRecord::verdict`] of an attempt that was cancelled because another target's output came first.
 const OVERTAKEN: &str = "overtaken";
 
-type Pieces<'a> = Pin<Box<dyn Stream<Item = Result<Piece, Broken>> + Send + 'a>>;
+pub(super) type Pieces<'a> = Pin<Box<dyn Stream<Item = Result<Piece, Broken>> + Send + 'a>>;
 
 /// The target that is asked beside the first.
 struct Second {
@@ -53,8 +54,6 @@ pub(super) struct Handed {
     pub(super) lease: Lease,
     pub(super) begun: Instant,
     pub(super) attempted: Attempted,
-    /// Held for as long as the books of the attempt are open.
-    _slot: Option<Slot>,
 }
 
 /// What a race led to.
@@ -72,6 +71,15 @@ impl Taken {
     fn is_output(&self) -> bool {
         matches!(self, Self::Flow | Self::Complete)
     }
+
+    /// The outcome of an attempt that came to nothing.
+    fn into_outcome(self) -> Outcome {
+        match self {
+            Self::Refused(refusal) => Outcome::Refused(refusal),
+            Self::Fault(fault) => Outcome::Failed(fault),
+            Self::More | Self::Flow | Self::Complete => Outcome::Gone,
+        }
+    }
 }
 
 impl Walk<'_> {
@@ -87,23 +95,23 @@ impl Walk<'_> {
         Some(usual.max(hedging.min_delay))
     }
 
-    /// Runs an attempt, and another one beside it once it is late.
+    /// Runs an attempt, and another one beside it once it is late. The exchange is owned, so that it ends when another serves.
     pub(super) async fn run_hedged(
         &mut self,
         target: &Target,
         lease: &mut Lease,
         lane: &mut Lane<'_>,
-        mut exchange: Pin<&mut (impl Stream<Item = Result<Piece, Broken>> + ?Sized)>,
+        mut exchange: Pieces<'_>,
         late: Duration,
     ) -> Outcome {
         let until = lane.begun + late;
         match self.race(lane, exchange.as_mut(), None, until).await {
-            Raced::First(taken) => return self.relay(lane).run(taken, exchange).await,
+            Raced::First(taken) => return self.relay(lane).run(taken, exchange.as_mut()).await,
             Raced::Late | Raced::Second(_) => {}
             over => return self.over(over),
         }
         let Some(mut second) = self.second() else {
-            return self.relay(lane).run(Taken::More, exchange).await;
+            return self.relay(lane).run(Taken::More, exchange.as_mut()).await;
         };
         let number = self.attempt_number() + 1;
         let (provider, model) = (&second.target.provider.id, &second.target.model.upstream);
@@ -121,34 +129,40 @@ impl Walk<'_> {
                 self.core.telemetry.metrics.hedged("lost");
                 self.overtaken(&mut second.lease, &other);
                 drop((pieces, second));
-                self.relay(lane).run(taken, exchange).await
+                self.relay(lane).run(taken, exchange.as_mut()).await
             }
             Raced::Second(taken) if taken.is_output() => {
                 self.core.telemetry.metrics.hedged("won");
+                drop(exchange);
                 self.overtaken(lease, lane);
-                self.core.targets.note_wait(
-                    &target.provider.id,
-                    &target.model.upstream,
-                    self.envelope.stream,
-                    lane.begun.elapsed(),
-                );
+                let (provider, model) = (&target.provider.id, &target.model.upstream);
+                self.core.targets.note_wait(provider, model, self.envelope.stream, lane.begun.elapsed());
                 self.hand_over(second, &mut other, pieces, taken).await
             }
-            Raced::First(taken) => {
-                self.core.telemetry.metrics.hedged("won");
-                self.failed_beside(target, lease, lane, taken);
-                self.hand_over(second, &mut other, pieces, Taken::More).await
+            Raced::First(failed) => {
+                drop(exchange);
+                match self.race(&mut other, pieces.as_mut(), None, self.deadline).await {
+                    Raced::First(taken) if taken.is_output() => {
+                        self.core.telemetry.metrics.hedged("won");
+                        self.failed_beside(lease, lane, failed);
+                        self.hand_over(second, &mut other, pieces, taken).await
+                    }
+                    Raced::First(taken) | Raced::Second(taken) => {
+                        self.core.telemetry.metrics.hedged("failed");
+                        self.failed_beside(&mut second.lease, &other, taken);
+                        // The walk goes on as if nobody had been asked beside: with another key, or wherever the verdict leads.
+                        failed.into_outcome()
+                    }
+                    over => self.over_beside(over, &mut second.lease, &other),
+                }
             }
             Raced::Second(taken) => {
                 self.core.telemetry.metrics.hedged("failed");
-                self.failed_beside(&beside, &mut second.lease, &other, taken);
+                self.failed_beside(&mut second.lease, &other, taken);
                 drop((pieces, second));
-                self.relay(lane).run(Taken::More, exchange).await
+                self.relay(lane).run(Taken::More, exchange.as_mut()).await
             }
-            over => {
-                self.overtaken(&mut second.lease, &other);
-                self.over(over)
-            }
+            over => self.over_beside(over, &mut second.lease, &other),
         }
     }
 
@@ -179,7 +193,7 @@ impl Walk<'_> {
             target: &target,
             byok: None,
             tried: &[],
-            tokens: self.envelope.tokens_wanted(),
+            tokens: target.tokens_wanted(self.envelope),
             deadline: self.deadline,
         };
         let lease = Lease::take(self.core, wanted, now).ok()?;
@@ -196,20 +210,35 @@ impl Walk<'_> {
         Box::pin(try_stream! {
             let failed = |fault| Broken { fault, resend: false };
             let addresses = attempt::addresses(&core.dns, &target.provider, timeouts.connect).await.map_err(failed)?;
-            let outgoing = Outgoing {
-                target: &target,
-                key: key.as_deref(),
-                stream,
-                body_len: body.len(),
-                headers: &headers,
-                address: addresses[0],
-                timeouts,
-            };
-            let head = attempt::head(&outgoing).map_err(failed)?;
-            let peer = attempt::peer(&outgoing);
-            let mut pieces = pin!(exchange(&core.connections, &peer, target.provider.dialect, head, body));
-            while let Some(piece) = pieces.next().await {
-                yield piece?;
+            let (mut at, mut resent) = (0, false);
+            // As in `Walk::send`: a stale connection and an address that nobody listens at are no faults.
+            'addresses: loop {
+                let outgoing = Outgoing {
+                    target: &target,
+                    key: key.as_deref(),
+                    stream,
+                    body_len: body.len(),
+                    headers: &headers,
+                    address: addresses[at],
+                    timeouts,
+                };
+                let head = attempt::head(&outgoing).map_err(failed)?;
+                let peer = attempt::peer(&outgoing);
+                let mut pieces = pin!(exchange(&core.connections, &peer, target.provider.dialect, head, body.clone()));
+                while let Some(piece) = pieces.next().await {
+                    match piece {
+                        Err(broken) if broken.resend && !resent => {
+                            resent = true;
+                            continue 'addresses;
+                        }
+                        Err(broken) if broken.fault.kind == FaultKind::Connect && at + 1 < addresses.len() => {
+                            at += 1;
+                            continue 'addresses;
+                        }
+                        piece => yield piece?,
+                    }
+                }
+                break;
             }
         })
     }
@@ -278,6 +307,10 @@ impl Walk<'_> {
     ) -> Outcome {
         let Second { at, target, lease, slot, message, .. } = second;
         self.at = at;
+        self.slot = slot;
+        if let Some(recorder) = &mut self.client.recorder {
+            recorder.is_fallback = self.plan.targets[at].0 > 0;
+        }
         self.is_probe = false;
         self.start_target();
         let record = &mut self.client.record;
@@ -288,7 +321,7 @@ impl Walk<'_> {
         record.dropped.extend(message.dropped);
         let outcome = self.relay(lane).run(taken, pieces.as_mut()).await;
         let attempted = self.take_stock(&target, &lease, lane, outcome);
-        Outcome::Handed(Box::new(Handed { target, lease, begun: lane.begun, attempted, _slot: slot }))
+        Outcome::Handed(Box::new(Handed { target, lease, begun: lane.begun, attempted }))
     }
 
     /// Neither has anything to say any more.
@@ -300,6 +333,11 @@ impl Walk<'_> {
             }
             _ => Outcome::Gone,
         }
+    }
+
+    fn over_beside(&mut self, raced: Raced, lease: &mut Lease, lane: &Lane<'_>) -> Outcome {
+        self.overtaken(lease, lane);
+        self.over(raced)
     }
 
     /// The books of an attempt that was cancelled: what it is likely to cost, and that it was.
@@ -318,15 +356,19 @@ impl Walk<'_> {
         self.push(AttemptRecord { status: lane.status, verdict: OVERTAKEN, ..record });
     }
 
-    /// The books of an attempt that failed while another goes on: nothing follows from it.
-    fn failed_beside(&mut self, target: &Target, lease: &mut Lease, lane: &Lane<'_>, taken: Taken) {
+    /// The books of an attempt that failed beside another: nothing follows from it.
+    fn failed_beside(&mut self, lease: &mut Lease, lane: &Lane<'_>, taken: Taken) {
+        let target = lane.target;
         let fault = match taken {
             Taken::Refused(refusal) => self.classify(target, &refusal),
             Taken::Fault(fault) => fault,
             Taken::More | Taken::Flow | Taken::Complete => return,
         };
         lease.heard(Some(0), lane.limits);
+        // What the walk knows of its own place is about another target.
+        let (tried_keys, passing_fault) = (self.tried_keys.clone(), self.passing_fault.clone());
         let fault = self.book(target, lease, lane.begun, fault, lane.status);
+        (self.tried_keys, self.passing_fault) = (tried_keys, passing_fault);
         let record = self.record_of(target, lease.key_name(), lane.begun);
         let verdict = Verdict::NextProvider.name();
         self.push(AttemptRecord { verdict, ..self.with_fault(record, &fault, lane.status) });

@@ -39,7 +39,7 @@ impl Decisions {
         client.quota = Quota::reserve(&self.core, &mut client, &self.envelope, &plan).await.map_err(told)?;
         let (_, target) = plan.targets.first().ok_or("no target")?;
         let now = Instant::now();
-        let tokens = self.envelope.tokens_wanted();
+        let tokens = target.tokens_wanted(&self.envelope);
         let deadline = now + Duration::from_secs(600);
         let wanted = Wanted { target, byok: None, tried: &[], tokens, deadline };
         let mut lease = Lease::take(&self.core, wanted, now).map_err(|_| "no key is ready")?;

@@ -2,6 +2,7 @@
 
 use super::error::{ApiError, Reason};
 use crate::config::snapshot::{ModelAlias, Provider, Snapshot};
+use crate::dialect::openai_chat::envelope::Envelope;
 use crate::domain::Strategy;
 use crate::provider::{ModelRow, Status};
 use std::sync::Arc;
@@ -13,6 +14,19 @@ pub(super) struct Target {
     pub(super) provider: Arc<Provider>,
     /// The model there.
     pub(super) model: Arc<ModelRow>,
+}
+
+impl Target {
+    /// The model's name without its maker or provider.
+    pub(super) fn name(&self) -> &str {
+        self.model.id.rsplit('/').next().unwrap_or(&self.model.id)
+    }
+
+    /// How many tokens a request may need here: its input as estimated, and what it asks for, which is never more than the model can give.
+    pub(super) fn tokens_wanted(&self, envelope: &Envelope) -> u64 {
+        let most = self.model.max_output.unwrap_or(u64::MAX);
+        envelope.estimated_input_tokens.saturating_add(envelope.max_tokens.unwrap_or_default().min(most))
+    }
 }
 
 /// A name taken apart.

@@ -46,6 +46,8 @@ pub(super) struct Plan {
     pub(super) strategy: Strategy,
     /// How they came into their order; moved into the record when the plan is made.
     pub(super) decision: Option<Box<Decision>>,
+    /// The targets of the first leg are not all of one model: `auto`, a `[[model]]` of several, equivalents that share the traffic.
+    mixed: bool,
     /// Retries of one target.
     pub(super) retry_max: u32,
     /// How long the request may take in all.
@@ -92,6 +94,7 @@ impl Plan {
             limit: None,
         };
         let fit = Fit::new(core, snapshot, envelope, Instant::now());
+        let mixed = legs.first().is_some_and(|leg| leg.windows(2).any(|two| two[0].name() != two[1].name()));
         let (targets, decision) = choose(&fit, &mut rules, legs, meaning.auto)?;
         let free = lock.is_none() && preferences.allow_fallbacks != Some(false);
         let successors = if free { planner.successors(&meaning, &fit) } else { Vec::new() };
@@ -101,6 +104,7 @@ impl Plan {
             byok_provider: lock.as_ref().map_or(&meaning.targets[0].provider, |locked| locked).id.clone(),
             asked: meaning.name(),
             unusable,
+            mixed,
             strategy,
             decision: Some(Box::new(decision)),
             retry_max: envelope.extensions.retry.unwrap_or(snapshot.retry.max),
@@ -123,8 +127,15 @@ impl Plan {
         self.targets.get(at + 1).is_some_and(|(leg, _)| *leg == self.targets[at].0)
     }
 
+    /// Where the next model is.
+    pub(super) fn next_model(&self, at: usize) -> Option<usize> {
+        let is_mixed =
+            self.mixed && self.targets.get(at).is_some_and(|(leg, _)| *leg == 0) && self.has_next_provider(at);
+        if is_mixed { Some(at + 1) } else { self.next_leg(at) }
+    }
+
     /// Where the next leg begins.
-    pub(super) fn next_leg(&self, at: usize) -> Option<usize> {
+    fn next_leg(&self, at: usize) -> Option<usize> {
         let leg = self.targets.get(at)?.0;
         (at + 1..self.targets.len()).find(|next| self.targets[*next].0 != leg)
     }
@@ -153,6 +164,8 @@ fn choose(
         }
         // Cut before the fallbacks come, so that none of those is lost as a double of what is cut.
         if leg == 0 && auto {
+            // What cannot take the prompt takes no place among the best.
+            fit.refuse_long_prompts(&targets, &mut candidates);
             cut_auto(rules, &mut targets, &mut candidates);
         }
     }

@@ -4,7 +4,7 @@
 use super::core::{ClientCtx, Core};
 use super::error::{ApiError, Reason};
 use super::plan::Plan;
-use super::respond::put;
+use super::respond::{put, put_value};
 use crate::config::snapshot::Limits;
 use crate::dialect::openai_chat::envelope::Envelope;
 use crate::domain::{Ended, Limit, RequestRecord, Scope};
@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 /// Longer names of users and models are known by their hash, so that a bucket's size is bounded.
 const LONGEST_NAME: usize = 128;
 /// For the estimate of an output that nobody counted.
-const BYTES_A_TOKEN: u64 = 4;
+pub(super) const BYTES_A_TOKEN: u64 = 4;
 
 /// What a request has reserved. Dropped without having been settled (a panic), it gives everything back.
 pub(super) struct Quota {
@@ -160,15 +160,14 @@ fn told(refusal: &Refusal) -> ApiError {
 
 /// Puts `x-ratelimit-*` on a head, in OpenAI's form.
 pub(super) fn put_standings(head: &mut ResponseHeader, standings: &Standings) {
-    let mut number = itoa::Buffer::new();
     if let Some(requests) = standings.requests {
-        put(head, "x-ratelimit-limit-requests", number.format(requests.limit));
-        put(head, "x-ratelimit-remaining-requests", number.format(requests.remaining));
+        put_value(head, "x-ratelimit-limit-requests", requests.limit.into());
+        put_value(head, "x-ratelimit-remaining-requests", requests.remaining.into());
         put(head, "x-ratelimit-reset-requests", &shown(requests.reset));
     }
     if let Some(tokens) = standings.tokens {
-        put(head, "x-ratelimit-limit-tokens", number.format(tokens.limit));
-        put(head, "x-ratelimit-remaining-tokens", number.format(tokens.remaining));
+        put_value(head, "x-ratelimit-limit-tokens", tokens.limit.into());
+        put_value(head, "x-ratelimit-remaining-tokens", tokens.remaining.into());
         put(head, "x-ratelimit-reset-tokens", &shown(tokens.reset));
     }
 }

@@ -23,6 +23,8 @@ use super::respond::{self, Framing, WRITE_TIMEOUT};
 use crate::config::snapshot::Gate;
 use crate::dialect::extensions::Byok;
 use crate::domain::{Clock, Ended, Fault, FaultKind};
+use crate::routing::breaker::{Change, Policy};
+use crate::telemetry::StateChange;
 use bytes::Bytes;
 use futures::future::FutureExt;
 use futures::stream::{Stream, StreamExt};
@@ -70,6 +72,8 @@ pub(super) struct Rules<'a> {
     /// When the client's whole request is over.
     pub(super) deadline: Instant,
     pub(super) stream: bool,
+    /// The attempt is the one that a half-open breaker lets through: its first output is enough to let others through.
+    pub(super) probe: Option<Policy>,
     /// The client's own keys, which no text may repeat.
     pub(super) byok: Option<&'a Byok>,
 }
@@ -158,7 +162,19 @@ impl<'a, 'l> Relay<'a, 'l> {
             return step;
         }
         self.lane.state = State::Committed;
+        self.recovered();
         if self.lane.out.is_empty() { Step::GoOn } else { self.write(false).await }
+    }
+
+    /// A probe has succeeded when there is output: nobody else has to wait for the end of what may be a long answer.
+    fn recovered(&self) {
+        let Some(policy) = self.rules.probe else { return };
+        let (provider, model) = (&self.lane.target.provider.id, &self.lane.target.model.upstream);
+        let first_output = self.lane.first_output;
+        let change = self.core.targets.report(provider, model, true, first_output, policy, Instant::now());
+        if change == Some(Change::Closed) {
+            self.core.telemetry.state_change(StateChange::ProviderRecovered { provider, model });
+        }
     }
 
     async fn write_head(&mut self, framing: Framing) -> Result<(), Step> {

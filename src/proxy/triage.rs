@@ -124,7 +124,7 @@ impl Walk<'_> {
             }
             Verdict::NextKey => Ok(Next::Stay { after: Duration::ZERO }),
             Verdict::NextProvider => Ok(Next::Go(self.at + 1)),
-            Verdict::NextModel => Ok(Next::Go(self.plan.next_leg(self.at).unwrap_or(self.plan.targets.len()))),
+            Verdict::NextModel => Ok(Next::Go(self.plan.next_model(self.at).unwrap_or(self.plan.targets.len()))),
             Verdict::Reject if byok => Err(self.own_key_refused(target, &lease.key_name(), &fault).into()),
             Verdict::Reject => Err(self.final_error(self.worth_telling(&fault)).into()),
             Verdict::Alert => {
@@ -169,12 +169,13 @@ impl Walk<'_> {
             retry_max: if well { self.plan.retry_max } else { 0 },
             key: self.core.pool.any_ready(&self.ask(target, &self.tried_keys), now),
             provider: self.plan.has_next_provider(self.at),
-            model: self.plan.next_leg(self.at).is_some() || self.busy.passed.is_some(),
+            model: self.plan.next_model(self.at).is_some() || self.busy.passed.is_some(),
         };
         let mut backoff = backoff::delay(retry.base, retry.cap, self.retries, fastrand::f64());
         if fault.kind == FaultKind::RateLimited && !lease.is_byok() {
             // Before a key is ready again a retry would find none.
-            backoff = backoff.max(self.core.pool.ready_in(&self.ask(target, &[]), now).unwrap_or_default());
+            let ready_in = self.core.pool.ready_in(&self.ask(target, &[]), now).unwrap_or_default();
+            backoff = if ready_in > backoff { ready_in + backoff.min(ready_in / 4) } else { backoff };
         }
         let mut progress = Progress {
             retries: self.retries,

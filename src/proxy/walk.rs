@@ -15,8 +15,8 @@ use super::lease::{Lease, Wanted};
 use super::media;
 use super::names::Target;
 use super::plan::Plan;
-use super::queue::{Busy, Place};
-use super::quota::Quota;
+use super::queue::{Busy, Place, Slot};
+use super::quota::{BYTES_A_TOKEN, Quota};
 use super::relay::{Outcome, Relay, Rules};
 use crate::config::snapshot::{CacheBackend, Snapshot, Timeouts};
 use crate::dialect::chat;
@@ -52,6 +52,8 @@ pub(super) struct Walk<'a> {
     pub(super) passing_fault: Option<(usize, Fault)>,
     /// The attempt is the one that a half-open breaker lets through.
     pub(super) is_probe: bool,
+    /// The place at the provider that is being asked, where it has only so many.
+    pub(super) slot: Option<Slot>,
     /// A second target was asked, or would have been but for the budget: once is enough.
     pub(super) hedged: bool,
     /// The shortest wait after which a target that was passed over may serve again.
@@ -86,6 +88,22 @@ impl Attempted {
     }
 }
 
+/// Reserves what a request takes of its limits, unless that is done.
+///
+/// # Errors
+/// 429 when a limit does not allow it.
+pub(super) async fn reserve(
+    core: &Core,
+    client: &mut ClientCtx,
+    envelope: &Envelope,
+    plan: &Plan,
+) -> Result<(), ApiError> {
+    if client.quota.is_none() && !client.snapshot.limits.rules.is_empty() {
+        client.quota = Quota::reserve(core, client, envelope, plan).await?;
+    }
+    Ok(())
+}
+
 /// Serves a request by a provider: what it takes of its limits is reserved, and its plan is walked.
 ///
 /// # Errors
@@ -97,9 +115,7 @@ pub(super) async fn serve(
     envelope: &Envelope,
     plan: Plan,
 ) -> Result<(), Stop> {
-    if !client.snapshot.limits.rules.is_empty() {
-        client.quota = Quota::reserve(core, client, envelope, &plan).await?;
-    }
+    reserve(core, client, envelope, &plan).await?;
     // Boxed, because a future is as large as the largest of its states, and is moved when it begins: every request would pay for
     // this one.
     Box::pin(Walk::new(core, session, client, envelope, plan).run()).await
@@ -135,6 +151,7 @@ impl<'a> Walk<'a> {
             last_fault: None,
             passing_fault: None,
             is_probe: false,
+            slot: None,
             hedged: false,
             ready_in: None,
             busy: Busy::default(),
@@ -165,10 +182,13 @@ impl<'a> Walk<'a> {
             if now >= self.deadline {
                 return Err(self.out_of_time().into());
             }
+            // The place at the last target is free before the next one is asked for.
+            self.slot = None;
             let Place::Held(slot) = self.place(&target).await? else {
                 self.pass_over();
                 continue;
             };
+            self.slot = slot;
             let Some(lease) = self.lease(&target, Instant::now()) else {
                 self.pass_over();
                 continue;
@@ -176,7 +196,7 @@ impl<'a> Walk<'a> {
             match self.attempt(&target, lease).await? {
                 Next::Served => return Ok(()),
                 Next::Stay { after } => {
-                    drop(slot);
+                    self.slot = None;
                     self.pause(after).await?;
                 }
                 Next::Go(at) => {
@@ -218,7 +238,7 @@ impl<'a> Walk<'a> {
             target,
             byok: self.own_key(target),
             tried: &self.tried_keys,
-            tokens: self.envelope.tokens_wanted(),
+            tokens: target.tokens_wanted(self.envelope),
             deadline: self.deadline,
         };
         match Lease::take(self.core, wanted, now) {
@@ -238,7 +258,12 @@ impl<'a> Walk<'a> {
     pub(super) fn tokens_used(&self, attempted: &Attempted) -> Option<u64> {
         match attempted.outcome {
             Outcome::Refused(_) | Outcome::Failed(_) => Some(0),
-            _ => self.client.record.usage.map(|usage| usage.total_tokens),
+            _ => {
+                // Where it was not counted: its input, and what came of its output.
+                let written = self.client.output_bytes.div_ceil(BYTES_A_TOKEN);
+                let estimate = self.envelope.estimated_input_tokens.saturating_add(written);
+                Some(self.client.record.usage.map_or(estimate, |usage| usage.total_tokens))
+            }
         }
     }
 
@@ -261,7 +286,12 @@ impl<'a> Walk<'a> {
 
     /// What the pool is asked for a target.
     pub(super) fn ask<'t>(&self, target: &'t Target, tried: &'t [KeyId]) -> Ask<'t> {
-        Ask { provider: &target.provider.id, keys: &target.provider.keys, tried, tokens: self.envelope.tokens_wanted() }
+        Ask {
+            provider: &target.provider.id,
+            keys: &target.provider.keys,
+            tried,
+            tokens: target.tokens_wanted(self.envelope),
+        }
     }
 
     pub(super) fn skip(&mut self, target: &Target, reason: &'static str, ready_in: Option<Duration>) {
@@ -339,12 +369,17 @@ impl<'a> Walk<'a> {
         let mut lane = Lane::new(target, translator, self.snapshot.gate.max_bytes, timeouts)
             .streamed(self.envelope.stream)
             .last(last);
-        // Pinned here: as an argument it would be copied.
-        let exchange =
-            pin!(exchange(&self.core.connections, &peer, target.provider.dialect, head, message.body.clone()));
+        let (core, dialect, body) = (self.core, target.provider.dialect, message.body.clone());
         let outcome = match self.late_after(target) {
-            None => self.relay(&mut lane).run(Taken::More, exchange).await,
-            Some(late) => Box::pin(self.run_hedged(target, lease, &mut lane, exchange, late)).await,
+            None => {
+                // Pinned here: as an argument it would be copied.
+                let exchange = pin!(exchange(&core.connections, &peer, dialect, head, body));
+                self.relay(&mut lane).run(Taken::More, exchange).await
+            }
+            Some(late) => {
+                let exchange = Box::pin(exchange(&core.connections, &peer, dialect, head, body));
+                Box::pin(self.run_hedged(target, lease, &mut lane, exchange, late)).await
+            }
         };
         self.take_stock(target, lease, &lane, outcome)
     }
@@ -355,6 +390,7 @@ impl<'a> Walk<'a> {
             gate: &self.snapshot.gate,
             deadline: self.deadline,
             stream: self.envelope.stream,
+            probe: (self.is_probe && !self.has_own_keys()).then(|| breaker_policy(&self.snapshot)),
             byok: self.envelope.extensions.byok.as_ref(),
         };
         Relay::new(self.session, self.client, self.core, rules, lane)

@@ -99,7 +99,10 @@ impl FairQueue {
     pub fn enter(&mut self, wish: Wish, caps: Caps, size: usize, now: Instant) -> Entered {
         self.cap = caps.provider;
         if caps.model.is_some() || self.models.contains_key(&wish.model) {
-            self.models.entry(wish.model.clone()).or_default().cap = caps.model;
+            // Who holds a place since before there was a cap counts too.
+            let held = || self.held.values().filter(|holder| holder.model == wish.model).count();
+            let new = || Places { cap: None, held: u32::try_from(held()).unwrap_or(u32::MAX) };
+            self.models.entry(wish.model.clone()).or_insert_with(new).cap = caps.model;
         }
         if self.has_room(&wish.model) && !self.awaits(&wish.model) {
             self.hold(wish, now);

@@ -160,3 +160,16 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn who_holds_a_place_from_before_there_was_a_cap_counts() {
+    let now = Instant::now();
+    let mut queue = FairQueue::default();
+    let wish = |ticket| Wish { ticket, tenant: "t".into(), model: "m".into(), deadline: now + Duration::from_secs(9) };
+    let caps = |model| Caps { provider: Some(9), model };
+    assert_eq!(queue.enter(wish(1), caps(None), 9, now), Entered::Held);
+    assert_eq!(queue.enter(wish(2), caps(Some(2)), 9, now), Entered::Held);
+    assert_eq!(queue.enter(wish(3), caps(Some(2)), 9, now), Entered::Waiting);
+    assert_eq!(queue.end(1, now), [3]);
+    assert_eq!(queue.enter(wish(4), caps(Some(2)), 9, now), Entered::Waiting);
+}

@@ -14,6 +14,8 @@ const HALF_LIFE: Duration = Duration::from_secs(300);
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Health {
     samples: u64,
+    /// It was asked, whether or not that says how well it is.
+    tried: bool,
     success: f64,
     first_output_ms: Option<f64>,
     tokens_per_second: Option<f64>,
@@ -49,9 +51,14 @@ impl Health {
         }
     }
 
-    /// How many outcomes were reported.
-    pub fn samples(&self) -> u64 {
-        self.samples
+    /// It was asked, and what came of it says nothing of how well it is.
+    pub fn note_tried(&mut self) {
+        self.tried = true;
+    }
+
+    /// Whether it was ever asked.
+    pub fn was_tried(&self) -> bool {
+        self.tried || self.samples > 0
     }
 
     /// The share of attempts that succeeded, 0 to 1; 1 for one that was never tried.
@@ -138,5 +145,13 @@ mod tests {
             health.note_rate(rate);
         }
         assert_eq!(health.tokens_per_second(), Some(90.0));
+    }
+
+    #[test]
+    fn who_was_asked_in_vain_was_tried_and_is_as_well_as_before() {
+        let mut health = Health::default();
+        health.note_tried();
+        assert!(health.was_tried() && !Health::default().was_tried());
+        assert_eq!(health.success_rate(), 1.0);
     }
 }

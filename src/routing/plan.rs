@@ -36,7 +36,7 @@ pub fn measured(health: &Health, gate: Gate) -> Facts {
         success_ppm: whole(health.success_rate() * 1e6),
         first_output_us: health.first_output_ms().map(|ms| whole(ms * 1e3)),
         rate_milli: health.tokens_per_second().map(|rate| whole(rate * 1e3)),
-        tried: health.samples() > 0,
+        tried: health.was_tried(),
         breaker: match gate {
             Gate::Pass => Breaker::Closed,
             Gate::Probe => Breaker::Probe,

@@ -63,7 +63,8 @@ impl Quota {
     pub fn take(&mut self, tokens: u64, now: Instant) {
         for (bucket, amount) in [(&mut self.requests, 1.0), (&mut self.tokens, tokens as f64)] {
             if let Some(bucket) = bucket {
-                bucket.add(-amount, now);
+                // One that is larger than the whole limit takes all of it, as `wait` has it, and no debt of ten times as much.
+                bucket.add(-amount.min(bucket.limit), now);
             }
         }
     }
@@ -71,7 +72,7 @@ impl Quota {
     /// It was thought to need `taken` tokens and has needed `used`.
     pub fn settle(&mut self, taken: u64, used: u64, now: Instant) {
         if let Some(bucket) = &mut self.tokens {
-            bucket.add(taken as f64 - used as f64, now);
+            bucket.add((taken as f64).min(bucket.limit) - used as f64, now);
         }
     }
 
@@ -272,5 +273,18 @@ mod tests {
             let most = f64::from(rpm) * (1.0 + (now - start).as_secs_f64() / 60.0);
             prop_assert!(passed <= most + 1e-3, "{passed} of {most}");
         }
+    }
+
+    #[test]
+    fn a_request_that_is_larger_than_the_limit_takes_all_of_it_and_gives_back_no_more() {
+        let now = Instant::now();
+        let mut quota = Quota::new(OWN, now);
+        quota.take(1_000_000_000_000, now);
+        assert!(quota.wait(100, now) <= Duration::from_secs(2), "{:?}", quota.wait(100, now));
+        let mut quota = Quota::new(OWN, now);
+        quota.take(4_000, now);
+        quota.take(1_000_000_000_000, now);
+        quota.settle(1_000_000_000_000, 0, now);
+        assert!(quota.wait(3_000, now) > Duration::ZERO, "what the other has used stays used");
     }
 }

@@ -68,7 +68,8 @@ fn retry_same(fault: &Fault, progress: &Progress, left: &RouteLeft) -> Option<Ve
         return None;
     }
     let asked = fault.retry_after.unwrap_or_default();
-    let after = asked.max(progress.backoff);
+    // The backoff has chance in it: who was told the same wait does not come back at the same instant.
+    let after = if asked > progress.backoff { asked + progress.backoff.min(asked / 4) } else { progress.backoff };
     let elsewhere = left.provider || left.model;
     let worth_it = after < progress.time_left && (after <= progress.backoff_cap || !elsewhere);
     worth_it.then_some(Verdict::RetrySame { after })
@@ -167,9 +168,11 @@ mod tests {
     fn a_longer_retry_after_wins_but_not_past_the_deadline() {
         let fault =
             |seconds| Fault { retry_after: Some(Duration::from_secs(seconds)), ..Fault::new(K::ServerError, "") };
-        assert_eq!(triage(&fault(3), &PROGRESS, &ALL), Verdict::RetrySame { after: Duration::from_secs(3) });
+        // With the backoff behind it, which differs from request to request.
+        let after = |seconds| Verdict::RetrySame { after: Duration::from_secs(seconds) + PROGRESS.backoff };
+        assert_eq!(triage(&fault(3), &PROGRESS, &ALL), after(3));
         assert_eq!(triage(&fault(10), &PROGRESS, &ALL), Verdict::NextProvider, "another target need not wait");
-        assert_eq!(triage(&fault(10), &PROGRESS, &NOTHING), Verdict::RetrySame { after: Duration::from_secs(10) });
+        assert_eq!(triage(&fault(10), &PROGRESS, &NOTHING), after(10));
         assert_eq!(triage(&fault(90), &PROGRESS, &NOTHING), Verdict::Reject);
     }
 }

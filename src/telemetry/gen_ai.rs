@@ -107,7 +107,10 @@ impl GenAiSeries {
         let error = error_type(record);
         self.count_duration(families, error, record.latency.as_secs_f64());
         if let Some(usage) = record.usage {
-            let counts = [("input", usage.prompt_tokens), ("output", usage.completion_tokens)];
+            // The convention wants the tokens that are paid for.
+            let input = usage.billed_prompt_tokens.unwrap_or(usage.prompt_tokens);
+            let output = usage.billed_completion_tokens.unwrap_or(usage.completion_tokens);
+            let counts = [("input", input), ("output", output)];
             for ((kind, count), child) in counts.into_iter().zip(&self.tokens) {
                 let resolve = || families.tokens.with_label_values(&[labels[0], labels[1], labels[2], kind]);
                 child.get_or_init(resolve).observe(count as f64);

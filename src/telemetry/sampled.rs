@@ -43,6 +43,8 @@ pub struct StoreState {
     pub nodes: u32,
     /// Questions of requests by result: their names and numbers.
     pub calls: [(&'static str, u64); 3],
+    /// Records in it that could not be read.
+    pub unread: u64,
 }
 
 /// The state of keys and breakers at a moment.
@@ -73,6 +75,7 @@ struct SharedStore {
     up: IntGaugeVec,
     nodes: IntGaugeVec,
     calls: IntCounterVec,
+    unread: IntCounterVec,
 }
 
 impl SharedStore {
@@ -86,6 +89,12 @@ impl SharedStore {
                 "Questions of requests to the store, by result: answered, late or failed.",
                 &["store", "result"],
             )?,
+            unread: counters(
+                registry,
+                "orbyt_store_unread_total",
+                "Questions of other nodes in the store that could not be read.",
+                &["store"],
+            )?,
         })
     }
 
@@ -96,6 +105,8 @@ impl SharedStore {
             let counter = self.calls.with_label_values(&[state.name, result]);
             counter.inc_by(total.saturating_sub(counter.get()));
         }
+        let unread = self.unread.with_label_values(&[state.name]);
+        unread.inc_by(state.unread.saturating_sub(unread.get()));
     }
 }
 

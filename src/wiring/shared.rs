@@ -37,11 +37,16 @@ pub(super) fn stores(snapshot: &Snapshot, telemetry: &Arc<Telemetry>) -> Result<
     telemetry.metrics.set_store_source(move || {
         let status = status();
         let calls = [("answered", status.answered), ("late", status.late), ("failed", status.failed)];
-        StoreState { name: NAME, up: status.up, nodes: status.nodes, calls }
+        StoreState { name: NAME, up: status.up, nodes: status.nodes, calls, unread: status.unread }
     });
     stores.pool = Arc::new(redis.key_pool());
     if snapshot.cache.backend == CacheBackend::Redis {
         stores.answers = Arc::new(redis.answers(snapshot.cache.max_size));
+        let vectors = redis.vectors(snapshot.cache.max_questions());
+        if snapshot.cache.semantic.is_some() {
+            vectors.begin();
+        }
+        stores.vectors = Arc::new(vectors);
     }
     stores.limits = Arc::new(redis.limits());
     stores.limits.set_on_outage(snapshot.limits.on_outage);

@@ -55,7 +55,7 @@ fn late(text: &str, after_ms: u64) -> Step {
 
 fn request(stream: bool) -> Value {
     let mut request = saying("one/sim-ok", "one two three four five six seven eight nine", stream);
-    request["extra"] = json!({"fallback_models": ["two/sim-ok"]});
+    request["extra"] = json!({"fallback_models": ["two/sim-ok"], "cache": false});
     request
 }
 
@@ -154,4 +154,63 @@ async fn own_keys_are_not_spent_twice_and_a_client_that_leaves_ends_both() {
     client.abort();
     stage.gateway.shows("orbyt_requests_in_flight 0").await;
     stage.gateway.shows(r#"orbyt_requests_ended_total{ended="client_gone"} 1"#).await;
+}
+
+#[tokio::test]
+async fn what_a_fallback_model_answers_is_not_kept_as_the_answer_of_the_model_that_was_asked_for() {
+    let stage = Stage::set("[cache]\nbackend = \"memory\"").await;
+    let mut asked = request(false);
+    asked["extra"]["cache"] = json!(true);
+    Stage::silence(&stage.one);
+    let hedged = stage.gateway.chat(&asked).await;
+    assert_eq!((hedged.header("x-cache"), hedged.header("x-provider")), ("MISS", "two"));
+    let again = stage.gateway.chat(&asked).await;
+    assert_eq!((again.header("x-cache"), again.header("x-provider")), ("MISS", "one"));
+}
+
+#[tokio::test]
+async fn the_place_of_the_one_that_was_overtaken_is_free_while_the_other_streams() {
+    let (one, two) = (Sim::start(SimDialect::OpenAi).unwrap(), Sim::start(SimDialect::OpenAi).unwrap());
+    let provider = |id: &str, sim: &Sim, more: &str| {
+        format!(
+            "[[provider]]\nid = \"{id}\"\ndialect = \"openai_chat\"\nbase_url = \"{}\"\n{more}\n[[provider.key]]\nsecret = \"s\"\n",
+            sim.base_url()
+        )
+    };
+    let config = CONFIG.to_owned() + &provider("one", &one, "max_concurrent = 1") + &provider("two", &two, "");
+    let gateway = Arc::new(Gateway::builder().config(&config).start().await);
+    for _ in 0..USUAL {
+        gateway.chat(&request(true)).await;
+    }
+    one.script([Step::Acts(vec![Act::Silence])]);
+    // Sixty words, fifty milliseconds each.
+    two.script([SimFault::Slow]);
+    let (slow, mut long) = (gateway.clone(), request(true));
+    long["messages"][0]["content"] = json!("word ".repeat(60));
+    let streaming = tokio::spawn(async move { slow.chat(&long).await });
+    gateway.shows(r#"orbyt_hedges_total{result="won"} 1"#).await;
+    let other = gateway.chat(&request(true)).await;
+    assert_eq!((other.status, other.header("x-provider")), (200, "one"));
+    assert!(!streaming.is_finished(), "the other still streams");
+    assert_eq!(streaming.await.unwrap().header("x-provider"), "two");
+}
+
+#[tokio::test]
+async fn when_both_fail_the_walk_goes_on_from_the_first() {
+    let (one, two) = (Sim::start(SimDialect::OpenAi).unwrap(), Sim::start(SimDialect::OpenAi).unwrap());
+    let builder = Gateway::builder().config(CONFIG).provider_with_keys("one", &one, &["first-key", "second-key"]);
+    let gateway = builder.provider("two", &two).start().await;
+    for _ in 0..USUAL {
+        gateway.chat(&request(false)).await;
+    }
+    // Late, and then a rate limit; and the second has no such thing.
+    let refusal = r#"{"error":{"message":"slow down","type":"rate_limit_error","code":"rate_limit_exceeded"}}"#;
+    let head = format!("HTTP/1.1 429 Too Many Requests\r\ncontent-length: {}\r\n\r\n{refusal}", refusal.len());
+    one.script([Step::Acts(vec![Act::Pause(Duration::from_millis(600)), Act::Write(head.into_bytes())])]);
+    two.script([SimFault::BadRequest]);
+    let answer = gateway.chat(&request(false)).await;
+    assert_eq!((answer.status, answer.header("x-provider")), (200, "one"), "{}", answer.body_text());
+    let line = gateway.log_line(&answer).await;
+    let verdicts: Vec<_> = line["tried"].as_array().unwrap().iter().map(|one| one["verdict"].clone()).collect();
+    assert_eq!(verdicts, ["next_provider", "next_key", "ok"], "{line}");
 }

@@ -23,6 +23,7 @@ mod nodelay;
 mod nodes;
 mod nodes_cache;
 mod nodes_keys;
+mod nodes_semantic;
 mod outage;
 mod pool;
 mod postgres;

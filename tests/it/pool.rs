@@ -173,7 +173,10 @@ async fn a_late_401_of_a_replaced_key_does_not_disable_the_new_one() {
     assert_eq!(late.status, 503, "{}", late.body_text());
     ok(&gateway, &request).await;
     // The answer is there before the key is back.
-    gateway.shows(r#"orbyt_keys{provider="one",state="idle"} 1"#).await;
+    let begun = Instant::now();
+    while key_report(&gateway, "k").await["state"] != "idle" {
+        assert!(begun.elapsed() < PATIENCE, "{}", key_report(&gateway, "k").await);
+    }
     assert!(!gateway.output().contains("new-secret") && !gateway.output().contains("old-secret"));
 }
 

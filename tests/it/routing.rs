@@ -380,3 +380,15 @@ async fn a_picture_goes_to_no_model_that_cannot_see() {
     assert_eq!((answer.status, answer.header("x-model")), (200, "gpt-4o"), "{}", answer.body_text());
     assert_eq!(provider.generations(), 1, "only the one that can see was asked");
 }
+
+#[tokio::test]
+async fn a_model_that_cannot_take_a_prompt_leaves_it_to_the_next_model_of_the_same_name() {
+    let (one, two) = (Sim::start(SimDialect::OpenAi).unwrap(), Sim::start(SimDialect::OpenAi).unwrap());
+    let config = "[[model]]\nname = \"both\"\ntargets = [\"one/small\", \"two/large\"]\n[routing]\nauto = [\"one/small\", \"two/large\"]\n";
+    let gateway = Gateway::builder().config(config).provider("one", &one).provider("two", &two).start().await;
+    for model in ["both", "auto"] {
+        one.script([SimFault::ContextLength]);
+        let answer = gateway.chat(&saying(model, "x", false)).await;
+        assert_eq!((answer.status, answer.header("x-provider")), (200, "two"), "{model}: {}", answer.body_text());
+    }
+}

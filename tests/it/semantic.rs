@@ -404,3 +404,16 @@ async fn the_gateway_finds_and_errs_as_the_index_alone_does() {
     assert_eq!(outcome, measure(&groups, threshold).await);
     assert!(outcome.right > 10, "{outcome:?}");
 }
+
+#[tokio::test]
+async fn who_is_over_a_limit_has_no_texts_compared() {
+    let (answers, vectors) = (sim(), sim());
+    let rule = "[[limits.rule]]\nscope = \"key\"\nrequests_per_minute = 1\n";
+    let builder = Gateway::builder().config(CONFIG).config(&semantic("enabled = true")).config(rule);
+    let gateway = builder.provider("one", &answers).provider("vectors", &vectors).start().await;
+    assert_eq!(gateway.chat(&asking("what is the capital of France?")).await.status, 200);
+    for text in ["how high is the Eiffel tower?", "who wrote Faust?"] {
+        assert_eq!(gateway.chat(&asking(text)).await.status, 429);
+    }
+    assert_eq!(embeddings(&vectors), 1);
+}

@@ -183,11 +183,6 @@ impl Envelope {
         Ok(envelope)
     }
 
-    /// How many tokens the request may need: its input as estimated, and what it asks for at most.
-    pub fn tokens_wanted(&self) -> u64 {
-        self.estimated_input_tokens.saturating_add(self.max_tokens.unwrap_or_default())
-    }
-
     /// The client's body as it came.
     pub fn body(&self) -> &Bytes {
         &self.body

@@ -371,3 +371,31 @@ fn a_preset_that_is_not_there_is_named() {
     let fallback = refusal(&core, r#""model":"gpt-4o","models":["@preset/brief"]"#);
     assert!(fallback.message.contains("only the model of a request"), "{}", fallback.message);
 }
+
+#[test]
+fn a_prompt_that_most_models_cannot_take_leads_auto_to_those_that_can() {
+    let keys = [("OPENAI_API_KEY", "a"), ("MISTRAL_API_KEY", "b"), ("GROQ_API_KEY", "c")];
+    let core = core(&keys, "");
+    let prompt = "word ".repeat(400_000);
+    let body = format!(r#"{{"model":"auto","messages":[{{"role":"user","content":"{prompt}"}}]}}"#);
+    let plan = plan(&core, &body).unwrap_or_else(|error| panic!("{}", error.message));
+    assert!(!plan.targets.is_empty());
+    assert!(plan.targets.iter().all(|(_, target)| target.model.context.is_none_or(|context| context >= 500_000)));
+}
+
+#[test]
+fn the_next_model_of_a_leg_of_several_is_the_next_target_and_of_a_leg_of_one_the_next_leg() {
+    let models = "[[model]]\nname = \"both\"\ntargets = [\"openai/gpt-4o\", \"anthropic/claude-sonnet-4\"]\n";
+    let core = core(THREE, models);
+    let of = |model: &str| {
+        let fields = format!(
+            r#"{{"model":"{model}","messages":[{{"role":"user","content":"hi"}}],"extra":{{"fallback_models":["gemini-2.5-flash"]}}}}"#
+        );
+        plan(&core, &fields).unwrap_or_else(|error| panic!("{}", error.message))
+    };
+    assert_eq!(
+        (of("both").next_model(0), of("both").next_model(1), of("both").next_model(2)),
+        (Some(1), Some(2), None)
+    );
+    assert_eq!((of("gpt-4o").next_model(0), of("gpt-4o").next_model(1)), (Some(1), None));
+}

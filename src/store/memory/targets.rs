@@ -112,6 +112,12 @@ impl Targets for MemoryTargets {
         self.0.write().retain(|provider, _| providers.contains(provider));
     }
 
+    fn note_tried(&self, provider: &str, model: &str) {
+        if self.read(provider, model, |target| !target.health.was_tried()).unwrap_or(false) {
+            self.write(provider, model, |target| target.health.note_tried());
+        }
+    }
+
     fn note_rate(&self, provider: &str, model: &str, tokens_per_second: f64) {
         self.write(provider, model, |target| target.health.note_rate(tokens_per_second));
     }

@@ -1,4 +1,4 @@
-//! The index of the semantic cache of one node.
+//! The index of the semantic cache in the memory of a node, be it of its own questions or, followed by `store::redis`, of all nodes'.
 //!
 //! It looks at every question of the place. What may be compared at all must agree in everything but one text, so places are small; 10,000
 //! questions of 1,536 dimensions in one place, which is the worst that the default bound allows, take about 3 ms, against the tens or hundreds
@@ -22,6 +22,14 @@ impl MemoryVectors {
     /// An empty one for so many questions.
     pub fn new(max_entries: u32) -> Self {
         Self(Mutex::new(Index::new(max_entries as usize)))
+    }
+
+    /// Forgets a question. Returns its vector, and until when it would have been kept (Unix time in milliseconds).
+    pub fn take(&self, place: &Place, key: &AnswerKey) -> Option<(Vector, u64)> {
+        let mut index = self.0.lock();
+        let taken = index.find(place, key).map(|entry| (entry.vector.clone(), entry.age.0));
+        index.forget(place, key);
+        taken
     }
 }
 
@@ -106,10 +114,13 @@ impl Index {
         self.entries += 1;
     }
 
+    fn find(&self, place: &Place, key: &AnswerKey) -> Option<&Entry> {
+        self.owners.get(&place.owner)?.lists.get(&place.scope)?.iter().find(|entry| entry.key == *key)
+    }
+
     fn forget(&mut self, place: &Place, key: &AnswerKey) {
-        let Some(owner) = self.owners.get_mut(&place.owner) else { return };
-        let entry = owner.lists.get(&place.scope).and_then(|list| list.iter().find(|entry| entry.key == *key));
-        if let Some(age) = entry.map(|entry| entry.age) {
+        let age = self.find(place, key).map(|entry| entry.age);
+        if let Some((age, owner)) = age.zip(self.owners.get_mut(&place.owner)) {
             self.entries -= owner.remove(age);
             if owner.by_age.is_empty() {
                 self.owners.remove(&place.owner);

@@ -237,6 +237,9 @@ pub trait Targets: Send + Sync {
     /// Forgets all providers but these.
     fn keep(&self, providers: &[Arc<str>]);
 
+    /// Takes note that a target was asked, where what came of it says nothing of how well it is.
+    fn note_tried(&self, provider: &str, model: &str);
+
     /// Takes note of how fast an answer came, in tokens per second.
     fn note_rate(&self, provider: &str, model: &str, tokens_per_second: f64);
 

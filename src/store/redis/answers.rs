@@ -67,7 +67,8 @@ impl Answers for RedisAnswers {
     }
 }
 
-fn name(key: &AnswerKey) -> String {
+/// Where an answer stands.
+pub(super) fn name(key: &AnswerKey) -> String {
     format!("{{orbyt}}:answer:{}", hex::encode(key))
 }
 

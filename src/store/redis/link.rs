@@ -75,6 +75,8 @@ pub struct Status {
     pub late: u64,
     /// Those that were answered with an error, or broke off.
     pub failed: u64,
+    /// What other nodes are said to have kept, and could not be read.
+    pub unread: u64,
 }
 
 /// A connection, and the name of this node on it.
@@ -105,6 +107,8 @@ pub(super) struct Link {
     answered: AtomicU64,
     late: AtomicU64,
     failed: AtomicU64,
+    /// Records that could not be read.
+    pub(super) unread: AtomicU64,
 }
 
 impl Link {
@@ -126,6 +130,7 @@ impl Link {
             answered: AtomicU64::new(0),
             late: AtomicU64::new(0),
             failed: AtomicU64::new(0),
+            unread: AtomicU64::new(0),
         })
     }
 
@@ -158,6 +163,11 @@ impl Link {
         &self.client
     }
 
+    /// A connection for somebody who waits on it.
+    pub(super) async fn connection(&self) -> Result<MultiplexedConnection, String> {
+        connect(&self.client, &self.settings).await
+    }
+
     pub(super) fn process(&self) -> &str {
         &self.process
     }
@@ -179,6 +189,7 @@ impl Link {
             answered: read(&self.answered),
             late: read(&self.late),
             failed: read(&self.failed),
+            unread: read(&self.unread),
         }
     }
 
@@ -290,7 +301,7 @@ impl Link {
     async fn connect(&self, name: &Arc<str>, old_name: Option<&str>) -> Result<Lane, String> {
         let mut connection = connect(&self.client, &self.settings).await?;
         let bulk = connect(&self.client, &self.settings).await?;
-        let scripts = [&*BEAT, super::answers::script()].into_iter();
+        let scripts = [&*BEAT, super::answers::script(), super::vectors::script()].into_iter();
         for script in scripts.chain(super::limits::scripts()).chain(super::keys::scripts()) {
             within(CONNECT, script.load_async(&mut connection)).await?;
         }

@@ -8,11 +8,14 @@ mod answers;
 mod keys;
 mod limits;
 mod link;
+mod question;
+mod vectors;
 
 pub use answers::RedisAnswers;
 pub use keys::RedisKeyPool;
 pub use limits::RedisLimits;
 pub use link::{Event, Status};
+pub use vectors::RedisVectors;
 
 use crate::domain::Secret;
 use link::Link;
@@ -76,6 +79,11 @@ impl Redis {
     /// The cache of answers that the nodes share, with room for so many.
     pub fn answers(&self, most: u32) -> RedisAnswers {
         RedisAnswers::new(self.link.clone(), most)
+    }
+
+    /// The index of questions that the nodes share, with room for so many.
+    pub fn vectors(&self, most: u32) -> RedisVectors {
+        RedisVectors::new(self.link.clone(), most)
     }
 
     /// How it is.
