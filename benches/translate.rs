@@ -1,6 +1,7 @@
 //! What a chunk of a stream costs in the dialects alone: nanoseconds, allocations and allocated bytes, from a provider's event to
 //! the client's. The results are a table on stdout.
 
+use orbyt::dialect::client::Client;
 use orbyt::dialect::event::End;
 use orbyt::dialect::openai_chat::passthrough::Quirks;
 use orbyt::dialect::table::{Dialect, Setup, Translator};
@@ -46,6 +47,7 @@ const ROUNDS: usize = 5;
 /// A provider's stream: what comes first, the chunk that is measured, and what ends it.
 struct Sample {
     name: &'static str,
+    client: Client,
     provider: Dialect,
     quirks: Quirks,
     prelude: &'static str,
@@ -85,6 +87,18 @@ event: message_stop
 data: {"type":"message_stop"}
 
 "#;
+const RESPONSES_PRELUDE: &str = r#"event: response.created
+data: {"type":"response.created","sequence_number":0,"response":{"id":"resp_1","object":"response","status":"in_progress","model":"m","output":[]}}
+
+"#;
+const RESPONSES_CHUNK: &str = r#"event: response.output_text.delta
+data: {"type":"response.output_text.delta","sequence_number":9,"item_id":"msg_1","output_index":0,"content_index":0,"delta":" token","logprobs":[],"obfuscation":"xyzxyz"}
+
+"#;
+const RESPONSES_END: &str = r#"event: response.completed
+data: {"type":"response.completed","sequence_number":10,"response":{"id":"resp_1","object":"response","status":"completed","model":"m","output":[],"usage":{"input_tokens":1,"output_tokens":1}}}
+
+"#;
 const GEMINI_CHUNK: &str = "data: {\"candidates\": [{\"content\": {\"parts\": [{\"text\": \" token\"}],\"role\": \"model\"},\"index\": 0}],\"usageMetadata\": {\"promptTokenCount\": 4,\"totalTokenCount\": 9},\"modelVersion\": \"m\",\"responseId\": \"r1\"}\r\n\r\n";
 const GEMINI_END: &str = "data: {\"candidates\": [{\"content\": {\"parts\": [{\"text\": \".\"}],\"role\": \"model\"},\"finishReason\": \"STOP\",\"index\": 0}],\"usageMetadata\": {\"promptTokenCount\": 4,\"candidatesTokenCount\": 5,\"totalTokenCount\": 9},\"modelVersion\": \"m\",\"responseId\": \"r1\"}\r\n\r\n";
 
@@ -94,9 +108,10 @@ const COHERE_END: &str = "event: message-end\ndata: {\"type\":\"message-end\",\"
 const OLLAMA_CHUNK: &str = "{\"model\":\"m\",\"created_at\":\"2026-11-20T12:00:00.000000Z\",\"message\":{\"role\":\"assistant\",\"content\":\" token\"},\"done\":false}\n";
 const OLLAMA_END: &str = "{\"model\":\"m\",\"created_at\":\"2026-11-20T12:00:00.000000Z\",\"message\":{\"role\":\"assistant\",\"content\":\"\"},\"done\":true,\"done_reason\":\"stop\",\"prompt_eval_count\":4,\"eval_count\":5}\n";
 
-const SAMPLES: [Sample; 6] = [
+const SAMPLES: [Sample; 11] = [
     Sample {
         name: "OpenAI, passed through",
+        client: Client::OpenAiChat,
         provider: Dialect::OpenAiChat,
         quirks: Quirks::NONE,
         prelude: OPENAI_PRELUDE,
@@ -105,6 +120,7 @@ const SAMPLES: [Sample; 6] = [
     },
     Sample {
         name: "OpenAI-compatible, all quirks looked for",
+        client: Client::OpenAiChat,
         provider: Dialect::OpenAiChat,
         quirks: Quirks::ALL_TOLERANT,
         prelude: OPENAI_PRELUDE,
@@ -113,6 +129,7 @@ const SAMPLES: [Sample; 6] = [
     },
     Sample {
         name: "Anthropic to OpenAI",
+        client: Client::OpenAiChat,
         provider: Dialect::AnthropicMessages,
         quirks: Quirks::NONE,
         prelude: ANTHROPIC_PRELUDE,
@@ -121,6 +138,34 @@ const SAMPLES: [Sample; 6] = [
     },
     Sample {
         name: "Gemini to OpenAI",
+        client: Client::OpenAiChat,
+        provider: Dialect::Gemini,
+        quirks: Quirks::NONE,
+        prelude: GEMINI_CHUNK,
+        chunk: GEMINI_CHUNK,
+        end: GEMINI_END,
+    },
+    Sample {
+        name: "OpenAI to Anthropic's messages",
+        client: Client::AnthropicMessages,
+        provider: Dialect::OpenAiChat,
+        quirks: Quirks::NONE,
+        prelude: OPENAI_PRELUDE,
+        chunk: OPENAI_CHUNK,
+        end: OPENAI_END,
+    },
+    Sample {
+        name: "Anthropic's messages, passed through",
+        client: Client::AnthropicMessages,
+        provider: Dialect::AnthropicMessages,
+        quirks: Quirks::NONE,
+        prelude: ANTHROPIC_PRELUDE,
+        chunk: ANTHROPIC_CHUNK,
+        end: ANTHROPIC_END,
+    },
+    Sample {
+        name: "Gemini to Anthropic's messages",
+        client: Client::AnthropicMessages,
         provider: Dialect::Gemini,
         quirks: Quirks::NONE,
         prelude: GEMINI_CHUNK,
@@ -129,6 +174,7 @@ const SAMPLES: [Sample; 6] = [
     },
     Sample {
         name: "Cohere to OpenAI",
+        client: Client::OpenAiChat,
         provider: Dialect::Cohere,
         quirks: Quirks::NONE,
         prelude: COHERE_PRELUDE,
@@ -137,11 +183,30 @@ const SAMPLES: [Sample; 6] = [
     },
     Sample {
         name: "Ollama to OpenAI",
+        client: Client::OpenAiChat,
         provider: Dialect::Ollama,
         quirks: Quirks::NONE,
         prelude: OLLAMA_CHUNK,
         chunk: OLLAMA_CHUNK,
         end: OLLAMA_END,
+    },
+    Sample {
+        name: "OpenAI's Responses, passed through",
+        client: Client::OpenAiResponses,
+        provider: Dialect::OpenAiChat,
+        quirks: Quirks::RESPONSES,
+        prelude: RESPONSES_PRELUDE,
+        chunk: RESPONSES_CHUNK,
+        end: RESPONSES_END,
+    },
+    Sample {
+        name: "Anthropic to Responses",
+        client: Client::OpenAiResponses,
+        provider: Dialect::AnthropicMessages,
+        quirks: Quirks::NONE,
+        prelude: ANTHROPIC_PRELUDE,
+        chunk: ANTHROPIC_CHUNK,
+        end: ANTHROPIC_END,
     },
 ];
 
@@ -163,6 +228,7 @@ fn main() -> Result<(), String> {
 /// One stream of many chunks; returns nanoseconds, allocations and allocated bytes a chunk.
 fn measure(sample: &Sample) -> Result<(f64, f64, f64), String> {
     let mut translator = Translator::new(Setup {
+        client: sample.client,
         provider: sample.provider,
         stream: true,
         choices: 1,
@@ -173,6 +239,7 @@ fn measure(sample: &Sample) -> Result<(f64, f64, f64), String> {
         model: "bench".into(),
         answer_tool: None,
         quirks: sample.quirks,
+        asked: None,
     });
     let mut out = Vec::with_capacity(64 * 1024);
     let failed = |fault| format!("{}: {fault:?}", sample.name);

@@ -45,9 +45,9 @@ fn accepted() -> Vec<Loss> {
     file.loss
 }
 
-/// The dialects that a request is translated into.
+/// The dialects that a request is translated into: OpenAI's for clients of other formats.
 fn translating() -> impl Iterator<Item = Dialect> {
-    Dialect::ALL.into_iter().filter(|dialect| *dialect != Dialect::OpenAiChat)
+    Dialect::ALL.into_iter()
 }
 
 /// A request with every parameter of OpenAI's reference of chat completions (2026-11), the deprecated ones included, and each with a
@@ -126,6 +126,12 @@ fn requests() -> Vec<Value> {
         ]})),
         but(json!({"tool_choice": "required", "frequency_penalty": -0.5, "presence_penalty": 1.5,
                    "stop": ["a", "b", "c", "d", "e", "f"]})),
+        but(json!({"tool_choice": "none", "messages": [
+            {"role": "user", "content": "Hello"},
+            {"role": "assistant", "tool_calls": [
+                {"id": "c", "type": "function", "function": {"name": "weather", "arguments": "{}"}}]},
+            {"role": "tool", "tool_call_id": "c", "content": "sunny"},
+        ]})),
         but(json!({"made_up_parameter": 1, "image_config": {"aspect_ratio": "1:1", "made_up_option": 1}})),
     ]
 }
@@ -137,8 +143,12 @@ fn models() -> Vec<ModelTraits> {
     for thinking in [Thinking::None, budget(true), budget(false), Thinking::Level] {
         for structured_output in [StructuredOutput::Native, StructuredOutput::ForcedTool] {
             for sampling in [true, false] {
-                let model = "a-model".to_owned();
-                models.push(ModelTraits { model, thinking, structured_output, sampling, ..ModelTraits::default() });
+                // Where other makers' models are hosted, some words are the makers' own.
+                for maker in [None, Some("anthropic"), Some("amazon"), Some("openai")] {
+                    let (model, maker) = ("a-model".to_owned(), maker.map(Into::into));
+                    let (reasons, rest) = (thinking != Thinking::None, ModelTraits::default());
+                    models.push(ModelTraits { model, maker, thinking, structured_output, sampling, reasons, ..rest });
+                }
             }
         }
     }

@@ -4,13 +4,15 @@
 
 use bytes::Bytes;
 use libfuzzer_sys::fuzz_target;
-use orbyt::dialect::openai_chat::envelope::Envelope;
+use orbyt::dialect::client::Client;
 use orbyt::dialect::openai_chat::passthrough::Quirks;
 
 fuzz_target!(|data: &[u8]| {
-    let Ok(envelope) = Envelope::scan(Bytes::copy_from_slice(data)) else { return };
+    let Some((&first, body)) = data.split_first() else { return };
+    let client = Client::ALL[usize::from(first) % Client::ALL.len()];
+    let Ok(envelope) = client.scan(Bytes::copy_from_slice(body)) else { return };
     let passed = envelope.passthrough_body("another", Quirks::default());
-    let again = Envelope::scan(Bytes::from(passed)).expect("a request that was taken is one when it is passed on");
+    let again = client.scan(Bytes::from(passed)).expect("a request that was taken is one when it is passed on");
     assert_eq!(again.model, "another");
     assert_eq!(again.stream, envelope.stream);
     assert!(again.extensions.byok.is_none() && again.extensions.fallback_models.is_empty());

@@ -1,10 +1,11 @@
 //! `orbyt check`: everything that is wrong with a configuration, before it is used.
 
 use crate::config::{self, Problem, Snapshot, Source};
+use crate::dialect::table::Dialect;
 use crate::domain::ProviderKey;
 use crate::store::ports::database::StoreError;
 use crate::store::redis::Redis;
-use crate::wiring::ask::Asker;
+use crate::wiring::ask::{Asker, Unanswered};
 use crate::wiring::shared;
 use crate::wiring::state::steps_to_take;
 use std::io::{self, Write};
@@ -79,6 +80,12 @@ pub fn live(snapshot: &Snapshot, out: &mut impl Write) -> io::Result<bool> {
         for key in keys {
             let name = key.map_or("without a key", |key| &key.name);
             let outcome = runtime.block_on(asker.ask(provider, key));
+            // Bedrock has no question that only a good key gets an answer to; that it is there is all that can be known.
+            let only_there = provider.dialect == Dialect::BedrockConverse;
+            if only_there && matches!(&outcome, Err(Unanswered { status: Some(..500), .. })) {
+                writeln!(out, "live: {} {name}: it is there; its keys are not tried", provider.id)?;
+                continue;
+            }
             all_well &= outcome.is_ok();
             match outcome {
                 Ok(_) => writeln!(out, "live: {} {name}: ok", provider.id)?,

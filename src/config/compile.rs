@@ -1,6 +1,7 @@
 //! What was written becomes what is run: [`Raw`] to [`Snapshot`], with every error and not only the first. Pure: files are
 //! read through [`Surroundings`].
 
+mod clouds;
 mod limits;
 mod presets;
 mod providers;
@@ -70,6 +71,7 @@ pub fn compile(raw: Raw, catalog: Arc<Catalog>, around: &Surroundings<'_>, repor
         store,
         telemetry: telemetry(&raw.telemetry),
         media: media(&raw.media),
+        responses: responses(&raw.responses),
         catalog: Arc::clone(&catalog),
     };
     report.errors.is_empty().then_some(snapshot)
@@ -270,6 +272,14 @@ fn telemetry(raw: &RawTelemetry) -> Telemetry {
 
 fn media(raw: &RawMedia) -> Media {
     Media { fetch_remote: or(&raw.fetch_remote, false), max_bytes: or(&raw.max_bytes, 20 << 20) }
+}
+
+fn responses(raw: &RawResponses) -> Responses {
+    Responses {
+        keep: or(&raw.keep, Some(Duration::from_secs(24 * 3600))).unwrap_or_default(),
+        max_entries: or(&raw.max_entries, 10_000) as usize,
+        max_bytes: or(&raw.max_bytes, 256 << 20) as usize,
+    }
 }
 
 /// The value that was written, or the default.

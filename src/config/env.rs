@@ -1,5 +1,6 @@
 //! The environment: zero configuration, and what wins over the file. Variables are an argument, so this is pure.
 
+use super::clouds;
 use super::file::{LISTEN, MAX_ANSWERS, MAX_RETRIES, MAX_WEIGHT};
 use super::net::{BaseUrl, listen_address};
 use super::problem::{At, Place, Problem, Report, did_you_mean};
@@ -71,6 +72,7 @@ pub fn apply(env: &Env, catalog: &Catalog, raw: &mut Raw, report: &mut Report) {
     let mut reader = Reader { env, report };
     reader.settings(raw);
     reader.providers(catalog, raw);
+    clouds::apply(env, catalog, raw);
     reader.unused();
 }
 

@@ -8,7 +8,7 @@ use super::snapshot::{ByokFallback, CacheBackend, LogFormat, Sticky};
 use crate::dialect::openai_chat::passthrough::Quirks;
 use crate::dialect::table::Dialect;
 use crate::domain::{Limit, Measure, Money, OnOutage, Period, Scope, Strategy};
-use crate::provider::AuthScheme;
+use crate::provider::{AuthScheme, CloudKind};
 
 /// What was read, and whether the syntax was sound: with a broken syntax, what seems to be missing may only be unreadable.
 pub struct Parsed {
@@ -51,6 +51,7 @@ fn raw(root: &Section<'_>) -> Raw {
         store: below("store").map(|section| store(&section)).unwrap_or_default(),
         telemetry: below("telemetry").map(|section| telemetry(&section)).unwrap_or_default(),
         media: below("media").map(|section| media(&section)).unwrap_or_default(),
+        responses: below("responses").map(|section| responses(&section)).unwrap_or_default(),
     }
 }
 
@@ -99,13 +100,21 @@ fn console(section: &Section<'_>) -> RawConsole {
 fn provider(section: &Section<'_>) -> Option<RawProvider> {
     let id = section.required("id");
     let dialects = Dialect::ALL.map(Dialect::name);
-    let auths = ["bearer", "none", "x-api-key", "x-goog-api-key", "api-key"];
+    let auths = ["bearer", "none", "x-api-key", "x-goog-api-key", "api-key", "azure", "aws", "google"];
+    let clouds = CloudKind::ALL.map(CloudKind::name);
+    let segment = |key, what: &str| section.parsed(key, what, path_segment);
     let raw = RawProvider {
         name: section.text("name"),
         enabled: section.boolean("enabled"),
         base_url: section.text("base_url"),
         dialect: section.choice("dialect", &dialects, Dialect::from_name),
         auth: section.choice("auth", &auths, AuthScheme::from_name),
+        cloud: section.choice("cloud", &clouds, CloudKind::from_name),
+        region: segment("region", r#"a region such as "us-east-1""#),
+        api_version: segment("api_version", r#"a version such as "2024-10-21" or "preview""#),
+        deployments: section.map("deployments"),
+        project: segment("project", r#"the id of a project, such as "my-project""#),
+        location: segment("location", r#"a location such as "us-central1" or "global""#),
         headers: section.map("headers"),
         ca_file: section.path("ca_file"),
         quirks: section.list("quirks", &format!("one of {}", quoted(Quirks::names())), Quirks::from_name),
@@ -120,6 +129,13 @@ fn provider(section: &Section<'_>) -> Option<RawProvider> {
         ..RawProvider::new(At::new(String::new(), section.place().clone()))
     };
     id.map(|id| RawProvider { id, ..raw })
+}
+
+/// A text that may stand in a host or a path as it is.
+fn path_segment(text: &str) -> Option<String> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | ':');
+    (!text.is_empty() && text.chars().all(plain) && text.chars().any(|c| c.is_ascii_alphanumeric()))
+        .then(|| text.to_owned())
 }
 
 fn key(section: &Section<'_>) -> Option<RawKey> {
@@ -354,6 +370,14 @@ fn log_format(text: &str) -> Option<LogFormat> {
         "json" => Some(LogFormat::Json),
         "human" => Some(LogFormat::Human),
         _ => None,
+    }
+}
+
+fn responses(section: &Section<'_>) -> RawResponses {
+    RawResponses {
+        keep: section.duration_or_off("keep"),
+        max_entries: section.small("max_entries", 1..=10_000_000),
+        max_bytes: section.size("max_bytes"),
     }
 }
 

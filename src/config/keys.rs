@@ -4,6 +4,7 @@ use super::scopes::KeyScopes;
 use crate::domain::secret::KeyHash;
 use crate::domain::tenancy::{ApiKey, DEFAULT_ORG, SavedKey, Standing};
 use crate::domain::{Principal, ProviderKey, Secret};
+use crate::provider::credential;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -86,7 +87,7 @@ impl StoredKeys {
     /// Makes a book of all keys of the database. Keys of other organisations than the default one are called `organisation/name`, since
     /// limits go by the name.
     pub fn new(keys: Vec<ApiKey>, saved: &[SavedKey]) -> Self {
-        let secrets = saved.iter().map(|saved| saved.key.secret.clone()).collect();
+        let secrets = saved.iter().flat_map(|saved| credential::secrets(&saved.key.secret)).collect();
         let mut book = Self { saved: secrets, ..Self::default() };
         let mut projects: HashMap<Arc<str>, Option<Arc<SavedKeys>>> = HashMap::new();
         for key in keys {

@@ -10,6 +10,7 @@
 //! [`settings::SETTINGS`] is the table of all keys: the reader refuses what is not in it, the README and
 //! `conf/orbyt.toml` are tested against it. Only [`load`] touches the disk.
 
+pub mod clouds;
 pub mod compile;
 pub mod env;
 pub mod file;

@@ -8,7 +8,7 @@ use super::snapshot::{ByokFallback, CacheBackend, LogFormat, Sticky};
 use crate::dialect::openai_chat::passthrough::Quirks;
 use crate::dialect::table::Dialect;
 use crate::domain::{Limit, Money, OnOutage, Scope, Secret, Strategy};
-use crate::provider::AuthScheme;
+use crate::provider::{AuthScheme, CloudKind};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -55,6 +55,8 @@ pub struct Raw {
     pub telemetry: RawTelemetry,
     /// `[media]`
     pub media: RawMedia,
+    /// `[responses]`
+    pub responses: RawResponses,
 }
 
 /// A secret as it is referred to. Never printed: the text is a [`Secret`].
@@ -112,6 +114,12 @@ pub struct RawProvider {
     pub base_url: Setting<String>,
     pub dialect: Setting<Dialect>,
     pub auth: Setting<AuthScheme>,
+    pub cloud: Setting<CloudKind>,
+    pub region: Setting<String>,
+    pub api_version: Setting<String>,
+    pub deployments: Vec<(At<String>, String)>,
+    pub project: Setting<String>,
+    pub location: Setting<String>,
     pub headers: Vec<(At<String>, String)>,
     pub ca_file: Setting<PathBuf>,
     pub quirks: Settings<Quirks>,
@@ -135,6 +143,12 @@ impl RawProvider {
             base_url: None,
             dialect: None,
             auth: None,
+            cloud: None,
+            region: None,
+            api_version: None,
+            deployments: Vec::new(),
+            project: None,
+            location: None,
             headers: Vec::new(),
             ca_file: None,
             quirks: None,
@@ -158,6 +172,13 @@ pub struct RawKey {
     pub rpm: Setting<u32>,
     pub tpm: Setting<u64>,
     pub group: Setting<String>,
+}
+
+impl RawKey {
+    /// A key of which only the secret is known.
+    pub fn new(secret: At<RawSecret>) -> Self {
+        Self { name: None, secret, group: None, rpm: None, tpm: None }
+    }
 }
 
 /// `[[provider.model]]`. Prices are dollars per million tokens.
@@ -325,5 +346,13 @@ pub struct RawTelemetry {
 #[derive(Debug, Default)]
 pub struct RawMedia {
     pub fetch_remote: Setting<bool>,
+    pub max_bytes: Setting<u64>,
+}
+
+/// `[responses]`.
+#[derive(Debug, Default)]
+pub struct RawResponses {
+    pub keep: Setting<Option<Duration>>,
+    pub max_entries: Setting<u32>,
     pub max_bytes: Setting<u64>,
 }

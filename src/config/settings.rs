@@ -57,8 +57,14 @@ pub const SETTINGS: &[Setting] = &[
     open("provider", "name", r#""My OpenAI""#, "Its name for people."),
     set("provider", "enabled", "true", "`false` leaves it out, also when the environment has its key."),
     env(open("provider", "base_url", r#""https://api.openai.com/v1""#, "Where it is, as its own SDK takes it."), "<PROVIDER>_BASE_URL"),
-    open("provider", "dialect", r#""openai_chat""#, "Its wire format: `openai_chat`, `anthropic_messages`, `gemini`, `cohere` or `ollama`."),
-    open("provider", "auth", r#""bearer""#, "How it wants its key: `bearer`, `none`, `x-api-key`, `x-goog-api-key` or `api-key`."),
+    open("provider", "dialect", r#""openai_chat""#, "Its wire format: `openai_chat`, `anthropic_messages`, `gemini`, `cohere`, `ollama` or `bedrock_converse`."),
+    open("provider", "auth", r#""bearer""#, "How it wants its key: `bearer`, `none`, `x-api-key`, `x-goog-api-key`, `api-key`, or a cloud's own way: `azure`, `aws`, `google`."),
+    open("provider", "cloud", r#""azure""#, "For a provider of your own that is a second place in a cloud: `azure`, `bedrock` or `vertex`."),
+    open("provider", "region", r#""us-east-1""#, "Bedrock: the region; by default that of `base_url`, else `AWS_REGION`."),
+    open("provider", "api_version", r#""2024-10-21""#, "Azure: a date asks deployments by their paths; without one the versionless `/openai/v1` is asked."),
+    open("provider", "deployments", r#"{ "gpt-4o" = "my-deployment" }"#, "Azure: names of models for names of deployments; a deployment is found by its own name without it."),
+    open("provider", "project", r#""my-project""#, "Vertex: the project; by default `GOOGLE_CLOUD_PROJECT`, else the account's own."),
+    open("provider", "location", r#""global""#, "Vertex: the location; by default `GOOGLE_CLOUD_LOCATION`, else `global`."),
     open("provider", "headers", r#"{ x-team = "a" }"#, "Headers of every request to it."),
     open("provider", "ca_file", r#""/etc/orbyt/ca.pem""#, "PEM file of certificates that are trusted besides the system's."),
     open("provider", "quirks", r#"["all_tolerant"]"#, "How it deviates from OpenAI's format; `none`, `all_tolerant`, or the names of the catalog."),
@@ -165,6 +171,9 @@ pub const SETTINGS: &[Setting] = &[
     set("telemetry", "log_format", r#""auto""#, "`json`, `human`, or `auto`: human on a terminal."),
     set("media", "fetch_remote", "false", "Whether pictures and documents given by address are fetched for providers that take none."),
     set("media", "max_bytes", r#""20MiB""#, "Largest file that is fetched."),
+    set("responses", "keep", r#""24h""#, "How long answers of `/v1/responses` that the gateway translates are kept for `previous_response_id`; `off` keeps none."),
+    set("responses", "max_entries", "10000", "How many are kept, of all clients together; the oldest of whoever has the most goes first."),
+    set("responses", "max_bytes", r#""256MiB""#, "How many bytes of them are kept, in memory."),
 ];
 
 /// The settings of a section.

@@ -1,13 +1,14 @@
 //! The configuration as the gateway runs on it: complete, valid, immutable, swapped as a whole on reload.
 
+mod provider;
+
+pub use provider::Provider;
+
 use super::keys::{GatewayKeys, StoredKeys};
-use super::net::{BaseUrl, IpNet};
-use crate::dialect::openai_chat::passthrough::Quirks;
-use crate::dialect::table::Dialect;
+use super::net::IpNet;
 use crate::domain::secret::KeyHash;
-use crate::domain::{Limit, OnOutage, ProviderKey, Scope, Secret, Strategy};
-use crate::provider::{AuthScheme, Catalog, ModelRow, ProviderRow};
-use crate::routing::fair_queue::Caps;
+use crate::domain::{Limit, OnOutage, Scope, Secret, Strategy};
+use crate::provider::Catalog;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -55,6 +56,8 @@ pub struct Snapshot {
     pub telemetry: Telemetry,
     /// What is done with pictures and documents given by address.
     pub media: Media,
+    /// How long and how many responses are kept.
+    pub responses: Responses,
 }
 
 /// Without the catalog, which is the same in every snapshot.
@@ -62,6 +65,7 @@ impl fmt::Debug for Snapshot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { catalog: _, server, console, providers, aliases, presets, keys, routing, .. } = self;
         let Self { retry, breaker, health, hedging, timeouts, gate, limits, cache, store, telemetry, media, .. } = self;
+        let Self { responses, .. } = self;
         f.debug_struct("Snapshot")
             .field("server", server)
             .field("console", console)
@@ -81,6 +85,7 @@ impl fmt::Debug for Snapshot {
             .field("store", store)
             .field("telemetry", telemetry)
             .field("media", media)
+            .field("responses", responses)
             .finish_non_exhaustive()
     }
 }
@@ -131,45 +136,6 @@ pub struct Console {
     pub listen: Vec<SocketAddr>,
     /// The hash of the administrator's token; `None` locks everything that needs it.
     pub admin_token: Option<KeyHash>,
-}
-
-/// A provider in use: its row of the catalog with what the operator changed.
-#[derive(Clone, Debug)]
-pub struct Provider {
-    /// Its id: the prefix of its models and the name in `x-provider`.
-    pub id: Arc<str>,
-    /// Its name for people.
-    pub name: String,
-    /// Its wire format.
-    pub dialect: Dialect,
-    /// Where it is; `Dialect::path` is appended.
-    pub base: BaseUrl,
-    /// How it wants its key.
-    pub auth: AuthScheme,
-    /// Headers of every request.
-    pub headers: Vec<(String, String)>,
-    /// How it deviates from OpenAI's format.
-    pub quirks: Quirks,
-    /// Its keys, in order; empty for a provider that needs none.
-    pub keys: Vec<Arc<ProviderKey>>,
-    /// Certificates (DER) that are trusted besides the system's roots.
-    pub ca: Vec<Vec<u8>>,
-    /// Its share under [`Strategy::Weighted`], relative to the others.
-    pub weight: Option<u32>,
-    /// Requests that it takes at once, all models together.
-    pub max_concurrent: Option<u32>,
-    /// Requests that single models (by their name there) take at once.
-    pub model_caps: Vec<(Arc<str>, u32)>,
-    /// Whether its models are found by asking it.
-    pub discovers: bool,
-    /// Its own clocks, complete, where `[provider.timeouts]` changes any.
-    pub timeouts: Option<Timeouts>,
-    /// Other ids that mean the same.
-    pub aliases: Vec<String>,
-    /// Its row of the catalog; for a provider that is not in the catalog, a row made of its settings.
-    pub row: Arc<ProviderRow>,
-    /// The models of `[[provider.model]]`; they come before those of the catalog.
-    pub models: Vec<Arc<ModelRow>>,
 }
 
 /// `[[model]]`: a name of the operator's own.
@@ -494,6 +460,17 @@ pub struct Media {
     pub max_bytes: u64,
 }
 
+/// `[responses]`: what is kept of the answers of `POST /v1/responses` that the gateway translates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Responses {
+    /// How long a response is kept; zero keeps none.
+    pub keep: Duration,
+    /// How many, of all clients together.
+    pub max_entries: usize,
+    /// How many bytes, of all clients together.
+    pub max_bytes: usize,
+}
+
 impl Snapshot {
     /// The provider of an id or one of its aliases.
     pub fn provider(&self, id_or_alias: &str) -> Option<&Arc<Provider>> {
@@ -521,13 +498,10 @@ impl Snapshot {
 
     /// Every secret of the configuration in clear, for the redaction of texts that may repeat one.
     pub fn secrets(&self) -> impl Iterator<Item = &Secret> {
-        self.providers
-            .iter()
-            .flat_map(|provider| provider.keys.iter().map(|key| &key.secret))
-            .chain(self.keys.secrets())
-            .chain(&self.store.database_url)
-            .chain(&self.store.master_key)
-            .chain(self.store.redis.iter().flat_map(|redis| std::iter::once(&redis.url).chain(&redis.password)))
+        let of_redis = self.store.redis.iter().flat_map(|redis| std::iter::once(&redis.url).chain(&redis.password));
+        let of_database = self.store.database_url.iter().chain(&self.store.master_key);
+        let of_stores = of_redis.chain(of_database);
+        self.providers.iter().flat_map(|provider| &provider.secrets).chain(self.keys.secrets()).chain(of_stores)
     }
 
     /// The settings in which `new` differs and which only a restart can apply, as `section.key`.
@@ -576,21 +550,4 @@ fn same_places(old: &[SocketAddr], new: &[SocketAddr]) -> bool {
     let same =
         |(old, new): (&SocketAddr, &SocketAddr)| old.ip() == new.ip() && (new.port() == 0 || old.port() == new.port());
     old.len() == new.len() && old.iter().zip(new).all(same)
-}
-
-impl Provider {
-    /// How many requests it takes at once for one of its models; `None` when it does not matter.
-    pub fn caps(&self, upstream: &str) -> Option<Caps> {
-        if self.max_concurrent.is_none() && self.model_caps.is_empty() {
-            return None;
-        }
-        let model = self.model_caps.iter().find(|(model, _)| **model == *upstream).map(|(_, cap)| *cap);
-        let caps = Caps { provider: self.max_concurrent, model };
-        (caps != Caps::default()).then_some(caps)
-    }
-
-    /// Whether a key has to be leased before it can be asked.
-    pub fn needs_key(&self) -> bool {
-        self.row.key_required
-    }
 }

@@ -4,8 +4,10 @@
 //! [`ModelTraits`] at hand, into a [`Rendered`] body. A renderer never loses anything silently: what its format cannot
 //! say is named in [`Rendered::dropped`], by the client's parameter name.
 
+use super::openai_chat::quirks::Quirks;
 use serde_json::{Map, Value};
 use std::borrow::Cow;
+use std::sync::Arc;
 
 /// A chat request.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -270,6 +272,8 @@ pub const FORMAT_COHERE: &str = "cohere-command-v2";
 pub struct ModelTraits {
     /// The model's name at the provider.
     pub model: String,
+    /// Who made the model, by the id of that provider (`anthropic`, `amazon`), where it is known.
+    pub maker: Option<Arc<str>>,
     /// Largest output in tokens, where known.
     pub max_output: Option<u64>,
     /// How structured output is asked for.
@@ -280,6 +284,10 @@ pub struct ModelTraits {
     pub sampling: bool,
     /// Whether a document or picture may be given by address.
     pub media_urls: bool,
+    /// Whether it thinks at all.
+    pub reasons: bool,
+    /// How the provider deviates from OpenAI's format, when it speaks that.
+    pub quirks: Quirks,
     /// Refuse with a 400 instead of dropping a parameter (`provider.require_parameters`).
     pub require_parameters: bool,
 }
@@ -288,11 +296,14 @@ impl Default for ModelTraits {
     fn default() -> Self {
         Self {
             model: String::new(),
+            maker: None,
             max_output: None,
             structured_output: StructuredOutput::ForcedTool,
             thinking: Thinking::None,
             sampling: true,
             media_urls: true,
+            reasons: true,
+            quirks: Quirks::NONE,
             require_parameters: false,
         }
     }

@@ -69,12 +69,12 @@ const CODES: &[(FaultKind, &str)] = &[
         FaultKind::QuotaExhausted,
         "insufficient_quota billing_error billing_hard_limit_reached billing_not_active credit_limit_exceeded \
          exceeded_current_quota_error insufficient_balance insufficient_credits insufficient_funds payment_required \
-         quota_exceeded spend_limit_exceeded",
+         quota_exceeded spend_limit_exceeded servicequotaexceededexception",
     ),
     (
         FaultKind::RateLimited,
         "rate_limit_exceeded rate_limit_error rate_limit_reached ratelimitreached rate_limited \
-         request_limit_exceeded service_tier_capacity_exceeded too_many_requests",
+         request_limit_exceeded service_tier_capacity_exceeded throttlingexception too_many_requests",
     ),
     (
         FaultKind::ContextLength,
@@ -90,17 +90,23 @@ const CODES: &[(FaultKind, &str)] = &[
     (
         FaultKind::ModelNotFound,
         "invalid_model model_decommissioned model_not_available model_not_found model_not_supported \
-         model_terms_required deploymentnotfound unknown_model",
+         model_terms_required deploymentnotfound resourcenotfoundexception unknown_model",
     ),
     (
         FaultKind::BadCredentials,
         "account_deactivated api_key_expired api_key_invalid authentication_error credentials_missing \
-         invalid_api_key invalid_authentication_error missing_api_key",
+         expiredtokenexception incompletesignatureexception invalidsignatureexception missingauthenticationtoken \
+         unrecognizedclientexception invalid_api_key invalid_authentication_error missing_api_key",
     ),
     (
         FaultKind::Overloaded,
-        "capacity_exceeded engine_overloaded engine_overloaded_error model_overloaded overloaded_error \
-         server_overloaded",
+        "capacity_exceeded engine_overloaded engine_overloaded_error model_overloaded modelnotreadyexception overloaded_error \
+         server_overloaded serviceunavailableexception",
+    ),
+    // The model failed inside the provider, whatever class of status that has.
+    (
+        FaultKind::ServerError,
+        "internalserverexception modelerrorexception modelstreamerrorexception modeltimeoutexception",
     ),
     // The model's own answer was unusable: another try may not be.
     (FaultKind::Malformed, "invalid_tool_generation json_validate_failed tool_use_failed"),
@@ -170,7 +176,8 @@ const PHRASES: &[(FaultKind, Where, &str)] = &[
         FaultKind::ModelNotFound,
         Where::Refusal,
         "invalid model|is not a valid model|is not found for api version|model identifier is invalid|\
-         model not found|no endpoints found|no such model|unknown model",
+         model not found|no endpoints found|no such model|\
+         on-demand throughput|unknown model",
     ),
 ];
 

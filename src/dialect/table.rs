@@ -1,18 +1,24 @@
 //! Who translates to whom: one [`Translator`] for each answer, chosen by the two formats.
 //!
 //! ```text
-//!   client \ provider   openai_chat       anthropic_messages, gemini, cohere, ollama
-//!   openai_chat         bytes pass        decode → encode
+//!   client \ provider    openai_chat       anthropic_messages   gemini, cohere, ollama, bedrock_converse
+//!   openai_chat          bytes pass        decode → encode      decode → encode
+//!   anthropic_messages   decode → encode   bytes pass           decode → encode
+//!   openai_responses     decode → encode   decode → encode      decode → encode      (bytes pass where there is `/responses`)
 //! ```
 
 use super::chat::{ModelTraits, Rendered, Request};
+use super::client::{Client, StreamWriter, WholeWriter};
 use super::event::{End, Event, Observed, Sink};
 use super::openai_chat::calls::call_ids;
-use super::openai_chat::passthrough::{Passthrough, Quirks};
-use super::openai_chat::{response::UnaryEncoder, stream::StreamEncoder};
-use super::{anthropic_messages, cohere, gemini, ollama, openai_chat};
+use super::openai_chat::passthrough::Quirks;
+use super::openai_responses::asked::Asked;
+use super::{anthropic_messages, bedrock_converse, cohere, gemini, ollama, openai_chat, openai_responses};
 use crate::domain::{Fault, FaultKind};
 use std::sync::Arc;
+
+/// The largest answer that is kept to be repeated at the end of its stream, in bytes.
+const MAX_REPEATED: usize = 64 * 1024 * 1024;
 
 /// A provider's wire format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -27,11 +33,14 @@ pub enum Dialect {
     Cohere,
     /// Ollama's own chat.
     Ollama,
+    /// Amazon Bedrock's Converse.
+    BedrockConverse,
 }
 
 impl Dialect {
     /// All of them, for listings and tests.
-    pub const ALL: [Self; 5] = [Self::OpenAiChat, Self::AnthropicMessages, Self::Gemini, Self::Cohere, Self::Ollama];
+    pub const ALL: [Self; 6] =
+        [Self::OpenAiChat, Self::AnthropicMessages, Self::Gemini, Self::Cohere, Self::Ollama, Self::BedrockConverse];
 
     /// Its name in `[[provider]] dialect` and in the catalog.
     pub fn name(self) -> &'static str {
@@ -41,6 +50,7 @@ impl Dialect {
             Self::Gemini => "gemini",
             Self::Cohere => "cohere",
             Self::Ollama => "ollama",
+            Self::BedrockConverse => "bedrock_converse",
         }
     }
 
@@ -55,11 +65,12 @@ impl Dialect {
     /// `BadRequest` when the request cannot be said in this format at all.
     pub fn render(self, request: &Request, target: &ModelTraits) -> Result<Rendered, Fault> {
         match self {
-            Self::OpenAiChat => Err(Fault::new(FaultKind::Internal, "an OpenAI request passes through as it is")),
+            Self::OpenAiChat => openai_chat::provider::request::render(request, target),
             Self::AnthropicMessages => anthropic_messages::request::render(request, target),
             Self::Gemini => gemini::request::render(request, target),
             Self::Cohere => cohere::request::render(request, target),
             Self::Ollama => ollama::request::render(request, target),
+            Self::BedrockConverse => bedrock_converse::request::render(request, target),
         }
     }
 
@@ -71,12 +82,44 @@ impl Dialect {
             Self::Gemini => gemini::request::path(model, stream),
             Self::Cohere => cohere::request::PATH.to_owned(),
             Self::Ollama => ollama::request::PATH.to_owned(),
+            Self::BedrockConverse => bedrock_converse::request::path(model, stream),
         }
     }
 
-    /// Whether a picture can be given by address at all. Where it cannot, the gateway fetches it.
+    /// The media type of an answer, which a request asks for.
+    pub fn accepts(self, stream: bool) -> &'static str {
+        match (self, stream) {
+            (_, false) => "application/json",
+            (Self::BedrockConverse, true) => "application/vnd.amazon.eventstream",
+            (Self::Ollama, true) => "application/x-ndjson",
+            (_, true) => "text/event-stream",
+        }
+    }
+
+    /// Whether providers of this format fetch pictures and documents given by address (where the model does).
     pub fn takes_media_urls(self) -> bool {
-        self != Self::Ollama
+        !matches!(self, Self::BedrockConverse | Self::Ollama)
+    }
+
+    /// Whether its providers count the tokens of a request.
+    pub fn counts_tokens(self) -> bool {
+        matches!(self, Self::AnthropicMessages | Self::Gemini)
+    }
+
+    /// The path below the base URL by which they do.
+    pub fn counting_path(self, model: &str) -> String {
+        match self {
+            Self::Gemini => gemini::count::path(model),
+            _ => "/v1/messages/count_tokens".to_owned(),
+        }
+    }
+
+    /// The body of a request for its tokens, made of the one for an answer.
+    pub fn counting_body(self, model: &str, body: Vec<u8>) -> Vec<u8> {
+        match self {
+            Self::Gemini => gemini::count::wrap(model, &body),
+            _ => body,
+        }
     }
 
     /// Reads the body of an answer with an error status.
@@ -87,6 +130,7 @@ impl Dialect {
             Self::Gemini => gemini::error::parse(body),
             Self::Cohere => cohere::error::parse(body),
             Self::Ollama => ollama::error::parse(body),
+            Self::BedrockConverse => bedrock_converse::error::parse(body),
         }
     }
 }
@@ -94,6 +138,8 @@ impl Dialect {
 /// What a translator needs to know of the request and the target.
 #[derive(Clone, Debug)]
 pub struct Setup {
+    /// The client's format.
+    pub client: Client,
     /// The provider's format.
     pub provider: Dialect,
     /// Whether the answer is streamed.
@@ -114,6 +160,8 @@ pub struct Setup {
     pub answer_tool: Option<String>,
     /// The provider's deviations from OpenAI's format.
     pub quirks: Quirks,
+    /// What an answer in the form of Responses has to know of its request.
+    pub asked: Option<Arc<Asked>>,
 }
 
 /// Turns one answer of a provider into the client's format and watches it on the way.
@@ -123,22 +171,27 @@ pub struct Translator {
 }
 
 enum Machine {
-    Passthrough(Passthrough),
-    Streamed(Decoder, StreamEncoder),
-    Unary(UnaryDecoder, UnaryEncoder),
+    OpenAiChat(openai_chat::passthrough::Passthrough),
+    Messages(anthropic_messages::client::passthrough::Passthrough),
+    Responses(openai_responses::passthrough::Passthrough),
+    Counted(Counted),
+    Streamed(Decoder, StreamWriter),
+    Unary(UnaryDecoder, WholeWriter),
 }
 
 enum Decoder {
+    OpenAiChat(openai_chat::provider::stream::Decoder),
     Anthropic(anthropic_messages::stream::Decoder),
     Gemini(gemini::stream::Decoder),
     Cohere(cohere::stream::Decoder),
     Ollama(ollama::stream::Decoder),
+    Bedrock(bedrock_converse::stream::Decoder),
 }
 
 struct UnaryDecoder {
     provider: Dialect,
     answer_tool: Option<String>,
-    /// What ids of calls begin with that have to be made.
+    /// What the ids of calls begin with that the provider gave none.
     call_ids: String,
     body: Vec<u8>,
 }
@@ -146,35 +199,25 @@ struct UnaryDecoder {
 impl Translator {
     /// The machine for an answer.
     pub fn new(setup: Setup) -> Self {
-        let machine = match (setup.provider, setup.stream) {
-            (Dialect::OpenAiChat, _) => Machine::Passthrough(Passthrough::new(&setup)),
-            (provider, false) => Machine::Unary(
-                UnaryDecoder {
-                    provider,
-                    answer_tool: setup.answer_tool.clone(),
-                    call_ids: call_ids(&setup.id),
-                    body: Vec::new(),
-                },
-                UnaryEncoder::new(&setup),
-            ),
-            (Dialect::AnthropicMessages, true) => Machine::Streamed(
-                Decoder::Anthropic(anthropic_messages::stream::Decoder::new(setup.answer_tool.clone())),
-                StreamEncoder::new(&setup),
-            ),
-            (Dialect::Gemini, true) => Machine::Streamed(
-                Decoder::Gemini(gemini::stream::Decoder::new(setup.answer_tool.clone())),
-                StreamEncoder::new(&setup),
-            ),
-            (Dialect::Cohere, true) => Machine::Streamed(
-                Decoder::Cohere(cohere::stream::Decoder::new(setup.answer_tool.clone(), &call_ids(&setup.id))),
-                StreamEncoder::new(&setup),
-            ),
-            (Dialect::Ollama, true) => Machine::Streamed(
-                Decoder::Ollama(ollama::stream::Decoder::new(&call_ids(&setup.id))),
-                StreamEncoder::new(&setup),
-            ),
+        let machine = match (setup.client, setup.provider) {
+            (Client::OpenAiChat, Dialect::OpenAiChat) => {
+                Machine::OpenAiChat(openai_chat::passthrough::Passthrough::new(&setup))
+            }
+            (Client::AnthropicMessages, Dialect::AnthropicMessages) => {
+                Machine::Messages(anthropic_messages::client::passthrough::Passthrough::new(&setup))
+            }
+            (Client::OpenAiResponses, Dialect::OpenAiChat) if setup.quirks.has(Quirks::RESPONSES) => {
+                Machine::Responses(openai_responses::passthrough::Passthrough::new(&setup))
+            }
+            _ if setup.stream => Machine::Streamed(Decoder::new(&setup), StreamWriter::new(&setup)),
+            _ => Machine::Unary(UnaryDecoder::new(&setup), WholeWriter::new(&setup)),
         };
         Self { machine, observed: Observed::default() }
+    }
+
+    /// The machine for a number of tokens.
+    pub fn counting() -> Self {
+        Self { machine: Machine::Counted(Counted::default()), observed: Observed::default() }
     }
 
     /// What has been seen so far.
@@ -185,7 +228,10 @@ impl Translator {
     /// How much of an answer that is not streamed is held until it is complete, in bytes.
     pub fn held_bytes(&self) -> usize {
         match &self.machine {
-            Machine::Passthrough(machine) => machine.held_bytes(),
+            Machine::OpenAiChat(machine) => machine.held_bytes(),
+            Machine::Messages(machine) => machine.held_bytes(),
+            Machine::Responses(machine) => machine.held_bytes(),
+            Machine::Counted(machine) => machine.body.len(),
             Machine::Unary(decoder, _) => decoder.body.len(),
             Machine::Streamed(..) => 0,
         }
@@ -194,8 +240,10 @@ impl Translator {
     /// Lets an answer that was held pass as it comes, where the formats allow it; what was held is appended.
     pub fn let_flow(&mut self, out: &mut Vec<u8>) -> bool {
         match &mut self.machine {
-            Machine::Passthrough(machine) => machine.let_flow(&mut self.observed, out),
-            Machine::Unary(..) | Machine::Streamed(..) => false,
+            Machine::OpenAiChat(machine) => machine.let_flow(&mut self.observed, out),
+            Machine::Messages(machine) => machine.let_flow(&mut self.observed, out),
+            Machine::Responses(machine) => machine.let_flow(&mut self.observed, out),
+            Machine::Counted(_) | Machine::Unary(..) | Machine::Streamed(..) => false,
         }
     }
 
@@ -206,18 +254,21 @@ impl Translator {
     pub fn push(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<(), Fault> {
         let Self { machine, observed } = self;
         match machine {
-            Machine::Passthrough(machine) => machine.push(bytes, observed, out)?,
+            Machine::OpenAiChat(machine) => machine.push(bytes, observed, out)?,
+            Machine::Messages(machine) => machine.push(bytes, observed, out)?,
+            Machine::Responses(machine) => machine.push(bytes, observed, out)?,
+            Machine::Counted(machine) => machine.body.extend_from_slice(bytes),
             Machine::Unary(decoder, _) => decoder.body.extend_from_slice(bytes),
             Machine::Streamed(decoder, encoder) => {
                 let mut sink = |event: Event<'_>| {
                     observed.note(&event);
                     encoder.write(&event, out);
                 };
-                match decoder {
-                    Decoder::Anthropic(decoder) => decoder.push(bytes, &mut sink)?,
-                    Decoder::Gemini(decoder) => decoder.push(bytes, &mut sink)?,
-                    Decoder::Cohere(decoder) => decoder.push(bytes, &mut sink)?,
-                    Decoder::Ollama(decoder) => decoder.push(bytes, &mut sink)?,
+                decoder.push(bytes, &mut sink)?;
+                if let StreamWriter::OpenAiResponses(writer) = encoder
+                    && writer.held_bytes() > MAX_REPEATED
+                {
+                    return Err(Fault::malformed("the provider's answer is larger than 64 MiB"));
                 }
             }
         }
@@ -231,7 +282,10 @@ impl Translator {
     pub fn finish(&mut self, end: End, out: &mut Vec<u8>) -> Result<(), Fault> {
         let Self { machine, observed } = self;
         match machine {
-            Machine::Passthrough(machine) => machine.finish(end, observed, out)?,
+            Machine::OpenAiChat(machine) => machine.finish(end, observed, out)?,
+            Machine::Messages(machine) => machine.finish(end, observed, out)?,
+            Machine::Responses(machine) => machine.finish(end, observed, out)?,
+            Machine::Counted(machine) => return machine.finish(end, out),
             Machine::Unary(decoder, encoder) => {
                 if end == End::Cut {
                     return Err(Fault::new(FaultKind::Truncated, "the provider's answer broke off"));
@@ -246,18 +300,16 @@ impl Translator {
                     observed.note(&event);
                     encoder.write(&event, out);
                 };
-                match decoder {
-                    Decoder::Anthropic(decoder) => decoder.finish(end, &mut sink)?,
-                    Decoder::Gemini(decoder) => decoder.finish(end, &mut sink)?,
-                    Decoder::Cohere(decoder) => decoder.finish(end, &mut sink)?,
-                    Decoder::Ollama(decoder) => decoder.finish(end, &mut sink)?,
-                }
+                decoder.finish(end, &mut sink)?;
             }
         }
         self.in_band_error()?;
         self.completeness(end)?;
         match &mut self.machine {
-            Machine::Passthrough(machine) => machine.close(out),
+            Machine::OpenAiChat(machine) => machine.close(out),
+            Machine::Messages(machine) => machine.close(out),
+            Machine::Responses(machine) => machine.close(out),
+            Machine::Counted(_) => {}
             Machine::Streamed(_, encoder) => encoder.close(out),
             Machine::Unary(_, encoder) => encoder.close(out),
         }
@@ -267,10 +319,23 @@ impl Translator {
     /// Appends the in-band error that ends a stream which had already begun at the client.
     pub fn break_off(&mut self, fault: &Fault, out: &mut Vec<u8>) {
         match &mut self.machine {
-            Machine::Passthrough(machine) => machine.break_off(fault, out),
+            Machine::OpenAiChat(machine) => machine.break_off(fault, out),
+            Machine::Messages(machine) => machine.break_off(fault, out),
+            Machine::Responses(machine) => machine.break_off(fault, out),
             Machine::Streamed(_, encoder) => encoder.break_off(fault, out),
-            Machine::Unary(..) => {}
+            Machine::Counted(_) | Machine::Unary(..) => {}
         }
+    }
+
+    /// The response object of a complete answer that was translated into one, so that it can be kept.
+    pub fn response(&self) -> Option<Vec<u8>> {
+        let mut out = Vec::new();
+        match &self.machine {
+            Machine::Streamed(_, StreamWriter::OpenAiResponses(writer)) => writer.write_whole(&mut out),
+            Machine::Unary(_, WholeWriter::OpenAiResponses(writer)) => writer.write_whole(&mut out),
+            _ => return None,
+        }
+        Some(out)
     }
 
     fn in_band_error(&mut self) -> Result<(), Fault> {
@@ -290,7 +355,72 @@ impl Translator {
     }
 }
 
+impl Decoder {
+    fn new(setup: &Setup) -> Self {
+        let answer_tool = setup.answer_tool.clone();
+        match setup.provider {
+            Dialect::OpenAiChat => Self::OpenAiChat(openai_chat::provider::stream::Decoder::new(&setup.id)),
+            Dialect::AnthropicMessages => Self::Anthropic(anthropic_messages::stream::Decoder::new(answer_tool)),
+            Dialect::Gemini => Self::Gemini(gemini::stream::Decoder::new(answer_tool)),
+            Dialect::Cohere => Self::Cohere(cohere::stream::Decoder::new(answer_tool, &call_ids(&setup.id))),
+            Dialect::Ollama => Self::Ollama(ollama::stream::Decoder::new(&call_ids(&setup.id))),
+            Dialect::BedrockConverse => Self::Bedrock(bedrock_converse::stream::Decoder::new(answer_tool)),
+        }
+    }
+
+    fn push(&mut self, bytes: &[u8], sink: &mut impl Sink) -> Result<(), Fault> {
+        match self {
+            Self::OpenAiChat(decoder) => decoder.push(bytes, sink),
+            Self::Anthropic(decoder) => decoder.push(bytes, sink),
+            Self::Gemini(decoder) => decoder.push(bytes, sink),
+            Self::Cohere(decoder) => decoder.push(bytes, sink),
+            Self::Ollama(decoder) => decoder.push(bytes, sink),
+            Self::Bedrock(decoder) => decoder.push(bytes, sink),
+        }
+    }
+
+    fn finish(&mut self, end: End, sink: &mut impl Sink) -> Result<(), Fault> {
+        match self {
+            Self::OpenAiChat(decoder) => decoder.finish(end, sink),
+            Self::Anthropic(decoder) => decoder.finish(end, sink),
+            Self::Gemini(decoder) => decoder.finish(end, sink),
+            Self::Cohere(decoder) => decoder.finish(end, sink),
+            Self::Ollama(decoder) => decoder.finish(end, sink),
+            Self::Bedrock(decoder) => decoder.finish(end, sink),
+        }
+    }
+}
+
+/// A provider's number of tokens.
+#[derive(Default)]
+struct Counted {
+    body: Vec<u8>,
+}
+
+impl Counted {
+    /// Checks that it is one, and writes it in Anthropic's form, the only one in which clients ask.
+    fn finish(&self, end: End, out: &mut Vec<u8>) -> Result<(), Fault> {
+        if end == End::Cut {
+            return Err(Fault::new(FaultKind::Truncated, "the provider's answer broke off"));
+        }
+        let answer: serde_json::Value = serde_json::from_slice(&self.body).unwrap_or_default();
+        if answer["input_tokens"].is_u64() {
+            out.extend_from_slice(&self.body);
+            return Ok(());
+        }
+        let total = answer["totalTokens"].as_u64();
+        let total = total.ok_or_else(|| Fault::malformed("the provider's answer is no number of tokens"))?;
+        out.extend_from_slice(format!("{{\"input_tokens\":{total}}}").as_bytes());
+        Ok(())
+    }
+}
+
 impl UnaryDecoder {
+    fn new(setup: &Setup) -> Self {
+        let (provider, answer_tool) = (setup.provider, setup.answer_tool.clone());
+        Self { provider, answer_tool, call_ids: call_ids(&setup.id), body: Vec::new() }
+    }
+
     fn decode(&self, sink: &mut impl Sink) -> Result<(), Fault> {
         let answer_tool = self.answer_tool.as_deref();
         match self.provider {
@@ -298,7 +428,8 @@ impl UnaryDecoder {
             Dialect::Gemini => gemini::response::decode(&self.body, answer_tool, sink),
             Dialect::Cohere => cohere::response::decode(&self.body, answer_tool, &self.call_ids, sink),
             Dialect::Ollama => ollama::response::decode(&self.body, &self.call_ids, sink),
-            Dialect::OpenAiChat => Err(Fault::new(FaultKind::Internal, "an OpenAI answer passes through as it is")),
+            Dialect::BedrockConverse => bedrock_converse::response::decode(&self.body, answer_tool, sink),
+            Dialect::OpenAiChat => openai_chat::provider::response::decode(&self.body, &self.call_ids, sink),
         }
     }
 }

@@ -277,9 +277,11 @@ impl Catalog {
     pub fn unknown_model_at(&self, provider_id: &str, name: &str) -> ModelRow {
         // Hosts put variants behind a colon: `model:free`, `model:host`.
         let elsewhere = |name: &str| self.find(name).first().copied();
-        match elsewhere(name).or_else(|| elsewhere(name.rsplit_once(':')?.0)) {
+        let of_maker = makers_name(name);
+        let found = elsewhere(name).or_else(|| elsewhere(name.rsplit_once(':')?.0));
+        match found.or_else(|| elsewhere(&of_maker)) {
             Some(known) => ModelRow::unknown_like(provider_id, name, known),
-            None => ModelRow::unknown(provider_id, name, self.family(name)),
+            None => ModelRow::unknown(provider_id, name, self.family(name).or_else(|| self.family(&of_maker))),
         }
     }
 
@@ -294,6 +296,19 @@ impl Catalog {
             last.get(..family.prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(&family.prefix))
         })
     }
+}
+
+/// A model's name as its maker has it, out of one that a cloud has put together: `us.maker.name-20250929-v1:0` and the end of an ARN
+/// (Bedrock), `name@20250929` (Vertex).
+fn makers_name(name: &str) -> String {
+    let last = name.rsplit('/').next().unwrap_or(name);
+    let last = match super::model::maker_in(last) {
+        Some(maker) => last.split_once(maker).map_or(last, |(_, rest)| rest.trim_start_matches('.')),
+        None => last,
+    };
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let version = last.rsplit_once("-v").filter(|(_, version)| version.split(':').all(digits));
+    version.map_or(last, |(name, _)| name).replace('@', "-")
 }
 
 /// Every name that leads to a row at its provider.

@@ -13,6 +13,7 @@
 //!   anthropic-ratelimit-*-reset             RFC 3339                                        (Anthropic)
 //! ```
 
+use crate::dialect::bedrock_converse;
 use crate::dialect::table::Dialect;
 use crate::domain::{Fault, FaultKind};
 use std::time::Duration;
@@ -48,7 +49,12 @@ pub fn classify<'h>(
         let fault = Fault::malformed(format!("the provider answers with status {status}: is its base URL right?"));
         return Fault { status: Some(status), ..fault };
     }
-    let mut fault = dialect.error(body).into_fault(Some(status));
+    let mut error = dialect.error(body);
+    if error.code.is_none() {
+        // Amazon says the kind of its errors in a header.
+        error.code = headers("x-amzn-errortype").map(bedrock_converse::error::exception);
+    }
+    let mut fault = error.into_fault(Some(status));
     let from_body = fault.retry_after.map(|wait| wait.min(MAX_WAIT)).filter(|wait| !wait.is_zero());
     fault.retry_after = asked(&headers, now_unix_ms).max(from_body);
     if fault.retry_after.is_none() && fault.kind == FaultKind::RateLimited {

@@ -64,7 +64,7 @@ pub fn rate_limits<'h>(dialect: Dialect, headers: impl Fn(&str) -> Option<&'h st
             tokens: ANTHROPIC_TOKENS.iter().filter_map(read).min_by(|a, b| share(a).total_cmp(&share(b))),
         },
         // They tell nothing before their 429.
-        Dialect::Gemini | Dialect::Cohere | Dialect::Ollama => RateLimits::default(),
+        Dialect::Gemini | Dialect::Cohere | Dialect::Ollama | Dialect::BedrockConverse => RateLimits::default(),
         _ => {
             let told =
                 |(requests, tokens): &(Names, Names)| RateLimits { requests: read(requests), tokens: read(tokens) };

@@ -2,6 +2,7 @@
 
 use super::prices::{Prices, RawPrices};
 use crate::dialect::chat::{ModelTraits, StructuredOutput, Thinking};
+use crate::dialect::openai_chat::quirks::Quirks;
 use serde::Deserialize;
 use std::sync::Arc;
 
@@ -14,6 +15,8 @@ pub struct ModelRow {
     pub provider: Arc<str>,
     /// The name that is sent to the provider.
     pub upstream: Arc<str>,
+    /// Who made it, by the id of that provider (`anthropic`, `amazon`), where it is known.
+    pub maker: Option<Arc<str>>,
     /// Its name for people.
     pub name: String,
     /// When it came out, in seconds since the Unix epoch.
@@ -56,11 +59,14 @@ impl ModelRow {
     pub fn traits(&self, require_parameters: bool) -> ModelTraits {
         ModelTraits {
             model: self.upstream.as_ref().to_owned(),
+            maker: self.maker.clone(),
             max_output: self.max_output,
             structured_output: self.structured_output,
             thinking: self.thinking,
             sampling: self.sampling,
             media_urls: self.media_urls,
+            reasons: self.capabilities.reasoning,
+            quirks: Quirks::NONE,
             require_parameters,
         }
     }
@@ -242,6 +248,8 @@ pub(super) struct RawModel {
     id: Arc<str>,
     /// The name that is sent; else the id without its provider.
     upstream: Option<Arc<str>>,
+    /// Who made it, where its provider only hosts it.
+    maker: Option<Arc<str>>,
     name: String,
     created: Option<u64>,
     description: Option<String>,
@@ -278,6 +286,7 @@ impl RawModel {
         let row = ModelRow {
             provider: provider.into(),
             upstream: self.upstream.unwrap_or_else(|| name.into()),
+            maker: self.maker,
             name: self.name,
             created: self.created,
             description: self.description,
@@ -308,6 +317,8 @@ pub(super) struct RawFamily {
     prefix: String,
     /// The provider that a bare name of this family means.
     owner: Option<String>,
+    /// Who makes its models, where that is no provider of the catalog.
+    maker: Option<Arc<str>>,
     /// What its models can do; everything, when it is not said.
     can: Option<Vec<String>>,
     #[serde(default)]
@@ -321,6 +332,8 @@ pub(super) struct Family {
     pub(super) prefix: String,
     /// The id of the provider that a bare name of this family means.
     pub(super) owner: Option<String>,
+    /// Who makes its models.
+    pub(super) maker: Option<Arc<str>>,
     /// What its models can do.
     pub(super) capabilities: Capabilities,
     ask: RawAsk,
@@ -336,8 +349,21 @@ impl RawFamily {
             }
             None => Capabilities::ALL,
         };
-        Ok(Family { prefix: self.prefix.to_ascii_lowercase(), owner: self.owner, capabilities, ask: self.ask })
+        let maker = self.maker.or_else(|| self.owner.as_deref().map(Arc::from));
+        Ok(Family { prefix: self.prefix.to_ascii_lowercase(), owner: self.owner, maker, capabilities, ask: self.ask })
     }
+}
+
+/// The maker in a name that is put together as Bedrock does it: `maker.model`, with the region that answers before it
+/// (`us.maker.model`), perhaps at the end of an ARN.
+pub(super) fn maker_in(name: &str) -> Option<&str> {
+    const REGIONS: [&str; 9] = ["us", "eu", "apac", "global", "us-gov", "jp", "au", "ca", "sa"];
+    let last = name.rsplit('/').next()?;
+    let (first, rest) = last.split_once('.')?;
+    let maker = if REGIONS.contains(&first) { rest.split_once('.')?.0 } else { first };
+    let is_word = maker.len() > 1
+        && maker.bytes().enumerate().all(|(at, byte)| byte.is_ascii_lowercase() || (at > 0 && byte.is_ascii_digit()));
+    is_word.then_some(maker)
 }
 
 impl ModelRow {
@@ -348,6 +374,7 @@ impl ModelRow {
             id: format!("{provider}/{name}").into(),
             provider: provider.into(),
             upstream: name.into(),
+            maker: family.and_then(|family| family.maker.clone()).or_else(|| maker_in(name).map(Arc::from)),
             name: name.to_owned(),
             created: None,
             description: None,
@@ -371,6 +398,11 @@ impl ModelRow {
     /// The same for a model that is in the catalog at another provider: what it can do is known.
     pub(super) fn unknown_like(provider: &str, name: &str, known: &Self) -> Self {
         Self {
+            // A cloud's name for it says who made it; the row that knows it may be another host's.
+            maker: maker_in(name)
+                .map(Arc::from)
+                .or_else(|| known.maker.clone())
+                .or_else(|| Some(known.provider.clone())),
             context: known.context,
             max_output: known.max_output,
             capabilities: known.capabilities,

@@ -1,5 +1,6 @@
 //! A provider as a row of the catalog: where it is, how it is spoken to and how it is paid for.
 
+use super::cloud::CloudKind;
 use crate::dialect::openai_chat::passthrough::Quirks;
 use crate::dialect::table::Dialect;
 use serde::Deserialize;
@@ -12,6 +13,12 @@ pub enum AuthScheme {
     Bearer,
     /// The key alone in this header.
     Header(&'static str),
+    /// Azure: the key in `api-key`; a token of Entra's (a JWT) as [`AuthScheme::Bearer`].
+    Azure,
+    /// Amazon: a signature over the request (SigV4), made with `ACCESS:SECRET[:SESSION]`; an API key as [`AuthScheme::Bearer`].
+    Aws,
+    /// Google's clouds: an access token as [`AuthScheme::Bearer`], bought with an account (JSON) or given as it is.
+    Google,
     /// No key is needed; one that is given all the same is sent as [`AuthScheme::Bearer`].
     None,
 }
@@ -20,17 +27,21 @@ impl AuthScheme {
     /// The header that carries a key.
     pub fn header(self) -> &'static str {
         match self {
-            Self::Bearer | Self::None => "authorization",
+            Self::Bearer | Self::None | Self::Aws | Self::Google => "authorization",
+            Self::Azure => "api-key",
             Self::Header(name) => name,
         }
     }
 
-    /// The scheme of a name in the data or in `[[provider]] auth`: `bearer`, `none` or one of the headers that providers
-    /// are known to use.
+    /// The scheme of a name in the data or in `[[provider]] auth`: `bearer`, `none`, a cloud's own way (`azure`, `aws`,
+    /// `google`), or one of the headers that providers are known to use.
     pub fn from_name(name: &str) -> Option<Self> {
         Some(match name {
             "bearer" => Self::Bearer,
             "none" => Self::None,
+            "azure" => Self::Azure,
+            "aws" => Self::Aws,
+            "google" => Self::Google,
             "x-api-key" => Self::Header("x-api-key"),
             "x-goog-api-key" => Self::Header("x-goog-api-key"),
             "api-key" => Self::Header("api-key"),
@@ -73,6 +84,8 @@ pub struct ProviderRow {
     pub key_required: bool,
     /// Whether its models are found in its own `GET /models` list (OpenAI's form) instead of in the catalog.
     pub discovers: bool,
+    /// The cloud that it is, if it is one.
+    pub cloud: Option<CloudKind>,
     /// How its keys begin, where that is known.
     pub key_prefixes: Vec<String>,
     /// Its value of OpenTelemetry's `gen_ai.provider.name`.
@@ -187,6 +200,7 @@ pub(super) struct RawProvider {
     base_url_env: Vec<String>,
     #[serde(default)]
     discovers: bool,
+    cloud: Option<String>,
     #[serde(default)]
     key_prefixes: Vec<String>,
     otel_name: String,
@@ -233,6 +247,8 @@ impl RawProvider {
         let other = self.other.map(side).transpose()?;
         let quirks = self.quirks.iter().map(|name| Quirks::from_name(name).ok_or_else(|| bad("quirk", name)));
         let quirks = quirks.collect::<Result<Quirks, String>>()?;
+        let cloud = self.cloud.as_deref().map(|name| CloudKind::from_name(name).ok_or_else(|| bad("cloud", name)));
+        let cloud = cloud.transpose()?;
         Ok(ProviderRow {
             id: self.id,
             aliases: self.aliases,
@@ -249,6 +265,7 @@ impl RawProvider {
             base_url_env: self.base_url_env,
             key_required: auth != AuthScheme::None,
             discovers: self.discovers,
+            cloud,
             key_prefixes: self.key_prefixes,
             otel_name: self.otel_name,
         })

@@ -1,6 +1,7 @@
 //! The first stage: which route a request is for.
 
 use super::error::{ApiError, Reason};
+use crate::dialect::client::Client;
 use http::Method;
 
 /// The gateway's routes.
@@ -8,6 +9,14 @@ use http::Method;
 pub(super) enum Route {
     /// `POST /v1/chat/completions`.
     Chat,
+    /// `POST /v1/messages`, also below `/anthropic`.
+    Messages,
+    /// `POST /v1/messages/count_tokens`.
+    CountTokens,
+    /// `POST /v1/responses`.
+    Responses,
+    /// `GET` and `DELETE /v1/responses/{id}`.
+    Response(String),
     /// `GET /v1/models`.
     Models,
     /// `GET /v1/models/{id}`; the id may hold slashes.
@@ -25,7 +34,7 @@ pub(super) enum Route {
 impl Route {
     /// Whether the route needs a gateway key.
     pub(super) fn needs_key(&self) -> bool {
-        matches!(self, Self::Chat | Self::Models | Self::Model(_))
+        !matches!(self, Self::Live | Self::Ready | Self::Root | Self::Preflight)
     }
 }
 
@@ -37,7 +46,8 @@ pub(super) fn route(method: &Method, path: &str) -> Result<Route, ApiError> {
     if method == Method::OPTIONS {
         return Ok(Route::Preflight);
     }
-    let tidy = path.strip_prefix("/v1/v1/").map_or_else(|| path.to_owned(), |rest| format!("/v1/{rest}"));
+    let inner = path.strip_prefix(ANTHROPIC).filter(|rest| rest.starts_with('/')).unwrap_or(path);
+    let tidy = inner.strip_prefix("/v1/v1/").map_or_else(|| inner.to_owned(), |rest| format!("/v1/{rest}"));
     let tidy = match tidy.trim_end_matches('/') {
         "" => "/",
         other => other,
@@ -47,20 +57,47 @@ pub(super) fn route(method: &Method, path: &str) -> Result<Route, ApiError> {
         "/livez" => (Route::Live, "GET"),
         "/readyz" => (Route::Ready, "GET"),
         "/v1/chat/completions" | "/chat/completions" => (Route::Chat, "POST"),
+        "/v1/messages" | "/messages" => (Route::Messages, "POST"),
+        "/v1/messages/count_tokens" | "/messages/count_tokens" => (Route::CountTokens, "POST"),
+        "/v1/responses" | "/responses" => (Route::Responses, "POST"),
         "/v1/models" | "/models" => (Route::Models, "GET"),
-        _ => match tidy.strip_prefix("/v1/models/").or_else(|| tidy.strip_prefix("/models/")) {
-            Some(id) => (Route::Model(percent_decode(id)), "GET"),
-            None => {
+        _ => {
+            let below = tidy.strip_prefix("/v1").unwrap_or(tidy);
+            if let Some(id) = below.strip_prefix("/models/") {
+                (Route::Model(percent_decode(id)), "GET")
+            } else if let Some(id) = below.strip_prefix("/responses/").filter(|id| !id.contains('/')) {
+                (Route::Response(percent_decode(id)), "GET, DELETE")
+            } else {
                 return Err(ApiError::new(Reason::UnknownUrl, format!("Unknown URL: {method} {}", short(path))));
             }
-        },
+        }
     };
-    let fits = method.as_str() == allow || (method == Method::HEAD && allow == "GET");
+    let fits =
+        allow.split(", ").any(|one| method.as_str() == one) || (method == Method::HEAD && allow.starts_with("GET"));
     if fits {
         Ok(route)
     } else {
         let error = ApiError::new(Reason::MethodNotAllowed, format!("{} takes {allow}, not {method}", short(path)));
         Err(error.allow(allow))
+    }
+}
+
+/// What Anthropic's SDKs may be given as their base URL's path.
+const ANTHROPIC: &str = "/anthropic";
+
+/// The format of a path's clients, which errors before and beside its route are written in too.
+pub(super) fn dialect(path: &str) -> Client {
+    let below = path.strip_prefix(ANTHROPIC).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    let inner = path.strip_prefix("/v1").unwrap_or(path);
+    let inner = inner.strip_prefix("/v1").unwrap_or(inner);
+    let is_messages = inner.strip_prefix("/messages").is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    let is_responses = inner.strip_prefix("/responses").is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    if below || is_messages {
+        Client::AnthropicMessages
+    } else if is_responses {
+        Client::OpenAiResponses
+    } else {
+        Client::OpenAiChat
     }
 }
 
@@ -94,6 +131,15 @@ mod tests {
             (Method::POST, "/v1/chat/completions/", Route::Chat),
             (Method::POST, "/v1/v1/chat/completions", Route::Chat),
             (Method::POST, "/chat/completions", Route::Chat),
+            (Method::POST, "/v1/messages", Route::Messages),
+            (Method::POST, "/anthropic/v1/messages/", Route::Messages),
+            (Method::POST, "/anthropic/v1/messages/count_tokens", Route::CountTokens),
+            (Method::POST, "/messages/count_tokens", Route::CountTokens),
+            (Method::GET, "/anthropic/v1/models", Route::Models),
+            (Method::POST, "/v1/responses", Route::Responses),
+            (Method::POST, "/v1/v1/responses/", Route::Responses),
+            (Method::GET, "/v1/responses/resp_1", Route::Response("resp_1".into())),
+            (Method::DELETE, "/v1/responses/resp_1", Route::Response("resp_1".into())),
             (Method::GET, "/v1/models", Route::Models),
             (Method::GET, "/v1/models/openai/gpt-x", Route::Model("openai/gpt-x".into())),
             (Method::GET, "/v1/models/openai%2Fgpt-x", Route::Model("openai/gpt-x".into())),
@@ -104,6 +150,18 @@ mod tests {
             (Method::OPTIONS, "/v1/chat/completions", Route::Preflight),
         ] {
             assert_eq!(route(&method, path).unwrap(), expected, "{method} {path}");
+        }
+    }
+
+    #[test]
+    fn a_path_says_who_speaks() {
+        for path in
+            ["/v1/messages", "/messages", "/v1/v1/messages", "/v1/messages/", "/v1/messages/batches", "/anthropic/x"]
+        {
+            assert_eq!(dialect(path), Client::AnthropicMessages, "{path}");
+        }
+        for path in ["/v1/chat/completions", "/v1/messages2", "/anthropics", "/", "/v1/models"] {
+            assert_eq!(dialect(path), Client::OpenAiChat, "{path}");
         }
     }
 

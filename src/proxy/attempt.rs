@@ -4,9 +4,11 @@
 
 use super::dns::Dns;
 use super::names::Target;
+use super::sigv4::{self, Signable};
 use crate::config::snapshot::{Provider, Timeouts};
-use crate::domain::{Fault, FaultKind, ProviderKey};
-use crate::provider::AuthScheme;
+use crate::domain::{Fault, FaultKind, ProviderKey, Secret};
+use crate::provider::credential::AwsKeys;
+use crate::provider::{AuthScheme, Cloud};
 use http::HeaderValue;
 use http::header::{
     ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderName, USER_AGENT,
@@ -21,7 +23,7 @@ use std::collections::HashMap;
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::net::SocketAddr;
 use std::sync::{Arc, LazyLock};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 const AGENT: &str = concat!("orbyt/", env!("CARGO_PKG_VERSION"));
 /// How long an idle connection to a provider is kept for the next request.
@@ -36,8 +38,12 @@ pub(super) struct Outgoing<'a> {
     pub(super) target: &'a Target,
     pub(super) key: Option<&'a ProviderKey>,
     pub(super) stream: bool,
-    pub(super) body_len: usize,
-    /// Headers that the renderer asks for.
+    pub(super) body: &'a [u8],
+    /// The access token that the key has bought.
+    pub(super) token: Option<&'a Secret>,
+    /// The path below the provider's base URL, query included.
+    pub(super) path: &'a str,
+    /// Headers that the renderer asks for, or that the client sent for a provider of its own format.
     pub(super) headers: &'a [(&'static str, String)],
     pub(super) address: SocketAddr,
     pub(super) timeouts: Timeouts,
@@ -48,17 +54,10 @@ pub(super) struct Outgoing<'a> {
 /// # Errors
 /// `Configuration` when a configured header or path cannot be said in HTTP, `BadCredentials` when the key cannot.
 pub(super) fn head(outgoing: &Outgoing<'_>) -> Result<Box<RequestHeader>, Fault> {
-    let path = outgoing.target.provider.dialect.path(&outgoing.target.model.upstream, outgoing.stream);
-    head_of(outgoing, &path)
-}
-
-/// The head of a request to this path at the provider.
-///
-/// # Errors
-/// As [`head`].
-pub(super) fn head_of(outgoing: &Outgoing<'_>, path: &str) -> Result<Box<RequestHeader>, Fault> {
     let provider = &outgoing.target.provider;
-    let path = provider.base.path.clone() + path;
+    let path = provider.base.path.clone() + outgoing.path;
+    let accept = provider.dialect_of(&outgoing.target.model).accepts(outgoing.stream);
+    let authority = provider.base.authority();
     let wrong = |what: &str| Fault::new(FaultKind::Configuration, format!("provider {}: {what}", provider.id));
     let mut head =
         RequestHeader::build_no_case("POST", path.as_bytes(), Some(8)).map_err(|_| wrong("its path is not valid"))?;
@@ -66,10 +65,10 @@ pub(super) fn head_of(outgoing: &Outgoing<'_>, path: &str) -> Result<Box<Request
         // Inserting fails only for header names that `http` itself refuses, and these are parsed already.
         let _ = head.insert_header(name, value);
     };
-    put(HOST, text(&provider.base.authority()).ok_or_else(|| wrong("its host is not valid"))?);
+    put(HOST, text(&authority).ok_or_else(|| wrong("its host is not valid"))?);
     put(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    put(CONTENT_LENGTH, HeaderValue::from(outgoing.body_len));
-    put(ACCEPT, HeaderValue::from_static(if outgoing.stream { "text/event-stream" } else { "application/json" }));
+    put(CONTENT_LENGTH, HeaderValue::from(outgoing.body.len()));
+    put(ACCEPT, HeaderValue::from_static(accept));
     put(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     put(USER_AGENT, HeaderValue::from_static(AGENT));
     for (name, value) in &provider.headers {
@@ -79,18 +78,42 @@ pub(super) fn head_of(outgoing: &Outgoing<'_>, path: &str) -> Result<Box<Request
     for (name, value) in outgoing.headers {
         put(HeaderName::from_static(name), text(value).ok_or_else(|| wrong("a header's value is not valid"))?);
     }
-    if let Some(key) = outgoing.key {
-        let (name, value) = match provider.auth {
-            AuthScheme::Bearer | AuthScheme::None => (AUTHORIZATION, text(&format!("Bearer {}", key.secret.reveal()))),
-            AuthScheme::Header(name) => (HeaderName::from_static(name), text(key.secret.reveal())),
-        };
+    for (name, value) in proof(outgoing, &authority, &path)? {
         let bad_key =
             || Fault::new(FaultKind::BadCredentials, "the provider's key holds characters that no header takes");
-        let mut value = value.ok_or_else(bad_key)?;
+        let mut value = text(&value).ok_or_else(bad_key)?;
         value.set_sensitive(true);
         put(name, value);
     }
     Ok(Box::new(head))
+}
+
+/// The headers that prove who asks.
+fn proof(outgoing: &Outgoing<'_>, authority: &str, path: &str) -> Result<Vec<(HeaderName, String)>, Fault> {
+    let Some(key) = outgoing.key else { return Ok(Vec::new()) };
+    let provider = &outgoing.target.provider;
+    let secret = outgoing.token.unwrap_or(&key.secret).reveal();
+    let bearer = || vec![(AUTHORIZATION, format!("Bearer {secret}"))];
+    Ok(match (provider.auth, &provider.cloud) {
+        (AuthScheme::Header(name), _) => vec![(HeaderName::from_static(name), secret.to_owned())],
+        (AuthScheme::Azure, _) if !is_jwt(secret) => vec![(HeaderName::from_static("api-key"), secret.to_owned())],
+        (AuthScheme::Aws, Some(Cloud::Bedrock { region })) => match AwsKeys::parse(secret) {
+            Some(keys) => {
+                let request = Signable { authority, path, content_type: "application/json", body: outgoing.body };
+                let headers = sigv4::headers(&keys, region, &request, SystemTime::now())?;
+                headers.into_iter().map(|(name, value)| (HeaderName::from_static(name), value)).collect()
+            }
+            None => bearer(),
+        },
+        (AuthScheme::Bearer | AuthScheme::None | AuthScheme::Azure | AuthScheme::Aws | AuthScheme::Google, _) => {
+            bearer()
+        }
+    })
+}
+
+/// Whether a key is a token in the form of a JWT, as Entra gives them out.
+fn is_jwt(key: &str) -> bool {
+    key.starts_with("eyJ") && key.matches('.').count() == 2
 }
 
 fn text(value: &str) -> Option<HeaderValue> {

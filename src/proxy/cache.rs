@@ -144,7 +144,7 @@ pub(super) async fn answer(
         core.telemetry.metrics.cached(CacheUse::Bypass, false);
         return walk::serve(core, session, client, envelope, plan).await;
     };
-    let key = key(client, &plan, &asked.digest);
+    let key = key(client, &session.req_header().headers, &plan, &asked.digest);
     let mut stage = Stage { core, session, client, envelope, key, wish };
     if wish.is_refresh() {
         return stage.walk(plan, None, None).await;
@@ -334,7 +334,7 @@ enum Piece {
 
 /// The key of a request's answer: who asks, what is asked, and which targets may answer when all is well. Names for the same targets
 /// share answers; the order in which a strategy puts them does not matter, nor do the fallbacks.
-pub(super) fn key(client: &ClientCtx, plan: &Plan, asked: &[u8; 32]) -> AnswerKey {
+pub(super) fn key(client: &ClientCtx, headers: &HeaderMap, plan: &Plan, asked: &[u8; 32]) -> AnswerKey {
     let mut targets: Vec<_> = plan.targets.iter().filter(|(leg, _)| *leg == 0).map(|(_, target)| target).collect();
     targets.sort_by_key(|target| (&target.provider.id, &target.model.upstream));
     let mut hash = Sha256::new();
@@ -344,6 +344,12 @@ pub(super) fn key(client: &ClientCtx, plan: &Plan, asked: &[u8; 32]) -> AnswerKe
     };
     put(client.tenant.as_ref().map_or(&[], |tenant| tenant.as_bytes()));
     put(asked);
+    // Two formats may have the same body, and never the same answer; Anthropic's has switches in its headers.
+    put(client.dialect.name().as_bytes());
+    for name in client.dialect.headers() {
+        headers.get_all(*name).iter().for_each(|value| put(value.as_bytes()));
+        put(&[]);
+    }
     // What changes the answer although it is addressed to the gateway.
     put(&[u8::from(plan.require_parameters)]);
     for target in targets {

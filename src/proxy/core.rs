@@ -6,12 +6,14 @@ use super::error::ApiError;
 use super::exchange::Connections;
 use super::flights::Flights;
 use super::limit::{Limiter, Seat};
+use super::oauth::Tokens;
 use super::queue::Queues;
 use super::quota::Quota;
 use super::recorder::Recorder;
 use crate::config::keys::Holder;
 use crate::config::scopes::KeyScopes;
 use crate::config::snapshot::Snapshot;
+use crate::dialect::client::Client;
 use crate::domain::secret::KeyHash;
 use crate::domain::{RequestId, RequestRecord};
 use crate::routing::breaker::{Policy, State, max_open};
@@ -20,6 +22,7 @@ use crate::store::ports::Stores;
 use crate::store::ports::answers::Answers;
 use crate::store::ports::limits::{LimitStore, Standings};
 use crate::store::ports::live::{KeyPool, Targets};
+use crate::store::ports::responses::ResponseStore;
 use crate::store::ports::vectors::Vectors;
 use crate::telemetry::{InFlight, Telemetry};
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -54,6 +57,8 @@ pub struct Core {
     pub targets: Arc<dyn Targets>,
     /// The buckets of `[[limits.rule]]`.
     pub limits: Arc<dyn LimitStore>,
+    /// The answers of `POST /v1/responses` that are kept.
+    pub responses: Arc<dyn ResponseStore>,
     /// The cache of answers.
     pub answers: Arc<dyn Answers>,
     /// The questions that they answer, by what they mean.
@@ -69,6 +74,7 @@ pub struct Core {
     pub(super) queues: Arc<Queues>,
     pub(super) flights: Flights,
     pub(super) dns: Dns,
+    pub(super) tokens: Tokens,
     pub(super) retry_budget: Mutex<RetryBudget>,
     pub(super) hedge_budget: Mutex<RetryBudget>,
     /// Whether the embeddings of the semantic cache are worth the wait.
@@ -78,13 +84,14 @@ pub struct Core {
 impl Core {
     /// The shared state of a gateway that starts with this configuration.
     pub fn new(snapshot: Snapshot, stores: Stores, telemetry: Arc<Telemetry>) -> Arc<Self> {
-        let Stores { pool, targets, limits, answers, vectors } = stores;
+        let Stores { pool, targets, limits, answers, vectors, responses } = stores;
         Arc::new(Self {
             snapshot: ArcSwap::from_pointee(snapshot),
             discovered: ArcSwap::default(),
             pool,
             targets,
             limits,
+            responses,
             answers,
             vectors,
             telemetry,
@@ -95,6 +102,7 @@ impl Core {
             queues: Arc::default(),
             flights: Flights::default(),
             dns: Dns::default(),
+            tokens: Tokens::default(),
             retry_budget: Mutex::default(),
             hedge_budget: Mutex::default(),
             embedding_breaker: Mutex::default(),
@@ -137,6 +145,8 @@ impl<E: Into<ApiError>> From<E> for Stop {
 pub(super) struct ClientCtx {
     /// The configuration that it began with.
     pub(super) snapshot: Arc<Snapshot>,
+    /// The format that its route speaks.
+    pub(super) dialect: Client,
     /// What will remain of it.
     pub(super) record: RequestRecord,
     /// Who is asking, once that is known.
@@ -172,6 +182,7 @@ impl ClientCtx {
         let record = RequestRecord::new(id, u64::try_from(now.as_millis()).unwrap_or(u64::MAX));
         Self {
             snapshot: core.snapshot.load_full(),
+            dialect: Client::default(),
             record,
             holder: None,
             started: Instant::now(),

@@ -81,18 +81,21 @@ async fn ask(
     let body = Bytes::from(embeddings::request(&target.model.upstream, text));
     let timeouts = target.provider.timeouts.unwrap_or(snapshot.timeouts);
     let addresses = attempt::addresses(&core.dns, &target.provider, timeouts.connect).await?;
+    let path = target.provider.path_beside_chat(&target.model, embeddings::PATH);
     let (mut at, mut resent) = (0, false);
     loop {
         let outgoing = Outgoing {
             target,
             key,
             stream: false,
-            body_len: body.len(),
+            path: &path,
+            body: &body,
+            token: None,
             headers: &[],
             address: addresses[at],
             timeouts,
         };
-        let head = attempt::head_of(&outgoing, embeddings::PATH)?;
+        let head = attempt::head(&outgoing)?;
         let peer = attempt::peer(&outgoing);
         let exchange = pin!(exchange(&core.connections, &peer, target.provider.dialect, head, body.clone()));
         match whole(exchange).await {

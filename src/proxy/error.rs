@@ -1,6 +1,6 @@
 //! What a client is told when it gets no answer: one table of statuses, types and codes.
 
-use crate::dialect::openai_chat;
+use crate::dialect::client::{Client, ErrorAnswer};
 use crate::domain::{AttemptRecord, Clock, Fault, FaultKind};
 use serde_json::{Value, json};
 use std::borrow::Cow;
@@ -19,6 +19,8 @@ pub enum Reason {
     NotAllowed,
     /// No configured provider has the model.
     ModelNotFound,
+    /// There is no response of that id.
+    ResponseNotFound,
     /// There is no such route.
     UnknownUrl,
     /// The route exists, the method does not.
@@ -47,11 +49,12 @@ pub enum Reason {
 
 impl Reason {
     /// All of them, for the README's table.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::InvalidRequest,
         Self::InvalidApiKey,
         Self::NotAllowed,
         Self::ModelNotFound,
+        Self::ResponseNotFound,
         Self::UnknownUrl,
         Self::MethodNotAllowed,
         Self::RequestTimeout,
@@ -89,6 +92,12 @@ impl Reason {
                 "invalid_request_error",
                 "model_not_found",
                 "No configured provider has the model, or every provider says so",
+            ),
+            Self::ResponseNotFound => (
+                404,
+                "invalid_request_error",
+                "response_not_found",
+                "The gateway keeps no response of that id for this key",
             ),
             Self::UnknownUrl => (404, "invalid_request_error", "unknown_url", "There is no such route"),
             Self::MethodNotAllowed => {
@@ -293,18 +302,19 @@ impl ApiError {
         error
     }
 
-    /// The body in OpenAI's form; `attempts` go into `metadata`.
-    pub fn body(&self, attempts: &[AttemptRecord]) -> Vec<u8> {
+    /// The body in the client's form; `attempts` go into `metadata`.
+    pub fn body(&self, client: Client, request_id: &str, attempts: &[AttemptRecord]) -> Vec<u8> {
         let metadata =
             (!attempts.is_empty()).then(|| json!({"attempts": attempts.iter().map(attempt).collect::<Vec<_>>()}));
-        openai_chat::error::render(
-            self.status,
-            &self.error_type,
-            self.code.as_deref(),
-            self.param.as_deref(),
-            &self.message,
-            metadata.as_ref(),
-        )
+        client.error(&ErrorAnswer {
+            status: self.status,
+            error_type: &self.error_type,
+            code: self.code.as_deref(),
+            param: self.param.as_deref(),
+            message: &self.message,
+            metadata: metadata.as_ref(),
+            request_id,
+        })
     }
 }
 

@@ -22,7 +22,6 @@ use super::queue::Slot;
 use super::relay::{Outcome, ended_by_shutdown};
 use super::walk::{Attempted, Message, Walk, unused};
 use crate::config::snapshot::Timeouts;
-use crate::dialect::table::Translator;
 use crate::domain::{AttemptRecord, Clock, Ended, FaultKind, Money, Verdict};
 use crate::routing::breaker::Gate;
 use crate::store::ports::live::KeyOutcome;
@@ -117,7 +116,7 @@ impl Walk<'_> {
         let (provider, model) = (&second.target.provider.id, &second.target.model.upstream);
         self.core.telemetry.attempt_begins(self.client.record.id, number, provider, model);
         let beside = second.target.clone();
-        let translator = Translator::new(self.setup(&beside, &second.message));
+        let translator = self.translator(&beside, &second.message);
         let last = self.is_last(second.at, Instant::now());
         let mut other = Lane::new(&beside, translator, self.snapshot.gate.max_bytes, second.timeouts)
             .streamed(self.envelope.stream)
@@ -205,11 +204,13 @@ impl Walk<'_> {
     fn pieces_of(&self, second: &Second) -> Pieces<'static> {
         let core = self.core.clone();
         let (target, timeouts, stream) = (second.target.clone(), second.timeouts, self.envelope.stream);
-        let (body, headers) = (second.message.body.clone(), second.message.headers.clone());
+        let (path, body) = (second.message.path.clone(), second.message.body.clone());
+        let headers = second.message.headers.clone();
         let key = second.lease.shared_key();
         Box::pin(try_stream! {
             let failed = |fault| Broken { fault, resend: false };
             let addresses = attempt::addresses(&core.dns, &target.provider, timeouts.connect).await.map_err(failed)?;
+            let token = core.tokens.of_key(&target.provider, key.as_deref(), timeouts.first_output).await.map_err(failed)?;
             let (mut at, mut resent) = (0, false);
             // As in `Walk::send`: a stale connection and an address that nobody listens at are no faults.
             'addresses: loop {
@@ -217,14 +218,16 @@ impl Walk<'_> {
                     target: &target,
                     key: key.as_deref(),
                     stream,
-                    body_len: body.len(),
+                    path: &path,
+                    body: &body,
+                    token: token.as_ref(),
                     headers: &headers,
                     address: addresses[at],
                     timeouts,
                 };
                 let head = attempt::head(&outgoing).map_err(failed)?;
                 let peer = attempt::peer(&outgoing);
-                let mut pieces = pin!(exchange(&core.connections, &peer, target.provider.dialect, head, body.clone()));
+                let mut pieces = pin!(exchange(&core.connections, &peer, target.dialect(), head, body.clone()));
                 while let Some(piece) = pieces.next().await {
                     match piece {
                         Err(broken) if broken.resend && !resent => {

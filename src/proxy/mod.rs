@@ -20,6 +20,7 @@ mod books;
 mod byok;
 mod cache;
 pub mod core;
+mod count;
 mod dns;
 mod door;
 mod embed;
@@ -36,6 +37,7 @@ pub mod measure;
 mod media;
 mod models;
 mod names;
+pub mod oauth;
 mod plan;
 mod preset;
 #[expect(clippy::module_inception, reason = "it is the proxy of the proxy: Pingora's hooks")]
@@ -46,8 +48,10 @@ mod record;
 mod recorder;
 mod relay;
 mod respond;
+mod responses;
 mod scope;
 mod semantic;
+mod sigv4;
 mod triage;
 mod walk;
 

@@ -3,6 +3,7 @@
 use super::error::{ApiError, Reason};
 use crate::config::snapshot::{ModelAlias, Provider, Snapshot};
 use crate::dialect::openai_chat::envelope::Envelope;
+use crate::dialect::table::Dialect;
 use crate::domain::Strategy;
 use crate::provider::{ModelRow, Status};
 use std::sync::Arc;
@@ -26,6 +27,11 @@ impl Target {
     pub(super) fn tokens_wanted(&self, envelope: &Envelope) -> u64 {
         let most = self.model.max_output.unwrap_or(u64::MAX);
         envelope.estimated_input_tokens.saturating_add(envelope.max_tokens.unwrap_or_default().min(most))
+    }
+
+    /// The format that it is asked in.
+    pub(super) fn dialect(&self) -> Dialect {
+        self.provider.dialect_of(&self.model)
     }
 }
 

@@ -7,8 +7,9 @@ use super::error::{ApiError, Reason};
 use super::limit::Limited;
 use super::models::Listing;
 use super::plan::Plan;
-use super::{body, byok, cache, preset, record, respond, scope, walk};
+use super::{body, byok, cache, count, preset, record, respond, responses, scope, walk};
 use crate::config::snapshot::CacheBackend;
+use crate::dialect::client::Client;
 use crate::dialect::openai_chat::envelope::Envelope;
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -42,6 +43,7 @@ impl Gateway {
         let head = session.req_header();
         let address = client_address(&client.snapshot.server, peer_address(session), &head.headers);
         client.cors_origin = cors_origin(&client.snapshot.server.cors.allow_origins, session);
+        client.dialect = accept::dialect(head.uri.path());
         let route = accept::route(&head.method, head.uri.path())?;
         if matches!(route, Route::Live | Route::Ready | Route::Root) {
             return self.plain(session, client, &route).await;
@@ -63,7 +65,9 @@ impl Gateway {
         }
         client.seat = Some(self.core.limiter.enter(&client.snapshot.limits).inspect_err(count)?);
         match route {
-            Route::Chat => self.chat(session, client).await,
+            Route::Chat | Route::Messages | Route::Responses => self.chat(session, client, false).await,
+            Route::Response(id) => responses::look_up(&self.core, session, client, &id).await,
+            Route::CountTokens => self.chat(session, client, true).await,
             Route::Model(id) => self.model(session, client, &id).await,
             _ => {
                 let snapshot = client.snapshot.clone();
@@ -73,13 +77,19 @@ impl Gateway {
         }
     }
 
-    async fn chat(&self, session: &mut Session, client: &mut ClientCtx) -> Result<(), Stop> {
+    /// An answer of a model, or (`counts`) what asking for it would cost in tokens.
+    async fn chat(&self, session: &mut Session, client: &mut ClientCtx, counts: bool) -> Result<(), Stop> {
         if *self.core.phase.borrow() == Phase::Ending {
             return Err(ApiError::new(Reason::ShuttingDown, "the gateway is shutting down").into());
         }
-        client.record.route = "POST /v1/chat/completions".into();
+        client.record.route =
+            if counts { "POST /v1/messages/count_tokens".into() } else { client.dialect.route().into() };
         let body = body::read(session, client.snapshot.server.max_body_bytes).await?;
-        let mut envelope = Envelope::scan(body)?;
+        let mut envelope = client.dialect.scan(body)?;
+        if envelope.previous.is_some() {
+            envelope = Box::pin(responses::go_on(&self.core, client, envelope)).await?;
+        }
+        (envelope.counts_tokens, envelope.stream) = (counts, envelope.stream && !counts);
         let model: Arc<str> = envelope.model.as_str().into();
         self.core.telemetry.pending(client.record.id, Some(&model));
         client.record.requested_model = Some(model);
@@ -103,9 +113,13 @@ impl Gateway {
         if let Some(byok) = &envelope.extensions.byok {
             byok::check(&snapshot, byok, &plan)?;
         }
+        if counts {
+            return Box::pin(count::answer(&self.core, session, client, &envelope, plan)).await;
+        }
         // On a kept-alive connection a pipelined next request must not look like a client that misbehaves.
         session.downstream_session.set_pipelining_enabled(true);
-        if snapshot.cache.backend != CacheBackend::Off {
+        // A response has an id of its own, from which its client may go on.
+        if snapshot.cache.backend != CacheBackend::Off && envelope.client != Client::OpenAiResponses {
             return Box::pin(cache::answer(&self.core, session, client, &envelope, plan)).await;
         }
         walk::serve(&self.core, session, client, &envelope, plan).await

@@ -20,8 +20,10 @@ use super::exchange::{Broken, Piece};
 use super::hedge::Handed;
 use super::lane::{Lane, Refusal, State, Taken};
 use super::respond::{self, Framing, WRITE_TIMEOUT};
+use super::responses;
 use crate::config::snapshot::Gate;
 use crate::dialect::extensions::Byok;
+use crate::dialect::openai_chat::envelope::Envelope;
 use crate::domain::{Clock, Ended, Fault, FaultKind};
 use crate::routing::breaker::{Change, Policy};
 use crate::telemetry::StateChange;
@@ -72,6 +74,8 @@ pub(super) struct Rules<'a> {
     /// When the client's whole request is over.
     pub(super) deadline: Instant,
     pub(super) stream: bool,
+    /// The request whose answer is kept.
+    pub(super) keeps: Option<&'a Envelope>,
     /// The attempt is the one that a half-open breaker lets through: its first output is enough to let others through.
     pub(super) probe: Option<Policy>,
     /// The client's own keys, which no text may repeat.
@@ -150,7 +154,14 @@ impl<'a, 'l> Relay<'a, 'l> {
             Taken::More => Step::GoOn,
             Taken::Flow if self.lane.is_committed() => self.write(false).await,
             Taken::Flow => self.commit().await,
-            Taken::Complete => Step::End(self.complete().await),
+            Taken::Complete => {
+                if let Some(envelope) = self.rules.keeps
+                    && let Some(response) = self.lane.translator.response()
+                {
+                    responses::keep(self.core, self.client, envelope, response).await;
+                }
+                Step::End(self.complete().await)
+            }
             Taken::Refused(refusal) => Step::End(Outcome::Refused(refusal)),
             Taken::Fault(fault) => Step::End(self.fail(fault).await),
         }
@@ -271,7 +282,7 @@ impl<'a, 'l> Relay<'a, 'l> {
             if let Step::End(outcome) = if self.lane.is_committed() { Step::GoOn } else { self.commit().await } {
                 return Step::End(outcome);
             }
-            self.lane.out.extend_from_slice(b": keepalive\n\n");
+            self.lane.out.extend_from_slice(self.client.dialect.keepalive());
             // No part of the answer.
             let recorder = self.client.recorder.take();
             let step = self.write(false).await;

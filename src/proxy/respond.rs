@@ -4,6 +4,7 @@ use super::core::{ClientCtx, Stop};
 use super::error::ApiError;
 use super::names::Target;
 use super::quota;
+use crate::dialect::client::Client;
 use crate::domain::Ended;
 use bytes::Bytes;
 use http::StatusCode;
@@ -45,7 +46,11 @@ pub(super) fn head(
             }
         }
     }
-    put(&mut head, "x-request-id", &client.record.id.to_string());
+    let id = client.record.id.to_string();
+    put(&mut head, "x-request-id", &id);
+    if client.dialect == Client::AnthropicMessages {
+        put(&mut head, "request-id", &id);
+    }
     if let Some(standings) = &client.standings {
         quota::put_standings(&mut head, standings);
     }
@@ -58,7 +63,7 @@ pub(super) fn head(
 }
 
 /// The headers that a browser may show to a page.
-const EXPOSED: &str = "x-request-id, x-provider, x-model, x-orbyt-attempts, x-orbyt-fallback, x-orbyt-dropped, retry-after, \
+const EXPOSED: &str = "x-request-id, request-id, x-orbyt-token-count, x-provider, x-model, x-orbyt-attempts, x-orbyt-fallback, x-orbyt-dropped, retry-after, \
      x-ratelimit-limit-requests, x-ratelimit-remaining-requests, x-ratelimit-reset-requests, \
      x-ratelimit-limit-tokens, x-ratelimit-remaining-tokens, x-ratelimit-reset-tokens, x-cache, x-cache-ttl, x-cache-similarity, age";
 
@@ -123,12 +128,12 @@ pub(super) async fn whole(
     Ok(())
 }
 
-/// Answers with an error in OpenAI's form.
+/// Answers with an error in the client's form.
 ///
 /// # Errors
 /// `Gone` when the client does not take it.
 pub(super) async fn error(session: &mut Session, client: &mut ClientCtx, error: &ApiError) -> Result<(), Stop> {
-    let body = Bytes::from(error.body(&client.record.attempts));
+    let body = Bytes::from(error.body(client.dialect, &client.record.id.to_string(), &client.record.attempts));
     let mut head = head(session, client, error.status, "application/json", Framing::Length(body.len()));
     if let Some(wait) = error.retry_after {
         let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
@@ -178,7 +183,11 @@ async fn drain(session: &mut Session) {
     let _ = tokio::time::timeout(Duration::from_secs(1), read_on).await;
 }
 
-async fn send(
+/// Writes a head and a whole body.
+///
+/// # Errors
+/// `Gone` when the client does not take it.
+pub(super) async fn send(
     session: &mut Session,
     client: &mut ClientCtx,
     head: Box<ResponseHeader>,
@@ -208,7 +217,7 @@ pub(super) async fn preflight(session: &mut Session, client: &mut ClientCtx) -> 
         let asked = session.req_header().headers.get("access-control-request-headers");
         let allowed = asked.and_then(|value| value.to_str().ok()).unwrap_or("authorization, content-type").to_owned();
         put(&mut head, "access-control-allow-headers", &allowed);
-        put_static(&mut head, "access-control-allow-methods", "GET, POST, OPTIONS");
+        put_static(&mut head, "access-control-allow-methods", "GET, POST, DELETE, OPTIONS");
         put_static(&mut head, "access-control-max-age", "86400");
     }
     send(session, client, head, Bytes::new()).await?;

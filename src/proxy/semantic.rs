@@ -18,11 +18,13 @@ use super::embed::embed;
 use super::names::{Names, Target};
 use super::plan::Plan;
 use crate::config::snapshot::{Provider, Semantic, Snapshot};
+use crate::dialect::client::Client;
 use crate::dialect::openai_chat::envelope::Envelope;
 use crate::dialect::openai_chat::question::question;
 use crate::domain::SemanticRecord;
 use crate::store::ports::answers::StoredAnswer;
 use crate::store::ports::vectors::{Place, Vector};
+use http::HeaderMap;
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -75,6 +77,10 @@ impl Search {
     /// `None` when the request is not to be compared with others, or has no time for it.
     pub(super) fn of(client: &ClientCtx, envelope: &Envelope, plan: &Plan) -> Option<Self> {
         let settings = wanted(client, envelope)?;
+        // A question is known by OpenAI's format alone; switches in headers, as other formats have them, are no part of it.
+        if client.dialect != Client::OpenAiChat {
+            return None;
+        }
         if client.started.elapsed() + settings.timeout >= plan.total {
             return None;
         }
@@ -85,7 +91,7 @@ impl Search {
         }
         let target = Names { snapshot: &client.snapshot, discovered: &[] }.at(provider, &settings.model);
         let mut owner = Sha256::new();
-        owner.update(key(client, plan, &[0; 32]));
+        owner.update(key(client, &HeaderMap::new(), plan, &[0; 32]));
         for text in [&*provider.id, &provider.base.to_string(), &target.model.upstream] {
             owner.update((text.len() as u64).to_le_bytes());
             owner.update(text);

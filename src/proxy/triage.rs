@@ -75,7 +75,7 @@ impl Walk<'_> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
         let header = |name: &str| refusal.headers.get(name).and_then(|value| value.to_str().ok());
         let unix_ms = u64::try_from(now).unwrap_or(u64::MAX);
-        classify(target.provider.dialect, refusal.status, header, &refusal.body, unix_ms)
+        classify(target.dialect(), refusal.status, header, &refusal.body, unix_ms)
     }
 
     pub(super) fn after_commit(

@@ -20,10 +20,12 @@ use super::quota::{BYTES_A_TOKEN, Quota};
 use super::relay::{Outcome, Relay, Rules};
 use crate::config::snapshot::{CacheBackend, Snapshot, Timeouts};
 use crate::dialect::chat;
-use crate::dialect::openai_chat::{self, envelope::Envelope};
-use crate::dialect::table::{Dialect, Setup, Translator};
+use crate::dialect::client::Client;
+use crate::dialect::openai_chat::envelope::Envelope;
+use crate::dialect::openai_responses::asked::Asked;
+use crate::dialect::table::{Setup, Translator};
 use crate::domain::record::SKIPPED;
-use crate::domain::{AttemptRecord, Ended, Fault, FaultKind, KeyId, RateLimits};
+use crate::domain::{AttemptRecord, Ended, Fault, FaultKind, KeyId, RateLimits, Secret};
 use crate::routing::breaker::Gate;
 use crate::store::ports::live::Ask;
 use bytes::Bytes;
@@ -43,6 +45,8 @@ pub(super) struct Walk<'a> {
     pub(super) plan: Plan,
     /// The hub's form of the request, parsed when the first target needs it.
     pub(super) request: Option<chat::Request>,
+    /// What the answer has to know of it besides.
+    pub(super) asked: Option<Arc<Asked>>,
     pub(super) at: usize,
     pub(super) retries: u32,
     pub(super) tried_keys: Vec<KeyId>,
@@ -64,6 +68,7 @@ pub(super) struct Walk<'a> {
 
 /// The rendered request of a target.
 pub(super) struct Message {
+    pub(super) path: String,
     pub(super) body: Bytes,
     pub(super) headers: Vec<(&'static str, String)>,
     pub(super) dropped: Vec<String>,
@@ -122,7 +127,7 @@ pub(super) async fn serve(
 }
 
 impl<'a> Walk<'a> {
-    fn new(
+    pub(super) fn new(
         core: &'a Arc<Core>,
         session: &'a mut Session,
         client: &'a mut ClientCtx,
@@ -144,6 +149,7 @@ impl<'a> Walk<'a> {
             envelope,
             plan,
             request: None,
+            asked: None,
             at: 0,
             retries: 0,
             tried_keys: Vec::new(),
@@ -162,7 +168,7 @@ impl<'a> Walk<'a> {
     ///
     /// # Errors
     /// What the client is told when none has, or that it is gone, or that its answer is cut.
-    async fn run(&mut self) -> Result<(), Stop> {
+    pub(super) async fn run(&mut self) -> Result<(), Stop> {
         loop {
             let Some((leg, target)) = self.plan.targets.get(self.at).cloned() else {
                 if let Some(at) = self.last_resort() {
@@ -331,9 +337,19 @@ impl<'a> Walk<'a> {
             Ok(addresses) => addresses,
             Err(fault) => return Attempted::failed(fault),
         };
+        let limit = timeouts.first_output.min(self.deadline.saturating_duration_since(Instant::now()));
+        let token = match self.core.tokens.of_key(&target.provider, lease.key(), limit).await {
+            Ok(token) => token,
+            Err(fault) => return Attempted::failed(fault),
+        };
         let (mut at, mut resent) = (0, false);
         loop {
-            let attempted = self.try_address(target, lease, message, addresses[at], timeouts).await;
+            let attempted = self.try_address(target, lease, message, addresses[at], timeouts, token.as_ref()).await;
+            if attempted.status == Some(401)
+                && let (Some(_), Some(key)) = (&token, lease.key())
+            {
+                self.core.tokens.forget(&key.secret);
+            }
             match &attempted.outcome {
                 Outcome::Failed(_) if attempted.resend && !resent => resent = true,
                 Outcome::Failed(fault) if fault.kind == FaultKind::Connect && at + 1 < addresses.len() => at += 1,
@@ -349,12 +365,15 @@ impl<'a> Walk<'a> {
         message: &Message,
         address: SocketAddr,
         timeouts: Timeouts,
+        token: Option<&Secret>,
     ) -> Attempted {
         let outgoing = Outgoing {
             target,
             key: lease.key(),
             stream: self.envelope.stream,
-            body_len: message.body.len(),
+            path: &message.path,
+            body: &message.body,
+            token,
             headers: &message.headers,
             address,
             timeouts,
@@ -364,12 +383,12 @@ impl<'a> Walk<'a> {
             Err(fault) => return Attempted::failed(fault),
         };
         let peer = attempt::peer(&outgoing);
-        let translator = Translator::new(self.setup(target, message));
+        let translator = self.translator(target, message);
         let last = self.is_last(self.at, Instant::now());
         let mut lane = Lane::new(target, translator, self.snapshot.gate.max_bytes, timeouts)
             .streamed(self.envelope.stream)
             .last(last);
-        let (core, dialect, body) = (self.core, target.provider.dialect, message.body.clone());
+        let (core, dialect, body) = (self.core, target.dialect(), message.body.clone());
         let outcome = match self.late_after(target) {
             None => {
                 // Pinned here: as an argument it would be copied.
@@ -390,6 +409,7 @@ impl<'a> Walk<'a> {
             gate: &self.snapshot.gate,
             deadline: self.deadline,
             stream: self.envelope.stream,
+            keeps: self.envelope.keep.then_some(self.envelope),
             probe: (self.is_probe && !self.has_own_keys()).then(|| breaker_policy(&self.snapshot)),
             byok: self.envelope.extensions.byok.as_ref(),
         };
@@ -427,41 +447,68 @@ impl<'a> Walk<'a> {
         Attempted { outcome, status, first_output, limits, resend }
     }
 
-    pub(super) fn setup(&self, target: &Target, message: &Message) -> Setup {
+    /// What makes an answer of the target's the client's.
+    pub(super) fn translator(&self, target: &Target, message: &Message) -> Translator {
+        if self.envelope.counts_tokens { Translator::counting() } else { Translator::new(self.setup(target, message)) }
+    }
+
+    fn setup(&self, target: &Target, message: &Message) -> Setup {
         Setup {
-            provider: target.provider.dialect,
+            client: self.envelope.client,
+            provider: target.dialect(),
             stream: self.envelope.stream,
             choices: self.envelope.n.map_or(1, |n| u32::try_from(n).unwrap_or(u32::MAX)),
             include_usage: self.envelope.include_usage,
             exclude_reasoning: self.envelope.exclude_reasoning,
-            id: format!("chatcmpl-{}", self.client.record.id.hex()).into(),
+            id: self.envelope.client.answer_id(&self.client.record.id.hex()).into(),
             created: self.client.created(),
             model: target.model.upstream.clone(),
             answer_tool: message.answer_tool.clone(),
             quirks: target.provider.quirks,
+            asked: self.asked.clone(),
         }
     }
 
     pub(super) async fn render(&mut self, target: &Target) -> Result<Message, Fault> {
-        let provider = &target.provider;
-        if provider.dialect == Dialect::OpenAiChat {
-            let body = self.envelope.passthrough_body(&target.model.upstream, provider.quirks);
-            return Ok(Message { body: body.into(), headers: Vec::new(), dropped: Vec::new(), answer_tool: None });
+        let (provider, dialect) = (&target.provider, target.dialect());
+        let (model, counts) = (&target.model.upstream, self.envelope.counts_tokens);
+        let path =
+            if counts { dialect.counting_path(model) } else { provider.path(&target.model, self.envelope.stream) };
+        if self.envelope.client.is_spoken_by(dialect, provider.quirks) {
+            let beside = self.envelope.client.own_path().map(|own| provider.path_beside_chat(&target.model, own));
+            let path = beside.unwrap_or(path);
+            let body = self.envelope.passthrough_body(model, provider.quirks);
+            let head = self.session.req_header();
+            let headers = passed_headers(self.envelope.client, &head.headers);
+            // A cloud's own paths have their own queries.
+            let query = passed_query(self.envelope.client, head.uri.query());
+            let (path, body) = match &provider.cloud {
+                Some(cloud) => (path, cloud.body(dialect, body)),
+                None => (path + query, body),
+            };
+            return Ok(Message { path, body: body.into(), headers, dropped: Vec::new(), answer_tool: None });
         }
         if self.request.is_none() {
-            self.request = Some(openai_chat::request::parse(self.envelope.body())?);
+            let (request, asked) = self.envelope.client.read(self.envelope)?;
+            (self.request, self.asked) = (Some(request), asked);
         }
         let mut traits = target.model.traits(self.plan.require_parameters);
-        traits.media_urls &= provider.dialect.takes_media_urls();
+        traits.media_urls &= dialect.takes_media_urls();
+        traits.quirks = provider.quirks;
         let fetches = !traits.media_urls && self.snapshot.media.fetch_remote;
         let Some(request) = &mut self.request else { return Err(Fault::new(FaultKind::Internal, "no request")) };
         if fetches && media::has_remote(request) {
             // Rare and large, so it is kept out of the future of every request.
             Box::pin(media::fetch_all(request, &self.snapshot.media)).await?;
         }
-        let rendered = provider.dialect.render(request, &traits)?;
+        let rendered = dialect.render(request, &traits)?;
+        let body = match &provider.cloud {
+            Some(cloud) => cloud.body(dialect, rendered.body),
+            None => rendered.body,
+        };
         Ok(Message {
-            body: rendered.body.into(),
+            path,
+            body: if counts { dialect.counting_body(model, body) } else { body }.into(),
             headers: rendered.headers,
             dropped: rendered.dropped,
             answer_tool: rendered.answer_tool,
@@ -488,6 +535,21 @@ impl<'a> Walk<'a> {
             }
         }
     }
+}
+
+/// The part of a client's query that belongs to its format.
+fn passed_query(client: Client, query: Option<&str>) -> &'static str {
+    let is_beta = || query.is_some_and(|query| query.split('&').any(|pair| pair == "beta=true"));
+    if client == Client::AnthropicMessages && is_beta() { "?beta=true" } else { "" }
+}
+
+/// The headers of a client's that belong to its format, for a provider that speaks the same.
+fn passed_headers(client: Client, headers: &http::HeaderMap) -> Vec<(&'static str, String)> {
+    let named = |name: &&'static str| {
+        let values: Vec<&str> = headers.get_all(*name).iter().filter_map(|value| value.to_str().ok()).collect();
+        (!values.is_empty()).then(|| (*name, values.join(",")))
+    };
+    client.headers().iter().filter_map(named).collect()
 }
 
 /// What a request names and nobody acts on, whoever serves it.

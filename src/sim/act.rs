@@ -152,8 +152,8 @@ fn streamed(fault: SimFault, dialect: SimDialect, question: &Question, answer: &
     let half = half_of(&frames);
     let ending = spoil(fault, dialect, &mut frames);
     let line_end = if fault == SimFault::Crlf { "\r\n" } else { dialect.line_end() };
-    let event = |frame: &Frame| dialect.event(frame, line_end);
-    let mut events = if question.as_array { as_array(&frames) } else { frames.iter().map(event).collect() };
+    let sent = |frame: &Frame| dialect.frame_bytes(frame, line_end);
+    let mut events = if question.as_array { as_array(&frames) } else { frames.iter().map(sent).collect() };
     if fault == SimFault::CutJson
         && let Some(last) = events.last_mut()
     {

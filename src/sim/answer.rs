@@ -11,6 +11,8 @@ use serde_json::{Value, json};
 #[derive(Clone, Debug, Default)]
 pub(super) struct Question {
     pub model: String,
+    /// OpenAI: asked for as a response, not as a chat completion.
+    pub responses: bool,
     pub stream: bool,
     /// OpenAI: the client wants a usage chunk. The others always send usage.
     pub include_usage: bool,
@@ -63,6 +65,8 @@ pub(super) enum Form {
 pub(super) struct Answer {
     /// Unique within the simulator; each dialect puts its own prefix before it.
     pub number: u64,
+    /// [`Question::responses`].
+    pub responses: bool,
     pub model: String,
     pub reasoning: Vec<String>,
     pub choices: Vec<Choice>,
@@ -123,6 +127,7 @@ pub(super) fn answer(question: &Question, number: u64) -> Answer {
     let (cached_tokens, cache_write_tokens) = if question.caches { (5, 2) } else { (0, 0) };
     Answer {
         number,
+        responses: question.responses,
         model: question.model.clone(),
         reasoning,
         choices,

@@ -13,7 +13,9 @@
 mod act;
 mod answer;
 mod anthropic;
+mod bedrock;
 pub mod client;
+mod cloud;
 mod cohere;
 pub mod embedding;
 mod fault;
@@ -21,6 +23,7 @@ mod gemini;
 mod http;
 mod ollama;
 mod openai;
+mod responses;
 mod schema;
 mod script;
 mod server;
@@ -29,6 +32,7 @@ mod tests;
 mod wire;
 
 pub use act::Act;
+pub use cloud::TOKEN;
 pub use fault::SimFault;
 pub use script::Step;
 pub use wire::SimDialect;
@@ -82,9 +86,14 @@ impl Call {
         serde_json::from_slice(&self.body).unwrap_or_default()
     }
 
+    /// Whether it asked the token endpoint of a cloud (`/token`) for an access token.
+    pub fn is_token_request(&self) -> bool {
+        self.path == "/token"
+    }
+
     /// Whether it asked for an answer (and not for an embedding or a list of models).
     pub fn is_generation(&self) -> bool {
-        self.method == "POST" && !self.is_embedding()
+        self.method == "POST" && !self.is_embedding() && !self.is_token_request()
     }
 
     /// Whether it asked for embeddings.

@@ -4,6 +4,7 @@
 use super::answer::{Answer, Choice, Finish, Form, Question, Tool, ToolChoice, describe_base64, describe_url};
 use super::embedding::embed;
 use super::http::Request;
+use super::responses;
 use super::wire::{Complaint, Frame, Part, Reply, Route, items, object};
 use serde_json::{Value, json};
 
@@ -12,16 +13,19 @@ const CREATED: u64 = 1_763_640_000;
 pub(super) fn route(request: &Request) -> Result<Route, Complaint> {
     let path = request.path.strip_prefix("/v1").unwrap_or(&request.path);
     match (request.method.as_str(), path) {
-        ("POST", "/chat/completions") => Ok(Route::Generate),
+        ("POST", "/chat/completions" | "/responses") => Ok(Route::Generate),
         ("POST", "/embeddings") => Ok(Route::Embed),
         ("GET", "/models") => Ok(Route::ListModels),
         ("GET", _) if path.starts_with("/models/") => Ok(Route::Model(path["/models/".len()..].to_owned())),
-        (_, "/chat/completions" | "/embeddings" | "/models") => Err(Complaint::BadMethod),
+        (_, "/chat/completions" | "/responses" | "/embeddings" | "/models") => Err(Complaint::BadMethod),
         _ => Err(Complaint::NoSuchPath { path: request.path.clone() }),
     }
 }
 
 pub(super) fn read(request: &Request) -> Result<Question, Complaint> {
+    if request.path.ends_with("/responses") {
+        return responses::read(request);
+    }
     if !request.header("content-type").is_some_and(|value| value.starts_with("application/json")) {
         return Err(Complaint::bad("Unsupported content type: this API takes 'application/json'."));
     }
@@ -227,6 +231,9 @@ fn completion(answer: &Answer, choices: Vec<Value>) -> Reply {
 }
 
 pub(super) fn unary(answer: &Answer) -> Reply {
+    if answer.responses {
+        return responses::unary(answer);
+    }
     let choice = |(index, choice): (usize, &Choice)| {
         let content = if choice.calls.is_empty() { json!(choice.text.concat()) } else { Value::Null };
         let mut message = json!({ "role": "assistant", "content": content, "refusal": null, "annotations": [] });
@@ -246,11 +253,17 @@ pub(super) fn unary(answer: &Answer) -> Reply {
 }
 
 pub(super) fn hollow(answer: &Answer) -> Reply {
+    if answer.responses {
+        return responses::hollow(answer);
+    }
     let message = json!({ "role": "assistant", "content": null });
     completion(answer, vec![json!({ "index": 0, "message": message, "logprobs": null, "finish_reason": null })])
 }
 
 pub(super) fn frames(answer: &Answer, include_usage: bool) -> Vec<Frame> {
+    if answer.responses {
+        return responses::frames(answer);
+    }
     let chunk = |part: Part, choices: Value, usage: Option<Value>| {
         let mut chunk = json!({
             "id": format!("chatcmpl-sim{}", answer.number), "object": "chat.completion.chunk", "created": CREATED,

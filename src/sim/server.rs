@@ -2,6 +2,7 @@
 
 use super::act::{self, Act};
 use super::answer::answer;
+use super::cloud;
 use super::http::{self, Request};
 use super::script::{Script, Step, is_unknown};
 use super::wire::{Complaint, Reply, Route, SimDialect};
@@ -212,6 +213,14 @@ impl Shared {
     fn decide(&self, state: &mut State, request: &Request, number: u64, on_connection: usize) -> (Step, Vec<Act>) {
         let dialect = self.dialect;
         let complain = |complaint: &Complaint| act::reply(dialect, &dialect.complain(complaint), number);
+        if let Some(reply) = cloud::token(request, number) {
+            return (Step::OK, act::reply(dialect, &reply, number));
+        }
+        let unwrapped = match cloud::unwrap(dialect, request).transpose() {
+            Ok(unwrapped) => unwrapped,
+            Err(complaint) => return (Step::OK, complain(&complaint)),
+        };
+        let request = unwrapped.as_ref().unwrap_or(request);
         let route = match dialect.route(request) {
             Ok(route) => route,
             Err(complaint) => return (Step::OK, complain(&complaint)),
@@ -219,8 +228,8 @@ impl Shared {
         let key = dialect.key(request);
         let model = dialect.model(request).unwrap_or_default();
         // Only calls of a model are scripted; lists of models are not.
-        let step =
-            if matches!(route, Route::Generate | Route::Embed) { state.script.next(key, &model) } else { Step::OK };
+        let scripted = matches!(route, Route::Generate | Route::Embed | Route::CountTokens);
+        let step = if scripted { state.script.next(key, &model) } else { Step::OK };
         let (fault, pause) = match &step {
             Step::Fault(fault) => (*fault, Duration::ZERO),
             Step::Paced(pause) => (SimFault::Ok, *pause),
@@ -265,6 +274,11 @@ impl Shared {
         match route {
             Route::ListModels => Ok(Served::Reply(self.dialect.list_models(&models()))),
             Route::Model(model) => known(model).map(|()| Served::Reply(self.dialect.one_model(model))),
+            // A token is four bytes here, as in the counts of answers.
+            Route::CountTokens => {
+                let model = self.dialect.model(request).unwrap_or_default();
+                known(&model).map(|()| Served::Reply(self.dialect.count(request.body.len() / 4)))
+            }
             Route::Embed => {
                 known(&self.dialect.model(request).unwrap_or_default())?;
                 openai::embeddings(request).map(Served::Reply)

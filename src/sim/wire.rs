@@ -2,8 +2,8 @@
 
 use super::answer::{Answer, Question};
 use super::http::Request;
-use super::{anthropic, cohere, gemini, ollama, openai};
-use serde_json::Value;
+use super::{anthropic, bedrock, cohere, gemini, ollama, openai};
+use serde_json::{Value, json};
 
 /// The dialect that a simulated provider speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -18,6 +18,8 @@ pub enum SimDialect {
     Cohere,
     /// Ollama's own chat.
     Ollama,
+    /// Amazon Bedrock's Converse.
+    Bedrock,
 }
 
 /// What a provider has against a request, whatever its words for it are.
@@ -125,6 +127,8 @@ impl Frame {
 /// What the path of a request asks for.
 pub(super) enum Route {
     Generate,
+    /// The tokens of a request, without an answer to it.
+    CountTokens,
     Embed,
     ListModels,
     Model(String),
@@ -132,7 +136,10 @@ pub(super) enum Route {
 
 impl SimDialect {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::OpenAi, Self::Anthropic, Self::Gemini, Self::Cohere, Self::Ollama];
+    pub const ALL: [Self; 6] = [Self::OpenAi, Self::Anthropic, Self::Gemini, Self::Cohere, Self::Ollama, Self::Bedrock];
+
+    /// Those whose streams are text: server-sent events or lines.
+    pub const TEXTUAL: [Self; 5] = [Self::OpenAi, Self::Anthropic, Self::Gemini, Self::Cohere, Self::Ollama];
 
     /// The provider's id in the gateway.
     pub fn provider_id(self) -> &'static str {
@@ -142,6 +149,7 @@ impl SimDialect {
             Self::Gemini => "google",
             Self::Cohere => "cohere",
             Self::Ollama => "ollama",
+            Self::Bedrock => "bedrock",
         }
     }
 
@@ -153,6 +161,7 @@ impl SimDialect {
             Self::Gemini => "gemini-2.5-flash",
             Self::Cohere => "command-a-03-2025",
             Self::Ollama => "llama3.2",
+            Self::Bedrock => "us.amazon.nova-lite-v1:0",
         }
     }
 
@@ -160,7 +169,7 @@ impl SimDialect {
     pub(super) fn base_path(self) -> &'static str {
         match self {
             Self::OpenAi => "/v1",
-            Self::Anthropic | Self::Gemini | Self::Cohere | Self::Ollama => "",
+            Self::Anthropic | Self::Gemini | Self::Cohere | Self::Ollama | Self::Bedrock => "",
         }
     }
 
@@ -171,6 +180,7 @@ impl SimDialect {
             Self::Gemini => gemini::route(request),
             Self::Cohere => cohere::route(request),
             Self::Ollama => ollama::route(request),
+            Self::Bedrock => bedrock::route(request),
         }
     }
 
@@ -182,6 +192,7 @@ impl SimDialect {
             }
             Self::Anthropic => request.header("x-api-key"),
             Self::Gemini => request.header("x-goog-api-key"),
+            Self::Bedrock => bedrock::key(request),
         };
         key.filter(|key| !key.is_empty())
     }
@@ -190,6 +201,7 @@ impl SimDialect {
     pub(super) fn model(self, request: &Request) -> Option<String> {
         match self {
             Self::Gemini => gemini::model_and_method(&request.path).map(|(model, _)| model.to_owned()),
+            Self::Bedrock => bedrock::model_and_operation(&request.path).map(|(model, _)| model),
             Self::OpenAi | Self::Anthropic | Self::Cohere | Self::Ollama => {
                 let body: Value = serde_json::from_slice(&request.body).ok()?;
                 body["model"].as_str().map(str::to_owned)
@@ -205,6 +217,7 @@ impl SimDialect {
             Self::Gemini => gemini::read(request),
             Self::Cohere => cohere::read(request),
             Self::Ollama => ollama::read(request),
+            Self::Bedrock => bedrock::read(request),
         }
     }
 
@@ -215,6 +228,7 @@ impl SimDialect {
             Self::Gemini => gemini::unary(answer),
             Self::Cohere => cohere::unary(answer),
             Self::Ollama => ollama::unary(answer),
+            Self::Bedrock => bedrock::unary(answer),
         }
     }
 
@@ -226,6 +240,7 @@ impl SimDialect {
             Self::Gemini => gemini::hollow(answer),
             Self::Cohere => cohere::hollow(answer),
             Self::Ollama => ollama::hollow(answer),
+            Self::Bedrock => bedrock::hollow(answer),
         }
     }
 
@@ -236,6 +251,7 @@ impl SimDialect {
             Self::Gemini => gemini::frames(answer),
             Self::Cohere => cohere::frames(answer),
             Self::Ollama => ollama::frames(answer),
+            Self::Bedrock => bedrock::frames(answer),
         }
     }
 
@@ -247,6 +263,7 @@ impl SimDialect {
             (Self::Gemini, _) => gemini::complain(complaint),
             (Self::Cohere, _) => cohere::complain(complaint),
             (Self::Ollama, _) => ollama::complain(complaint),
+            (Self::Bedrock, _) => bedrock::complain(complaint),
         }
     }
 
@@ -258,9 +275,21 @@ impl SimDialect {
             Self::Gemini => (None, gemini::complain(&Complaint::Unavailable).body),
             Self::Cohere => return cohere::failure(),
             Self::Ollama => (None, ollama::complain(&Complaint::ServerError).body),
+            Self::Bedrock => return bedrock::error_frame(),
         };
         let data = serde_json::from_slice::<Value>(&body).map(|value| value.to_string()).unwrap_or_default();
         Frame { part: Part::Output, event, data }
+    }
+
+    /// A number of tokens.
+    pub(super) fn count(self, tokens: usize) -> Reply {
+        match self {
+            Self::OpenAi | Self::Anthropic => Reply::json(200, &json!({ "input_tokens": tokens })),
+            Self::Gemini => Reply::pretty(200, &json!({ "totalTokens": tokens })),
+            Self::Cohere | Self::Ollama | Self::Bedrock => {
+                self.complain(&Complaint::NoSuchPath { path: String::new() })
+            }
+        }
     }
 
     pub(super) fn list_models(self, models: &[String]) -> Reply {
@@ -270,6 +299,7 @@ impl SimDialect {
             Self::Gemini => gemini::list_models(models),
             Self::Cohere => cohere::list_models(models),
             Self::Ollama => ollama::list_models(models),
+            Self::Bedrock => self.complain(&Complaint::NoSuchPath { path: String::new() }),
         }
     }
 
@@ -280,6 +310,7 @@ impl SimDialect {
             Self::Gemini => Reply::pretty(200, &gemini::model(model)),
             Self::Cohere => Reply::json(200, &cohere::model(model)),
             Self::Ollama => Reply::json(200, &ollama::model(model)),
+            Self::Bedrock => self.complain(&Complaint::NoSuchPath { path: model.to_owned() }),
         }
     }
 
@@ -291,8 +322,18 @@ impl SimDialect {
             Self::Gemini => &["gemini-2.5-flash", "gemini-2.5-pro", "sim-ok"],
             Self::Cohere => &["command-a-03-2025", "command-r7b-12-2024", "sim-ok"],
             Self::Ollama => &["llama3.2", "qwen3", "sim-ok"],
+            Self::Bedrock => &["us.amazon.nova-lite-v1:0", "sim-ok"],
         };
         models.iter().map(|&model| model.to_owned()).collect()
+    }
+
+    /// A frame as it is sent.
+    pub(super) fn frame_bytes(self, frame: &Frame, line_end: &str) -> Vec<u8> {
+        match self {
+            Self::OpenAi | Self::Anthropic | Self::Gemini | Self::Cohere => frame.to_sse(line_end),
+            Self::Ollama => format!("{}{line_end}", frame.data).into_bytes(),
+            Self::Bedrock => bedrock::message(frame),
+        }
     }
 
     /// The content type of a streamed answer.
@@ -301,6 +342,7 @@ impl SimDialect {
             Self::Gemini if as_array => "application/json; charset=UTF-8",
             Self::Gemini | Self::Cohere => "text/event-stream",
             Self::Ollama => "application/x-ndjson",
+            Self::Bedrock => "application/vnd.amazon.eventstream",
             Self::OpenAi | Self::Anthropic => "text/event-stream; charset=utf-8",
         }
     }
@@ -309,15 +351,7 @@ impl SimDialect {
     pub(super) fn line_end(self) -> &'static str {
         match self {
             Self::Gemini => "\r\n",
-            Self::OpenAi | Self::Anthropic | Self::Cohere | Self::Ollama => "\n",
-        }
-    }
-
-    /// A frame as it goes over the wire: a line for Ollama, else a server-sent event.
-    pub(super) fn event(self, frame: &Frame, line_end: &str) -> Vec<u8> {
-        match self {
-            Self::Ollama => format!("{}{line_end}", frame.data).into_bytes(),
-            Self::OpenAi | Self::Anthropic | Self::Gemini | Self::Cohere => frame.to_sse(line_end),
+            Self::OpenAi | Self::Anthropic | Self::Cohere | Self::Ollama | Self::Bedrock => "\n",
         }
     }
 
@@ -341,6 +375,7 @@ impl SimDialect {
             Self::Gemini => {
                 vec![("server-timing", "gfet4t7; dur=1".to_owned()), ("vary", "Origin, X-Origin, Referer".to_owned())]
             }
+            Self::Bedrock => vec![("x-amzn-requestid", format!("sim-{number}"))],
         }
     }
 }

@@ -8,6 +8,7 @@ pub mod facts;
 pub mod limits;
 pub mod live;
 pub mod provider_keys;
+pub mod responses;
 pub mod tenants;
 pub mod vectors;
 
@@ -23,6 +24,8 @@ pub struct Stores {
     pub limits: Arc<dyn limits::LimitStore>,
     /// The cache of answers.
     pub answers: Arc<dyn answers::Answers>,
+    /// The answers of `POST /v1/responses` that are kept.
+    pub responses: Arc<dyn responses::ResponseStore>,
     /// The questions that they answer, by what they mean.
     pub vectors: Arc<dyn vectors::Vectors>,
 }

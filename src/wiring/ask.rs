@@ -5,6 +5,8 @@ use crate::config::snapshot::Provider;
 use crate::dialect::table::Dialect;
 use crate::domain::ProviderKey;
 use crate::provider::AuthScheme;
+use crate::provider::credential::GoogleAccount;
+use crate::proxy::oauth;
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::time::Duration;
@@ -39,20 +41,35 @@ impl Asker {
     /// When there is no answer, or one with an error status.
     pub async fn ask(&self, provider: &Provider, key: Option<&ProviderKey>) -> Result<Answer, Unanswered> {
         let path = match provider.dialect {
+            Dialect::OpenAiChat if provider.cloud.is_some() => "/openai/v1/models",
             Dialect::OpenAiChat => "/models",
             Dialect::AnthropicMessages => "/v1/models",
+            Dialect::Gemini if provider.cloud.is_some() => "/v1beta1/publishers/google/models",
             Dialect::Gemini => "/v1beta/models",
             Dialect::Cohere => "/v1/models",
             Dialect::Ollama => "/api/tags",
+            // Bedrock lists nothing at this address. That it answers at all, with whatever status, says that it is there.
+            Dialect::BedrockConverse => "/",
         };
         let client = self.client(&provider.ca).map_err(unanswered)?;
         let mut request = client.get(format!("{}{path}", provider.base));
         for (name, value) in &provider.headers {
             request = request.header(name, value);
         }
-        if let Some(key) = key {
+        if let Some(key) = key.filter(|_| provider.auth != AuthScheme::Aws) {
             request = match provider.auth {
-                AuthScheme::Bearer | AuthScheme::None => request.bearer_auth(key.secret.reveal()),
+                AuthScheme::Google if GoogleAccount::is_meant(key.secret.reveal()) => {
+                    let told = |message| Unanswered { status: None, message };
+                    let account = GoogleAccount::parse(key.secret.reveal()).map_err(told)?;
+                    let token = oauth::buy(&account)
+                        .await
+                        .map_err(|fault| Unanswered { status: fault.status, message: fault.message.into_owned() })?;
+                    request.bearer_auth(token.secret.reveal())
+                }
+                AuthScheme::Azure => request.header("api-key", key.secret.reveal()),
+                AuthScheme::Bearer | AuthScheme::None | AuthScheme::Aws | AuthScheme::Google => {
+                    request.bearer_auth(key.secret.reveal())
+                }
                 AuthScheme::Header(name) => request.header(name, key.secret.reveal()),
             };
         }

@@ -1,8 +1,10 @@
 """Reads a recorded exchange by the provider's own documentation, as tolerantly as real traffic demands. It shares no code with the
 gateway and knows nothing of how it translates."""
 
+import base64
 import json
 import re
+import struct
 
 from meaning import Answer, number, openai_usage, sse_data, told
 
@@ -17,6 +19,15 @@ ANTHROPIC_FINISH = {
     "tool_use": {"tool_calls"},
     "refusal": {"content_filter"},
 }
+BEDROCK_FINISH = {
+    "end_turn": {"stop"},
+    "stop_sequence": {"stop"},
+    "max_tokens": {"length"},
+    "model_context_window_exceeded": {"length"},
+    "tool_use": {"tool_calls"},
+    "guardrail_intervened": {"content_filter"},
+    "content_filtered": {"content_filter"},
+}
 # By name and, as some Vertex clients recorded it, by number in the protobuf enumeration.
 GEMINI_FINISH = {"STOP": {"stop"}, "1": {"stop"}, "MAX_TOKENS": {"length"}, "2": {"length"}}
 # The model's own failure to call a tool: neither done nor filtered, and OpenAI has no word for it.
@@ -25,17 +36,46 @@ GEMINI_UNNAMED = {"MALFORMED_FUNCTION_CALL", "UNEXPECTED_TOOL_CALL", "TOO_MANY_T
 
 def read(exchange):
     """The meaning of an exchange's response."""
-    text = exchange["response"].get("body_text", "")
     reader = READERS[exchange["api"]]()
-    objects, broken = parse(text)
-    for item in objects:
+    found, broken = objects(exchange)
+    for item in found:
         reader.take(item)
     answer = reader.end()
-    if not objects:
+    if not found:
         answer.unreadable = "no JSON"
     elif broken and not answer.complete:
         answer.unreadable = broken
     return answer
+
+
+def objects(exchange):
+    """The JSON objects of a response, and what could not be read."""
+    response = exchange["response"]
+    if "body_b64" in response:
+        return eventstream(base64.b64decode(response["body_b64"]))
+    return parse(response.get("body_text", ""))
+
+
+def eventstream(body):
+    """The messages of Amazon's event-stream framing, each as {its event's or exception's name: its payload}."""
+    found = []
+    while len(body) >= 16:
+        total, headers, _ = struct.unpack(">III", body[:12])
+        if total < 16 or total > len(body):
+            return found, "a message that is not whole"
+        name, rest = "", body[12 : 12 + headers]
+        while rest:
+            key_length = rest[0]
+            key, kind = rest[1 : 1 + key_length].decode(), rest[1 + key_length]
+            if kind != 7:
+                return found, "a header that is no text"
+            (length,) = struct.unpack(">H", rest[2 + key_length : 4 + key_length])
+            if key in (":event-type", ":exception-type"):
+                name = rest[4 + key_length : 4 + key_length + length].decode()
+            rest = rest[4 + key_length + length :]
+        found.append({name: json.loads(body[12 + headers : total - 4])})
+        body = body[total:]
+    return found, "bytes after the last message" if body else None
 
 
 def parse(text):
@@ -423,10 +463,97 @@ class Ollama:
         return self.answer
 
 
+class Bedrock:
+    """Converse, whole or as events."""
+
+    def __init__(self):
+        self.answer = Answer()
+        self.calls = {}
+
+    def take(self, item):
+        if isinstance(item.get("output"), dict):
+            self.whole(item)
+            return
+        for name, event in item.items():
+            if name == "messageStart":
+                self.answer.spliced |= self.answer.complete
+                self.answer.choice(0)
+            elif name == "contentBlockStart":
+                self.calls[event["contentBlockIndex"]] = self.call((event.get("start") or {}).get("toolUse"))
+            elif name == "contentBlockDelta":
+                self.delta(self.calls.get(event["contentBlockIndex"]), event["delta"])
+            elif name == "messageStop":
+                self.stop(event)
+            elif name == "metadata":
+                self.usage(event.get("usage"))
+            elif name.endswith("xception"):
+                self.answer.error = str(event.get("message"))
+
+    def whole(self, item):
+        choice = self.answer.choice(0)
+        for block in item["output"]["message"].get("content") or []:
+            choice.text += block.get("text") or ""
+            for piece in (block.get("citationsContent") or {}).get("content") or []:
+                choice.text += piece.get("text") or ""
+            self.reasoning(choice, (block.get("reasoningContent") or {}).get("reasoningText") or block.get("reasoningContent") or {})
+            used = block.get("toolUse")
+            call = self.call(used)
+            if call is not None and used.get("input"):
+                call[1] = json.dumps(used["input"])
+        self.stop(item)
+        self.usage(item.get("usage"))
+
+    @staticmethod
+    def reasoning(choice, said):
+        choice.reasoning += said.get("text") or ""
+        choice.proofs += [said[name] for name in ("signature", "redactedContent") if said.get(name)]
+
+    def call(self, used):
+        """A call of the client's tools; those of Amazon's own have a type."""
+        if not used or used.get("type") == "server_tool_use":
+            return None
+        self.answer.choice(0).calls.append([used.get("name"), ""])
+        return self.answer.choice(0).calls[-1]
+
+    def delta(self, call, delta):
+        choice = self.answer.choice(0)
+        choice.text += delta.get("text") or ""
+        self.reasoning(choice, delta.get("reasoningContent") or {})
+        if call is not None:
+            call[1] += (delta.get("toolUse") or {}).get("input") or ""
+
+    def stop(self, source):
+        if source.get("stopReason"):
+            self.answer.choice(0).finish = set(BEDROCK_FINISH.get(source["stopReason"], {"stop"}))
+
+    def usage(self, usage):
+        """Input, cache reads and cache writes are three disjoint numbers."""
+        if not usage:
+            return
+        count = lambda name: number(usage.get(name)) or 0
+        prompt = count("inputTokens") + count("cacheReadInputTokens") + count("cacheWriteInputTokens")
+        self.answer.usage = told(
+            prompt=prompt,
+            completion=count("outputTokens"),
+            total=number(usage.get("totalTokens")) or prompt + count("outputTokens"),
+            cached=number(usage.get("cacheReadInputTokens")),
+        )
+
+    def end(self):
+        for choice in self.answer.choices.values():
+            if choice.calls and choice.finish == {"stop"}:
+                choice.finish = {"tool_calls"}
+            elif not choice.calls and choice.finish == {"tool_calls"}:
+                choice.finish = {"stop", "tool_calls"}
+        return self.answer
+
+
 READERS = {
     "openai.chat": OpenAi,
     "anthropic.messages": Anthropic,
     "gemini.generateContent": Gemini,
+    "bedrock.converse": Bedrock,
+    "bedrock.converse_stream": Bedrock,
     "cohere.v2.chat": Cohere,
     "ollama.chat": Ollama,
 }

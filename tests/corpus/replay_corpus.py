@@ -32,6 +32,8 @@ OWN_FORMAT = {
     "gemini.generateContent": "google",
     "cohere.v2.chat": "cohere",
     "ollama.chat": "ollama_native",
+    "bedrock.converse": "bedrock",
+    "bedrock.converse_stream": "bedrock",
 }
 # Bodies up to this many bytes, streamed or whole, come in one-byte writes; larger ones in writes of seven, which cut at all the same
 # places sooner or later, in a bearable time.
@@ -95,7 +97,7 @@ class Run:
     def compare(self, entry, name):
         with open(os.path.join(self.folder, entry["file"]), encoding="utf-8") as file:
             exchange = json.load(file)
-        small = len(exchange["response"].get("body_text", "")) <= SMALL[entry["stream"]]
+        small = len(exchange["response"].get("body_text") or exchange["response"].get("body_b64", "")) <= SMALL[entry["stream"]]
         suffix = {"whole": "", "chop": "-chop1" if small else "-chop7", "crlf": "-crlf1-chop13"}[name]
         request, provider = ask(entry, exchange, suffix)
         status, content_type, body, cut = self.gateway.post(request)
@@ -133,10 +135,13 @@ def holds(entry, key, wanted):
 def route(entry):
     """The provider, as the gateway calls it, that an exchange goes to."""
     if entry["api"] != "openai.chat":
+        # The exchanges of a cloud go by the cloud's own paths and keys.
+        if entry["provider"] in ("vertex", "vertex_anthropic"):
+            return "vertex"
         return OWN_FORMAT[entry["api"]]
     # The OpenAI-compatible side of those who are known for a format of their own.
     name = entry["provider"]
-    return f"{name}_compat" if name in ("anthropic", "gemini", "vertex", "cohere") else name
+    return f"{name}_compat" if name in ("anthropic", "bedrock", "gemini", "vertex", "cohere") else name
 
 
 def ask(entry, exchange, suffix):
@@ -151,7 +156,9 @@ def ask(entry, exchange, suffix):
         # Most ask for usage in the stream and some do not, so that both ways are seen.
         if entry["stream"] and int(entry["id"][-1], 16) % 4:
             request["stream_options"] = {"include_usage": True}
-    request["model"] = f"{provider}/replay-{entry['id']}{suffix}"
+    # On Vertex the maker before the name says in whose format a model is asked.
+    maker = {"anthropic.messages": "anthropic/", "gemini.generateContent": "google/"}.get(entry["api"], "")
+    request["model"] = f"{provider}/{maker if provider == 'vertex' else ''}replay-{entry['id']}{suffix}"
     request["stream"] = bool(entry["stream"])
     if not request["stream"]:
         request.pop("stream_options", None)
@@ -172,7 +179,7 @@ def refusal(entry, exchange, reply):
     fitting = reply.status == status or no_model if status < 500 else reply.status >= 500
     if not fitting:
         found.append(("status", f"{reply.status} for the provider's {status}: {reply.message[:200]!r}"))
-    objects, _ = recording.parse(exchange["response"].get("body_text", ""))
+    objects, _ = recording.objects(exchange)
     message = provider_message(objects[0] if objects else exchange["response"].get("body_text", ""))
     lost = [piece for piece in pieces(message) if piece not in " ".join(reply.message.split())]
     if lost:

@@ -17,6 +17,9 @@ KNOWN = {
     "huggingface": ("HF_TOKEN", "HUGGINGFACE_BASE_URL", "/v1"),
     "ollama": ("OLLAMA_API_KEY", "OLLAMA_BASE_URL", ""),
     "cohere": ("COHERE_API_KEY", "COHERE_BASE_URL", ""),
+    "azure": ("AZURE_OPENAI_API_KEY", "AZURE_OPENAI_ENDPOINT", ""),
+    "bedrock": ("BEDROCK_API_KEY", "BEDROCK_BASE_URL", ""),
+    "vertex": ("VERTEX_API_KEY", "VERTEX_BASE_URL", ""),
 }
 # Nothing may interfere: no retries, no breaker, no limits. The clocks are short, so that a hang is a failure and not a wait.
 CONFIG = """
@@ -173,4 +176,6 @@ def providers(url, names):
     for name in set(names) - {"ollama_native"}:
         key, base, path = KNOWN.get(name, (f"{name.upper()}_API_KEY", f"{name.upper()}_BASE_URL", "/v1"))
         environment |= {key: f"provider-key-{name}", base: url + path}
+    # A region's pair of keys, so that every request is signed; a project, which stands in the paths.
+    environment |= {"BEDROCK_API_KEY": "AKIDOFTHEREPLAY:provider-key-bedrock", "GOOGLE_CLOUD_PROJECT": "replay"}
     return environment

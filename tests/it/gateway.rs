@@ -40,6 +40,7 @@ impl Builder {
             SimDialect::Gemini => "gemini",
             SimDialect::Cohere => "cohere",
             SimDialect::Ollama => "ollama",
+            SimDialect::Bedrock => "bedrock_converse",
         };
         let base_url = sim.base_url();
         self.providers += &format!("[[provider]]\nid = \"{id}\"\ndialect = \"{dialect}\"\nbase_url = \"{base_url}\"\n");
@@ -161,9 +162,20 @@ impl Gateway {
     pub async fn chat(&self, body: &Value) -> Answer {
         let key = format!("Bearer {KEY}");
         let headers = [("authorization", key.as_str()), ("content-type", "application/json")];
-        let url = format!("{}/v1/chat/completions", self.url);
+        self.ask("/v1/chat/completions", &headers, body).await
+    }
+
+    /// A request of Anthropic's messages, or of a path below them, with the headers that Anthropic's SDKs send.
+    pub async fn messages(&self, path: &str, body: &Value) -> Answer {
+        let headers = [("x-api-key", KEY), ("anthropic-version", "2023-06-01"), ("content-type", "application/json")];
+        self.ask(path, &headers, body).await
+    }
+
+    /// Any request with a body.
+    pub async fn ask(&self, path: &str, headers: &[(&str, &str)], body: &Value) -> Answer {
+        let url = format!("{}{path}", self.url);
         let sent =
-            tokio::time::timeout(PATIENCE, client::send("POST", &url, &headers, body.to_string().as_bytes())).await;
+            tokio::time::timeout(PATIENCE, client::send("POST", &url, headers, body.to_string().as_bytes())).await;
         match sent {
             Ok(Ok(answer)) => answer,
             Ok(Err(error)) => panic!("no answer to {body}: {error}\n{}", self.output()),

@@ -1,5 +1,6 @@
 //! What the stream targets share: the same bytes in two splits, through the whole translator.
 
+use orbyt::dialect::client::Client;
 use orbyt::dialect::event::End;
 use orbyt::dialect::openai_chat::passthrough::Quirks;
 use orbyt::dialect::table::{Dialect, Setup, Translator};
@@ -20,6 +21,7 @@ pub fn answer(provider: Dialect, data: &[u8]) {
 /// What the client gets, and whether the answer is complete.
 fn run<'a>(provider: Dialect, options: u8, pieces: impl Iterator<Item = &'a [u8]>) -> (Vec<u8>, bool) {
     let mut translator = Translator::new(Setup {
+        client: if options & 16 != 0 { Client::AnthropicMessages } else { Client::OpenAiChat },
         provider,
         stream: options & 1 != 0,
         choices: 1,

@@ -52,12 +52,7 @@ impl Sims {
     }
 
     fn of(&self, dialect: SimDialect) -> &Sim {
-        match dialect {
-            // No scene is about the last two.
-            SimDialect::OpenAi | SimDialect::Cohere | SimDialect::Ollama => &self.openai,
-            SimDialect::Anthropic => &self.anthropic,
-            SimDialect::Gemini => &self.gemini,
-        }
+        self.all().into_iter().find(|sim| sim.dialect() == dialect).unwrap_or(&self.openai)
     }
 }
 

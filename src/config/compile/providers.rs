@@ -1,14 +1,16 @@
 //! The providers: what the catalog knows, with what the operator wrote over it, and the secrets looked up.
 
 use super::super::net::BaseUrl;
-use super::super::problem::{At, did_you_mean};
+use super::super::problem::{At, Place, did_you_mean};
 use super::super::raw::*;
 use super::super::snapshot::{Provider, Timeouts};
 use super::super::values;
+use super::clouds::credential_fits;
 use super::{Compiler, all};
 use crate::dialect::openai_chat::passthrough::Quirks;
 use crate::dialect::table::Dialect;
 use crate::domain::{KeyQuota, Money, ProviderKey, Secret};
+use crate::provider::credential::{self, GoogleAccount};
 use crate::provider::{AuthScheme, ModelRow, ProviderRow};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -59,30 +61,38 @@ impl Compiler<'_> {
             let (dialect, url) = (raw.dialect.as_ref().map(|at| at.value), raw.base_url.as_ref().map(|at| &*at.value));
             Arc::new(row.spoken_to(dialect, url))
         });
-        let base = self.base_url(raw, known.as_deref());
         let row = self.row(raw, known.as_deref());
-        let keys = self.provider_keys(&row.id, raw);
+        let keys = self.provider_keys(&row, raw);
+        let (base, cloud) = match row.cloud {
+            Some(kind) => self.place(kind, raw, &keys).map(|(base, cloud)| (Some(base), Some(cloud)))?,
+            None => (self.base_url(raw, known.as_deref()), None),
+        };
         let headers = self.headers(raw, &row);
         let ca = raw.ca_file.as_ref().map(|file| self.certificates(file)).unwrap_or_default();
         let own = &raw.timeouts;
         let has_own_clock = [&own.connect, &own.first_output, &own.idle, &own.total].into_iter().any(Option::is_some);
         let own_timeouts = has_own_clock.then(|| self.timeouts(own, timeouts));
-        let models: Vec<_> = raw.models.iter().map(|model| Arc::new(self.local_model(&row.id, model))).collect();
+        let mut models: Vec<_> = raw.models.iter().map(|model| Arc::new(self.local_model(&row.id, model))).collect();
         let caps = raw.models.iter().zip(&models);
         let model_caps = caps.filter_map(|(raw, row)| Some((row.upstream.clone(), raw.max_concurrent.as_ref()?.value)));
+        let model_caps = model_caps.collect();
+        models.extend(self.deployments(&row.id, &raw.deployments, &models));
+        let secrets = keys.iter().flat_map(|key| credential::secrets(&key.secret)).collect();
         Some(Provider {
             id: row.id.clone(),
             name: row.name.clone(),
             dialect: row.dialect,
             base: base?,
+            cloud,
             auth: row.auth,
             headers,
             quirks: row.quirks,
             keys,
+            secrets,
             ca,
             weight: raw.weight.as_ref().map(|at| at.value),
             max_concurrent: raw.max_concurrent.as_ref().map(|at| at.value),
-            model_caps: model_caps.collect(),
+            model_caps,
             discovers: row.discovers,
             timeouts: own_timeouts,
             aliases: row.aliases.clone(),
@@ -96,11 +106,13 @@ impl Compiler<'_> {
     fn row(&self, raw: &RawProvider, known: Option<&ProviderRow>) -> ProviderRow {
         let dialect = raw.dialect.as_ref().map(|at| at.value);
         let dialect = dialect.or(known.map(|row| row.dialect)).unwrap_or(Dialect::OpenAiChat);
+        let of_cloud = raw.cloud.as_ref().and_then(|at| self.catalog.provider(at.value.name())).map(|row| &**row);
+        let dialect = of_cloud.filter(|_| raw.dialect.is_none()).map_or(dialect, |row| row.dialect);
         let of_format = || {
             let speaks = |row: &&Arc<ProviderRow>| row.speaks(dialect) && dialect != Dialect::OpenAiChat;
             self.catalog.providers().iter().find(speaks).map(|row| row.spoken_to(Some(dialect), None))
         };
-        let usual = known.filter(|row| row.dialect == dialect).cloned().or_else(of_format);
+        let usual = of_cloud.or(known).filter(|row| row.dialect == dialect).cloned().or_else(of_format);
         let usual = usual.as_ref();
         let usual_auth = usual.map_or(AuthScheme::Bearer, |row| row.auth);
         // Without a word about keys, a provider of one's own is taken to need none.
@@ -136,6 +148,7 @@ impl Compiler<'_> {
             base_url_env: known.map(|row| row.base_url_env.clone()).unwrap_or_default(),
             key_required: auth != AuthScheme::None && known.is_none_or(|row| row.key_required || raw.auth.is_some()),
             discovers: raw.discover.as_ref().map_or(known.is_some_and(|row| row.discovers), |at| at.value),
+            cloud: raw.cloud.as_ref().map(|at| at.value).or(usual.and_then(|row| row.cloud)),
             key_prefixes: known.map(|row| row.key_prefixes.clone()).unwrap_or_default(),
             otel_name: known.map_or_else(|| id.to_string(), |row| row.otel_name.clone()),
             id,
@@ -176,14 +189,21 @@ impl Compiler<'_> {
         Some(base)
     }
 
-    fn provider_keys(&mut self, id: &str, provider: &RawProvider) -> Vec<Arc<ProviderKey>> {
+    fn provider_keys(&mut self, row: &ProviderRow, provider: &RawProvider) -> Vec<Arc<ProviderKey>> {
+        let id = &row.id;
         let mut keys: Vec<Arc<ProviderKey>> = Vec::new();
         for raw in &provider.keys {
             let group = raw.group.as_ref().or(provider.group.as_ref()).map(|at| at.value.as_str().into());
             let quota = KeyQuota { rpm: raw.rpm.as_ref().map(|at| at.value), tpm: raw.tpm.as_ref().map(|at| at.value) };
             let Some(secret) = self.provider_secret(&raw.secret) else { continue };
-            // One variable or file may hold several keys with commas between them.
-            let parts: Vec<Secret> = values::list(secret.reveal()).map(Secret::new).collect();
+            if let Err(message) = credential_fits(row.auth, secret.reveal()) {
+                self.report.error(raw.secret.problem(message));
+                continue;
+            }
+            // One variable or file may hold several keys with commas between them; an account of Google's has commas of its own.
+            let is_account = GoogleAccount::is_meant(secret.reveal());
+            let parts: Vec<Secret> =
+                if is_account { vec![secret] } else { values::list(secret.reveal()).map(Secret::new).collect() };
             for part in &parts {
                 let own_name = raw.name.as_ref().map(|name| name.value.clone());
                 let name = match (own_name, parts.len()) {
@@ -239,6 +259,13 @@ impl Compiler<'_> {
             self.report.warn(at.problem(format!("the environment variable {name} is not set; the key is left out")));
             return None;
         }
+        // A variable that names a file may be meant for another program.
+        if let (RawSecret::File(path), Place::Env(_)) = (&at.value, &at.place)
+            && let Err(message) = self.secret_file(path)
+        {
+            self.report.warn(at.problem(format!("{message}; the key is left out")));
+            return None;
+        }
         self.secret(at)
     }
 
@@ -258,7 +285,7 @@ impl Compiler<'_> {
             },
         };
         let secret = self.report.checked(at, secret)?;
-        if !secret.reveal().bytes().all(|b| matches!(b, b' '..=b'~')) {
+        if !GoogleAccount::is_meant(secret.reveal()) && !secret.reveal().bytes().all(|b| matches!(b, b' '..=b'~')) {
             self.report.error(at.problem("holds characters that cannot be sent in a header"));
             return None;
         }
@@ -293,7 +320,7 @@ impl Compiler<'_> {
         headers
     }
 
-    fn local_model(&self, provider: &str, raw: &RawModel) -> ModelRow {
+    pub(super) fn local_model(&self, provider: &str, raw: &RawModel) -> ModelRow {
         let name = &raw.id.value;
         let of_catalog = self.catalog.model_at(provider, name).map(|row| ModelRow::clone(row));
         let mut row = of_catalog.unwrap_or_else(|| self.catalog.unknown_model_at(provider, name));

@@ -1,6 +1,7 @@
 //! `settings::SETTINGS` is the truth: the reader, `conf/orbyt.toml` and the defaults agree with it.
 
 use super::{CATALOG, Trial, with_file};
+use crate::config::clouds::{AWS_REGION, GOOGLE_PROJECT};
 use crate::config::file;
 use crate::config::settings::{LISTS, SETTINGS, Setting, settings_table};
 
@@ -99,7 +100,11 @@ fn the_example_environment_names_only_variables_that_are_read() {
     for line in DOTENV.lines().filter_map(|line| line.strip_prefix('#')).filter(|line| !line.starts_with(' ')) {
         let (name, _) = line.split_once('=').expect("a variable");
         let is_setting = SETTINGS.iter().any(|setting| setting.env == name) || name == "ORBYT_CONFIG";
-        let is_known = is_setting || name.starts_with("ACME_") || of_rows.iter().any(|known| *known == name);
+        let of_clouds = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "GOOGLE_APPLICATION_CREDENTIALS"];
+        let of_places = AWS_REGION.iter().chain(&GOOGLE_PROJECT);
+        let is_clouds = of_clouds.iter().chain(of_places).any(|known| *known == name);
+        let is_known =
+            is_setting || is_clouds || name.starts_with("ACME_") || of_rows.iter().any(|known| *known == name);
         assert!(is_known, "{name}");
         count += 1;
     }

@@ -80,7 +80,7 @@ const CASES: &[(&str, &str)] = &[
     ),
     (
         "[[provider]]\nid = 'a'\nbase_url = 'http://h'\ndialect = 'klingon'",
-        "orbyt.toml:4:11: provider[0].dialect: must be one of \"openai_chat\", \"anthropic_messages\", \"gemini\"",
+        "orbyt.toml:4:11: provider[0].dialect: must be one of \"openai_chat\", \"anthropic_messages\", \"gemini\", \"cohere\", \"ollama\", \"bedrock_converse\"",
     ),
     (
         "[[provider]]\nid = 'a'\nbase_url = 'http://h'\nheaders = { host = 'x' }",

@@ -71,7 +71,7 @@ pub(super) struct Metadata<'a> {
 /// Whether and how the model thinks.
 #[derive(Debug, PartialEq, Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
-pub(super) enum Thinking {
+pub(in crate::dialect) enum Thinking {
     /// Up to so many tokens.
     Enabled { budget_tokens: u64 },
     /// As much as it sees fit. Newer models leave the thoughts out of the answer unless a `display` is asked for.
@@ -223,7 +223,7 @@ pub(super) enum Source<'a> {
 
 /// The input of an earlier call: an object, whose text passes as the model wrote it.
 #[derive(Debug)]
-pub(super) enum Input<'a> {
+pub(in crate::dialect) enum Input<'a> {
     /// An object.
     Object(&'a RawValue),
     /// No arguments.

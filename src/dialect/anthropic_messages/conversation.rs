@@ -312,7 +312,7 @@ fn replay_thoughts<'a>(details: &'a [ReasoningDetail], blocks: &mut Vec<Block<'a
 
 /// A call's id in the alphabet that Anthropic takes (`^[a-zA-Z0-9_-]+$`). Any other id is mapped to one with a digest
 /// of its own, so that a call and its result still meet and two ids stay two.
-fn tool_id(id: &str) -> Cow<'_, str> {
+pub(super) fn tool_id(id: &str) -> Cow<'_, str> {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
     if !id.is_empty() && id.bytes().all(allowed) {
         return Cow::Borrowed(id);

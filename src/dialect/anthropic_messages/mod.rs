@@ -7,12 +7,15 @@
 //!   bytes ──stream::Decoder ──┘
 //! ```
 //!
+//! Bedrock's Converse format borrows the rules for thinking and for schemas, which there too are those of Anthropic's models.
+//!
 //! Sources: Anthropic's API reference and streaming guide (`anthropic-version: 2023-06-01`), the types of its Python
 //! SDK, and recordings of real traffic where those are silent.
 
 mod answer;
-mod body;
+pub(in crate::dialect) mod body;
 mod citation;
+pub mod client;
 mod conversation;
 pub mod error;
 mod losses;
@@ -20,10 +23,10 @@ mod params;
 mod piece;
 pub mod request;
 pub mod response;
-mod schema;
+pub(in crate::dialect) mod schema;
 pub mod stream;
-mod thinking;
-mod tools;
+pub(in crate::dialect) mod thinking;
+pub(in crate::dialect) mod tools;
 mod wire;
 
 #[cfg(test)]

@@ -24,8 +24,8 @@ pub fn render(request: &Request, target: &ModelTraits) -> Result<Rendered, Fault
         &thinking::Circumstances {
             reasoning: request.reasoning.as_ref(),
             max_tokens: request.max_tokens,
-            choice: tooling.choice.as_ref(),
-            turns: &conversation.turns,
+            forced: thinking::Forced::by(tooling.choice.as_ref()),
+            unthought_loop: thinking::in_unthought_tool_loop(&conversation.turns),
         },
         target,
         &mut losses,

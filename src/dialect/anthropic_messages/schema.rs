@@ -21,7 +21,7 @@ const FORMATS: [&str; 10] =
 
 /// How much of what one request may ask of constrained decoding is used up.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Grammar {
+pub(in crate::dialect) struct Grammar {
     strict_tools: u32,
     optional: u32,
     unions: u32,

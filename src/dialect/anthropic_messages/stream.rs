@@ -25,8 +25,9 @@ pub struct Decoder {
     machine: Machine,
 }
 
+/// The reader of whole frames.
 #[derive(Debug)]
-struct Machine {
+pub(super) struct Machine {
     state: State,
     answer: Answer,
     answer_tool: Option<String>,
@@ -49,11 +50,7 @@ enum State {
 impl Decoder {
     /// A reader at the start of a stream. `answer_tool` is [`crate::dialect::chat::Rendered::answer_tool`].
     pub fn new(answer_tool: Option<String>) -> Self {
-        let answer = Answer::new(answer_tool.clone());
-        Self {
-            parser: Parser::new(),
-            machine: Machine { state: State::Waiting, answer, answer_tool, scratch: String::new() },
-        }
+        Self { parser: Parser::new(), machine: Machine::new(answer_tool) }
     }
 
     /// Takes the next bytes. An `error` event becomes [`Event::Error`].
@@ -81,7 +78,12 @@ impl Decoder {
 }
 
 impl Machine {
-    fn frame(&mut self, frame: &Frame<'_>, sink: &mut impl Sink) -> Result<(), Fault> {
+    pub fn new(answer_tool: Option<String>) -> Self {
+        let answer = Answer::new(answer_tool.clone());
+        Self { state: State::Waiting, answer, answer_tool, scratch: String::new() }
+    }
+
+    pub fn frame(&mut self, frame: &Frame<'_>, sink: &mut impl Sink) -> Result<(), Fault> {
         let data: &[u8] = &frame.data;
         if self.state == State::Failed || data == b"[DONE]" {
             return Ok(());

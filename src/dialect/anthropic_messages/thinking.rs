@@ -4,10 +4,12 @@
 //! `tool_choice` auto or none; inside a tool loop only after thinking) and "Adaptive thinking" (no budget, but
 //! `output_config.effort`). The share of an effort is OpenRouter's.
 
-use super::body::{Block, Choice, Speaker, Thinking, Turn};
+pub(in crate::dialect) use super::body::Thinking as Words;
+use super::body::{Block, Choice, Speaker, Turn};
 use super::losses::Losses;
 use crate::dialect::chat::{self, ModelTraits, Reasoning};
 use crate::domain::Fault;
+use Words as Thinking;
 
 /// `max_tokens` where neither the client nor the catalog names one. Anthropic demands the field, and every model that
 /// it still serves takes this much.
@@ -17,16 +19,40 @@ const DEFAULT_MAX_TOKENS: u64 = 4096;
 const MIN_BUDGET: u64 = 1024;
 
 /// What decides over thinking besides the model.
-pub(super) struct Circumstances<'a> {
+pub(in crate::dialect) struct Circumstances<'a> {
     pub reasoning: Option<&'a Reasoning>,
     pub max_tokens: Option<u64>,
-    pub choice: Option<&'a Choice<'a>>,
-    pub turns: &'a [Turn<'a>],
+    /// Whether a tool must be called.
+    pub forced: Forced,
+    /// Whether the conversation stands in the middle of a tool loop that began without thoughts.
+    pub unthought_loop: bool,
+}
+
+/// Whether a tool must be called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::dialect) enum Forced {
+    /// The model decides.
+    Nothing,
+    /// Any of them.
+    Any,
+    /// This very one.
+    One,
+}
+
+impl Forced {
+    /// What a tool choice demands.
+    pub(super) fn by(choice: Option<&Choice<'_>>) -> Self {
+        match choice {
+            Some(Choice::Any { .. }) => Self::Any,
+            Some(Choice::Tool { .. }) => Self::One,
+            Some(Choice::Auto { .. } | Choice::None) | None => Self::Nothing,
+        }
+    }
 }
 
 /// What goes into the body.
 #[derive(Debug, Default, PartialEq)]
-pub(super) struct Output {
+pub(in crate::dialect) struct Output {
     /// Bound of the whole output, thinking included.
     pub max_tokens: u64,
     pub thinking: Option<Thinking>,
@@ -68,6 +94,15 @@ enum Effort {
 }
 
 impl Effort {
+    /// The effort that takes about so many tokens.
+    fn of_tokens(tokens: u64) -> Self {
+        match tokens {
+            0..=2048 => Self::Low,
+            2049..=8192 => Self::Medium,
+            _ => Self::High,
+        }
+    }
+
     /// Anthropic's word.
     fn word(self) -> &'static str {
         match self {
@@ -94,7 +129,11 @@ impl Effort {
 /// Decides on `max_tokens`, `thinking` and `effort`.
 ///
 /// A bound above what the model can put out is the same as none, so it is lowered to that without a note.
-pub(super) fn plan(about: &Circumstances<'_>, target: &ModelTraits, losses: &mut Losses) -> Result<Output, Fault> {
+pub(in crate::dialect) fn plan(
+    about: &Circumstances<'_>,
+    target: &ModelTraits,
+    losses: &mut Losses,
+) -> Result<Output, Fault> {
     let most = target.max_output.unwrap_or(u64::MAX);
     let max_tokens = about.max_tokens.map_or(target.max_output.unwrap_or(DEFAULT_MAX_TOKENS), |asked| asked.min(most));
     let plain = Output { max_tokens, ..Output::default() };
@@ -113,11 +152,11 @@ pub(super) fn plan(about: &Circumstances<'_>, target: &ModelTraits, losses: &mut
         }
         chat::Thinking::Level => adaptive(amount, about, plain, losses),
         chat::Thinking::Budget { min, max, .. } => {
-            if matches!(about.choice, Some(Choice::Any { .. } | Choice::Tool { .. })) {
+            if about.forced != Forced::Nothing {
                 losses.drop(name, "this model cannot think where a tool must be called")?;
                 return Ok(plain);
             }
-            if in_unthought_tool_loop(about.turns) {
+            if about.unthought_loop {
                 losses.drop(name, "this model cannot begin to think inside a tool loop that began without thoughts")?;
                 return Ok(plain);
             }
@@ -156,8 +195,21 @@ fn wish(reasoning: Option<&Reasoning>) -> Result<Wish, Fault> {
     Ok(Wish::On(Amount::Effort(effort)))
 }
 
+/// The effort that the client wants, in Anthropic's words; `None` when it does not want any thinking, or says nothing.
+///
+/// # Errors
+/// `BadRequest` for a word that is no effort.
+pub(in crate::dialect) fn effort(reasoning: &Reasoning) -> Result<Option<&'static str>, Fault> {
+    Ok(match wish(Some(reasoning))? {
+        Wish::Nothing | Wish::Off => None,
+        Wish::On(Amount::Effort(effort)) => Some(effort.word()),
+        Wish::On(Amount::Tokens(tokens)) => Some(Effort::of_tokens(tokens).word()),
+        Wish::On(Amount::Unsaid) => Some(Effort::Medium.word()),
+    })
+}
+
 /// The name by which the client most likely asked, which the hub does not keep.
-fn parameter(reasoning: Option<&Reasoning>) -> &'static str {
+pub(in crate::dialect) fn parameter(reasoning: Option<&Reasoning>) -> &'static str {
     match reasoning {
         Some(Reasoning { effort: Some(_), max_tokens: None, enabled: None, exclude: false }) => "reasoning_effort",
         _ => "reasoning",
@@ -171,16 +223,12 @@ fn adaptive(amount: Amount, about: &Circumstances<'_>, plain: Output, losses: &m
         Amount::Effort(effort) => Some(effort),
         Amount::Tokens(tokens) => {
             losses.drop("reasoning.max_tokens", "this model takes an effort instead of a thinking budget")?;
-            Some(match tokens {
-                0..=2048 => Effort::Low,
-                2049..=8192 => Effort::Medium,
-                _ => Effort::High,
-            })
+            Some(Effort::of_tokens(tokens))
         }
         Amount::Unsaid => None,
     };
     let plain = Output { effort: effort.map(Effort::word), ..plain };
-    if matches!(about.choice, Some(Choice::Tool { .. })) {
+    if about.forced == Forced::One {
         losses.drop(parameter(about.reasoning), "this model cannot think where one tool must be called")?;
         return Ok(plain);
     }
@@ -224,7 +272,7 @@ fn budgeted(
 /// Whether the conversation stands in the middle of a tool loop that began without (replayable) thoughts: made by
 /// another model, sent by a client that leaves them out, or begun before thinking was asked for. Anthropic refuses a
 /// budget there. Later steps of a loop may lack thoughts.
-fn in_unthought_tool_loop(turns: &[Turn<'_>]) -> bool {
+pub(super) fn in_unthought_tool_loop(turns: &[Turn<'_>]) -> bool {
     let answers = |turn: &Turn<'_>| turn.content.iter().any(|block| matches!(block, Block::ToolResult { .. }));
     let thought =
         |turn: &Turn<'_>| matches!(turn.content.first(), Some(Block::Thinking { .. } | Block::RedactedThinking { .. }));

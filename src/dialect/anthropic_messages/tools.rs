@@ -71,7 +71,7 @@ pub(super) fn render<'a>(
 }
 
 /// Whether the answer must be a call of the client's own tools.
-fn demands_call(request: &Request) -> bool {
+pub(in crate::dialect) fn demands_call(request: &Request) -> bool {
     matches!(
         request.tool_choice,
         Some(ToolChoice::Required | ToolChoice::Function(_) | ToolChoice::Allowed { required: true, .. })
@@ -149,7 +149,7 @@ fn definition<'a>(
 }
 
 /// A tool's schema with the `type` that Anthropic demands.
-fn object_schema(schema: Option<&Value>) -> Cow<'_, Value> {
+pub(in crate::dialect) fn object_schema(schema: Option<&Value>) -> Cow<'_, Value> {
     match schema {
         None | Some(Value::Null) => Cow::Owned(json!({ "type": "object", "properties": {} })),
         Some(Value::Object(fields)) if !fields.contains_key("type") => {
@@ -163,6 +163,21 @@ fn object_schema(schema: Option<&Value>) -> Cow<'_, Value> {
 }
 
 fn answer_definition<'a>(name: &str, format: Option<&'a ResponseFormat>) -> Result<Tool<'a>, Fault> {
+    let (description, input_schema) = answer_schema(format)?;
+    Ok(Tool {
+        name: Cow::Owned(name.to_owned()),
+        description: Some(Cow::Owned(description)),
+        input_schema,
+        strict: None,
+        cache_control: None,
+    })
+}
+
+/// What the answer tool is for, and the schema of its input.
+///
+/// # Errors
+/// `BadRequest` when the schema is not one of an object.
+pub(in crate::dialect) fn answer_schema(format: Option<&ResponseFormat>) -> Result<(String, Cow<'_, Value>), Fault> {
     let (schema, about) = match format {
         Some(ResponseFormat::JsonSchema { schema, description, .. }) => (schema.as_ref(), description.as_deref()),
         _ => (None, None),
@@ -181,17 +196,11 @@ fn answer_definition<'a>(name: &str, format: Option<&'a ResponseFormat>) -> Resu
     if let Some(about) = about.filter(|about| !about.is_empty()) {
         description = format!("{description}\n\n{about}");
     }
-    Ok(Tool {
-        name: Cow::Owned(name.to_owned()),
-        description: Some(Cow::Owned(description)),
-        input_schema,
-        strict: None,
-        cache_control: None,
-    })
+    Ok((description, input_schema))
 }
 
 /// A name for the answer tool that none of the client's tools has: the schema's, where that can be a tool's name.
-fn answer_name(request: &Request) -> String {
+pub(in crate::dialect) fn answer_name(request: &Request) -> String {
     let fits = |name: &str| {
         !name.is_empty()
             && name.len() <= MAX_NAME

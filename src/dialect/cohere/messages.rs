@@ -2,6 +2,8 @@
 //!
 //! **Reasoning.** What an earlier answer carried under [`FORMAT_COHERE`] goes back where it came from: a text as `thinking`, a summary as
 //! the `tool_plan` before the calls. Thoughts of other models mean nothing to this one and are not sent.
+//!
+//! **Pictures** in the results of tools follow in a user's message, where Cohere takes them.
 
 use super::body::{CalledFunction, Content, Document, DocumentData, ImageUrl, Piece, ToolCall, Turn};
 use super::losses::Losses;
@@ -24,18 +26,19 @@ pub(super) struct Conversation<'a> {
 ///
 /// # Errors
 /// `BadRequest` with the place in the client's request, for what these models cannot take at all: sound, films, documents that are not
-/// text, pictures from anybody but the user.
+/// text, pictures from the assistant or in instructions.
 pub(super) fn render<'a>(
     request: &'a Request,
     target: &ModelTraits,
     documents_apart: bool,
     losses: &mut Losses,
 ) -> Result<Conversation<'a>, Fault> {
-    let mut builder = Builder { target, documents_apart, out: Conversation::default() };
+    let mut builder = Builder { target, documents_apart, shown: Vec::new(), out: Conversation::default() };
     for (at, message) in request.messages.iter().enumerate() {
         note_losses(message, losses)?;
         builder.message(at, message)?;
     }
+    builder.show();
     if builder.out.turns.is_empty() {
         return Err(Fault::bad_request("messages", "there is no message with anything in it"));
     }
@@ -55,18 +58,37 @@ fn note_losses(message: &Message, losses: &mut Losses) -> Result<(), Fault> {
 struct Builder<'a, 't> {
     target: &'t ModelTraits,
     documents_apart: bool,
+    /// Pictures in results of tools, until these are over.
+    shown: Vec<Piece<'a>>,
     out: Conversation<'a>,
 }
 
 impl<'a> Builder<'a, '_> {
+    /// Puts the pictures of the results before it into a message.
+    fn show(&mut self) {
+        if !self.shown.is_empty() {
+            let content = Content::of(std::mem::take(&mut self.shown));
+            self.out.turns.push(Turn::User { content });
+        }
+    }
+
     fn message(&mut self, at: usize, message: &'a Message) -> Result<(), Fault> {
         let mut pieces = Vec::new();
+        match message.role {
+            Role::Tool => {}
+            Role::User => pieces.append(&mut self.shown),
+            Role::System | Role::Developer | Role::Assistant => self.show(),
+        }
         if message.role == Role::Assistant {
             pieces.extend(thoughts(&message.reasoning));
         }
         for (part_at, part) in message.parts.iter().enumerate() {
             let place = || format!("messages[{at}].content[{part_at}]");
-            pieces.extend(self.piece(message.role, &part.kind, place)?);
+            let piece = self.piece(message.role, &part.kind, place)?;
+            match piece {
+                Some(Piece::ImageUrl { .. }) if message.role == Role::Tool => self.shown.extend(piece),
+                _ => pieces.extend(piece),
+            }
         }
         let turn = match message.role {
             Role::System | Role::Developer => Turn::System { content: Content::of(pieces) },
@@ -104,8 +126,8 @@ impl<'a> Builder<'a, '_> {
             PartKind::Text(text) | PartKind::Refusal(text) => {
                 (!text.is_empty()).then(|| Piece::Text { text: Cow::Borrowed(text) })
             }
-            PartKind::Image { .. } if role != Role::User => {
-                return refuse("this provider takes pictures from the user only");
+            PartKind::Image { .. } if !matches!(role, Role::User | Role::Tool) => {
+                return refuse("this provider takes pictures from the user and from tools only");
             }
             PartKind::Image { source, detail } => {
                 let url = match source {

@@ -17,6 +17,7 @@ pub mod body;
 pub mod calls;
 pub mod citations;
 pub mod contents;
+pub mod count;
 pub mod documents;
 pub mod error;
 pub mod losses;

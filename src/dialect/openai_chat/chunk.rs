@@ -421,7 +421,7 @@ fn thinking(json: &[u8], place: Option<Range<usize>>, out: &mut Vec<u8>) -> Resu
 }
 
 /// The place of a member's value in the object at `start` of a JSON text; the last one when there are several.
-pub(super) fn member(json: &[u8], start: usize, name: &[u8]) -> Option<Range<usize>> {
+pub(in crate::dialect) fn member(json: &[u8], start: usize, name: &[u8]) -> Option<Range<usize>> {
     let mut found = None;
     let outcome = Cursor::new(json, start).object(|cursor, key| {
         let value = cursor.value()?;

@@ -1,5 +1,6 @@
 //! The hot path's view of a client's body: one validating scan, no tree, and a provider's body made of the same bytes.
 //!
+//! The envelope is the same for every client's format; what is read here is OpenAI's. The other formats read theirs in a file of this name.
 //! [`Envelope::scan`] notes where the top-level members stand and reads the few that the gateway acts on.
 //! [`Envelope::passthrough_body`] copies the bytes with the model replaced, the gateway's own members cut out, and usage asked for.
 //! Everything else, unknown members and white space included, reaches the provider as the client wrote it.
@@ -9,7 +10,9 @@ use super::edit::{Cutter, Edits};
 use super::quirks::Quirks;
 use super::scan::{Cursor, Invalid, integer};
 use super::write;
+use crate::dialect::client::Client;
 use crate::dialect::extensions::{Extensions, Members};
+use crate::dialect::{anthropic_messages, openai_responses};
 use crate::domain::{Fault, FaultKind};
 use bytes::Bytes;
 use memchr::memmem;
@@ -20,12 +23,20 @@ use std::sync::{Arc, LazyLock};
 /// A client's body and what the gateway has to know of it.
 #[derive(Clone, Debug)]
 pub struct Envelope {
+    /// The client's format.
+    pub client: Client,
     /// The model that the client asks for, as it wrote it.
     pub model: String,
+    /// Only the tokens of the input are asked for, not an answer.
+    pub counts_tokens: bool,
     /// Whether it wants a stream.
     pub stream: bool,
     /// Whether it wants a usage chunk in the stream.
     pub include_usage: bool,
+    /// Responses: whether the answer is to be kept, so that another request can go on from it (`store`).
+    pub keep: bool,
+    /// Responses: the answer that the request goes on from (`previous_response_id`).
+    pub previous: Option<String>,
     /// Bound of the output in tokens.
     pub max_tokens: Option<u64>,
     /// How many choices; `None` means one.
@@ -41,8 +52,8 @@ pub struct Envelope {
     /// Estimated input tokens: a quarter of the bytes of `messages` and `tools`, base64 data left out. For routing and reservations, not
     /// for the bill.
     pub estimated_input_tokens: u64,
-    body: Bytes,
-    members: Vec<Member>,
+    pub(in crate::dialect) body: Bytes,
+    pub(in crate::dialect) members: Vec<Member>,
 }
 
 /// What a request needs of a model. Media are looked for by the name of their part, so that a message whose whole text is such a
@@ -85,15 +96,17 @@ static FINDERS: LazyLock<[memmem::Finder<'static>; 6]> = LazyLock::new(|| {
 static NO_EXTENSIONS: LazyLock<Arc<Extensions>> = LazyLock::new(Arc::default);
 static BASE64: LazyLock<memmem::Finder<'static>> = LazyLock::new(|| memmem::Finder::new(";base64,"));
 
+/// A top-level member by its place.
 #[derive(Clone, Debug)]
-struct Member {
-    field: Field,
-    key: Range<usize>,
-    value: Range<usize>,
+pub(in crate::dialect) struct Member {
+    pub field: Field,
+    pub key: Range<usize>,
+    pub value: Range<usize>,
 }
 
+/// The top-level members that the gateway acts on, of all clients' formats.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Field {
+pub(in crate::dialect) enum Field {
     Model,
     Messages,
     Tools,
@@ -113,6 +126,16 @@ enum Field {
     Provider,
     Fallbacks,
     Route,
+    System,
+    Metadata,
+    OutputConfig,
+    OutputFormat,
+    Input,
+    Instructions,
+    MaxOutputTokens,
+    Text,
+    Store,
+    PreviousResponseId,
     Preset,
     Other,
 }
@@ -139,13 +162,23 @@ impl Field {
             "provider" => Self::Provider,
             "fallbacks" => Self::Fallbacks,
             "route" => Self::Route,
+            "system" => Self::System,
+            "metadata" => Self::Metadata,
+            "output_config" => Self::OutputConfig,
+            "output_format" => Self::OutputFormat,
+            "input" => Self::Input,
+            "instructions" => Self::Instructions,
+            "max_output_tokens" => Self::MaxOutputTokens,
+            "text" => Self::Text,
+            "store" => Self::Store,
+            "previous_response_id" => Self::PreviousResponseId,
             "preset" => Self::Preset,
             _ => Self::Other,
         }
     }
 
     /// Whether it is addressed to the gateway and no provider ever sees it.
-    fn is_extension(self) -> bool {
+    pub fn is_extension(self) -> bool {
         matches!(self, Self::Extra | Self::Models | Self::Provider | Self::Fallbacks | Self::Route | Self::Preset)
     }
 }
@@ -157,11 +190,28 @@ impl Envelope {
     /// `BadRequest` when it is not a JSON object (with line and column), has no model or no messages, or when a member that the gateway
     /// acts on has the wrong type.
     pub fn scan(body: Bytes) -> Result<Self, Fault> {
+        let mut envelope = Self::unread(Client::OpenAiChat, body)?;
+        envelope.read_options()?;
+        envelope.read_messages()?;
+        envelope.extensions = envelope.read_extensions()?;
+        envelope.complete_model()?;
+        Ok(envelope)
+    }
+
+    /// The envelope of a body of which only the members' places are known.
+    ///
+    /// # Errors
+    /// `BadRequest` when it is not a JSON object, with line and column.
+    pub(in crate::dialect) fn unread(client: Client, body: Bytes) -> Result<Self, Fault> {
         let members = members(&body)?;
-        let mut envelope = Self {
+        Ok(Self {
+            client,
+            counts_tokens: false,
             model: String::new(),
             stream: false,
             include_usage: false,
+            keep: false,
+            previous: None,
             max_tokens: None,
             n: None,
             user: None,
@@ -171,16 +221,7 @@ impl Envelope {
             estimated_input_tokens: 0,
             body,
             members,
-        };
-        envelope.read_options()?;
-        envelope.read_messages()?;
-        envelope.extensions = envelope.read_extensions()?;
-        if envelope.model.trim().is_empty() {
-            let preset = envelope.extensions.preset.as_ref();
-            let preset = preset.ok_or_else(|| Fault::bad_request("model", "you must provide a model"))?;
-            envelope.model = format!("@preset/{preset}");
-        }
-        Ok(envelope)
+        })
     }
 
     /// The client's body as it came.
@@ -190,6 +231,12 @@ impl Envelope {
 
     /// The body for a provider of the same format.
     pub fn passthrough_body(&self, model: &str, quirks: Quirks) -> Vec<u8> {
+        if self.client == Client::AnthropicMessages {
+            return anthropic_messages::client::envelope::passthrough_body(self, model);
+        }
+        if self.client == Client::OpenAiResponses {
+            return openai_responses::envelope::passthrough_body(self, model);
+        }
         let (mut edits, mut cutter) = (Edits::default(), Cutter::default());
         let ask_for_usage = self.stream && !self.include_usage && !quirks.has(Quirks::NO_STREAM_OPTIONS);
         let mut to_add = ask_for_usage && self.last(Field::StreamOptions).is_none();
@@ -263,24 +310,13 @@ impl Envelope {
     }
 
     /// The value of a member, the last one when there are several; `None` when it is absent or null.
-    fn last(&self, field: Field) -> Option<&[u8]> {
+    pub(in crate::dialect) fn last(&self, field: Field) -> Option<&[u8]> {
         let member = self.members.iter().rfind(|member| member.field == field)?;
         Some(&self.body[member.value.clone()]).filter(|text| *text != b"null")
     }
 
     fn read_options(&mut self) -> Result<(), Fault> {
-        self.model = match self.last(Field::Model) {
-            Some(text) if text.starts_with(b"\"") => {
-                serde_json::from_slice(text).map_err(|_| must_be("model", "a string"))?
-            }
-            Some(_) => return Err(must_be("model", "a string")),
-            None => String::new(),
-        };
-        // A preset may bring the model, which is seen when the extensions have been read.
-        let may_follow = self.last(Field::Extra).or(self.last(Field::Preset)).is_some();
-        if self.model.trim().is_empty() && !may_follow {
-            return Err(Fault::bad_request("model", "you must provide a model"));
-        }
+        self.read_model()?;
         self.stream = self.boolean(Field::Stream, "stream")?.unwrap_or(false);
         let options = self.last(Field::StreamOptions);
         if options.is_some_and(|text| !text.starts_with(b"{")) {
@@ -303,15 +339,34 @@ impl Envelope {
         Ok(())
     }
 
+    /// Reads `model`. A preset may bring it, which is seen when the extensions have been read.
+    pub(in crate::dialect) fn read_model(&mut self) -> Result<(), Fault> {
+        self.model = match self.last(Field::Model) {
+            Some(text) if text.starts_with(b"\"") => {
+                serde_json::from_slice(text).map_err(|_| must_be("model", "a string"))?
+            }
+            Some(_) => return Err(must_be("model", "a string")),
+            None => String::new(),
+        };
+        let may_follow = self.last(Field::Extra).or(self.last(Field::Preset)).is_some();
+        if self.model.trim().is_empty() && !may_follow {
+            return Err(Fault::bad_request("model", "you must provide a model"));
+        }
+        Ok(())
+    }
+
+    /// Without a model, the preset that was asked for stands in its place.
+    pub(in crate::dialect) fn complete_model(&mut self) -> Result<(), Fault> {
+        if self.model.trim().is_empty() {
+            let preset = self.extensions.preset.as_ref();
+            let preset = preset.ok_or_else(|| Fault::bad_request("model", "you must provide a model"))?;
+            self.model = format!("@preset/{preset}");
+        }
+        Ok(())
+    }
+
     fn read_messages(&mut self) -> Result<(), Fault> {
-        let messages =
-            self.last(Field::Messages).ok_or_else(|| Fault::bad_request("messages", "you must provide messages"))?;
-        if messages.first() != Some(&b'[') {
-            return Err(must_be("messages", "a list"));
-        }
-        if messages[1..].trim_ascii_start().first() == Some(&b']') {
-            return Err(Fault::bad_request("messages", "messages must not be empty"));
-        }
+        let messages = self.messages()?;
         let has = |part: Part| FINDERS[part as usize].find(messages).is_some();
         let tools = self.last(Field::Tools).unwrap_or_default();
         let format = self.last(Field::ResponseFormat);
@@ -332,7 +387,20 @@ impl Envelope {
         Ok(())
     }
 
-    fn read_extensions(&self) -> Result<Arc<Extensions>, Fault> {
+    /// The text of `messages`, which must be a list with something in it.
+    pub(in crate::dialect) fn messages(&self) -> Result<&[u8], Fault> {
+        let messages =
+            self.last(Field::Messages).ok_or_else(|| Fault::bad_request("messages", "you must provide messages"))?;
+        if messages.first() != Some(&b'[') {
+            return Err(must_be("messages", "a list"));
+        }
+        if messages[1..].trim_ascii_start().first() == Some(&b']') {
+            return Err(Fault::bad_request("messages", "messages must not be empty"));
+        }
+        Ok(messages)
+    }
+
+    pub(in crate::dialect) fn read_extensions(&self) -> Result<Arc<Extensions>, Fault> {
         if !self.members.iter().any(|member| member.field.is_extension()) {
             return Ok(NO_EXTENSIONS.clone());
         }
@@ -351,7 +419,7 @@ impl Envelope {
         .map(Arc::new)
     }
 
-    fn boolean(&self, field: Field, name: &'static str) -> Result<Option<bool>, Fault> {
+    pub(in crate::dialect) fn boolean(&self, field: Field, name: &'static str) -> Result<Option<bool>, Fault> {
         match self.last(field) {
             None => Ok(None),
             Some(b"true") => Ok(Some(true)),
@@ -360,7 +428,7 @@ impl Envelope {
         }
     }
 
-    fn count(&self, field: Field, name: &'static str) -> Result<Option<u64>, Fault> {
+    pub(in crate::dialect) fn count(&self, field: Field, name: &'static str) -> Result<Option<u64>, Fault> {
         match self.last(field) {
             None => Ok(None),
             Some(text) => integer(text).map(Some).ok_or_else(|| must_be(name, "a whole number that is not negative")),
@@ -413,12 +481,12 @@ fn name(key: &[u8]) -> Cow<'_, str> {
     std::str::from_utf8(super::scan::inner(key)).unwrap_or_default().into()
 }
 
-fn must_be(name: &'static str, expected: &str) -> Fault {
+pub(in crate::dialect) fn must_be(name: &'static str, expected: &str) -> Fault {
     Fault::bad_request(name, format!("{name} must be {expected}"))
 }
 
 /// The place of a member inside the text of an object.
-fn inside(object: &[u8], name: &[u8]) -> Option<Range<usize>> {
+pub(in crate::dialect) fn inside(object: &[u8], name: &[u8]) -> Option<Range<usize>> {
     member(object, 0, name)
 }
 
@@ -434,7 +502,7 @@ fn effort(reasoning: &[u8]) -> Option<&[u8]> {
 }
 
 /// How many bytes of a JSON text are base64: data URLs, and with `bare` also long `data` and `file_data` members without the prefix.
-fn base64_bytes(text: &[u8], bare: bool) -> usize {
+pub(in crate::dialect) fn base64_bytes(text: &[u8], bare: bool) -> usize {
     let string_at = |start: usize| memchr::memchr(b'"', &text[start..]).unwrap_or(text.len() - start);
     let mut total: usize = BASE64.find_iter(text).map(string_at).sum();
     if bare {

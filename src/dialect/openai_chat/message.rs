@@ -145,7 +145,7 @@ fn url(fields: &mut Fields<'_>, name: &str) -> Result<(Media, Option<String>), F
 }
 
 /// A data URL becomes inline data, everything else stays an address.
-fn media(address: String, path: &Path<'_>) -> Result<Media, Fault> {
+pub(in crate::dialect) fn media(address: String, path: &Path<'_>) -> Result<Media, Fault> {
     let Some((scheme, rest)) = address.split_once(':') else { return Ok(Media::Url(address)) };
     if !scheme.eq_ignore_ascii_case("data") {
         return Ok(Media::Url(address));
@@ -157,7 +157,7 @@ fn media(address: String, path: &Path<'_>) -> Result<Media, Fault> {
     Ok(Media::Inline { media_type: media_type.to_owned(), data: data.to_owned() })
 }
 
-fn audio(fields: &mut Fields<'_>) -> Result<Media, Fault> {
+pub(in crate::dialect) fn audio(fields: &mut Fields<'_>) -> Result<Media, Fault> {
     let path = fields.path.member("input_audio");
     match fields.any("input_audio") {
         // Mistral's form: an address, or base64 without a format.
@@ -205,7 +205,7 @@ fn file(fields: &mut Fields<'_>) -> Result<PartKind, Fault> {
     Ok(PartKind::File { source, filename })
 }
 
-fn media_type_of(filename: &str) -> &'static str {
+pub(in crate::dialect) fn media_type_of(filename: &str) -> &'static str {
     match filename.rsplit_once('.').map(|(_, extension)| extension.to_ascii_lowercase()).as_deref() {
         Some("txt") => "text/plain",
         Some("md") => "text/markdown",
@@ -254,7 +254,7 @@ fn reasoning(fields: &mut Fields<'_>) -> Result<Vec<ReasoningDetail>, Fault> {
     Ok(found)
 }
 
-fn detail(value: Value, place: usize, path: &Path<'_>) -> Result<ReasoningDetail, Fault> {
+pub(in crate::dialect) fn detail(value: Value, place: usize, path: &Path<'_>) -> Result<ReasoningDetail, Fault> {
     let mut fields = Fields::of(value, path)?;
     let kind = match fields.required_text("type")?.as_str() {
         "reasoning.text" => {

@@ -20,6 +20,7 @@ pub mod error;
 pub mod fields;
 pub mod message;
 pub mod passthrough;
+pub mod provider;
 pub mod question;
 pub mod quirks;
 pub mod request;

@@ -383,7 +383,7 @@ fn or<'a>(seen: &'a [u8], ours: &'a [u8]) -> &'a [u8] {
 }
 
 /// Whether a line without data belongs to an event: blank, a comment, or a field that is not `data`.
-fn is_event_line(line: &[u8]) -> bool {
+pub(in crate::dialect) fn is_event_line(line: &[u8]) -> bool {
     let field = line.split(|byte| *byte == b':').next().unwrap_or_default();
     matches!(field, b"" | b"data" | b"event" | b"id" | b"retry")
 }

@@ -29,6 +29,10 @@ impl Quirks {
     pub const USAGE_IN_CHUNKS: Self = Self(1 << 9);
     /// Answer: a chunk's id changes or is missing, or its `object` is not OpenAI's.
     pub const CHUNK_FIELDS: Self = Self(1 << 10);
+    /// Request: the provider takes an assistant's earlier thoughts back, as `reasoning_content`.
+    pub const REPLAY_REASONING: Self = Self(1 << 11);
+    /// Route: the provider has OpenAI's `/responses` too, so that requests of that form pass as they are.
+    pub const RESPONSES: Self = Self(1 << 12);
 
     /// Every deviation of answers: for a provider that nobody has written a row for. Its requests pass untouched.
     pub const ALL_TOLERANT: Self = Self(
@@ -40,7 +44,7 @@ impl Quirks {
             | Self::CHUNK_FIELDS.0,
     );
 
-    const NAMES: [(&'static str, Self); 13] = [
+    const NAMES: [(&'static str, Self); 15] = [
         ("none", Self::NONE),
         ("all_tolerant", Self::ALL_TOLERANT),
         ("max_tokens", Self::MAX_TOKENS),
@@ -54,6 +58,8 @@ impl Quirks {
         ("finish_words", Self::FINISH_WORDS),
         ("usage_in_chunks", Self::USAGE_IN_CHUNKS),
         ("chunk_fields", Self::CHUNK_FIELDS),
+        ("replay_reasoning", Self::REPLAY_REASONING),
+        ("responses", Self::RESPONSES),
     ];
 
     /// The set of one name as it is written in the catalog and the configuration; `None` when there is no such name.
@@ -116,8 +122,7 @@ mod tests {
 
     #[test]
     fn tolerance_changes_no_request() {
-        for quirk in
-            [Quirks::MAX_TOKENS, Quirks::NO_STREAM_OPTIONS, Quirks::REASONING_EFFORT, Quirks::OPENROUTER_NATIVE]
+        for quirk in [Quirks::MAX_TOKENS, Quirks::NO_STREAM_OPTIONS, Quirks::REASONING_EFFORT, Quirks::REPLAY_REASONING]
         {
             assert!(!Quirks::ALL_TOLERANT.has(quirk));
         }

@@ -297,15 +297,7 @@ fn decode_choice(choice: u32, value: &Value, call_ids: &str, sink: &mut impl Sin
     if let Some(text) = message["refusal"].as_str() {
         sink.event(Event::Refusal { choice, text });
     }
-    for value in items(&message["annotations"]) {
-        sink.event(Event::Annotation { choice, value });
-    }
-    for image in items(&message["images"]) {
-        let url = image["image_url"]["url"].as_str().unwrap_or_default();
-        if let Some((media_type, data)) = url.strip_prefix("data:").and_then(|rest| rest.split_once(";base64,")) {
-            sink.event(Event::Image { choice, media_type, data });
-        }
-    }
+    decode_extras(choice, message, sink);
     let content = items(&value["logprobs"]["content"]);
     if !content.is_empty() {
         sink.event(Event::Logprobs { choice, content });
@@ -321,6 +313,19 @@ fn decode_choice(choice: u32, value: &Value, call_ids: &str, sink: &mut impl Sin
                 let message = "the provider ended the answer with an error";
                 sink.event(Event::Error(Fault::new(FaultKind::ServerError, message)));
             }
+        }
+    }
+}
+
+/// Citations and pictures.
+pub(super) fn decode_extras(choice: u32, message: &Value, sink: &mut impl Sink) {
+    for value in items(&message["annotations"]) {
+        sink.event(Event::Annotation { choice, value });
+    }
+    for image in items(&message["images"]) {
+        let url = image["image_url"]["url"].as_str().unwrap_or_default();
+        if let Some((media_type, data)) = url.strip_prefix("data:").and_then(|rest| rest.split_once(";base64,")) {
+            sink.event(Event::Image { choice, media_type, data });
         }
     }
 }
@@ -346,7 +351,8 @@ fn decode_calls(choice: u32, message: &Value, call_ids: &str, sink: &mut impl Si
     !calls.is_empty() || old.is_some()
 }
 
-fn decode_reasoning(choice: u32, message: &Value, sink: &mut impl Sink) {
+/// Thoughts, in whichever of their many places they stand.
+pub(super) fn decode_reasoning(choice: u32, message: &Value, sink: &mut impl Sink) {
     let mut reason = |index, id, format, piece| {
         sink.event(Event::Reasoning { choice, delta: ReasoningDelta { index, id, format, piece } });
     };

@@ -238,7 +238,13 @@ pub(super) fn outlives_exclusion(delta: &ReasoningDelta<'_>) -> bool {
 }
 
 /// Writes one item of `reasoning_details`.
-pub(super) fn write_detail(index: u32, id: Option<&str>, format: &str, piece: ReasoningPiece<'_>, out: &mut Vec<u8>) {
+pub(in crate::dialect) fn write_detail(
+    index: u32,
+    id: Option<&str>,
+    format: &str,
+    piece: ReasoningPiece<'_>,
+    out: &mut Vec<u8>,
+) {
     let (kind, field, text) = match piece {
         ReasoningPiece::Text(text) => ("reasoning.text", "text", text),
         ReasoningPiece::Signature(signature) => ("reasoning.text", "signature", signature),
@@ -252,7 +258,7 @@ pub(super) fn write_detail(index: u32, id: Option<&str>, format: &str, piece: Re
 }
 
 /// Writes an item of `reasoning_details` with both its text and its signature.
-pub(super) fn write_signed(
+pub(in crate::dialect) fn write_signed(
     index: u32,
     id: Option<&str>,
     format: &str,

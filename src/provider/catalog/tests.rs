@@ -22,7 +22,7 @@ fn first<'a>(catalog: &'a Catalog, bare: &str) -> &'a str {
 fn the_data_is_large_enough_and_complete() {
     let catalog = catalog();
     assert!(catalog.models().len() >= 130, "{} models", catalog.models().len());
-    assert_eq!(catalog.providers().len(), 16);
+    assert_eq!(catalog.providers().len(), 19);
     for row in catalog.models() {
         assert!(row.snapshot_of.is_none());
         assert_eq!(row.id.split_once('/').map(|(provider, _)| provider), Some(row.provider.as_ref()));
@@ -226,8 +226,12 @@ fn providers_are_found_by_id_and_alias() {
     }
     assert!(catalog.provider("nobody").is_none());
     for row in catalog.providers() {
-        assert!(!row.base_url.ends_with('/') && row.base_url.starts_with("http"), "{}", row.id);
-        assert_eq!(row.base_url_from(&row.base_url), row.base_url, "{}: its own base URL changes", row.id);
+        // A cloud's host follows from its region, or is one's own.
+        assert_eq!(row.base_url.is_empty(), row.cloud.is_some(), "{}", row.id);
+        if row.cloud.is_none() {
+            assert!(!row.base_url.ends_with('/') && row.base_url.starts_with("http"), "{}", row.id);
+            assert_eq!(row.base_url_from(&row.base_url), row.base_url, "{}: its own base URL changes", row.id);
+        }
         assert!(!row.key_env.is_empty() && !row.base_url_env.is_empty(), "{}", row.id);
         assert_eq!(row.key_required, !row.discovers, "{}", row.id);
         let upper = row.id.to_ascii_uppercase();
@@ -326,6 +330,37 @@ fn an_unknown_bare_name_is_guessed_by_its_beginning() {
     for family in &catalog.families {
         assert!(family.owner.as_deref().is_none_or(|owner| catalog.provider(owner).is_some()), "{}", family.prefix);
     }
+}
+
+#[test]
+fn a_clouds_name_for_a_model_tells_its_maker_and_what_it_can_do() {
+    let catalog = catalog();
+    let known = catalog.find("claude-sonnet-4-5-20250929")[0];
+    for (provider, name) in [
+        ("bedrock", "us.anthropic.claude-sonnet-4-5-20250929-v1:0"),
+        ("bedrock", "arn:aws:bedrock:us-east-1:1:inference-profile/us.anthropic.claude-sonnet-4-5-20250929-v1:0"),
+        ("vertex", "claude-sonnet-4-5@20250929"),
+    ] {
+        let row = catalog.unknown_model_at(provider, name);
+        assert_eq!((&*row.upstream, row.maker.as_deref()), (name, Some("anthropic")));
+        assert_eq!((row.max_output, row.thinking, row.sampling), (known.max_output, known.thinking, known.sampling));
+        assert_eq!(row.prices, crate::provider::Prices::default(), "the clouds' prices are their own");
+    }
+    let maker = |name: &str| catalog.unknown_model_at("bedrock", name).maker.as_deref().map(str::to_owned);
+    for (name, expected) in [
+        ("eu.amazon.nova-lite-v1:0", Some("amazon")),
+        ("openai.gpt-oss-120b-1:0", Some("openai")),
+        ("qwen.qwen3-32b-v1:0", Some("qwen")),
+        ("global.anthropic.claude-epic-9", Some("anthropic")),
+        ("mistral.mistral-7b-instruct-v0:2", Some("mistral")),
+        ("arn:aws:bedrock:us-east-1:1:application-inference-profile/abc123", None),
+        ("an-import", None),
+        ("9.9", None),
+    ] {
+        assert_eq!(maker(name).as_deref(), expected, "{name}");
+    }
+    assert_eq!(catalog.unknown_model_at("bedrock", "us.amazon.nova-2-lite-v1:0").thinking, Thinking::Level);
+    assert_eq!(catalog.unknown_model_at("bedrock", "us.amazon.nova-lite-v1:0").thinking, Thinking::None);
 }
 
 #[test]

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 pub(super) fn route(request: &Request) -> Result<Route, Complaint> {
     match (request.method.as_str(), request.path.as_str()) {
         ("POST", "/v1/messages") => Ok(Route::Generate),
+        ("POST", "/v1/messages/count_tokens") => Ok(Route::CountTokens),
         ("GET", "/v1/models") => Ok(Route::ListModels),
         ("GET", path) if path.starts_with("/v1/models/") => Ok(Route::Model(path["/v1/models/".len()..].to_owned())),
         (_, "/v1/messages" | "/v1/models") => Err(Complaint::BadMethod),

@@ -24,6 +24,7 @@ pub(super) fn route(request: &Request) -> Result<Route, Complaint> {
     }
     match (request.method.as_str(), model_and_method(path)) {
         ("POST", Some((_, "generateContent" | "streamGenerateContent"))) => Ok(Route::Generate),
+        ("POST", Some((_, "countTokens"))) => Ok(Route::CountTokens),
         (_, Some((_, "generateContent" | "streamGenerateContent"))) => Err(Complaint::BadMethod),
         ("GET", None) if path == "/v1beta/models" => Ok(Route::ListModels),
         ("GET", None) if path.starts_with("/v1beta/models/") => {

@@ -44,7 +44,12 @@ const GENERATION_FIELDS: [&str; 21] = [
 ];
 
 /// What Google lets pass in place of a signature that never was.
-const NO_SIGNATURE: [&str; 2] = ["skip_thought_signature_validator", "context_engineering_is_the_way_to_go"];
+const NO_SIGNATURE: [&str; 3] = [
+    "skip_thought_signature_validator",
+    // The same as the bytes that the field is declared to be.
+    "c2tpcF90aG91Z2h0X3NpZ25hdHVyZV92YWxpZGF0b3I=",
+    "context_engineering_is_the_way_to_go",
+];
 
 /// Whether a model refuses calls of the running turn that lost their signature, as the third generation does.
 pub(super) fn wants_signatures(model: &str) -> bool {

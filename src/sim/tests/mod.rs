@@ -1,6 +1,7 @@
 //! The simulator against raw sockets, which see every byte, and how the connection ends.
 
 #[cfg(test)]
+mod bedrock;
 mod dialects;
 #[cfg(test)]
 mod faults;
@@ -152,8 +153,12 @@ fn request(dialect: SimDialect, key: &str, model: &str, stream: bool, mut body: 
         SimDialect::Gemini => (format!("/v1beta/models/{model}:{method}"), format!("x-goog-api-key: {key}\r\n")),
         SimDialect::Cohere => ("/v2/chat".to_owned(), format!("authorization: Bearer {key}\r\n")),
         SimDialect::Ollama => ("/api/chat".to_owned(), format!("authorization: Bearer {key}\r\n")),
+        SimDialect::Bedrock => {
+            let operation = if stream { "converse-stream" } else { "converse" };
+            (format!("/model/{model}/{operation}"), format!("authorization: Bearer {key}\r\n"))
+        }
     };
-    if dialect != SimDialect::Gemini {
+    if !matches!(dialect, SimDialect::Gemini | SimDialect::Bedrock) {
         body["model"] = json!(model);
         body["stream"] = json!(stream);
     }
@@ -174,6 +179,7 @@ fn saying(dialect: SimDialect, text: &str) -> Value {
         }
         SimDialect::Anthropic => json!({ "max_tokens": 100, "messages": [{ "role": "user", "content": text }] }),
         SimDialect::Gemini => json!({ "contents": [{ "role": "user", "parts": [{ "text": text }] }] }),
+        SimDialect::Bedrock => json!({ "messages": [{ "role": "user", "content": [{ "text": text }] }] }),
     }
 }
 
@@ -200,6 +206,10 @@ fn text_in(dialect: SimDialect, values: &[Value]) -> String {
             whole + value["delta"]["message"]["content"]["text"].as_str().unwrap_or_default()
         }
         SimDialect::Ollama => value["message"]["content"].as_str().unwrap_or_default().to_owned(),
+        SimDialect::Bedrock => {
+            let blocks = value["output"]["message"]["content"].as_array().cloned().unwrap_or_default();
+            blocks.iter().filter_map(|block| block["text"].as_str()).collect()
+        }
     };
     values.iter().map(text).collect()
 }
@@ -212,6 +222,7 @@ fn finish_in(dialect: SimDialect, values: &[Value]) -> Option<String> {
         SimDialect::Gemini => value["candidates"][0]["finishReason"].clone(),
         SimDialect::Cohere => value.get("finish_reason").unwrap_or(&value["delta"]["finish_reason"]).clone(),
         SimDialect::Ollama => value["done_reason"].clone(),
+        SimDialect::Bedrock => value["stopReason"].clone(),
     };
     let reasons = values.iter().map(finish).filter_map(|finish| finish.as_str().map(str::to_owned));
     reasons.into_iter().find(|reason| reason != "ERROR")
@@ -222,7 +233,7 @@ fn error_in(dialect: SimDialect, value: &Value) -> String {
     let message = match dialect {
         SimDialect::OpenAi | SimDialect::Anthropic | SimDialect::Gemini => &value["error"]["message"],
         SimDialect::Cohere if value["type"] == "message-end" => &value["delta"]["error"],
-        SimDialect::Cohere => &value["message"],
+        SimDialect::Cohere | SimDialect::Bedrock => &value["message"],
         SimDialect::Ollama => &value["error"],
     };
     message.as_str().unwrap_or_default().to_owned()

@@ -4,6 +4,7 @@ mod answers;
 mod keys;
 mod leases;
 mod limits;
+mod responses;
 mod targets;
 mod vectors;
 
@@ -13,6 +14,7 @@ use std::sync::Arc;
 pub use answers::MemoryAnswers;
 pub use keys::{AccountName, KeyNews, MemoryKeyPool, Use};
 pub use limits::MemoryLimits;
+pub use responses::MemoryResponses;
 pub use targets::MemoryTargets;
 pub use vectors::MemoryVectors;
 
@@ -23,6 +25,7 @@ pub fn stores(answers: u32, answer_bytes: u64, questions: u32) -> Stores {
         targets: Arc::new(MemoryTargets::default()),
         limits: Arc::new(MemoryLimits::default()),
         answers: Arc::new(MemoryAnswers::new(answers, answer_bytes)),
+        responses: Arc::new(MemoryResponses::default()),
         vectors: Arc::new(MemoryVectors::new(questions)),
     }
 }

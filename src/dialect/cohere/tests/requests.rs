@@ -205,6 +205,26 @@ fn text_files_are_documents_but_for_answers_with_a_form() {
 }
 
 #[test]
+fn pictures_in_the_results_of_tools_follow_in_a_users_message() {
+    let picture = json!({"type": "image_url", "image_url": {"url": "data:image/png;base64,aVZC"}});
+    let call = |id: &str| json!({"id": id, "type": "function", "function": {"name": "look", "arguments": "{}"}});
+    let result = |id: &str, content: Value| json!({"role": "tool", "tool_call_id": id, "content": content});
+    let mut messages = vec![
+        json!({"role": "user", "content": "Look."}),
+        json!({"role": "assistant", "tool_calls": [call("a"), call("b")]}),
+        result("a", json!([{"type": "text", "text": "seen"}, picture])),
+        result("b", json!("nothing")),
+    ];
+    let (last, _) = body(asking(json!({"messages": messages})));
+    assert_eq!(last["messages"][2]["content"], "seen");
+    assert_eq!(last["messages"][4], json!({"role": "user", "content": [picture]}));
+    messages.push(json!({"role": "user", "content": "And?"}));
+    let (between, _) = body(asking(json!({"messages": messages})));
+    let pieces = json!([picture, {"type": "text", "text": "And?"}]);
+    assert_eq!(between["messages"][4], json!({"role": "user", "content": pieces}));
+}
+
+#[test]
 fn what_cannot_be_said_is_refused_by_its_place() {
     let pdf = json!({"type": "file", "file": {"file_data": "data:application/pdf;base64,JVBERi0="}});
     let picture = json!({"type": "image_url", "image_url": {"url": "data:image/png;base64,aVZC"}});

@@ -1,6 +1,6 @@
 //! A closer look at a body than every request needs: what media its messages really have, and how its conversation begins.
 
-use super::{Cursor, Envelope, Field, Invalid, Needs, inside};
+use super::{Client, Cursor, Envelope, Field, Invalid, Needs, inside};
 use serde::Deserialize;
 use serde::de::{IgnoredAny, SeqAccess, Visitor};
 use std::borrow::Cow;
@@ -62,12 +62,17 @@ impl Envelope {
     pub fn confirmed_needs(&self) -> Needs {
         let messages = self.last(Field::Messages).unwrap_or_default();
         let Ok(messages) = serde_json::from_slice::<Vec<Message<'_>>>(messages) else { return self.needs };
+        // What stands in the result of a tool is not looked into.
+        let has_results = messages.iter().any(|message| message.content.0.iter().any(|kind| kind == "tool_result"));
+        if has_results {
+            return self.needs;
+        }
         let has = |kinds: &[&str]| {
             messages.iter().flat_map(|message| &message.content.0).any(|kind| kinds.contains(&kind.as_ref()))
         };
         Needs {
-            images: has(&["image_url"]),
-            files: has(&["file", "file_url", "document_url"]),
+            images: has(&["image_url", "image"]),
+            files: has(&["file", "file_url", "document_url", "document"]),
             audio: has(&["input_audio"]),
             video: has(&["video_url"]),
             ..self.needs
@@ -84,6 +89,10 @@ impl Envelope {
     /// The beginning of the conversation, which is the same in all of its turns: the messages up to the first one of the user's, or fewer
     /// when they are long enough already for providers to cache, so that conversations with one long system prompt share it.
     pub fn beginning(&self) -> &[u8] {
+        // Anthropic's clients have their instructions apart.
+        if let Some(system) = self.last(Field::System).filter(|_| self.client == Client::AnthropicMessages) {
+            return system;
+        }
         let Some(messages) = self.last(Field::Messages) else { return &[] };
         let mut taken: Range<usize> = 1..1;
         // It ends with the error that stops it; the scan has found the JSON sound.

@@ -42,16 +42,24 @@ impl Envelope {
                 added.extend_from_slice(&name);
             }
         }
-        for (name, json) in defaults.members.iter().filter(|(name, _)| !self.says(name)) {
+        for (name, json) in defaults.members {
+            let name = self.client.member_of(name)?;
+            if self.says(name) {
+                continue;
+            }
             added.push(b',');
             write::string(name, &mut added);
             added.push(b':');
             added.extend_from_slice(json.as_bytes());
         }
+        let place = self.client.system_member();
+        if let Some((name, system)) = place.zip(defaults.system).filter(|(name, _)| !self.says(name)) {
+            write::string_member(name, system, &mut added);
+        }
         if let Some(last) = self.members.last() {
             edits.insert(last.value.end, &[&added]);
         }
-        if let Some(system) = defaults.system.filter(|_| !self.begins_with_system()) {
+        if let Some(system) = defaults.system.filter(|_| place.is_none() && !self.begins_with_system()) {
             let messages = self.members.iter().rfind(|member| member.field == Field::Messages);
             if let Some(messages) = messages {
                 let mut message = b"{\"role\":\"system\",\"content\":".to_vec();
@@ -62,7 +70,8 @@ impl Envelope {
         }
         let mut body = Vec::new();
         edits.apply(&self.body, &mut body);
-        Self::scan(body.into())
+        let completed = self.client.scan(body.into())?;
+        Ok(Self { previous: self.previous.clone(), ..completed })
     }
 
     /// Whether the client wrote a member of this name or of its other name, null included: that too is a word.

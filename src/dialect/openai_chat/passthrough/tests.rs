@@ -1,12 +1,14 @@
 //! What passes, what is repaired, and what is refused.
 
 use super::*;
+use crate::dialect::client::Client;
 use crate::dialect::table::Dialect;
 use crate::domain::Usage;
 use serde_json::Value;
 
 fn setup(stream: bool, include_usage: bool, quirks: Quirks) -> Setup {
     Setup {
+        client: Client::OpenAiChat,
         provider: Dialect::OpenAiChat,
         stream,
         choices: 1,
@@ -17,6 +19,7 @@ fn setup(stream: bool, include_usage: bool, quirks: Quirks) -> Setup {
         model: "asked-for".into(),
         answer_tool: None,
         quirks,
+        asked: None,
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::dialect::chat::FORMAT_ANTHROPIC;
+use crate::dialect::client::Client;
 use crate::dialect::event::FinishReason;
 use crate::dialect::openai_chat::passthrough::Quirks;
 use crate::dialect::openai_chat::response::{UnaryEncoder, decode};
@@ -12,6 +13,7 @@ use serde_json::{Map, json};
 
 fn setup(include_usage: bool) -> Setup {
     Setup {
+        client: Client::OpenAiChat,
         provider: Dialect::Gemini,
         stream: true,
         choices: 1,
@@ -22,6 +24,7 @@ fn setup(include_usage: bool) -> Setup {
         model: "ours".into(),
         answer_tool: None,
         quirks: Quirks::NONE,
+        asked: None,
     }
 }
 

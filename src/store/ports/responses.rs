@@ -1,0 +1,46 @@
+//! Answers in the form of Responses that are kept for a while, so that a client can go on from one by its id.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use std::time::{Duration, Instant};
+
+/// A response that is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kept {
+    /// The response object, as JSON.
+    pub response: Bytes,
+    /// The whole conversation up to it, its own output included: input items as JSON, with commas between them and no brackets.
+    pub items: Bytes,
+}
+
+impl Kept {
+    /// What it takes of the store's room, in bytes.
+    pub fn size(&self) -> usize {
+        self.response.len() + self.items.len()
+    }
+}
+
+/// How much is kept, and for how long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// How long a response is kept.
+    pub ttl: Duration,
+    /// How many, of all tenants together.
+    pub max_entries: usize,
+    /// How many bytes, of all tenants together.
+    pub max_bytes: usize,
+}
+
+/// The responses that are kept. A tenant (the holder of a gateway key) sees its own alone.
+#[async_trait]
+pub trait ResponseStore: Send + Sync {
+    /// Keeps a response. What does not fit pushes out older ones, first of whoever has the most; one larger than the whole room is not
+    /// kept.
+    async fn put(&self, tenant: &str, id: &str, kept: Kept, bounds: Bounds, now: Instant);
+
+    /// A response of this tenant, while it lasts.
+    async fn get(&self, tenant: &str, id: &str, now: Instant) -> Option<Kept>;
+
+    /// Forgets a response; `false` when this tenant has none of that id.
+    async fn delete(&self, tenant: &str, id: &str, now: Instant) -> bool;
+}
