@@ -28,6 +28,11 @@ pub(super) struct Quota {
 }
 
 impl Quota {
+    /// Whether there is any limit that the request could be held to.
+    pub(super) fn is_wanted(client: &ClientCtx) -> bool {
+        !client.snapshot.limits.rules.is_empty() || own_limits(client).is_some()
+    }
+
     /// Reserves one request and its estimated tokens, and notes in `client` where its limits stand; `None` when no rule applies.
     ///
     /// # Errors
@@ -40,9 +45,7 @@ impl Quota {
     ) -> Result<Option<Self>, ApiError> {
         let snapshot = client.snapshot.clone();
         let key = client.record.key_name.clone().unwrap_or_default();
-        let stored = client.holder.as_ref().and_then(|holder| holder.principal.key.as_ref());
-        let own = stored.map(|key| &key.limits).filter(|limits| !limits.is_empty());
-        let subjects = subjects(&snapshot.limits, own, &key, envelope.user.as_deref(), &plan.asked);
+        let subjects = subjects(&snapshot.limits, own_limits(client), &key, envelope.user.as_deref(), &plan.asked);
         if subjects.is_empty() {
             return Ok(None);
         }
@@ -78,6 +81,12 @@ impl Drop for Quota {
             self.store.settle(lease, 0, Instant::now());
         }
     }
+}
+
+/// The limits of the key itself, which its row in the database has.
+fn own_limits(client: &ClientCtx) -> Option<&Arc<[Limit]>> {
+    let key = client.holder.as_ref()?.principal.key.as_ref()?;
+    Some(&key.limits).filter(|limits| !limits.is_empty())
 }
 
 /// Whom the rules are for: of the rules of a scope the first that matches. A key's own limits hold in the place of a rule.

@@ -103,7 +103,7 @@ pub(super) async fn reserve(
     envelope: &Envelope,
     plan: &Plan,
 ) -> Result<(), ApiError> {
-    if client.quota.is_none() && !client.snapshot.limits.rules.is_empty() {
+    if client.quota.is_none() && Quota::is_wanted(client) {
         client.quota = Quota::reserve(core, client, envelope, plan).await?;
     }
     Ok(())

@@ -303,3 +303,12 @@ async fn a_keys_own_limits_hold_in_the_place_of_a_rule() {
     let output = orbyt(&gateway.data_dir(), None, &["keys", "create", "--name", "none", "--rpm", "0"], "");
     assert!(!output.status.success(), "0 is no limit but a mistake");
 }
+
+#[tokio::test]
+async fn a_keys_own_limits_hold_where_there_is_no_rule_at_all() {
+    let (_sim, gateway) = gateway().await;
+    let own = create(&gateway, &["--name", "own", "--rpd", "1"]);
+    assert_eq!((status(&gateway, &own).await, status(&gateway, &own).await), (200, 429));
+    let free = create(&gateway, &["--name", "free"]);
+    assert_eq!((status(&gateway, &free).await, status(&gateway, &free).await), (200, 200));
+}
