@@ -2,9 +2,11 @@
 
 use super::api_keys::ApiKeys;
 use super::audit::Audit;
+use super::budgets::Budgets;
 use super::facts::GatewayFacts;
 use super::provider_keys::ProviderKeys;
 use super::tenants::Tenants;
+use crate::domain::budget::{Budget, Credit};
 use crate::domain::secret::KeyHash;
 use crate::domain::tenancy::{ApiKey, SealedKey};
 use async_trait::async_trait;
@@ -73,6 +75,10 @@ pub struct Contents {
     pub provider_keys: Vec<SealedKey>,
     /// The hash of the administrator's token.
     pub admin_token: Option<KeyHash>,
+    /// What may be spent.
+    pub budgets: Vec<Budget>,
+    /// What was paid in advance.
+    pub credits: Vec<Credit>,
 }
 
 /// How the connection to the database is.
@@ -86,7 +92,7 @@ pub struct Link {
 
 /// A database: all ports, and word of changes.
 #[async_trait]
-pub trait Database: Tenants + ApiKeys + ProviderKeys + GatewayFacts + Audit {
+pub trait Database: Tenants + ApiKeys + ProviderKeys + GatewayFacts + Audit + Budgets {
     /// Where it is, for people; without a password.
     fn place(&self) -> String;
 

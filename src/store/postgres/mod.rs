@@ -5,6 +5,7 @@
 
 mod api_keys;
 mod audit;
+mod budgets;
 mod connect;
 mod listen;
 mod provider_keys;
@@ -249,6 +250,8 @@ impl Database for PostgresDatabase {
                 keys: api_keys::all(transaction).await?,
                 provider_keys: provider_keys::all(transaction).await?,
                 admin_token: admin_token(transaction).await?,
+                budgets: budgets::all(transaction).await?,
+                credits: budgets::credits(transaction).await?,
             })
         })
         .await

@@ -6,6 +6,7 @@
 
 mod api_keys;
 mod audit;
+mod budgets;
 mod provider_keys;
 mod schema;
 mod tenants;
@@ -230,6 +231,8 @@ impl Database for SqliteDatabase {
                 keys: api_keys::all(transaction, &Access::System)?,
                 provider_keys: provider_keys::all(transaction, &Access::System)?,
                 admin_token: admin_token(transaction)?,
+                budgets: budgets::all(transaction, &Access::System)?,
+                credits: budgets::credits(transaction, &Access::System)?,
             })
         })
         .await
