@@ -7,6 +7,7 @@ pub mod audit;
 pub mod budgets;
 pub mod database;
 pub mod facts;
+pub mod ledger;
 pub mod limits;
 pub mod live;
 pub mod provider_keys;
