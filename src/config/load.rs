@@ -8,7 +8,7 @@ use super::problem::{At, Place, Problem, Report};
 use super::raw::{Raw, RawKey, RawProvider, RawSecret};
 use super::snapshot::{Snapshot, Store};
 use crate::domain::tenancy::VaultKey;
-use crate::provider::Catalog;
+use crate::provider::{Catalog, PriceList};
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -98,14 +98,20 @@ impl Source {
 /// # Errors
 /// Everything that is wrong, all at once.
 pub fn load(source: &Source) -> Result<Loaded, Refused> {
-    load_with(source, &[], &StoredKeys::default())
+    load_with(source, &[], &StoredKeys::default(), None)
 }
 
-/// Reads everything anew; the vault's keys join those of file and environment, and rules may be for gateway keys of the database.
+/// Reads everything anew; the vault's keys join those of file and environment, rules may be for gateway keys of the database, and imported
+/// prices go before the catalog's.
 ///
 /// # Errors
 /// Everything that is wrong, all at once.
-pub fn load_with(source: &Source, vault: &[VaultKey], stored: &StoredKeys) -> Result<Loaded, Refused> {
+pub fn load_with(
+    source: &Source,
+    vault: &[VaultKey],
+    stored: &StoredKeys,
+    prices: Option<&PriceList>,
+) -> Result<Loaded, Refused> {
     let Written { mut raw, env, path, mut files, is_readable, mut report } = Written::read(source);
     for key in vault {
         add(&mut raw, &source.catalog, key);
@@ -117,8 +123,9 @@ pub fn load_with(source: &Source, vault: &[VaultKey], stored: &StoredKeys) -> Re
     };
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let around = Surroundings { env: &env, read: &read, base: base(path.as_deref()), stored, cores };
+    let catalog = prices.map_or_else(|| source.catalog.clone(), |list| Arc::new(source.catalog.with_prices(list.clone())));
     // With a broken syntax, what seems to be missing may only be unreadable.
-    let snapshot = if is_readable { compile(raw, Arc::clone(&source.catalog), &around, &mut report) } else { None };
+    let snapshot = if is_readable { compile(raw, catalog, &around, &mut report) } else { None };
     report.sort();
     match snapshot {
         Some(snapshot) => Ok(Loaded { snapshot, warnings: report.warnings, files }),

@@ -4,6 +4,7 @@ mod provider;
 
 pub use provider::Provider;
 
+use super::budgets::BudgetBook;
 use super::keys::{GatewayKeys, StoredKeys};
 use super::net::IpNet;
 use crate::domain::secret::KeyHash;
@@ -48,6 +49,10 @@ pub struct Snapshot {
     pub gate: Gate,
     /// What the gateway itself refuses.
     pub limits: Limits,
+    /// How money is reckoned with.
+    pub money: MoneyRules,
+    /// What may be spent.
+    pub budgets: Arc<BudgetBook>,
     /// Which answers are kept for requests that ask the same again.
     pub cache: Cache,
     /// Where state is kept that outlives the process, or that several nodes share.
@@ -329,6 +334,44 @@ pub struct LimitRule {
     pub limits: Arc<[Limit]>,
 }
 
+/// `[money]`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MoneyRules {
+    /// What becomes of requests with a budget to models whose price is not known.
+    pub unknown_price: UnknownPrice,
+}
+
+/// `[money] unknown_price`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum UnknownPrice {
+    /// They are refused.
+    #[default]
+    Deny,
+    /// They pass, and cost nothing.
+    Allow,
+    /// They cost what the dearest model of their kind costs.
+    Estimate,
+}
+
+impl UnknownPrice {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Deny, Self::Allow, Self::Estimate];
+
+    /// Its name in the configuration.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Deny => "deny",
+            Self::Allow => "allow",
+            Self::Estimate => "estimate",
+        }
+    }
+
+    /// What a name means.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|choice| choice.name() == name)
+    }
+}
+
 /// `[cache]`: whole answers, kept for requests that ask the same again.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Cache {
@@ -489,8 +532,9 @@ impl Snapshot {
         self.presets.iter().find(|preset| &*preset.slug == slug)
     }
 
-    /// Adds what the database knows: the gateway keys, and the administrator's token unless the configuration names one.
-    pub fn with_stored(mut self, keys: Arc<StoredKeys>, admin: Option<KeyHash>) -> Self {
+    /// Adds what the database knows: the gateway keys, what may be spent, and the administrator's token unless the configuration names one.
+    pub fn with_stored(mut self, keys: Arc<StoredKeys>, budgets: Arc<BudgetBook>, admin: Option<KeyHash>) -> Self {
+        self.budgets = budgets;
         self.keys.set_stored(keys);
         self.console.admin_token = self.console.admin_token.or(admin);
         self

@@ -1,6 +1,7 @@
 //! What may be spent: budgets for a while, and what an organisation has paid in advance.
 
 use super::Money;
+pub use super::ledger::day_of;
 use std::sync::Arc;
 
 /// Whose spending a budget bounds.
@@ -83,11 +84,6 @@ impl Span {
     }
 }
 
-/// The day of a time (Unix milliseconds), counted from 1970-01-01.
-pub fn day_of(unix_ms: u64) -> u32 {
-    u32::try_from(unix_ms / 86_400_000).unwrap_or(u32::MAX)
-}
-
 /// The day of the month, from 1, by the Gregorian calendar (Howard Hinnant's `civil_from_days`).
 fn day_of_month(day: u32) -> u32 {
     let shifted = u64::from(day) + 719_468;
@@ -145,6 +141,28 @@ pub struct Account {
     pub from_day: u32,
 }
 
+impl Account {
+    /// The account that a budget bounds on a day; for a budget of each user that of nobody in particular.
+    pub fn of(budget: &Budget, day: u32) -> Self {
+        let subject = match budget.payer {
+            Payer::User => user_subject(&budget.org, &budget.subject),
+            _ => budget.subject.clone(),
+        };
+        Self { payer: budget.payer, subject, span: budget.span, from_day: budget.span.first_day(day) }
+    }
+
+    /// The last day of its span.
+    pub fn last_day(&self) -> u32 {
+        match self.span {
+            Span::Day => self.from_day,
+            Span::Week => self.from_day + 6,
+            // The first of the next month is at most 31 days away.
+            Span::Month => (self.from_day + 27..).find(|day| Span::Month.first_day(day + 1) != self.from_day).unwrap_or(0),
+            Span::Total | Span::Prepaid => u32::MAX,
+        }
+    }
+}
+
 /// What a request needs of an account, and how much of it there is in all.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Draw {
@@ -154,9 +172,12 @@ pub struct Draw {
     pub limit: Money,
 }
 
+/// What stands between organisation and user in [`Account::subject`].
+pub const USER_SEPARATOR: char = '\u{1f}';
+
 /// The subject of a user's account.
 pub fn user_subject(org: &str, user: &str) -> Arc<str> {
-    format!("{org}\u{1f}{user}").into()
+    format!("{org}{USER_SEPARATOR}{user}").into()
 }
 
 #[cfg(test)]
@@ -185,6 +206,11 @@ mod tests {
     fn a_month_has_one_first_day() {
         let firsts = (18_000..18_000 + 1461).filter(|day| Span::Month.first_day(*day) == *day).count();
         assert_eq!(firsts, 48, "four years");
+        for (first, last) in [(20_485, 20_512), (20_513, 20_543), (19_754, 19_782)] {
+            let subject: Arc<str> = "o".into();
+            let account = Account { payer: Payer::Org, subject, span: Span::Month, from_day: first };
+            assert_eq!(account.last_day(), last);
+        }
     }
 
     #[test]

@@ -19,6 +19,9 @@ pub(super) fn close(core: &Core, session: &Session, client: &mut ClientCtx) {
     if let Some(quota) = client.quota.take() {
         quota.settle(record, client.output_bytes);
     }
+    if let Some(funds) = client.funds.take() {
+        funds.settle(record.charge());
+    }
     client.seat = None;
     core.telemetry.finished(record);
     core.telemetry.recent.keep(record);

@@ -7,6 +7,8 @@
 //! What follows from an attempt is in [`super::triage`], what is written down about it in [`super::books`].
 
 use super::attempt::{self, Outgoing};
+use super::bill::{Delivered, bill};
+use super::budget::Funds;
 use super::core::{ClientCtx, Core, Phase, Stop, breaker_policy};
 use super::error::{ApiError, Reason};
 use super::exchange::exchange;
@@ -25,7 +27,7 @@ use crate::dialect::openai_chat::envelope::Envelope;
 use crate::dialect::openai_responses::asked::Asked;
 use crate::dialect::table::{Setup, Translator};
 use crate::domain::record::SKIPPED;
-use crate::domain::{AttemptRecord, Ended, Fault, FaultKind, KeyId, RateLimits, Secret};
+use crate::domain::{AttemptRecord, Ended, Fault, FaultKind, KeyId, RateLimits, Secret, Usage};
 use crate::routing::breaker::Gate;
 use crate::store::ports::live::Ask;
 use bytes::Bytes;
@@ -93,10 +95,10 @@ impl Attempted {
     }
 }
 
-/// Reserves what a request takes of its limits, unless that is done.
+/// Reserves what a request takes of its limits and budgets, unless that is done.
 ///
 /// # Errors
-/// 429 when a limit does not allow it.
+/// 429 when a limit does not allow it, 402 when a budget does not.
 pub(super) async fn reserve(
     core: &Core,
     client: &mut ClientCtx,
@@ -105,6 +107,10 @@ pub(super) async fn reserve(
 ) -> Result<(), ApiError> {
     if client.quota.is_none() && Quota::is_wanted(client) {
         client.quota = Quota::reserve(core, client, envelope, plan).await?;
+    }
+    if client.funds.is_none() && Funds::is_wanted(client, envelope) {
+        // Rare and large, so it is kept out of the future of every request.
+        client.funds = Box::pin(Funds::reserve(core, client, envelope, plan)).await?;
     }
     Ok(())
 }
@@ -427,9 +433,8 @@ impl<'a> Walk<'a> {
         let (status, limits, stream, took) = (lane.status, lane.limits, self.envelope.stream, lane.begun.elapsed());
         let observed = lane.translator.observed();
         if matches!(outcome, Outcome::Served | Outcome::Broken(_) | Outcome::Cut(_) | Outcome::Gone) {
-            self.client.record.usage = observed.usage;
             self.client.output_bytes = observed.output_bytes;
-            self.client.record.cost = observed.usage.and_then(|usage| target.model.prices.cost(&usage));
+            self.make_out_bill(target, lease, observed.usage, matches!(outcome, Outcome::Served));
         }
         let rate = observed.usage.and_then(|usage| rate(stream, usage.completion_tokens, took, lane.first_output));
         if matches!(outcome, Outcome::Served) && !lease.is_byok() {
@@ -445,6 +450,22 @@ impl<'a> Walk<'a> {
         let first_output = lane.first_output.filter(|_| stream || rate.is_none());
         let resend = lane.resend && self.client.record.ended != Ended::Shutdown;
         Attempted { outcome, status, first_output, limits, resend }
+    }
+
+    /// What the attempt that the client has an answer of has used and cost.
+    fn make_out_bill(&mut self, target: &Target, lease: &Lease, usage: Option<Usage>, whole: bool) {
+        let (record, output_bytes) = (&mut self.client.record, self.client.output_bytes);
+        if self.envelope.counts_tokens {
+            return;
+        }
+        let any = whole || (record.status == 200 && output_bytes > 0);
+        let told = Delivered { usage, output_bytes, whole, any, own_key: lease.is_byok() };
+        let bill = bill(&self.snapshot, &target.model, self.envelope.estimated_input_tokens, told);
+        record.usage = bill.usage;
+        record.estimated = bill.estimated;
+        record.cost = bill.cost;
+        record.priced_as = bill.priced_as;
+        record.byok = told.own_key;
     }
 
     /// What makes an answer of the target's the client's.

@@ -12,6 +12,7 @@ pub mod limits;
 pub mod live;
 pub mod provider_keys;
 pub mod responses;
+pub mod spending;
 pub mod tenants;
 pub mod vectors;
 

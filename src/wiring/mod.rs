@@ -89,19 +89,21 @@ pub fn start(parts: Parts) -> Result<Running, String> {
         (trail, writing)
     });
     let follower = Follower::new(core.clone(), state, snapshot.clone(), followed);
-    let certificates = snapshot.server.tls.as_ref().map(Certificates::load).transpose()?;
-    let (stop, stopped) = watch::channel(false);
-    serve(&core, &snapshot, certificates.as_ref(), stopped)?;
     let control = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .thread_name("orbyt-control")
         .enable_all()
         .build()
         .map_err(|error| format!("cannot start the control runtime: {error}"))?;
+    control.block_on(follower.know_what_was_spent());
+    let certificates = snapshot.server.tls.as_ref().map(Certificates::load).transpose()?;
+    let (stop, stopped) = watch::channel(false);
+    serve(&core, &snapshot, certificates.as_ref(), stopped)?;
     if let Some((source, files)) = source {
         let _runtime = control.enter();
         control.spawn(Watch::begin(core.clone(), follower.clone(), source, files, certificates)?.run());
     }
+    control.spawn(follower.clone().keep_books());
     control.spawn(follower.follow());
     let trail = trail.map(|(trail, writing)| {
         control.spawn(writing);

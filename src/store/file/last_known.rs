@@ -28,6 +28,8 @@ struct File {
     provider_keys: Vec<SealedRow>,
     admin_token_sha256: Option<String>,
     #[serde(default)]
+    prices: Option<String>,
+    #[serde(default)]
     budgets: Vec<BudgetRow>,
     #[serde(default)]
     credits: Vec<CreditRow>,
@@ -115,6 +117,7 @@ impl LastKnown {
             keys: contents.keys.iter().map(KeyRow::from).collect(),
             provider_keys: contents.provider_keys.iter().map(SealedRow::from).collect(),
             admin_token_sha256: contents.admin_token.map(|hash| hash.to_hex()),
+            prices: contents.prices.as_deref().map(str::to_owned),
             budgets: contents.budgets.iter().map(BudgetRow::from).collect(),
             credits: contents.credits.iter().map(CreditRow::from).collect(),
         };
@@ -168,6 +171,7 @@ impl LastKnown {
             keys: file.keys.into_iter().map(key).collect::<Result<_, StoreError>>()?,
             provider_keys: file.provider_keys.into_iter().map(SealedKey::from).collect(),
             admin_token: file.admin_token_sha256.map(hash).transpose()?,
+            prices: file.prices.map(Into::into),
             budgets: all(file.budgets, BudgetRow::read).ok_or_else(|| damaged("a budget is none"))?,
             credits: all(file.credits, CreditRow::read).ok_or_else(|| damaged("a credit is none"))?,
         }))
@@ -334,6 +338,7 @@ mod tests {
             keys: vec![key],
             provider_keys: vec![sealed],
             admin_token: Some(Secret::new("t").hash()),
+            prices: Some("{}".into()),
             budgets: vec![budget],
             credits: vec![credit],
         }

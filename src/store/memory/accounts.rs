@@ -80,6 +80,13 @@ impl Books {
 }
 
 impl MemoryAccounts {
+    /// Takes what was spent of an account for nothing.
+    pub fn forget(&self, account: &Account) {
+        if let Some(balance) = self.0.lock().accounts.get_mut(account) {
+            balance.spent = Money::ZERO;
+        }
+    }
+
     /// What [`Accounts::reserve`] does, at once.
     ///
     /// # Errors

@@ -5,6 +5,7 @@ use super::audit::Audit;
 use super::budgets::Budgets;
 use super::facts::GatewayFacts;
 use super::provider_keys::ProviderKeys;
+use super::spending::Spending;
 use super::tenants::Tenants;
 use crate::domain::budget::{Budget, Credit};
 use crate::domain::secret::KeyHash;
@@ -75,6 +76,8 @@ pub struct Contents {
     pub provider_keys: Vec<SealedKey>,
     /// The hash of the administrator's token.
     pub admin_token: Option<KeyHash>,
+    /// Prices that were imported, as JSON.
+    pub prices: Option<Arc<str>>,
     /// What may be spent.
     pub budgets: Vec<Budget>,
     /// What was paid in advance.
@@ -92,7 +95,7 @@ pub struct Link {
 
 /// A database: all ports, and word of changes.
 #[async_trait]
-pub trait Database: Tenants + ApiKeys + ProviderKeys + GatewayFacts + Audit + Budgets {
+pub trait Database: Tenants + ApiKeys + ProviderKeys + GatewayFacts + Audit + Budgets + Spending {
     /// Where it is, for people; without a password.
     fn place(&self) -> String;
 

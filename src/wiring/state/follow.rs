@@ -7,6 +7,7 @@ use super::{Followed, State, doorbell};
 use crate::cli::credentials::{FirstStart, first_start};
 use crate::config::Snapshot;
 use crate::domain::tenancy::VaultKey;
+use crate::provider::PriceList;
 use crate::proxy::Core;
 use crate::store::ports::database::Contents;
 use crate::telemetry::StateChange;
@@ -26,18 +27,18 @@ const MOMENT: Duration = Duration::from_millis(50);
 
 /// Puts the snapshot together.
 pub struct Follower {
-    core: Arc<Core>,
-    state: Option<Arc<State>>,
-    parents: Mutex<Parents>,
+    pub(super) core: Arc<Core>,
+    pub(super) state: Option<Arc<State>>,
+    pub(super) parents: Mutex<Parents>,
     /// What the database held when it was last asked. One at a time asks.
     known: AsyncMutex<Known>,
-    /// The vault has changed, so that the configuration has to be read again with its keys.
+    /// The vault or the prices have changed, so that the configuration has to be read again with them.
     pub(in crate::wiring) vault_changed: Notify,
 }
 
-struct Parents {
+pub(super) struct Parents {
     configuration: Snapshot,
-    followed: Followed,
+    pub(super) followed: Followed,
 }
 
 struct Known {
@@ -80,11 +81,11 @@ impl Follower {
         follower
     }
 
-    fn publish(&self, change: impl FnOnce(&mut Parents)) {
+    pub(super) fn publish(&self, change: impl FnOnce(&mut Parents)) {
         let mut parents = self.parents.lock();
         change(&mut parents);
-        let Followed { keys, admin_token, .. } = &parents.followed;
-        let snapshot = parents.configuration.clone().with_stored(keys.clone(), *admin_token);
+        let Followed { keys, budgets, admin_token, .. } = &parents.followed;
+        let snapshot = parents.configuration.clone().with_stored(keys.clone(), budgets.clone(), *admin_token);
         // Still under the lock, so that the latest is what stays.
         self.core.snapshot.store(Arc::new(snapshot));
     }
@@ -123,6 +124,8 @@ impl Follower {
         if unsettled {
             self.take_keys(followed.clone());
         }
+        self.take_budgets(state, followed.budgets).await;
+        self.take_prices(followed.prices);
         self.take_vault(followed.vault);
         if known.problems != problems {
             for problem in &problems {
@@ -149,6 +152,14 @@ impl Follower {
             parents.followed.keys = keys;
             parents.followed.admin_token = admin_token;
         });
+    }
+
+    fn take_prices(&self, prices: Option<Arc<PriceList>>) {
+        if self.parents.lock().followed.prices == prices {
+            return;
+        }
+        self.publish(|parents| parents.followed.prices = prices);
+        self.vault_changed.notify_one();
     }
 
     fn take_vault(&self, vault: Vec<VaultKey>) {
