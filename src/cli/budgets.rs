@@ -122,7 +122,7 @@ pub async fn list(database: &dyn Database, now: u64) -> Result<String, String> {
 
 async fn spent(database: &dyn Database, budget: &Budget, now: u64) -> Result<Money, String> {
     let account = Account::of(budget, day_of(now));
-    database.spent(&account).await.map_err(|error| error.to_string())
+    database.spent_of(&account).await.map_err(|error| error.to_string())
 }
 
 /// Takes a budget away. Returns what is to be said.
@@ -150,7 +150,7 @@ pub async fn add_credit(database: &dyn Database, args: &AddCreditArgs, now: u64)
     let earlier = database.credits(&ALL).await.map_err(told)?.into_iter().find(|credit| credit.org == org.id);
     let spent_before = match earlier {
         Some(first) => first.spent_before,
-        None => database.spent(&prepaid(&org.id)).await.map_err(told)?,
+        None => database.spent_of(&prepaid(&org.id)).await.map_err(told)?,
     };
     let (id, note) = (new_id("crd").into(), args.note.clone());
     let credit = Credit { id, org: org.id.clone(), amount, spent_before, note, created_at: now };
@@ -180,7 +180,7 @@ pub async fn show_credits(database: &dyn Database, args: &ShowCreditsArgs) -> Re
         let own: Vec<&Credit> = credits.iter().filter(|credit| credit.org == org.id).collect();
         let Some(first) = own.first() else { continue };
         let paid: Money = own.iter().map(|credit| credit.amount).sum();
-        let spent = database.spent(&prepaid(&org.id)).await.map_err(told)? - first.spent_before;
+        let spent = database.spent_of(&prepaid(&org.id)).await.map_err(told)? - first.spent_before;
         let [paid, spent, left] = [paid, spent, paid - spent].map(|amount| format!("${amount}"));
         let _ = writeln!(text, "{:<24} {paid:>16} {spent:>16} {left:>16}", org.name);
     }

@@ -14,8 +14,10 @@ use crate::config::snapshot::Provider;
 use crate::config::{LogFormat, Snapshot, Source};
 use crate::console::{Console, Deps, Sharing};
 use crate::domain::ProviderKey;
+use crate::domain::budget::Account;
 use crate::proxy::core::Phase;
 use crate::proxy::{Core, Door, Gateway};
+use crate::store::ports::accounts::Balance;
 use crate::store::ports::live::{KeyState, KeyStatus};
 use crate::store::redis::Redis;
 use crate::telemetry::{BreakerState, Format, Log, Metrics, PoolState, Redactor, Telemetry};
@@ -205,12 +207,14 @@ fn known_models(snapshot: &Snapshot) -> Vec<Arc<str>> {
 
 fn start_console(core: &Arc<Core>, snapshot: &Snapshot) -> Result<Console, String> {
     let (token, health, ready, degraded) = (core.clone(), core.clone(), core.clone(), core.clone());
+    let accounts = core.clone();
     let (recent, redactor) = (core.telemetry.recent.clone(), core.telemetry.redactor.clone());
     let deps = Deps {
         metrics: core.telemetry.metrics.clone(),
         live: core.telemetry.live.clone(),
         admin_token: Arc::new(move || token.snapshot.load().console.admin_token),
         health: Arc::new(move || health_report(&health)),
+        accounts: Arc::new(move || account_report(&accounts)),
         explain: Arc::new(move |id| serde_json::to_value(recent.explain(id, &redactor)?).ok()),
         ready: Arc::new(move || *ready.phase.borrow() == Phase::Serving),
         degraded: Arc::new(move || degraded.degraded.load().as_deref().cloned()),
@@ -256,6 +260,19 @@ fn key_report(key: &ProviderKey, known: Option<&KeyStatus>) -> serde_json::Value
         report["group"] = (&**group).into();
     }
     report
+}
+
+/// Amounts are texts, because they do not fit into the numbers of most readers.
+fn account_report(core: &Core) -> serde_json::Value {
+    let report = |(account, balance): (Account, Balance)| {
+        let Account { payer, subject, span, from_day } = account;
+        serde_json::json!({
+            "payer": payer.name(), "subject": &*subject, "span": span.name(), "from_day": from_day,
+            "spent_usd": balance.spent.to_dollars(), "reserved_usd": balance.reserved.to_dollars(),
+        })
+    };
+    let accounts = core.accounts.balances().into_iter().map(report).collect::<Vec<_>>();
+    serde_json::json!({ "accounts": accounts })
 }
 
 fn health_report(core: &Core) -> serde_json::Value {

@@ -4,6 +4,7 @@ use super::api_keys::ApiKeys;
 use super::audit::Audit;
 use super::budgets::Budgets;
 use super::facts::GatewayFacts;
+use super::ledger::Ledger;
 use super::provider_keys::ProviderKeys;
 use super::spending::Spending;
 use super::tenants::Tenants;
@@ -95,7 +96,7 @@ pub struct Link {
 
 /// A database: all ports, and word of changes.
 #[async_trait]
-pub trait Database: Tenants + ApiKeys + ProviderKeys + GatewayFacts + Audit + Budgets + Spending {
+pub trait Database: Tenants + ApiKeys + ProviderKeys + GatewayFacts + Audit + Budgets + Ledger + Spending {
     /// Where it is, for people; without a password.
     fn place(&self) -> String;
 

@@ -77,6 +77,18 @@ pub struct Page {
     pub next: Option<Cursor>,
 }
 
+impl Page {
+    /// A page of so many rows at most out of what was found: if that was one more, the list goes on.
+    pub fn of(mut rows: Vec<LedgerRow<'static>>, most: u32) -> Self {
+        let most = usize::try_from(most).unwrap_or(usize::MAX);
+        let is_more = rows.len() > most;
+        rows.truncate(most);
+        let last = rows.last().filter(|_| is_more);
+        let next = last.map(|row| Cursor { arrived_unix_ms: row.arrived_unix_ms, id: row.id });
+        Self { rows, next }
+    }
+}
+
 /// Keeps the ledger.
 #[async_trait]
 pub trait Ledger: Send + Sync {

@@ -92,11 +92,3 @@ impl Budgets for PostgresDatabase {
         self.transact(access, async |transaction| credits(transaction).await).await
     }
 }
-
-// TEMPORARY until the ledger is here.
-#[async_trait]
-impl crate::store::ports::spending::Spending for PostgresDatabase {
-    async fn spent(&self, _: &crate::domain::budget::Account) -> Result<crate::domain::Money, StoreError> {
-        Ok(crate::domain::Money::ZERO)
-    }
-}

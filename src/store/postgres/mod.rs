@@ -7,6 +7,7 @@ mod api_keys;
 mod audit;
 mod budgets;
 mod connect;
+mod ledger;
 mod listen;
 mod provider_keys;
 mod schema;

@@ -102,11 +102,3 @@ impl Budgets for SqliteDatabase {
         self.read(move |transaction| credits(transaction, &access)).await
     }
 }
-
-// TEMPORARY until the ledger is here.
-#[async_trait]
-impl crate::store::ports::spending::Spending for SqliteDatabase {
-    async fn spent(&self, _: &crate::domain::budget::Account) -> Result<crate::domain::Money, StoreError> {
-        Ok(crate::domain::Money::ZERO)
-    }
-}

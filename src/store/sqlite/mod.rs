@@ -7,6 +7,7 @@
 mod api_keys;
 mod audit;
 mod budgets;
+mod ledger;
 mod provider_keys;
 mod schema;
 mod tenants;

@@ -32,7 +32,7 @@ impl Follower {
     /// Asks the ledger what was spent. Says whether it has answered.
     async fn observe(&self, state: &State, accounts: Vec<Account>) -> bool {
         for account in accounts {
-            match state.database.spent(&account).await {
+            match state.database.spent_of(&account).await {
                 Ok(spent) => self.core.accounts.observe(&account, spent),
                 // That the database is away is told by whoever follows it.
                 Err(error) => {
