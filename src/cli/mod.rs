@@ -10,6 +10,7 @@ pub mod credentials;
 pub mod demo;
 pub mod explain;
 pub mod keys;
+pub mod requests;
 pub mod serve;
 pub mod start;
 pub mod summary;
@@ -21,7 +22,7 @@ use crate::domain::Secret;
 use crate::wiring::state::{now_ms, ring};
 use args::{
     AdminCommand, AuditCommand, BudgetsCommand, CatalogCommand, CheckArgs, Cli, Command, CreditsCommand, ExplainArgs,
-    KeysCommand, OrgsCommand, ProjectsCommand, ResetTokenArgs, StateArgs, UsersCommand, VaultCommand,
+    KeysCommand, OrgsCommand, ProjectsCommand, RequestsCommand, ResetTokenArgs, StateArgs, UsersCommand, VaultCommand,
 };
 use std::future::Future;
 use std::io::{self, Read, Write};
@@ -43,6 +44,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Budgets(command) => print(on_state(command.state().clone(), async |state| command.run(state).await)),
         Command::Credits(command) => print(on_state(command.state().clone(), async |state| command.run(state).await)),
         Command::Catalog(command) => print(on_state(command.state().clone(), async |state| command.run(state).await)),
+        Command::Requests(command) => print(on_state(command.state().clone(), async |state| command.run(state).await)),
         Command::Vault(command) => print(on_state(command.state().clone(), async |state| command.run(state).await)),
     }
 }
@@ -202,6 +204,22 @@ impl AuditCommand {
         match self {
             Self::List(args) => audit::list(&*state.database, args).await.map(Said::output),
             Self::Verify(args) => audit::verify(&*state.database, args).await.map(|said| Said::output(said + "\n")),
+        }
+    }
+}
+
+impl RequestsCommand {
+    fn state(&self) -> &StateArgs {
+        match self {
+            Self::List(args) => &args.state,
+            Self::Show(args) => &args.state,
+        }
+    }
+
+    async fn run(&self, state: &crate::wiring::state::State) -> Result<Said, String> {
+        match self {
+            Self::List(args) => requests::list(&*state.database, args, now_ms()).await.map(Said::output),
+            Self::Show(args) => requests::show(&*state.database, args).await.map(Said::output),
         }
     }
 }

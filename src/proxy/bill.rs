@@ -106,6 +106,17 @@ fn output_bound(snapshot: &Snapshot, envelope: &Envelope, model: &ModelRow) -> u
     one.saturating_mul(envelope.n.unwrap_or(1).max(1))
 }
 
+/// An attempt before it was made, as far as its price is concerned.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Asked {
+    /// The estimate of its input.
+    pub(super) input_tokens: u64,
+    /// It is made with a key of the client's own.
+    pub(super) own_key: bool,
+    /// It only counts tokens.
+    pub(super) counts: bool,
+}
+
 /// How an attempt ended, as far as its price is concerned.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Delivered {

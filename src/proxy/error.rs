@@ -27,6 +27,8 @@ pub enum Reason {
     ResponseNotFound,
     /// There is no such route.
     UnknownUrl,
+    /// Traces, metrics and logs of others are not taken.
+    NoIngest,
     /// The route exists, the method does not.
     MethodNotAllowed,
     /// The request did not arrive in time.
@@ -62,6 +64,7 @@ impl Reason {
         Self::ModelNotFound,
         Self::ResponseNotFound,
         Self::UnknownUrl,
+        Self::NoIngest,
         Self::MethodNotAllowed,
         Self::RequestTimeout,
         Self::RequestTooLarge,
@@ -115,6 +118,12 @@ impl Reason {
                 "The gateway keeps no response of that id for this key",
             ),
             Self::UnknownUrl => (404, "invalid_request_error", "unknown_url", "There is no such route"),
+            Self::NoIngest => (
+                410,
+                "invalid_request_error",
+                "no_ingest",
+                "`/v1/traces` and its like: the gateway records what passes through it, and takes nothing else",
+            ),
             Self::MethodNotAllowed => {
                 (405, "invalid_request_error", "method_not_allowed", "The route takes another method; see `Allow`")
             }

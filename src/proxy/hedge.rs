@@ -120,7 +120,8 @@ impl Walk<'_> {
         let last = self.is_last(second.at, Instant::now());
         let mut other = Lane::new(&beside, translator, self.snapshot.gate.max_bytes, second.timeouts)
             .streamed(self.envelope.stream)
-            .last(last);
+            .last(last)
+            .asked(self.asked_with(&second.lease));
         let mut pieces = self.pieces_of(&second);
         let raced = self.race(lane, exchange.as_mut(), Some((&mut other, &mut pieces)), self.deadline).await;
         match raced {
@@ -322,6 +323,7 @@ impl Walk<'_> {
         record.fallback = true;
         record.dropped = unused(&self.snapshot, self.envelope, &self.plan);
         record.dropped.extend(message.dropped);
+        self.client.entry.trying = Some((lane.begun, lease.key_name()));
         let outcome = self.relay(lane).run(taken, pieces.as_mut()).await;
         let attempted = self.take_stock(&target, &lease, lane, outcome);
         Outcome::Handed(Box::new(Handed { target, lease, begun: lane.begun, attempted }))

@@ -35,6 +35,7 @@ mod head;
 mod hedge;
 mod lane;
 mod lease;
+mod ledger;
 mod limit;
 #[doc(hidden)]
 pub mod measure;

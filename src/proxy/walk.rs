@@ -7,7 +7,7 @@
 //! What follows from an attempt is in [`super::triage`], what is written down about it in [`super::books`].
 
 use super::attempt::{self, Outgoing};
-use super::bill::{Delivered, bill};
+use super::bill::{Asked, Delivered, bill};
 use super::budget::Funds;
 use super::core::{ClientCtx, Core, Phase, Stop, breaker_policy};
 use super::error::{ApiError, Reason};
@@ -24,10 +24,10 @@ use crate::config::snapshot::{CacheBackend, Snapshot, Timeouts};
 use crate::dialect::chat;
 use crate::dialect::client::Client;
 use crate::dialect::openai_chat::envelope::Envelope;
-use crate::dialect::openai_responses::asked::Asked;
+use crate::dialect::openai_responses::asked::Asked as ResponseAsked;
 use crate::dialect::table::{Setup, Translator};
 use crate::domain::record::SKIPPED;
-use crate::domain::{AttemptRecord, Ended, Fault, FaultKind, KeyId, RateLimits, Secret, Usage};
+use crate::domain::{AttemptRecord, Ended, Fault, FaultKind, KeyId, RateLimits, Secret};
 use crate::routing::breaker::Gate;
 use crate::store::ports::live::Ask;
 use bytes::Bytes;
@@ -48,7 +48,7 @@ pub(super) struct Walk<'a> {
     /// The hub's form of the request, parsed when the first target needs it.
     pub(super) request: Option<chat::Request>,
     /// What the answer has to know of it besides.
-    pub(super) asked: Option<Arc<Asked>>,
+    pub(super) asked: Option<Arc<ResponseAsked>>,
     pub(super) at: usize,
     pub(super) retries: u32,
     pub(super) tried_keys: Vec<KeyId>,
@@ -317,6 +317,7 @@ impl<'a> Walk<'a> {
 
     async fn attempt(&mut self, target: &Target, mut lease: Lease) -> Result<Next, Stop> {
         let begun = Instant::now();
+        self.client.entry.trying = Some((begun, lease.key_name()));
         let number = self.attempt_number();
         self.core.telemetry.attempt_begins(self.client.record.id, number, &target.provider.id, &target.model.upstream);
         let message = match self.render(target).await {
@@ -393,7 +394,8 @@ impl<'a> Walk<'a> {
         let last = self.is_last(self.at, Instant::now());
         let mut lane = Lane::new(target, translator, self.snapshot.gate.max_bytes, timeouts)
             .streamed(self.envelope.stream)
-            .last(last);
+            .last(last)
+            .asked(self.asked_with(lease));
         let (core, dialect, body) = (self.core, target.dialect(), message.body.clone());
         let outcome = match self.late_after(target) {
             None => {
@@ -433,8 +435,7 @@ impl<'a> Walk<'a> {
         let (status, limits, stream, took) = (lane.status, lane.limits, self.envelope.stream, lane.begun.elapsed());
         let observed = lane.translator.observed();
         if matches!(outcome, Outcome::Served | Outcome::Broken(_) | Outcome::Cut(_) | Outcome::Gone) {
-            self.client.output_bytes = observed.output_bytes;
-            self.make_out_bill(target, lease, observed.usage, matches!(outcome, Outcome::Served));
+            note_usage(self.client, lane, matches!(outcome, Outcome::Served));
         }
         let rate = observed.usage.and_then(|usage| rate(stream, usage.completion_tokens, took, lane.first_output));
         if matches!(outcome, Outcome::Served) && !lease.is_byok() {
@@ -452,20 +453,10 @@ impl<'a> Walk<'a> {
         Attempted { outcome, status, first_output, limits, resend }
     }
 
-    /// What the attempt that the client has an answer of has used and cost.
-    fn make_out_bill(&mut self, target: &Target, lease: &Lease, usage: Option<Usage>, whole: bool) {
-        let (record, output_bytes) = (&mut self.client.record, self.client.output_bytes);
-        if self.envelope.counts_tokens {
-            return;
-        }
-        let any = whole || (record.status == 200 && output_bytes > 0);
-        let told = Delivered { usage, output_bytes, whole, any, own_key: lease.is_byok() };
-        let bill = bill(&self.snapshot, &target.model, self.envelope.estimated_input_tokens, told);
-        record.usage = bill.usage;
-        record.estimated = bill.estimated;
-        record.cost = bill.cost;
-        record.priced_as = bill.priced_as;
-        record.byok = told.own_key;
+    /// What the bill of an attempt has to know of it.
+    pub(super) fn asked_with(&self, lease: &Lease) -> Asked {
+        let (input_tokens, counts) = (self.envelope.estimated_input_tokens, self.envelope.counts_tokens);
+        Asked { input_tokens, own_key: lease.is_byok(), counts }
     }
 
     /// What makes an answer of the target's the client's.
@@ -556,6 +547,23 @@ impl<'a> Walk<'a> {
             }
         }
     }
+}
+
+/// Notes what the attempt that the client has an answer of has used and cost; `whole` says that it has all of it.
+pub(super) fn note_usage(client: &mut ClientCtx, lane: &Lane<'_>, whole: bool) {
+    let observed = lane.translator.observed();
+    client.output_bytes = observed.output_bytes;
+    let Asked { input_tokens, own_key, counts } = lane.asked;
+    if counts {
+        client.record.usage = observed.usage;
+        return;
+    }
+    let (usage, output_bytes) = (observed.usage, observed.output_bytes);
+    let any = whole || (client.record.status == 200 && output_bytes > 0);
+    let bill = bill(&client.snapshot, &lane.target.model, input_tokens, Delivered { usage, output_bytes, whole, any, own_key });
+    let record = &mut client.record;
+    (record.usage, record.estimated, record.cost) = (bill.usage, bill.estimated, bill.cost);
+    (record.priced_as, record.byok) = (bill.priced_as, own_key);
 }
 
 /// The part of a client's query that belongs to its format.
