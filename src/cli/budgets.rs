@@ -49,9 +49,7 @@ pub async fn set(database: &dyn Database, args: &SetBudgetArgs, now: u64) -> Res
             (org, Payer::Key, key)
         }
         (_, _, Some(user)) if user.is_empty() => return Err("--user: must not be empty".to_owned()),
-        (_, _, Some(user)) => {
-            (org_named(database, args.org.as_deref()).await?.id, Payer::User, user.as_str().into())
-        }
+        (_, _, Some(user)) => (org_named(database, args.org.as_deref()).await?.id, Payer::User, user.as_str().into()),
         _ => {
             let org = org_named(database, args.org.as_deref()).await?.id;
             (org.clone(), Payer::Org, org)

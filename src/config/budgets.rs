@@ -1,7 +1,7 @@
 //! What may be spent, looked up by whoever asks, without I/O.
 
-use crate::domain::budget::{Account, Budget, Credit, Draw, Payer, Span, user_subject};
 use crate::domain::Money;
+use crate::domain::budget::{Account, Budget, Credit, Draw, Payer, Span, user_subject};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -91,7 +91,8 @@ impl BudgetBook {
             let of_key = (budget.payer == Payer::Key).then(|| key_id(&budget.subject)).flatten();
             Account { subject: of_key.unwrap_or_else(|| account.subject.clone()), ..account }
         });
-        let prepaid = |org: &Arc<str>| Account { payer: Payer::Org, subject: org.clone(), span: Span::Prepaid, from_day: 0 };
+        let prepaid =
+            |org: &Arc<str>| Account { payer: Payer::Org, subject: org.clone(), span: Span::Prepaid, from_day: 0 };
         of_budgets.chain(self.prepaid.keys().map(prepaid)).collect()
     }
 }
@@ -101,14 +102,24 @@ mod tests {
     use super::*;
 
     fn budget(payer: Payer, org: &str, subject: &str, span: Span, picos: i128) -> Budget {
-        Budget { id: "b".into(), org: org.into(), payer, subject: subject.into(), span, amount: Money::from_picos(picos) }
+        Budget {
+            id: "b".into(),
+            org: org.into(),
+            payer,
+            subject: subject.into(),
+            span,
+            amount: Money::from_picos(picos),
+        }
     }
 
     fn drawn(book: &BudgetBook, org: &str, user: Option<&str>) -> Vec<(Payer, String, Span, i128)> {
         let [org, project, key, key_subject] = [org, "p", "cfg_1", "nightly"].map(Arc::<str>::from);
         let payers = Payers { org: &org, project: &project, key: &key, key_subject: &key_subject, user };
         let draws = book.draws(payers, 20_513);
-        draws.into_iter().map(|it| (it.account.payer, it.account.subject.to_string(), it.account.span, it.limit.picos())).collect()
+        draws
+            .into_iter()
+            .map(|it| (it.account.payer, it.account.subject.to_string(), it.account.span, it.limit.picos()))
+            .collect()
     }
 
     #[test]
@@ -143,6 +154,9 @@ mod tests {
         assert_eq!(drawn(&book, "other", Some("vip")), []);
         let known = book.accounts(20_513, |name| (name == "nightly").then(|| "cfg_1".into()));
         assert_eq!(known.len(), 6);
-        assert!(known.iter().any(|account| &*account.subject == "cfg_1") && known.iter().all(|account| !account.subject.contains('*')));
+        assert!(
+            known.iter().any(|account| &*account.subject == "cfg_1")
+                && known.iter().all(|account| !account.subject.contains('*'))
+        );
     }
 }

@@ -123,7 +123,8 @@ pub fn load_with(
     };
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let around = Surroundings { env: &env, read: &read, base: base(path.as_deref()), stored, cores };
-    let catalog = prices.map_or_else(|| source.catalog.clone(), |list| Arc::new(source.catalog.with_prices(list.clone())));
+    let catalog =
+        prices.map_or_else(|| source.catalog.clone(), |list| Arc::new(source.catalog.with_prices(list.clone())));
     // With a broken syntax, what seems to be missing may only be unreadable.
     let snapshot = if is_readable { compile(raw, catalog, &around, &mut report) } else { None };
     report.sort();

@@ -18,7 +18,8 @@ pub struct Setting {
 }
 
 /// The sections that hold a list of tables (`[[provider]]`).
-pub const LISTS: [&str; 7] = ["provider", "provider.key", "provider.model", "provider.model.above", "model", "preset", "limits.rule"];
+pub const LISTS: [&str; 7] =
+    ["provider", "provider.key", "provider.model", "provider.model.above", "model", "preset", "limits.rule"];
 
 /// Sections that are part of the design and come with later versions.
 pub const LATER: [&str; 2] = ["budgets", "alerts"];

@@ -157,7 +157,9 @@ impl Account {
             Span::Day => self.from_day,
             Span::Week => self.from_day + 6,
             // The first of the next month is at most 31 days away.
-            Span::Month => (self.from_day + 27..).find(|day| Span::Month.first_day(day + 1) != self.from_day).unwrap_or(0),
+            Span::Month => {
+                (self.from_day + 27..).find(|day| Span::Month.first_day(day + 1) != self.from_day).unwrap_or(0)
+            }
             Span::Total | Span::Prepaid => u32::MAX,
         }
     }

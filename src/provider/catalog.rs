@@ -320,7 +320,8 @@ impl Catalog {
     /// The same catalog with the prices of a list, which go before its own.
     #[must_use]
     pub fn with_prices(&self, list: PriceList) -> Self {
-        let of_names = |provider: &str, row: &ModelRow| names_of(row).find_map(|name| list.get(provider, name)).cloned();
+        let of_names =
+            |provider: &str, row: &ModelRow| names_of(row).find_map(|name| list.get(provider, name)).cloned();
         let mut models: Vec<Arc<ModelRow>> = self.models.clone();
         for at in 0..models.len() {
             let row = &self.models[at];

@@ -60,7 +60,8 @@ impl PriceList {
         let Value::Object(entries) = value else { return Err(UNKNOWN.to_owned()) };
         let models_of = |entry: &Value| entry.get("models").is_some_and(Value::is_object);
         let is_models_dev = entries.values().any(models_of);
-        let mut list = Self { source: if is_models_dev { "models.dev" } else { "litellm" }.to_owned(), ..Self::default() };
+        let mut list =
+            Self { source: if is_models_dev { "models.dev" } else { "litellm" }.to_owned(), ..Self::default() };
         for (name, entry) in &entries {
             if is_models_dev {
                 list.add_provider(name, entry);
@@ -179,9 +180,13 @@ impl PriceList {
             above: tiers.into_values().filter(|tier| tier.input.is_some() || tier.output.is_some()).collect(),
         };
         // A name may begin with that of its provider, which may end with the kind of its models (`vertex_ai-language-models`).
-        let provider = provider.split_once("-language").or_else(|| provider.split_once("-anthropic")).map_or(provider, |(it, _)| it);
+        let provider = provider
+            .split_once("-language")
+            .or_else(|| provider.split_once("-anthropic"))
+            .map_or(provider, |(it, _)| it);
         let provider = if provider.starts_with("vertex_ai") { "vertex" } else { provider };
-        let model = name.split_once('/').filter(|(prefix, _)| called(prefix) == called(provider) || *prefix == "vertex_ai");
+        let model =
+            name.split_once('/').filter(|(prefix, _)| called(prefix) == called(provider) || *prefix == "vertex_ai");
         self.add(provider, model.map_or(name, |(_, model)| model), prices);
     }
 
@@ -204,8 +209,7 @@ impl PriceList {
     }
 }
 
-const UNKNOWN: &str =
-    "is neither the api.json of models.dev nor LiteLLM's model_prices_and_context_window.json: it has no price of any model";
+const UNKNOWN: &str = "is neither the api.json of models.dev nor LiteLLM's model_prices_and_context_window.json: it has no price of any model";
 
 fn called(provider: &str) -> &str {
     CALLED.iter().find(|(name, _)| *name == provider).map_or(provider, |(_, id)| id)
@@ -333,7 +337,8 @@ mod tests {
 
     #[test]
     fn both_formats_say_the_same_of_a_model() {
-        let (models_dev, litellm) = (PriceList::read(MODELS_DEV.as_bytes()).unwrap(), PriceList::read(LITELLM.as_bytes()).unwrap());
+        let (models_dev, litellm) =
+            (PriceList::read(MODELS_DEV.as_bytes()).unwrap(), PriceList::read(LITELLM.as_bytes()).unwrap());
         assert_eq!((&*models_dev.source, &*litellm.source), ("models.dev", "litellm"));
         let (of_dev, of_litellm) = (models_dev.get("acme", "BIG-1").unwrap(), litellm.get("ACME", "big-1").unwrap());
         assert_eq!(picos(of_dev.input), 1_250_000);
@@ -346,7 +351,8 @@ mod tests {
 
     #[test]
     fn what_has_no_price_of_tokens_is_left_out_and_providers_go_by_our_names() {
-        let (models_dev, litellm) = (PriceList::read(MODELS_DEV.as_bytes()).unwrap(), PriceList::read(LITELLM.as_bytes()).unwrap());
+        let (models_dev, litellm) =
+            (PriceList::read(MODELS_DEV.as_bytes()).unwrap(), PriceList::read(LITELLM.as_bytes()).unwrap());
         assert_eq!(models_dev.get("acme", "weights"), None);
         assert_eq!(picos(models_dev.get("bedrock", "acme.big-1-v1:0").unwrap().input), 1);
         assert_eq!(litellm.get("acme", "draw"), None);
@@ -361,16 +367,21 @@ mod tests {
         for list in [MODELS_DEV, LITELLM].map(|text| PriceList::read(text.as_bytes()).unwrap()) {
             assert_eq!(PriceList::from_json(list.to_json().as_bytes()), Ok(list));
         }
-        let renamed = PriceList::read(MODELS_DEV.as_bytes()).unwrap().with_names(|it| (it == "acme").then(|| "ours".into()));
+        let renamed =
+            PriceList::read(MODELS_DEV.as_bytes()).unwrap().with_names(|it| (it == "acme").then(|| "ours".into()));
         assert!(renamed.get("ours", "big-1").is_some() && renamed.get("acme", "big-1").is_none());
     }
 
     #[test]
     fn what_is_no_price_list_says_so() {
-        for bad in ["", "[]", "{}", r#"{"a":1}"#, r#"{"a":{"models":{}}}"#, r#"{"a":{"litellm_provider":"b"}}"#, "{\"a\":"] {
+        for bad in
+            ["", "[]", "{}", r#"{"a":1}"#, r#"{"a":{"models":{}}}"#, r#"{"a":{"litellm_provider":"b"}}"#, "{\"a\":"]
+        {
             assert!(PriceList::read(bad.as_bytes()).is_err(), "{bad}");
         }
-        for bad in ["{}", r#"{"version":2,"source":"","models":{}}"#, r#"{"version":1,"source":"","models":{"a/b":{"x":1}}}"#] {
+        for bad in
+            ["{}", r#"{"version":2,"source":"","models":{}}"#, r#"{"version":1,"source":"","models":{"a/b":{"x":1}}}"#]
+        {
             assert!(PriceList::from_json(bad.as_bytes()).is_err(), "{bad}");
         }
     }

@@ -119,7 +119,8 @@ impl Prices {
             let written = [rates.cache_write_5m, rates.cache_write_1h].into_iter().filter(|_| writes_cache);
             let input = [rates.input, rates.cached_input, rates.audio_input].into_iter().chain(written).flatten().max();
             let output = [rates.output, rates.reasoning, rates.audio_output].into_iter().flatten().max();
-            let of = |count: u64, price: Option<Money>| if count == 0 { Some(Money::ZERO) } else { Some(price? * count) };
+            let of =
+                |count: u64, price: Option<Money>| if count == 0 { Some(Money::ZERO) } else { Some(price? * count) };
             Some(of(input_tokens, rates.input.and(input))? + of(output_tokens, rates.output.and(output))?)
         };
         let most = std::iter::once(0).chain(tiers).map(dearest).collect::<Option<Vec<_>>>()?.into_iter().max()?;
@@ -401,7 +402,9 @@ mod tests {
 
     #[test]
     fn a_bound_is_never_below_what_it_costs() {
-        let tiered = prices("input = \"1\"\ncached_input = \"0.1\"\ncache_write_1h = \"2\"\naudio_input = \"1.5\"\noutput = \"4\"\nreasoning = \"5\"\nabove = [ { tokens = 1000, input = \"3\", output = \"1\" } ]");
+        let tiered = prices(
+            "input = \"1\"\ncached_input = \"0.1\"\ncache_write_1h = \"2\"\naudio_input = \"1.5\"\noutput = \"4\"\nreasoning = \"5\"\nabove = [ { tokens = 1000, input = \"3\", output = \"1\" } ]",
+        );
         for (input, output) in [(0, 0), (1, 1), (1000, 50), (1001, 50), (5000, 0)] {
             for part in [0, 1, 7, 1000] {
                 let usage = Usage {

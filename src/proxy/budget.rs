@@ -7,8 +7,8 @@ use super::error::{ApiError, Reason};
 use super::plan::Plan;
 use crate::config::budgets::Payers;
 use crate::dialect::openai_chat::envelope::Envelope;
-use crate::domain::budget::{Draw, Payer, Span, day_of};
 use crate::domain::Money;
+use crate::domain::budget::{Draw, Payer, Span, day_of};
 use crate::domain::tenancy::{DEFAULT_ORG, DEFAULT_PROJECT};
 use crate::store::ports::accounts::{Accounts, Balance, Refused, Reservation};
 use std::sync::Arc;
@@ -135,7 +135,9 @@ fn short(Draw { account, limit }: &Draw, Balance { spent, reserved }: Balance, a
     let (what, again) = match account.span {
         Span::Prepaid => ("has no credit left".to_owned(), "add credit"),
         Span::Total => (format!("has spent its budget of ${limit}"), "raise the budget"),
-        span => (format!("has spent its budget of ${limit} a {}", span.name()), "wait for the next, or raise the budget"),
+        span => {
+            (format!("has spent its budget of ${limit} a {}", span.name()), "wait for the next, or raise the budget")
+        }
     };
     let message = if left > Money::ZERO {
         let in_flight = if reserved > Money::ZERO {

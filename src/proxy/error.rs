@@ -55,7 +55,7 @@ pub enum Reason {
 
 impl Reason {
     /// All of them, for the README's table.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::InvalidRequest,
         Self::InvalidApiKey,
         Self::ByokRefused,
@@ -171,9 +171,7 @@ impl Reason {
                 "deadline_exceeded",
                 "No target answered within `timeouts.total` (or `extra.timeout_ms`)",
             ),
-            _ => {
-                (500, "server_error", "internal_error", "A mistake of the gateway; the operator's log has the reason")
-            }
+            _ => (500, "server_error", "internal_error", "A mistake of the gateway; the operator's log has the reason"),
         }
     }
 }

@@ -20,11 +20,12 @@ pub(super) fn close(core: &Core, session: &Session, client: &mut ClientCtx) {
     if let Some(quota) = client.quota.take() {
         quota.settle(record, client.output_bytes);
     }
-    if let Some(funds) = client.funds.take() {
-        funds.settle(record.charge());
-    }
     client.seat = None;
     ledger::close(core, session, client);
+    // After the ledger has it, which so knows of everything that is booked.
+    if let Some(funds) = client.funds.take() {
+        funds.settle(client.record.charge());
+    }
     core.telemetry.finished(&client.record);
     core.telemetry.recent.keep(&mut client.record);
 }

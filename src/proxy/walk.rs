@@ -560,7 +560,12 @@ pub(super) fn note_usage(client: &mut ClientCtx, lane: &Lane<'_>, whole: bool) {
     }
     let (usage, output_bytes) = (observed.usage, observed.output_bytes);
     let any = whole || (client.record.status == 200 && output_bytes > 0);
-    let bill = bill(&client.snapshot, &lane.target.model, input_tokens, Delivered { usage, output_bytes, whole, any, own_key });
+    let bill = bill(
+        &client.snapshot,
+        &lane.target.model,
+        input_tokens,
+        Delivered { usage, output_bytes, whole, any, own_key },
+    );
     let record = &mut client.record;
     (record.usage, record.estimated, record.cost) = (bill.usage, bill.estimated, bill.cost);
     (record.priced_as, record.byok) = (bill.priced_as, own_key);

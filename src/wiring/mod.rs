@@ -108,7 +108,14 @@ pub fn start(parts: Parts) -> Result<Running, String> {
     });
     if !core.snapshot.load().budgets.is_empty() {
         // What an earlier life of this process has taken down is spent too.
-        let written = async { tokio::time::timeout(LAST_WORDS, async { if let Some(books) = &books { books.settle().await } }).await };
+        let written = async {
+            tokio::time::timeout(LAST_WORDS, async {
+                if let Some(books) = &books {
+                    books.settle().await
+                }
+            })
+            .await
+        };
         let _ = control.block_on(written);
         control.block_on(follower.know_what_was_spent());
     }

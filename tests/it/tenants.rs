@@ -42,11 +42,19 @@ async fn organisations_projects_and_members_are_made_and_listed() {
         }
         let (several, _, why) = run(&["keys", "create", "--name", "k", "--project", "default"]);
         assert!(!several && why.contains("several organisations"), "{why}");
-        let project = projects.lines().find(|line| line.starts_with("web")).and_then(|line| line.split_whitespace().nth(1)).unwrap();
-        let arguments = ["keys", "create", "--name", "k", "--project", project, "--owner", "ada", "--budget", "1/day,20/month"];
+        let project = projects
+            .lines()
+            .find(|line| line.starts_with("web"))
+            .and_then(|line| line.split_whitespace().nth(1))
+            .unwrap();
+        let arguments =
+            ["keys", "create", "--name", "k", "--project", project, "--owner", "ada", "--budget", "1/day,20/month"];
         let key = said(folder.path(), url.as_deref(), &arguments, "");
         assert!(key.starts_with("sk-or-v1-"), "{key}");
         let (_, budgets, _) = run(&["budgets", "list"]);
-        assert!(budgets.contains("$1 a day") && budgets.contains("$20 a month") && budgets.contains("(k)"), "{budgets}");
+        assert!(
+            budgets.contains("$1 a day") && budgets.contains("$20 a month") && budgets.contains("(k)"),
+            "{budgets}"
+        );
     }
 }

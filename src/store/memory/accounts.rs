@@ -7,8 +7,8 @@
 //!    └── its time is over ──┘   (settled later: spent)
 //! ```
 
-use crate::domain::budget::{Account, Draw, Payer, day_of};
 use crate::domain::Money;
+use crate::domain::budget::{Account, Draw, Payer, day_of};
 use crate::store::ports::accounts::{Accounts, Balance, Refused, Reservation};
 use async_trait::async_trait;
 use parking_lot::Mutex;
@@ -64,9 +64,10 @@ impl Books {
     fn balance(&mut self, account: &Account) -> &mut Balance {
         if !self.accounts.contains_key(account) && account.payer == Payer::User {
             if self.users >= MOST_USERS {
-                let idle = self.accounts.iter().filter(|(known, balance)| {
-                    known.payer == Payer::User && balance.reserved == Money::ZERO
-                });
+                let idle = self
+                    .accounts
+                    .iter()
+                    .filter(|(known, balance)| known.payer == Payer::User && balance.reserved == Money::ZERO);
                 let least = idle.take(LOOKED_AT).min_by_key(|(_, balance)| balance.spent);
                 if let Some(least) = least.map(|(known, _)| known.clone()) {
                     self.accounts.remove(&least);

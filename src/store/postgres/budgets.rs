@@ -9,8 +9,7 @@ use async_trait::async_trait;
 use tokio_postgres::{Row, Transaction};
 
 pub(super) async fn all(transaction: &Transaction<'_>) -> Result<Vec<Budget>, Trouble> {
-    let query =
-        "SELECT id, org_id, payer, subject, span, amount FROM budgets ORDER BY org_id, payer, subject, span";
+    let query = "SELECT id, org_id, payer, subject, span, amount FROM budgets ORDER BY org_id, payer, subject, span";
     let budget = |row: &Row| {
         let text = |at: usize| row.try_get::<_, &str>(at);
         let id = text(0)?;
