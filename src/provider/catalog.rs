@@ -322,17 +322,16 @@ impl Catalog {
     pub fn with_prices(&self, list: PriceList) -> Self {
         let of_names =
             |provider: &str, row: &ModelRow| names_of(row).find_map(|name| list.get(provider, name)).cloned();
-        let mut models: Vec<Arc<ModelRow>> = self.models.clone();
-        for at in 0..models.len() {
-            let row = &self.models[at];
+        let priced = |row: &Arc<ModelRow>| {
             // A dated version costs what its row does, unless the list has it.
             let base = row.snapshot_of.as_deref().and_then(|id| id.split_once('/'));
             let base = base.and_then(|(provider, name)| self.model_at(provider, name));
-            let prices = of_names(&row.provider, row).or_else(|| of_names(&row.provider, base?));
-            if let Some(prices) = prices {
-                models[at] = Arc::new(ModelRow { prices: prices.or(&row.prices), ..ModelRow::clone(row) });
+            match of_names(&row.provider, row).or_else(|| of_names(&row.provider, base?)) {
+                Some(prices) => Arc::new(ModelRow { prices: prices.or(&row.prices), ..ModelRow::clone(row) }),
+                None => row.clone(),
             }
-        }
+        };
+        let models = self.models.iter().map(priced).collect();
         Self {
             providers: self.providers.clone(),
             provider_names: self.provider_names.clone(),

@@ -6,10 +6,13 @@
 
 use super::byok::OwnKeys;
 use super::core::ClientCtx;
+use super::lane::Lane;
+use super::lease::Lease;
 use super::names::{Names, Target};
 use super::plan::Plan;
 use super::quota::BYTES_A_TOKEN;
 use super::semantic;
+use super::walk::Walk;
 use crate::config::snapshot::{Snapshot, UnknownPrice};
 use crate::dialect::openai_chat::envelope::Envelope;
 use crate::domain::{Money, Usage};
@@ -119,33 +122,33 @@ pub(super) struct Asked {
 
 /// How an attempt ended, as far as its price is concerned.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Delivered {
+struct Delivered {
     /// What the provider has counted, or said so far.
-    pub(super) usage: Option<Usage>,
+    usage: Option<Usage>,
     /// Bytes of text in its answer.
-    pub(super) output_bytes: u64,
+    output_bytes: u64,
     /// The answer was whole.
-    pub(super) whole: bool,
+    whole: bool,
     /// The client has something of it.
-    pub(super) any: bool,
+    any: bool,
     /// It was made with a key of the client's own.
-    pub(super) own_key: bool,
+    own_key: bool,
 }
 
 /// What an attempt used and cost.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Bill {
-    pub(super) usage: Option<Usage>,
+struct Bill {
+    usage: Option<Usage>,
     /// Whether the usage, or a part of it, was not counted by the provider.
-    pub(super) estimated: bool,
+    estimated: bool,
     /// `None` when a price is unknown.
-    pub(super) cost: Option<Money>,
+    cost: Option<Money>,
     /// The row whose prices were reckoned with, where they are not the model's own.
-    pub(super) priced_as: Option<Arc<str>>,
+    priced_as: Option<Arc<str>>,
 }
 
 /// The bill of the attempt that served.
-pub(super) fn bill(snapshot: &Snapshot, model: &ModelRow, input_estimate: u64, told: Delivered) -> Bill {
+fn bill(snapshot: &Snapshot, model: &ModelRow, input_estimate: u64, told: Delivered) -> Bill {
     let Delivered { usage, output_bytes, whole, any, own_key } = told;
     if !any {
         return Bill { usage, cost: Some(Money::ZERO), ..Bill::default() };
@@ -170,5 +173,96 @@ pub(super) fn bill(snapshot: &Snapshot, model: &ModelRow, input_estimate: u64, t
         Some((prices, of)) => Bill { cost: prices.cost(&usage), priced_as: of.cloned(), ..bill },
         // A price that is not known is not one of nothing.
         None => Bill { cost: model.prices.cost(&usage), ..bill },
+    }
+}
+
+/// Notes what the attempt that the client has an answer of has used and cost; `whole` says that it has all of it.
+pub(super) fn note_usage(client: &mut ClientCtx, lane: &Lane<'_>, whole: bool) {
+    let observed = lane.translator.observed();
+    client.output_bytes = observed.output_bytes;
+    let Asked { input_tokens, own_key, counts } = lane.asked;
+    if counts {
+        client.record.usage = observed.usage;
+        return;
+    }
+    let (usage, output_bytes) = (observed.usage, observed.output_bytes);
+    let any = whole || (client.record.status == 200 && output_bytes > 0);
+    let bill = bill(
+        &client.snapshot,
+        &lane.target.model,
+        input_tokens,
+        Delivered { usage, output_bytes, whole, any, own_key },
+    );
+    let record = &mut client.record;
+    (record.usage, record.estimated, record.cost) = (bill.usage, bill.estimated, bill.cost);
+    (record.priced_as, record.byok) = (bill.priced_as, own_key);
+}
+
+impl Walk<'_> {
+    /// What the bill of an attempt has to know of it.
+    pub(super) fn asked_with(&self, lease: &Lease) -> Asked {
+        let (input_tokens, counts) = (self.envelope.estimated_input_tokens, self.envelope.counts_tokens);
+        Asked { input_tokens, own_key: lease.is_byok(), counts }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::provider::Catalog;
+
+    fn delivered(usage: Option<(u64, u64)>, output_bytes: u64, whole: bool, any: bool) -> Delivered {
+        let usage = usage.map(|(prompt_tokens, completion_tokens)| Usage {
+            prompt_tokens,
+            completion_tokens,
+            total_tokens: prompt_tokens + completion_tokens,
+            ..Usage::default()
+        });
+        Delivered { usage, output_bytes, whole, any, own_key: false }
+    }
+
+    fn snapshot(unknown_price: UnknownPrice) -> Snapshot {
+        let catalog = Arc::new(Catalog::builtin().unwrap());
+        let source = crate::config::Source { file: None, process: Vec::new(), dotenv: None, catalog };
+        let mut snapshot = crate::config::load(&source).unwrap().snapshot;
+        snapshot.money.unknown_price = unknown_price;
+        snapshot
+    }
+
+    /// A token costs a pico-dollar in, ten out.
+    fn model() -> ModelRow {
+        let mut row = Catalog::builtin().unwrap().unknown_model_at("acme", "m");
+        row.prices.input = Some(Money::from_picos(1));
+        row.prices.output = Some(Money::from_picos(10));
+        row
+    }
+
+    #[test]
+    fn the_providers_count_is_the_bill_and_what_it_did_not_count_is_estimated() {
+        let snapshot = snapshot(UnknownPrice::Deny);
+        // Estimated at 100 tokens of input.
+        for (told, picos, estimated) in [
+            (delivered(Some((90, 30)), 41, true, true), 390, false),
+            (delivered(None, 41, true, true), 210, true),
+            (delivered(Some((90, 1)), 41, false, true), 200, true),
+            (delivered(Some((90, 30)), 41, false, true), 390, false),
+            (delivered(Some((90, 30)), 41, false, false), 0, false),
+            (delivered(None, 0, false, false), 0, false),
+            (Delivered { own_key: true, ..delivered(Some((90, 30)), 41, true, true) }, 0, false),
+        ] {
+            let bill = bill(&snapshot, &model(), 100, told);
+            assert_eq!((bill.cost.map(Money::picos), bill.estimated), (Some(picos), estimated), "{told:?}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_price_is_none_or_that_of_the_dearest_of_its_kind() {
+        let unknown = Catalog::builtin().unwrap().unknown_model_at("acme", "m");
+        let told = delivered(Some((90, 30)), 41, true, true);
+        for choice in [UnknownPrice::Deny, UnknownPrice::Allow] {
+            assert_eq!(bill(&snapshot(choice), &unknown, 100, told).cost, None);
+        }
+        let estimated = bill(&snapshot(UnknownPrice::Estimate), &unknown, 100, told);
+        assert!(estimated.cost > Some(Money::ZERO) && estimated.priced_as.is_some(), "{estimated:?}");
     }
 }

@@ -13,6 +13,7 @@
 //! a clock that runs out earlier has begun to run: a piece that only moves the deadlines away does not touch it. Nothing is written to the
 //! client inside the `select!`, so that no arm starves while a slow client reads.
 
+use super::bill::note_usage;
 use super::books::redacted;
 use super::cache::now_unix_ms;
 use super::core::{ClientCtx, Core, Phase};
@@ -22,7 +23,6 @@ use super::lane::{Lane, Refusal, State, Taken};
 use super::ledger;
 use super::respond::{self, Framing, WRITE_TIMEOUT};
 use super::responses;
-use super::walk::note_usage;
 use crate::config::snapshot::Gate;
 use crate::dialect::extensions::Byok;
 use crate::dialect::openai_chat::envelope::Envelope;

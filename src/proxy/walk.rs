@@ -7,7 +7,7 @@
 //! What follows from an attempt is in [`super::triage`], what is written down about it in [`super::books`].
 
 use super::attempt::{self, Outgoing};
-use super::bill::{Asked, Delivered, bill};
+use super::bill::note_usage;
 use super::budget::Funds;
 use super::core::{ClientCtx, Core, Phase, Stop, breaker_policy};
 use super::error::{ApiError, Reason};
@@ -453,12 +453,6 @@ impl<'a> Walk<'a> {
         Attempted { outcome, status, first_output, limits, resend }
     }
 
-    /// What the bill of an attempt has to know of it.
-    pub(super) fn asked_with(&self, lease: &Lease) -> Asked {
-        let (input_tokens, counts) = (self.envelope.estimated_input_tokens, self.envelope.counts_tokens);
-        Asked { input_tokens, own_key: lease.is_byok(), counts }
-    }
-
     /// What makes an answer of the target's the client's.
     pub(super) fn translator(&self, target: &Target, message: &Message) -> Translator {
         if self.envelope.counts_tokens { Translator::counting() } else { Translator::new(self.setup(target, message)) }
@@ -547,28 +541,6 @@ impl<'a> Walk<'a> {
             }
         }
     }
-}
-
-/// Notes what the attempt that the client has an answer of has used and cost; `whole` says that it has all of it.
-pub(super) fn note_usage(client: &mut ClientCtx, lane: &Lane<'_>, whole: bool) {
-    let observed = lane.translator.observed();
-    client.output_bytes = observed.output_bytes;
-    let Asked { input_tokens, own_key, counts } = lane.asked;
-    if counts {
-        client.record.usage = observed.usage;
-        return;
-    }
-    let (usage, output_bytes) = (observed.usage, observed.output_bytes);
-    let any = whole || (client.record.status == 200 && output_bytes > 0);
-    let bill = bill(
-        &client.snapshot,
-        &lane.target.model,
-        input_tokens,
-        Delivered { usage, output_bytes, whole, any, own_key },
-    );
-    let record = &mut client.record;
-    (record.usage, record.estimated, record.cost) = (bill.usage, bill.estimated, bill.cost);
-    (record.priced_as, record.byok) = (bill.priced_as, own_key);
 }
 
 /// The part of a client's query that belongs to its format.

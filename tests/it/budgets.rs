@@ -77,6 +77,15 @@ async fn until_spent(gateway: &Gateway, payer: &str, span: &str, expected: Money
     }
 }
 
+/// Waits until nothing is reserved any more.
+async fn until_reserved_nothing(gateway: &Gateway) {
+    let started = Instant::now();
+    while accounts(gateway).await.iter().any(|(.., reserved)| *reserved != Money::ZERO) {
+        assert!(started.elapsed() < PATIENCE, "something stays reserved");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
 /// What the ledger says was spent of the only budget.
 fn ledger(data_dir: &Path, url: Option<&str>) -> Money {
     let list = said(data_dir, url, &["budgets", "list"], "");
@@ -247,11 +256,7 @@ async fn nothing_delivered_nothing_charged() {
     let line = gateway.log_line(&answer).await;
     assert_eq!((line["cost_usd"].as_f64(), &line["byok"]), (Some(0.0), &json!(true)), "{line}");
     assert!(line["prompt_tokens"].as_u64().unwrap() > 0, "its usage is known all the same");
-    let started = Instant::now();
-    while accounts(&gateway).await.iter().any(|(.., reserved)| *reserved != Money::ZERO) {
-        assert!(started.elapsed() < PATIENCE, "something stays reserved");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    until_reserved_nothing(&gateway).await;
 }
 
 #[tokio::test]
@@ -401,4 +406,54 @@ async fn two_gateways_share_a_budget_and_one_of_them_is_killed() {
     let (_, paid) = flood(&[&second, &third], 1400, 64).await;
     let spent = agreed(&second, folders[1].path(), Some(&url)).await;
     assert!(spent >= seen + paid && spent <= limit && spent + Money::from_dollars("1.5").unwrap() > limit, "{spent}");
+}
+
+#[tokio::test]
+async fn without_redis_a_node_spends_its_share_of_what_was_left_or_nothing() {
+    for (on_outage, expected) in [("local", 402), ("deny", 503)] {
+        let (sim, mut redis) = (Sim::start(SimDialect::OpenAi).unwrap(), RedisServer::start().await);
+        let store = format!("[store]\nredis_timeout = '10s'\n[limits]\non_outage = '{on_outage}'\n");
+        let gateway = Gateway::builder()
+            .config(&format!("{store}{}", config(&sim, PRICES)))
+            .variable("REDIS_URL", &redis.url())
+            .start()
+            .await;
+        run(&gateway, &["budgets", "set", "0.50", "--org", "default"]);
+        let first = gateway.chat(&bounded("hello")).await;
+        assert_eq!(first.status, 200, "{}", first.body_text());
+        // Until it is booked.
+        until_reserved_nothing(&gateway).await;
+        redis.kill();
+        gateway.shows("orbyt_store_up{store=\"redis\"} 0").await;
+        let mut paid = cost(&first.json()["usage"]);
+        let refused = loop {
+            let answer = gateway.chat(&bounded("hello")).await;
+            if answer.status != 200 {
+                break answer;
+            }
+            paid += cost(&answer.json()["usage"]);
+        };
+        assert_eq!(refused.status, expected, "{}", refused.body_text());
+        assert!(paid <= Money::from_dollars("0.5").unwrap(), "{paid}");
+        redis.start_again().await;
+        gateway.shows("orbyt_store_up{store=\"redis\"} 1").await;
+        // Redis has lost everything: the ledger brings it back.
+        assert_eq!(agreed(&gateway, &gateway.data_dir(), None).await, paid, "what was spent meanwhile is booked");
+    }
+}
+
+#[tokio::test]
+async fn what_a_broken_stream_has_delivered_is_estimated_and_charged() {
+    let mut body = saying("one/sim-cut-after-tokens", "one two three four five six", true);
+    body["max_tokens"] = json!(50);
+    let prices = "[[provider.model]]\nid = 'sim-cut-after-tokens'\ninput = '1000'\noutput = '1000'\nmax_output = 100\n";
+    let sim = Sim::start(SimDialect::OpenAi).unwrap();
+    let gateway = Gateway::builder().config(&config(&sim, prices)).start().await;
+    run(&gateway, &["budgets", "set", "100", "--org", "default"]);
+    let answer = gateway.chat(&body).await;
+    let line = gateway.log_line(&answer).await;
+    assert_eq!((&line["ended"], &line["usage_estimated"]), (&json!("broken"), &json!(true)), "{line}");
+    assert!(line["completion_tokens"].as_u64().unwrap() > 0 && line["cost_usd"].as_f64().unwrap() > 0.0, "{line}");
+    let booked = agreed(&gateway, &gateway.data_dir(), None).await;
+    assert_eq!(booked.to_dollars(), line["cost_usd"].to_string());
 }

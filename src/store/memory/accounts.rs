@@ -104,7 +104,7 @@ impl MemoryAccounts {
         let accounts: Vec<Account> = draws.iter().map(|draw| draw.account.clone()).collect();
         for account in &accounts {
             let balance = books.balance(account);
-            balance.reserved = balance.reserved + amount;
+            balance.reserved += amount;
         }
         let number = books.next;
         books.next += 1;
@@ -131,7 +131,7 @@ impl Accounts for MemoryAccounts {
         if spent > Money::ZERO {
             for account in &reservation.accounts {
                 let balance = books.balance(account);
-                balance.spent = balance.spent + spent;
+                balance.spent += spent;
             }
         }
     }

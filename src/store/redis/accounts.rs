@@ -145,10 +145,7 @@ impl RedisAccounts {
             let mut words = answer.iter().map(String::as_str);
             let passes = words.next() == Some("1");
             let short = words.next().and_then(|at| at.parse().ok()).unwrap_or(0);
-            let mut balances = Vec::new();
-            while let (Some(spent), Some(reserved)) = (words.next(), words.next()) {
-                balances.push(Balance { spent: money(spent), reserved: money(reserved) });
-            }
+            let balances = balances(answer.get(2..).unwrap_or_default());
             Answer { granted: passes.then_some(lease), short, balances, told, shared }
         };
         self.link.ask(lane, call, made).await
@@ -217,8 +214,9 @@ impl Accounts for RedisAccounts {
         let known = self.shared.known.lock().get(account).copied().unwrap_or_default();
         if spent > known.spent {
             self.shared.note(account, Balance { spent, ..known });
-            send(&self.shared, &self.told, Told::Observed { account: account.clone(), spent });
         }
+        // Also what is known here: Redis may have lost it.
+        send(&self.shared, &self.told, Told::Observed { account: account.clone(), spent });
     }
 
     fn balances(&self) -> Vec<(Account, Balance)> {
@@ -244,29 +242,59 @@ async fn tell_all(link: Arc<Link>, shared: Arc<Shared>, mut told: mpsc::Unbounde
             return;
         }
         let count = batch.len();
-        while !batch.is_empty() {
-            let lane = link.back().await;
-            let said = batch.into_iter().map(|it| {
-                let (call, lane) = (it.call(), lane.clone());
-                async move { (call.invoke_async::<redis::Value>(&mut lane.connection.clone()).await, it) }
-            });
-            let mut again = Vec::new();
-            for (result, it) in join_all(said).await {
-                if let Err(error) = result {
-                    link.failed(&lane, &error);
-                    again.push(it);
-                }
+        // What the ledger says may include what was settled before: said the other way round it would count twice.
+        let (settled, observed): (Vec<Told>, Vec<Told>) =
+            batch.into_iter().partition(|it| matches!(it, Told::Settled(_)));
+        for mut rest in [settled, observed] {
+            while !rest.is_empty() {
+                rest = tell(&link, &shared, rest).await;
             }
-            if !again.is_empty() {
-                tokio::time::sleep(AGAIN).await;
-            }
-            batch = again;
         }
         shared.waiting.fetch_sub(count, Ordering::AcqRel);
     }
 }
 
+/// Says these things at once. Returns those that have to be said again, after a while.
+async fn tell(link: &Link, shared: &Shared, what: Vec<Told>) -> Vec<Told> {
+    let lane = link.back().await;
+    let said = what.into_iter().map(|it| {
+        let (call, lane) = (it.call(), lane.clone());
+        async move { (call.invoke_async::<Vec<String>>(&mut lane.connection.clone()).await, it) }
+    });
+    let mut again = Vec::new();
+    for (result, it) in join_all(said).await {
+        match result {
+            Ok(answer) => {
+                for (account, balance) in it.accounts().iter().zip(balances(&answer)) {
+                    shared.note(account, balance);
+                }
+            }
+            Err(error) => {
+                link.failed(&lane, &error);
+                again.push(it);
+            }
+        }
+    }
+    if !again.is_empty() {
+        tokio::time::sleep(AGAIN).await;
+    }
+    again
+}
+
+/// What is spent and reserved of each account, as scripts answer.
+fn balances(answer: &[String]) -> Vec<Balance> {
+    let (pairs, _) = answer.as_chunks::<2>();
+    pairs.iter().map(|[spent, reserved]| Balance { spent: money(spent), reserved: money(reserved) }).collect()
+}
+
 impl Told {
+    fn accounts(&self) -> &[Account] {
+        match self {
+            Self::Settled(settlement) => &settlement.accounts,
+            Self::Observed { account, .. } => std::slice::from_ref(account),
+        }
+    }
+
     fn call(&self) -> ScriptInvocation<'static> {
         match self {
             Self::Settled(Settlement { node, id, accounts, amount, spent }) => {
