@@ -230,6 +230,22 @@ pub enum ResponseFormat {
     },
 }
 
+impl ResponseFormat {
+    /// The schema that the answer is to have, for formats that have no word for what it describes: then the schema says it.
+    pub fn described_schema(&self) -> Option<Cow<'_, Value>> {
+        let Self::JsonSchema { schema: Some(schema), description, .. } = self else { return None };
+        let says = description.as_deref().filter(|text| !text.is_empty());
+        match (says, schema) {
+            (Some(text), Value::Object(members)) if !members.contains_key("description") => {
+                let mut described = members.clone();
+                described.insert("description".to_owned(), text.into());
+                Some(Cow::Owned(described.into()))
+            }
+            _ => Some(Cow::Borrowed(schema)),
+        }
+    }
+}
+
 /// How much to think.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Reasoning {

@@ -77,6 +77,11 @@ impl Quirks {
         self.0 & other.0 == other.0
     }
 
+    /// Whether the format is OpenAI's own in every detail: a route more is no deviation.
+    pub const fn is_plain(self) -> bool {
+        self.0 & !Self::RESPONSES.0 == 0
+    }
+
     /// Both sets together.
     #[must_use]
     pub const fn with(self, other: Self) -> Self {
