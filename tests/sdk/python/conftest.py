@@ -12,8 +12,9 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 from gateway import running  # noqa: E402  (found by the path above)
 
-# One model of each upstream format, and what cannot be asked of it; the tests run against all of them, here and in Node.
-UPSTREAMS = json.loads((pathlib.Path(__file__).resolve().parents[1] / "upstreams.json").read_text(encoding="utf-8"))
+# One model of each upstream format, one that sees, and what cannot be asked of them; the tests run against all of them, here and in Node.
+MATRIX = json.loads((pathlib.Path(__file__).resolve().parents[1] / "matrix.json").read_text(encoding="utf-8"))
+UPSTREAMS = MATRIX["upstreams"]
 MODELS = [upstream["model"] for upstream in UPSTREAMS]
 
 
