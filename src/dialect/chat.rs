@@ -296,6 +296,11 @@ pub const FORMAT_GEMINI: &str = "google-gemini-v1";
 /// [`ReasoningDetail::format`] of Cohere's thoughts (text) and plans (summaries).
 pub const FORMAT_COHERE: &str = "cohere-command-v2";
 
+/// Whether thoughts of a format go back to their provider without any proof, so that the format alone has to be kept with them.
+pub fn is_unsigned(format: &str) -> bool {
+    format == FORMAT_COHERE
+}
+
 /// What a renderer has to know about the target model; the catalog fills it in.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ModelTraits {
