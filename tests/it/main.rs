@@ -4,8 +4,11 @@
 //! `orbyt::sim::client` looks at every answer down to how its connection ended, [`raw`] sends bytes that no client would.
 
 mod agents;
+mod api_keys;
+mod audit;
 mod auth;
 mod bodies;
+mod cable;
 mod cache;
 mod clocks;
 mod clouds;
@@ -25,7 +28,9 @@ mod nodes;
 mod nodes_cache;
 mod nodes_keys;
 mod nodes_semantic;
+mod outage;
 mod pool;
+mod postgres;
 mod presets;
 mod raw;
 mod redis_server;
@@ -33,7 +38,10 @@ mod reload;
 mod responses;
 mod routes;
 mod routing;
+mod scopes;
 mod secrets;
 mod semantic;
 mod shutdown;
+mod store;
 mod tls;
+mod vault;
