@@ -283,7 +283,7 @@ mod tests {
         assert_eq!(names(&question), ["beta"]);
         question.tool_results = vec![("beta".to_owned(), "42".to_owned())];
         assert_eq!(said(&question), "beta said: 42");
-        (question.tool_choice, question.one_call_only) = (ToolChoice::Auto, false);
+        (question.tool_choice, question.last_text) = (ToolChoice::Auto, "alpha".to_owned());
         question.tool_results = vec![("alpha".to_owned(), "42, next: beta".to_owned())];
         assert_eq!(names(&question), ["beta"]);
     }
