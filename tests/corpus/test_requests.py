@@ -13,7 +13,7 @@ import rig
 
 CORPUS = rendered.ROOT.parent / "shared" / "corpus"
 # How often the same kind of leaf is tried.
-TRIES = 3
+TRIES = 2
 # Longer requests say nothing more about the kinds of leaves.
 LONGEST = 60_000
 
