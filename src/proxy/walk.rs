@@ -397,7 +397,7 @@ impl<'a> Walk<'a> {
             }
             Some(late) => {
                 let exchange = Box::pin(exchange(&core.connections, &peer, dialect, head, body));
-                Box::pin(self.run_hedged(target, lease, &mut lane, exchange, late)).await
+                self.run_hedged(target, lease, &mut lane, exchange, late).await
             }
         };
         self.take_stock(target, lease, &lane, outcome)
