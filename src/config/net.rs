@@ -54,6 +54,16 @@ impl BaseUrl {
         Ok(Self { tls, host, port, path: uri.path().trim_end_matches('/').to_owned() })
     }
 
+    /// The path of what stands below it; with `/../` in front, beside the last segment of its own path.
+    pub fn path_to(&self, below: &str) -> String {
+        match below.strip_prefix("/..") {
+            Some(beside) if beside.starts_with('/') => {
+                self.path.rsplit_once('/').map_or("", |(parent, _)| parent).to_owned() + beside
+            }
+            _ => self.path.clone() + below,
+        }
+    }
+
     /// What goes into the `host` header: the host, with brackets around an IPv6 address, and the port unless it is the
     /// scheme's own.
     pub fn authority(&self) -> String {

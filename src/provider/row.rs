@@ -76,6 +76,11 @@ pub struct ProviderRow {
     pub headers: Vec<(String, String)>,
     /// How it deviates from OpenAI's format.
     pub quirks: Quirks,
+    /// Where its text completions are, below the base URL, if it has [`Quirks::COMPLETIONS`]; `/../x` stands beside the last segment of
+    /// the base URL's path.
+    pub completions_path: String,
+    /// Those of its models in the catalog that can be asked there; `None` means all. What the catalog does not know is taken to be.
+    pub completions_models: Option<Vec<String>>,
     /// The environment variables of its keys; the first that is set counts.
     pub key_env: Vec<String>,
     /// The environment variables of its base URL; the first that is set counts.
@@ -194,6 +199,9 @@ pub(super) struct RawProvider {
     headers: Vec<(String, String)>,
     #[serde(default)]
     quirks: Vec<String>,
+    #[serde(default = "completions")]
+    completions_path: String,
+    completions_models: Option<Vec<String>>,
     #[serde(default)]
     key_env: Vec<String>,
     #[serde(default)]
@@ -220,6 +228,11 @@ struct RawSide {
 
 fn openai_chat() -> String {
     Dialect::OpenAiChat.name().to_owned()
+}
+
+/// OpenAI's path of text completions.
+pub(crate) fn completions() -> String {
+    "/completions".to_owned()
 }
 
 fn bearer() -> String {
@@ -261,6 +274,8 @@ impl RawProvider {
             auth,
             headers: self.headers,
             quirks,
+            completions_path: self.completions_path,
+            completions_models: self.completions_models,
             key_env: self.key_env,
             base_url_env: self.base_url_env,
             key_required: auth != AuthScheme::None,

@@ -102,6 +102,12 @@ impl<'a> Fit<'a> {
         if preferences.max_price != MaxPrice::default() && !self.is_affordable(target) {
             return Some(Refusal::TooDear);
         }
+        // Whatever is presumed of a model: what has no word in a chat cannot be said to one.
+        if let Some(parameter) = self.envelope.beyond_chat
+            && !target.speaks(self.envelope.client, &self.snapshot.catalog)
+        {
+            return Some(Refusal::NoParameter(parameter));
+        }
         let missing = lack(&self.envelope.needs, &target.model.capabilities).or_else(|| self.parameter(target))?;
         if self.is_presumed_capable(target) {
             return None;
