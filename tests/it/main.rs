@@ -8,6 +8,8 @@ mod bodies;
 mod cache;
 mod clocks;
 mod clouds;
+mod completions;
+mod completions_faults;
 mod demo;
 mod dialects;
 mod explain;
