@@ -2,7 +2,7 @@
 
 use crate::gateway::{Gateway, KEY};
 use orbyt::sim::client::{Answer, BodyEnd};
-use orbyt::sim::{Sim, SimDialect, SimFault};
+use orbyt::sim::{Act, Sim, SimDialect, SimFault, Step};
 use serde_json::{Value, json};
 
 /// The providers: three that have the route, each in its own way, and one of each format that has not.
@@ -316,4 +316,22 @@ async fn a_wrong_method_and_a_missing_key_are_told() {
     bench.sim("openai").script([SimFault::Crlf]);
     let answer = bench.ask(&json!({"model": "openai/sim-ok", "prompt": "one two", "stream": true})).await;
     assert_eq!(choices(&answer), one("one two", "stop"), "frames may be cut by CRLF");
+}
+
+#[tokio::test]
+async fn a_slow_provider_gets_company() {
+    let hedging = "[retry]\nmax = 0\n[breaker]\nenabled = false\n\
+        [hedging]\nenabled = true\nquantile = 0.5\nmin_delay = \"100ms\"\nbudget = 1\n";
+    let (one, two) = (Sim::start(SimDialect::OpenAi).unwrap(), Sim::start(SimDialect::Anthropic).unwrap());
+    let builder = Gateway::builder().config(hedging).provider("together", &one).provider("two", &two);
+    let gateway = builder.start().await;
+    let body = json!({"model": "together/sim-ok", "prompt": "one two", "stream": true,
+        "extra": {"fallback_models": ["two/sim-ok"]}});
+    // As many answers as it takes to know what is usual.
+    for _ in 0..20 {
+        assert_eq!(complete(&gateway, &body).await.header("x-provider"), "together");
+    }
+    one.script([Step::Acts(vec![Act::Silence])]);
+    let answer = complete(&gateway, &body).await;
+    assert_eq!((answer.header("x-provider"), choices(&answer)), ("two", self::one("one two", "stop")));
 }
