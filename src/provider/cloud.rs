@@ -3,6 +3,7 @@
 //! | cloud | path | format |
 //! |---|---|---|
 //! | `azure` | `/openai/v1/chat/completions`, or `/openai/deployments/{d}/chat/completions?api-version=…` | OpenAI's |
+//! | | `/openai/v1/responses`, or `/openai/responses?api-version=…` | OpenAI's Responses |
 //! | `bedrock` | `/model/{m}/converse[-stream]` | Converse |
 //! | `vertex` | `/v1/projects/{p}/locations/{l}/publishers/google/models/{m}:generateContent` | Gemini's |
 //! | | `…/publishers/anthropic/models/{m}:rawPredict`, `:streamRawPredict` | Anthropic's, without `model` |
@@ -130,6 +131,16 @@ impl Cloud {
                     }
                 }
             }
+        }
+    }
+
+    /// The path of OpenAI's Responses where it is not beside the chat completions: dated versions of Azure's have them at no deployment.
+    pub fn responses_path(&self) -> Option<String> {
+        match self {
+            Self::Azure { api_version: Some(version) } if is_dated(version) => {
+                Some(format!("/openai/responses?api-version={version}"))
+            }
+            _ => None,
         }
     }
 

@@ -10,6 +10,7 @@ mod clocks;
 mod clouds;
 mod completions;
 mod completions_faults;
+mod crossings;
 mod demo;
 mod dialects;
 mod explain;

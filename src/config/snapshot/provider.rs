@@ -89,7 +89,9 @@ impl Provider {
 
     /// The path of a request that passes to one of its models, where a client's format has a path of its own.
     pub fn path_of(&self, client: Client, model: &ModelRow) -> Option<String> {
+        let elsewhere = self.cloud.as_ref().and_then(Cloud::responses_path);
         let own = match client {
+            Client::OpenAiResponses if elsewhere.is_some() => return elsewhere,
             Client::OpenAiCompletions => &*self.row.completions_path,
             _ => client.own_path()?,
         };
