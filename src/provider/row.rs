@@ -3,6 +3,7 @@
 use super::cloud::CloudKind;
 use crate::dialect::openai_chat::passthrough::Quirks;
 use crate::dialect::table::Dialect;
+use crate::domain::decision::Parameter;
 use serde::Deserialize;
 use std::sync::Arc;
 
@@ -81,6 +82,8 @@ pub struct ProviderRow {
     pub completions_path: String,
     /// Those of its models in the catalog that can be asked there; `None` means all. What the catalog does not know is taken to be.
     pub completions_models: Option<Vec<String>>,
+    /// What those that it has there do not honour, of what chats have no word for. With `prompt`, it takes one text alone.
+    pub completions_lacks: Vec<Parameter>,
     /// The environment variables of its keys; the first that is set counts.
     pub key_env: Vec<String>,
     /// The environment variables of its base URL; the first that is set counts.
@@ -203,6 +206,8 @@ pub(super) struct RawProvider {
     completions_path: String,
     completions_models: Option<Vec<String>>,
     #[serde(default)]
+    completions_lacks: Vec<Parameter>,
+    #[serde(default)]
     key_env: Vec<String>,
     #[serde(default)]
     base_url_env: Vec<String>,
@@ -276,6 +281,7 @@ impl RawProvider {
             quirks,
             completions_path: self.completions_path,
             completions_models: self.completions_models,
+            completions_lacks: self.completions_lacks,
             key_env: self.key_env,
             base_url_env: self.base_url_env,
             key_required: auth != AuthScheme::None,

@@ -5,8 +5,10 @@ use crate::config::snapshot::{ModelAlias, Provider, Snapshot};
 use crate::dialect::client::Client;
 use crate::dialect::openai_chat::envelope::Envelope;
 use crate::dialect::openai_chat::quirks::Quirks;
+use crate::dialect::openai_completions::envelope::with_plain_prompt;
 use crate::dialect::table::Dialect;
 use crate::domain::Strategy;
+use crate::domain::decision::Parameter;
 use crate::provider::{Catalog, ModelRow, ProviderRow, Status};
 use std::sync::Arc;
 
@@ -46,6 +48,13 @@ impl Target {
         };
         let has_route = models.iter().any(|known| known == model) || catalog.model_at(&provider.id, model).is_none();
         if has_route { all } else { all.without(Quirks::COMPLETIONS) }
+    }
+
+    /// The body of a request whose bytes are passed on.
+    pub(super) fn passed_body(&self, envelope: &Envelope) -> Vec<u8> {
+        let body = envelope.passthrough_body(&self.model.upstream, self.provider.quirks);
+        let takes_one_text = self.provider.row.completions_lacks.contains(&Parameter::Prompt);
+        if envelope.client == Client::OpenAiCompletions && takes_one_text { with_plain_prompt(body) } else { body }
     }
 
     /// Whether a client of this format can have its bytes passed on.

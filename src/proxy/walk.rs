@@ -479,7 +479,7 @@ impl<'a> Walk<'a> {
             if counts { dialect.counting_path(model) } else { provider.path(&target.model, self.envelope.stream) };
         if target.speaks(self.envelope.client, &self.snapshot.catalog) {
             let path = provider.path_of(self.envelope.client, &target.model).unwrap_or(path);
-            let body = self.envelope.passthrough_body(model, provider.quirks);
+            let body = target.passed_body(self.envelope);
             let head = self.session.req_header();
             let headers = passed_headers(self.envelope.client, &head.headers);
             // A cloud's own paths have their own queries.

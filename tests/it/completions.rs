@@ -134,7 +134,7 @@ async fn every_provider_completes_a_text() {
 #[tokio::test]
 async fn the_bytes_pass_to_a_provider_that_has_the_route() {
     let bench = bench("").await;
-    for id in ["openai", "together", "deepseek"] {
+    for id in ["openai", "together"] {
         for (prompt, count, text) in [
             (json!(["a b", "c"]), 2, "a b a b"),
             (json!([1, 2, 3]), 1, "1 2 3 1 2 3"),
@@ -162,6 +162,42 @@ async fn the_bytes_pass_to_a_provider_that_has_the_route() {
             }
         }
     }
+}
+
+#[tokio::test]
+async fn a_route_that_lacks_something_is_not_asked_for_it() {
+    let bench = bench("").await;
+    for (id, lacks) in
+        [("mistral", &["prompt", "echo", "best_of", "logprobs"][..]), ("deepseek", &["prompt", "best_of"])]
+    {
+        for (member, value) in [
+            ("prompt", json!(["a", "b"])),
+            ("prompt", json!([1, 2])),
+            ("suffix", json!("x")),
+            ("echo", json!(true)),
+            ("best_of", json!(2)),
+            ("logprobs", json!(1)),
+        ] {
+            let mut body = json!({"model": format!("{id}/sim-ok"), "prompt": "one two"});
+            body[member] = value;
+            let answer = bench.ask(&body).await;
+            if lacks.contains(&member) {
+                assert_eq!((answer.status, &answer.json()["error"]["param"]), (400, &json!(member)), "{id} {member}");
+            } else {
+                assert_eq!((answer.status, &bench.told(id).1[member]), (200, &body[member]), "{id} {member}");
+            }
+        }
+        // A list of one text is one text.
+        let answer = bench.ask(&json!({"model": format!("{id}/sim-ok"), "prompt": ["one two"]})).await;
+        assert_eq!(
+            (choices(&answer), &bench.told(id).1["prompt"]),
+            (one("one two", "stop"), &json!("one two")),
+            "{id}"
+        );
+    }
+    let body = json!({"model": "mistral/codestral-latest", "prompt": ["a", "b"],
+        "extra": {"fallback_models": ["deepseek/deepseek-chat", "together/sim-ok"]}});
+    assert_eq!(bench.ask(&body).await.header("x-provider"), "together");
 }
 
 #[tokio::test]

@@ -53,8 +53,8 @@ pub struct Envelope {
     /// Estimated input tokens: a quarter of the bytes of `messages` and `tools`, base64 data left out. For routing and reservations, not
     /// for the bill.
     pub estimated_input_tokens: u64,
-    /// Text completions: what in the request has no word in a chat, so that only a provider that has the route itself can serve it.
-    pub beyond_chat: Option<Parameter>,
+    /// Text completions: what of the request has no word in a chat, so that only a provider that has the route itself can serve it.
+    pub beyond_chat: Vec<Parameter>,
     pub(in crate::dialect) body: Bytes,
     pub(in crate::dialect) members: Vec<Member>,
 }
@@ -232,7 +232,7 @@ impl Envelope {
             extensions: NO_EXTENSIONS.clone(),
             needs: Needs::default(),
             estimated_input_tokens: 0,
-            beyond_chat: None,
+            beyond_chat: Vec::new(),
             body,
             members,
         })

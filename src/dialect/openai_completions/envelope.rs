@@ -2,6 +2,7 @@
 //! with chat completions.
 
 use crate::dialect::client::Client;
+use crate::dialect::openai_chat::edit::Edits;
 use crate::dialect::openai_chat::envelope::{Envelope, Field, Needs, inside, must_be};
 use crate::dialect::openai_chat::scan::{self, Cursor, Invalid};
 use crate::domain::Fault;
@@ -53,7 +54,8 @@ pub fn scan(body: Bytes) -> Result<Envelope, Fault> {
         (best_of.is_some_and(|count| count > envelope.n.unwrap_or(1)), Parameter::BestOf),
         (is_some(Field::Logprobs, &[b"false"]), Parameter::Logprobs),
     ];
-    envelope.beyond_chat = beyond.into_iter().find_map(|(is_asked, parameter)| is_asked.then_some(parameter));
+    envelope.beyond_chat =
+        beyond.into_iter().filter_map(|(is_asked, parameter)| is_asked.then_some(parameter)).collect();
     // Each prompt has its choices.
     let choices = envelope.n.unwrap_or(1).saturating_mul(prompt.count);
     envelope.n = Some(choices).filter(|choices| *choices != 1);
@@ -69,6 +71,22 @@ pub fn scan(body: Bytes) -> Result<Envelope, Fault> {
     envelope.extensions = envelope.read_extensions()?;
     envelope.complete_model()?;
     Ok(envelope)
+}
+
+/// A provider's body with the one text of a list of prompts in the place of the list, for providers that take no lists.
+pub fn with_plain_prompt(body: Vec<u8>) -> Vec<u8> {
+    let Some(prompt) = inside(&body, b"prompt").filter(|place| body[place.start] == b'[') else { return body };
+    let (mut texts, mut edits) = (Vec::new(), Edits::default());
+    // What is no list of one text is not for these providers, and stays as it is.
+    let _ = Cursor::new(&body, prompt.start).array(|cursor| {
+        texts.push(cursor.value()?);
+        Ok::<(), Invalid>(())
+    });
+    let [text] = texts.as_slice() else { return body };
+    edits.replace(prompt, &[&body[text.clone()]]);
+    let mut out = Vec::new();
+    edits.apply(&body, &mut out);
+    out
 }
 
 /// What is known of a prompt.

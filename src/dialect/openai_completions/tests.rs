@@ -1,6 +1,6 @@
 //! Text completions: what is read of a request, what becomes of an answer, and that both forms of it say the same.
 
-use super::envelope::scan;
+use super::envelope::{scan, with_plain_prompt};
 use super::request::parse;
 use crate::dialect::chat::{PartKind, Request, Role};
 use crate::dialect::client::Client;
@@ -87,7 +87,7 @@ fn reads_what_the_gateway_acts_on() {
         "stream_options": {"include_usage": true}, "n": 2, "extra": {"retry": 2}}));
     assert_eq!((seen.model.as_str(), seen.stream, seen.include_usage, seen.max_tokens), ("m", true, true, Some(9)));
     assert_eq!((seen.n, seen.user.as_deref(), seen.extensions.retry), (Some(2), Some("u"), Some(2)));
-    assert_eq!((seen.beyond_chat, seen.estimated_input_tokens), (None, 2));
+    assert_eq!((seen.beyond_chat.len(), seen.estimated_input_tokens), (0, 2));
     for (prompt, choices, tokens) in
         [(json!(["abcd", "abcdefgh"]), Some(2), 3), (json!([1, 2, 3]), None, 3), (json!([[1, 2], [3]]), Some(2), 3)]
     {
@@ -114,9 +114,8 @@ fn knows_what_has_no_word_in_a_chat() {
         (json!({"echo": true}), Parameter::Echo),
         (json!({"best_of": 2}), Parameter::BestOf),
         (json!({"logprobs": 0}), Parameter::Logprobs),
-        (json!({"logprobs": 5, "suffix": "x"}), Parameter::Suffix),
     ] {
-        assert_eq!(of(members.clone()), Some(parameter), "{members}");
+        assert_eq!(of(members.clone()), [parameter], "{members}");
         let mut body = json!({"model": "m", "prompt": "x"});
         body.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
         let fault = parse(body.to_string().as_bytes()).unwrap_err();
@@ -127,7 +126,23 @@ fn knows_what_has_no_word_in_a_chat() {
         json!({"suffix": null, "echo": false, "best_of": 1, "logprobs": null}),
         json!({"suffix": "", "best_of": 2, "n": 2, "logprobs": false}),
     ] {
-        assert_eq!(of(members.clone()), None, "{members}");
+        assert_eq!(of(members.clone()), [], "{members}");
+    }
+    let all = json!({"prompt": [1], "suffix": "x", "echo": true, "best_of": 2, "logprobs": 1});
+    let named: Vec<&str> = of(all).into_iter().map(Parameter::name).collect();
+    assert_eq!(named, ["prompt", "suffix", "echo", "best_of", "logprobs"]);
+}
+
+#[test]
+fn one_text_is_taken_out_of_its_list() {
+    for (body, plain) in [
+        (r#"{"prompt" : [ "a\"]" ], "x":1}"#, r#"{"prompt" : "a\"]", "x":1}"#),
+        (r#"{"prompt":"a"}"#, r#"{"prompt":"a"}"#),
+        (r#"{"prompt":["a","b"]}"#, r#"{"prompt":["a","b"]}"#),
+        (r#"{"prompt":[]}"#, r#"{"prompt":[]}"#),
+        (r#"{"x":["a"]}"#, r#"{"x":["a"]}"#),
+    ] {
+        assert_eq!(String::from_utf8(with_plain_prompt(body.into())).unwrap(), plain);
     }
 }
 
