@@ -137,6 +137,20 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_stands_below_a_base_url_and_beside_it() {
+        for (base, below, path) in [
+            ("http://h/v1", "/completions", "/v1/completions"),
+            ("http://h", "/completions", "/completions"),
+            ("http://h/v1", "/../beta/completions", "/beta/completions"),
+            ("http://h/a/v1", "/../beta/completions", "/a/beta/completions"),
+            ("http://h", "/../beta/completions", "/beta/completions"),
+            ("http://h/v1", "/..x", "/v1/..x"),
+        ] {
+            assert_eq!(BaseUrl::parse(base).unwrap().path_to(below), path, "{base} {below}");
+        }
+    }
+
+    #[test]
     fn base_urls_are_taken_apart_and_put_together() {
         for (text, tls, host, port, path, shown) in [
             ("https://api.example/v1", true, "api.example", 443, "/v1", "https://api.example/v1"),

@@ -266,6 +266,12 @@ mod tests {
         assert_eq!(path(Some("v1")), "/openai/v1/chat/completions");
         assert_eq!(path(Some("preview")), "/openai/v1/chat/completions?api-version=preview");
         assert_eq!(path(Some("2024-10-21")), "/openai/deployments/my%20gpt/chat/completions?api-version=2024-10-21");
+        let responses = |version: &str| Cloud::Azure { api_version: Some(version.into()) }.responses_path();
+        assert_eq!(
+            responses("2025-03-01-preview").as_deref(),
+            Some("/openai/responses?api-version=2025-03-01-preview")
+        );
+        assert_eq!(responses("preview"), None);
     }
 
     #[test]
