@@ -86,7 +86,7 @@ impl Walk<'_> {
     pub(super) fn late_after(&self, target: &Target) -> Option<Duration> {
         let (hedging, gate) = (self.snapshot.hedging?, &self.snapshot.gate);
         let early = self.envelope.stream && (gate.max_wait.is_some() || gate.keepalive_before_commit);
-        if self.hedged || early || self.is_probe || self.envelope.extensions.byok.is_some() {
+        if self.hedged || early || self.is_probe || self.has_own_keys() {
             return None;
         }
         let (provider, model) = (&target.provider.id, &target.model.upstream);
