@@ -76,7 +76,9 @@ impl Gateway {
         }
         client.seat = Some(self.core.limiter.enter(&client.snapshot.limits).inspect_err(count)?);
         match route {
-            Route::Chat | Route::Messages | Route::Responses => self.chat(session, client, false).await,
+            Route::Chat | Route::Messages | Route::Responses | Route::Completions => {
+                self.chat(session, client, false).await
+            }
             Route::Response(id) => responses::look_up(&self.core, session, client, &id).await,
             Route::CountTokens => self.chat(session, client, true).await,
             Route::Model(id) => self.model(session, client, &id).await,

@@ -16,7 +16,7 @@ const WORDS: &str = "one two three four five six";
 const AT_ONCE: usize = 24;
 /// One retry, no breaker: each cell of the matrix stands for itself. The clocks are short for a provider that is silent and long for a busy
 /// machine; those who wait for them wait together.
-const CONFIG: &str = r#"
+pub(crate) const CONFIG: &str = r#"
 [timeouts]
 connect = "5s"
 first_output = "3s"
