@@ -6,7 +6,7 @@
 
 use super::attempt::{self, Outgoing};
 use super::core::{Core, breaker_policy};
-use super::exchange::{Broken, Piece, exchange};
+use super::exchange::{Broken, Piece, RESENDS, exchange};
 use super::lease::{Lease, Wanted};
 use super::names::Target;
 use crate::config::snapshot::Snapshot;
@@ -82,7 +82,7 @@ async fn ask(
     let timeouts = target.provider.timeouts.unwrap_or(snapshot.timeouts);
     let addresses = attempt::addresses(&core.dns, &target.provider, timeouts.connect).await?;
     let path = target.provider.path_beside_chat(&target.model, embeddings::PATH);
-    let (mut at, mut resent) = (0, false);
+    let (mut at, mut resent) = (0, 0);
     loop {
         let outgoing = Outgoing {
             target,
@@ -101,7 +101,7 @@ async fn ask(
         match whole(exchange).await {
             Ok(answer) if answer.status == 200 => return embeddings::parse(&answer.body),
             Ok(answer) => return Err(refusal(target, &answer)),
-            Err(broken) if broken.resend && !resent => resent = true,
+            Err(broken) if broken.resend && resent < RESENDS => resent += 1,
             Err(broken) if broken.fault.kind == FaultKind::Connect && at + 1 < addresses.len() => at += 1,
             Err(broken) => return Err(broken.fault),
         }

@@ -28,6 +28,8 @@ use tokio::io::AsyncWriteExt;
 
 /// How many idle connections to providers are kept, with and without TLS.
 const IDLE_CONNECTIONS: usize = 4096;
+/// How often a request may be sent once more because the connection out of the pool had died: where one has, others have too.
+pub(super) const RESENDS: u32 = 16;
 /// A body up to here is copied behind its head, so that both are sent in one write.
 const TOGETHER: usize = 16 * 1024;
 

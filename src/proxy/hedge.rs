@@ -14,7 +14,7 @@
 
 use super::attempt::{self, Outgoing};
 use super::core::{Phase, breaker_policy};
-use super::exchange::{Broken, Piece, exchange};
+use super::exchange::{Broken, Piece, RESENDS, exchange};
 use super::lane::{Lane, Taken};
 use super::lease::{Lease, Wanted};
 use super::names::Target;
@@ -222,7 +222,7 @@ impl Walk<'_> {
             let failed = |fault| Broken { fault, resend: false };
             let addresses = attempt::addresses(&core.dns, &target.provider, timeouts.connect).await.map_err(failed)?;
             let token = core.tokens.of_key(&target.provider, key.as_deref(), timeouts.first_output).await.map_err(failed)?;
-            let (mut at, mut resent) = (0, false);
+            let (mut at, mut resent) = (0, 0);
             // As in `Walk::send`: a stale connection and an address that nobody listens at are no faults.
             'addresses: loop {
                 let outgoing = Outgoing {
@@ -241,8 +241,8 @@ impl Walk<'_> {
                 let mut pieces = pin!(exchange(&core.connections, &peer, target.dialect(), head, body.clone()));
                 while let Some(piece) = pieces.next().await {
                     match piece {
-                        Err(broken) if broken.resend && !resent => {
-                            resent = true;
+                        Err(broken) if broken.resend && resent < RESENDS => {
+                            resent += 1;
                             continue 'addresses;
                         }
                         Err(broken) if broken.fault.kind == FaultKind::Connect && at + 1 < addresses.len() => {

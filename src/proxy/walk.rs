@@ -9,7 +9,7 @@
 use super::attempt::{self, Outgoing};
 use super::core::{ClientCtx, Core, Phase, Stop, breaker_policy};
 use super::error::{ApiError, Reason};
-use super::exchange::exchange;
+use super::exchange::{RESENDS, exchange};
 use super::lane::{Lane, Taken};
 use super::lease::{Lease, Wanted};
 use super::media;
@@ -342,7 +342,7 @@ impl<'a> Walk<'a> {
             Ok(token) => token,
             Err(fault) => return Attempted::failed(fault),
         };
-        let (mut at, mut resent) = (0, false);
+        let (mut at, mut resent) = (0, 0);
         loop {
             let attempted = self.try_address(target, lease, message, addresses[at], timeouts, token.as_ref()).await;
             if attempted.status == Some(401)
@@ -351,7 +351,7 @@ impl<'a> Walk<'a> {
                 self.core.tokens.forget(&key.secret);
             }
             match &attempted.outcome {
-                Outcome::Failed(_) if attempted.resend && !resent => resent = true,
+                Outcome::Failed(_) if attempted.resend && resent < RESENDS => resent += 1,
                 Outcome::Failed(fault) if fault.kind == FaultKind::Connect && at + 1 < addresses.len() => at += 1,
                 _ => return attempted,
             }
