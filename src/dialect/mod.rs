@@ -28,9 +28,11 @@ pub mod ndjson;
 pub mod ollama;
 pub mod openai_chat;
 pub mod openai_responses;
+pub mod relay;
 pub mod sse;
 pub mod table;
 pub mod text_files;
+pub mod work;
 
 #[cfg(test)]
 mod assembled;

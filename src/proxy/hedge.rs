@@ -17,10 +17,11 @@ use super::core::{Phase, breaker_policy};
 use super::exchange::{Broken, Piece, exchange};
 use super::lane::{Lane, Taken};
 use super::lease::{Lease, Wanted};
+use super::message::Message;
 use super::names::Target;
 use super::queue::Slot;
 use super::relay::{Outcome, ended_by_shutdown};
-use super::walk::{Attempted, Message, Walk, unused};
+use super::walk::{Attempted, Walk, unused};
 use crate::config::snapshot::Timeouts;
 use crate::domain::{AttemptRecord, Clock, Ended, FaultKind, Money, Verdict};
 use crate::routing::breaker::Gate;
@@ -119,7 +120,7 @@ impl Walk<'_> {
         let translator = self.translator(&beside, &second.message);
         let last = self.is_last(second.at, Instant::now());
         let mut other = Lane::new(&beside, translator, self.snapshot.gate.max_bytes, second.timeouts)
-            .streamed(self.envelope.stream)
+            .streamed(self.envelope.streams_at_once())
             .last(last);
         let mut pieces = self.pieces_of(&second);
         let raced = self.race(lane, exchange.as_mut(), Some((&mut other, &mut pieces)), self.deadline).await;
@@ -185,7 +186,7 @@ impl Walk<'_> {
         let target = self.plan.targets[at].1.clone();
         let slot = self.place_now(&target)?;
         // What has to be fetched first comes too late to help.
-        let message = self.render(&target).now_or_never()?.ok()?;
+        let message = self.render(&target).now_or_never()?.ok().filter(|message| message.more.is_empty())?;
         // Counts it among the targets that are known.
         self.core.targets.enter(&target.provider.id, &target.model.upstream, breaker_policy(&self.snapshot), now);
         let wanted = Wanted {
