@@ -23,6 +23,7 @@ use super::queue::Slot;
 use super::relay::{Outcome, ended_by_shutdown};
 use super::walk::{Attempted, Walk, unused};
 use crate::config::snapshot::Timeouts;
+use crate::dialect::work::Work;
 use crate::domain::{AttemptRecord, Clock, Ended, FaultKind, Money, Verdict};
 use crate::routing::breaker::Gate;
 use crate::store::ports::live::KeyOutcome;
@@ -86,6 +87,10 @@ impl Walk<'_> {
     /// When an attempt at the target is late; `None` when no other is to be asked then.
     pub(super) fn late_after(&self, target: &Target) -> Option<Duration> {
         let (hedging, gate) = (self.snapshot.hedging?, &self.snapshot.gate);
+        // A picture that is asked for twice is paid for twice, and late by itself.
+        if matches!(self.envelope.work, Work::Relay(_)) {
+            return None;
+        }
         let early = self.envelope.stream && (gate.max_wait.is_some() || gate.keepalive_before_commit);
         if self.hedged || early || self.is_probe || self.envelope.extensions.byok.is_some() {
             return None;
@@ -120,7 +125,7 @@ impl Walk<'_> {
         let translator = self.translator(&beside, &second.message);
         let last = self.is_last(second.at, Instant::now());
         let mut other = Lane::new(&beside, translator, self.snapshot.gate.max_bytes, second.timeouts)
-            .streamed(self.envelope.streams_at_once())
+            .streamed(self.envelope.stream)
             .last(last);
         let mut pieces = self.pieces_of(&second);
         let raced = self.race(lane, exchange.as_mut(), Some((&mut other, &mut pieces)), self.deadline).await;

@@ -191,7 +191,7 @@ impl<'a, 'l> Relay<'a, 'l> {
     }
 
     async fn write_head(&mut self, framing: Framing) -> Result<(), Step> {
-        let content_type = if self.rules.stream { "text/event-stream" } else { "application/json" };
+        let content_type = if self.is_stream() { "text/event-stream" } else { "application/json" };
         let mut head = respond::head(self.session, self.client, 200, content_type, framing);
         if let Some(own) = self.lane.content_type.as_ref().filter(|_| self.rules.relays) {
             respond::put_value(&mut head, "content-type", own.clone());

@@ -190,10 +190,7 @@ fn vector_as(vector: &RawValue, encoding: Encoding, bytes: Packed, out: &mut Vec
         out.extend_from_slice(text.as_bytes());
         return Ok(());
     }
-    let numbers = match (is_packed, bytes) {
-        (false, _) => serde_json::from_str::<Vec<f32>>(text).map_err(|_| wrong())?,
-        (true, packed) => unpacked(text, packed).ok_or_else(wrong)?,
-    };
+    let numbers = numbers(vector, bytes).ok_or_else(wrong)?;
     match encoding {
         Encoding::Float if is_packed => out.extend_from_slice(json!(numbers).to_string().as_bytes()),
         Encoding::Float => out.extend_from_slice(text.as_bytes()),
@@ -203,6 +200,12 @@ fn vector_as(vector: &RawValue, encoding: Encoding, bytes: Packed, out: &mut Vec
         }
     }
     Ok(())
+}
+
+/// The numbers of a vector, however it is written; `None` when it is none.
+pub fn numbers(vector: &RawValue, packed: Packed) -> Option<Vec<f32>> {
+    let text = vector.get();
+    if text.starts_with('"') { unpacked(text, packed) } else { serde_json::from_str(text).ok() }
 }
 
 /// The numbers in a JSON string of base64.

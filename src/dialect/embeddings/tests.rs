@@ -193,7 +193,7 @@ fn a_provider_of_openais_form_gets_the_bytes_with_its_own_words() {
     let sent = |quirks| String::from_utf8(passed::body(&envelope, "m", quirks)).unwrap();
     assert_eq!(sent(Quirks::NONE), r#"{"model":"m", "dimensions":8,"input":["a","b"] ,"encoding_format":"float"}"#);
     let voyage = Quirks::BARE_FLOATS | Quirks::OUTPUT_DIMENSION;
-    assert_eq!(sent(voyage), r#"{"model":"m", "output_dimension":8,"input":["a","b"]}"#);
+    assert_eq!(sent(voyage), r#"{"model":"m", "output_dimension":8,"input":["a","b"] }"#);
     for (input, count) in [("\"a\"", 1), ("[1,2,3]", 1), ("[[1,2],[3]]", 2), ("[\"a\"]", 1)] {
         let body = format!("{{\"model\":\"m\",\"input\":{input}}}");
         let envelope = passed::scan(body.into_bytes().into()).unwrap();

@@ -126,8 +126,12 @@ impl Relayed {
                 out.append(&mut self.held);
                 Ok(())
             }
-            Body::Events(_) | Body::Bytes if observed.output => Ok(()),
-            Body::Events(_) | Body::Bytes => Err(empty()),
+            Body::Events(parser) => {
+                parser.finish(|frame| watch(&frame.data, observed))?;
+                if observed.output { Ok(()) } else { Err(empty()) }
+            }
+            Body::Bytes if observed.output => Ok(()),
+            Body::Bytes => Err(empty()),
         }
     }
 
