@@ -1,24 +1,36 @@
 //! Who is asking: the gateway key of a request.
 
 use super::error::{ApiError, Reason};
+use crate::config::keys::{Holder, NoEntry};
 use crate::config::snapshot::{Server, Snapshot};
-use crate::domain::Principal;
+use crate::domain::tenancy::Standing;
 use http::HeaderMap;
 use std::net::IpAddr;
 
-/// Finds the holder of the key in `authorization: Bearer …` or `x-api-key`.
+/// Finds the holder of the key in `authorization: Bearer …` or `x-api-key`. `now` is Unix milliseconds.
 ///
 /// # Errors
 /// 401 that says what is missing.
-pub(super) fn authenticate(snapshot: &Snapshot, headers: &HeaderMap) -> Result<Principal, ApiError> {
+pub(super) fn authenticate(snapshot: &Snapshot, headers: &HeaderMap, now: u64) -> Result<Holder, ApiError> {
     let Some(presented) = presented_key(headers) else {
         return Err(ApiError::new(
             Reason::InvalidApiKey,
             "You did not send a gateway key: send it as `Authorization: Bearer KEY` or `x-api-key: KEY`",
         ));
     };
-    snapshot.keys.find(presented).ok_or_else(|| {
-        ApiError::new(Reason::InvalidApiKey, "The gateway key is not known: check it, or ask the gateway's operator")
+    snapshot.keys.find(presented, now).map_err(|reason| match reason {
+        NoEntry::Unknown => ApiError::new(
+            Reason::InvalidApiKey,
+            "The gateway key is not known: check it, or ask the gateway's operator",
+        ),
+        NoEntry::Void { name, standing } => {
+            let why = match standing {
+                Standing::Expired => "has expired",
+                Standing::Disabled => "is disabled",
+                _ => "was revoked",
+            };
+            ApiError::new(Reason::InvalidApiKey, format!("The gateway key {name:?} {why}: ask the gateway's operator"))
+        }
     })
 }
 

@@ -92,7 +92,7 @@ impl Walk<'_> {
             return None;
         }
         let early = self.envelope.stream && (gate.max_wait.is_some() || gate.keepalive_before_commit);
-        if self.hedged || early || self.is_probe || self.envelope.extensions.byok.is_some() {
+        if self.hedged || early || self.is_probe || self.has_own_keys() {
             return None;
         }
         let (provider, model) = (&target.provider.id, &target.model.upstream);
@@ -283,7 +283,7 @@ impl Walk<'_> {
                         taken => return Raced::Second(taken),
                     }
                 },
-                _ = self.session.downstream_session.read_body_or_idle(true) => return Raced::Gone,
+                _ = self.session.read_body_or_idle(true) => return Raced::Gone,
                 () = sleep_until(wake.into()) => {
                     let (now, total) = (Instant::now(), self.client.started.elapsed());
                     if now >= self.deadline {

@@ -7,7 +7,6 @@
 //! What follows from an attempt is in [`super::triage`], what is written down about it in [`super::books`].
 
 use super::attempt::{self, Outgoing};
-use super::byok;
 use super::core::{ClientCtx, Core, Phase, Stop, breaker_policy};
 use super::error::{ApiError, Reason};
 use super::exchange::{exchange, exchanges};
@@ -31,7 +30,7 @@ use crate::domain::record::SKIPPED;
 use crate::domain::{AttemptRecord, Ended, Fault, FaultKind, KeyId, RateLimits, Secret};
 use crate::routing::breaker::Gate;
 use crate::store::ports::live::Ask;
-use pingora::proxy::Session;
+use pingora::protocols::http::ServerSession as Session;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
@@ -96,7 +95,7 @@ pub(super) async fn reserve(
     envelope: &Envelope,
     plan: &Plan,
 ) -> Result<(), ApiError> {
-    if client.quota.is_none() && !client.snapshot.limits.rules.is_empty() {
+    if client.quota.is_none() && Quota::is_wanted(client) {
         client.quota = Quota::reserve(core, client, envelope, plan).await?;
     }
     Ok(())
@@ -221,8 +220,7 @@ impl<'a> Walk<'a> {
 
     /// A key for the target, unless its breaker is open or no key is ready; then it is passed over.
     fn lease(&mut self, target: &Target, now: Instant) -> Option<Lease> {
-        let own_keys = self.envelope.extensions.byok.as_ref();
-        if byok::is_denied(&self.snapshot, own_keys, &self.plan, self.at) {
+        if self.is_denied(self.at) {
             self.skip(target, "byok_only", None);
             return None;
         }
@@ -236,7 +234,7 @@ impl<'a> Walk<'a> {
         self.is_probe = gate == Gate::Probe;
         let wanted = Wanted {
             target,
-            byok: byok::key_for(own_keys, &self.plan, target),
+            byok: self.own_key(target),
             tried: &self.tried_keys,
             tokens: target.tokens_wanted(self.envelope),
             deadline: self.deadline,
@@ -275,13 +273,12 @@ impl<'a> Walk<'a> {
     /// Whether nothing but a place at its provider keeps the target from being asked.
     pub(super) fn is_ready(&self, at: usize, now: Instant) -> bool {
         let Some((_, target)) = self.plan.targets.get(at) else { return false };
-        let own_keys = self.envelope.extensions.byok.as_ref();
         let provider = &target.provider;
         let gate = self.core.targets.peek(&provider.id, &target.model.upstream, breaker_policy(&self.snapshot), now);
         !matches!(gate, Gate::Refuse { .. })
-            && !byok::is_denied(&self.snapshot, own_keys, &self.plan, at)
+            && !self.is_denied(at)
             && (provider.keys.is_empty()
-                || byok::key_for(own_keys, &self.plan, target).is_some()
+                || self.own_key(target).is_some()
                 || self.core.pool.any_ready(&self.ask(target, &[]), now))
     }
 
@@ -415,7 +412,7 @@ impl<'a> Walk<'a> {
             stream: self.envelope.stream,
             relays: matches!(self.envelope.work, Work::Relay(_)),
             keeps: self.envelope.keep.then_some(self.envelope),
-            probe: (self.is_probe && self.envelope.extensions.byok.is_none()).then(|| breaker_policy(&self.snapshot)),
+            probe: (self.is_probe && !self.has_own_keys()).then(|| breaker_policy(&self.snapshot)),
             byok: self.envelope.extensions.byok.as_ref(),
         };
         Relay::new(self.session, self.client, self.core, rules, lane)
@@ -534,7 +531,7 @@ impl<'a> Walk<'a> {
         self.client.waited += after;
         tokio::select! {
             () = tokio::time::sleep(after) => Ok(()),
-            _ = self.session.downstream_session.read_body_or_idle(true) => {
+            _ = self.session.read_body_or_idle(true) => {
                 self.client.record.ended = Ended::ClientGone;
                 Err(Stop::Gone)
             }

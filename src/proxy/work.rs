@@ -19,7 +19,7 @@ use crate::provider::Status;
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use pingora::http::RequestHeader;
-use pingora::proxy::Session;
+use pingora::protocols::http::ServerSession as Session;
 
 /// Reads a request.
 ///

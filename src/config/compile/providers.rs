@@ -211,6 +211,11 @@ impl Compiler<'_> {
                     (Some(name), _) => format!("{name}_{:02}", keys.len() + 1),
                     (None, _) => format!("{id}_{:02}", keys.len() + 1),
                 };
+                if keys.iter().any(|key| *key.name == *name) && matches!(raw.secret.value, RawSecret::Vault(_)) {
+                    let message = format!("{id} has another key called {name:?}: the one in the vault is left out");
+                    self.report.warn(raw.secret.problem(message));
+                    continue;
+                }
                 if keys.iter().any(|key| *key.name == *name) {
                     self.report.error(raw.secret.problem(format!("there are two keys called {name:?}")));
                 }
@@ -268,7 +273,7 @@ impl Compiler<'_> {
     pub(super) fn secret(&mut self, at: &At<RawSecret>) -> Option<Secret> {
         let env = self.around.env;
         let secret = match &at.value {
-            RawSecret::Plain(secret) | RawSecret::FromEnv(secret) => Ok(secret.clone()),
+            RawSecret::Plain(secret) | RawSecret::FromEnv(secret) | RawSecret::Vault(secret) => Ok(secret.clone()),
             RawSecret::Env(name) => {
                 env.get(name).map(Secret::new).ok_or_else(|| format!("the environment variable {name} is not set"))
             }
