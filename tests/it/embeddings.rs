@@ -287,6 +287,24 @@ async fn limits_keys_and_metrics_hold_as_for_conversations() {
 }
 
 #[tokio::test]
+async fn a_provider_with_one_place_is_waited_for() {
+    let sim = Sim::start(SimDialect::OpenAi).unwrap();
+    let provider = format!(
+        "{NO_RETRY}[limits]\nqueue_wait = \"10s\"\n[[provider]]\nid = \"narrow\"\nbase_url = \"{}\"\nmax_concurrent = 1\n[[provider.key]]\nsecret = \"k\"\n",
+        sim.base_url()
+    );
+    let gateway = Gateway::builder().config(&provider).start().await;
+    sim.always(orbyt::sim::Step::Paced(std::time::Duration::from_millis(100)));
+    let body = json!({"model": "narrow/m", "input": "one two"});
+    let answers = futures::future::join_all((0..4).map(|_| embeddings(&gateway, &body))).await;
+    assert!(answers.iter().all(|answer| answer.status == 200));
+    let calls = sim.calls();
+    let overlaps =
+        calls.iter().zip(calls.iter().skip(1)).any(|(one, next)| one.played_at.is_none_or(|end| end > next.at));
+    assert!(calls.len() == 4 && !overlaps, "two were asked at once");
+}
+
+#[tokio::test]
 async fn a_client_that_leaves_ends_the_providers_work() {
     let sim = Sim::start(SimDialect::Cohere).unwrap();
     let gateway = Gateway::builder().config(NO_RETRY).provider("p", &sim).start().await;
