@@ -77,7 +77,9 @@ impl Gateway {
         }
         client.seat = Some(self.core.limiter.enter(&client.snapshot.limits).inspect_err(count)?);
         match route {
-            Route::Chat | Route::Messages | Route::Responses => self.chat(session, client, false).await,
+            Route::Chat | Route::Messages | Route::Responses | Route::Completions => {
+                self.chat(session, client, false).await
+            }
             Route::Embeddings => self.work(session, client, Work::Embed).await,
             Route::Relay(endpoint) => self.work(session, client, Work::Relay(endpoint)).await,
             Route::Response(id) => responses::look_up(&self.core, session, client, &id).await,

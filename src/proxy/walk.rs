@@ -398,7 +398,7 @@ impl<'a> Walk<'a> {
             }
             Some(late) => {
                 let exchange = Box::pin(exchange(&core.connections, &peer, dialect, head, body));
-                Box::pin(self.run_hedged(target, lease, &mut lane, exchange, late)).await
+                self.run_hedged(target, lease, &mut lane, exchange, late).await
             }
         };
         self.take_stock(target, lease, &lane, outcome)
@@ -471,7 +471,7 @@ impl<'a> Walk<'a> {
             created: self.client.created(),
             model: target.model.upstream.clone(),
             answer_tool: message.answer_tool.clone(),
-            quirks: target.provider.quirks,
+            quirks: target.quirks(self.envelope.client, &self.snapshot.catalog),
             asked: self.asked.clone(),
         }
     }
@@ -484,10 +484,9 @@ impl<'a> Walk<'a> {
         let (model, counts) = (&target.model.upstream, self.envelope.counts_tokens);
         let path =
             if counts { dialect.counting_path(model) } else { provider.path(&target.model, self.envelope.stream) };
-        if self.envelope.client.is_spoken_by(dialect, provider.quirks) {
-            let beside = self.envelope.client.own_path().map(|own| provider.path_beside_chat(&target.model, own));
-            let path = beside.unwrap_or(path);
-            let body = self.envelope.passthrough_body(model, provider.quirks);
+        if target.speaks(self.envelope.client, &self.snapshot.catalog) {
+            let path = provider.path_of(self.envelope.client, &target.model).unwrap_or(path);
+            let body = target.passed_body(self.envelope);
             let head = self.session.req_header();
             let headers = passed_headers(self.envelope.client, &head.headers);
             // A cloud's own paths have their own queries.

@@ -15,6 +15,7 @@ use crate::dialect::extensions::{Extensions, Members};
 use crate::dialect::relay::form::Form;
 use crate::dialect::work::Work;
 use crate::dialect::{anthropic_messages, openai_responses};
+use crate::domain::decision::Parameter;
 use crate::domain::{Fault, FaultKind};
 use bytes::Bytes;
 use memchr::memmem;
@@ -58,6 +59,8 @@ pub struct Envelope {
     pub estimated_input_tokens: u64,
     /// The form that the request is, where it is none of JSON; the body is an empty object then.
     pub(in crate::dialect) form: Option<Arc<Form>>,
+    /// Text completions: what of the request has no word in a chat, so that only a provider that has the route itself can serve it.
+    pub beyond_chat: Vec<Parameter>,
     pub(in crate::dialect) body: Bytes,
     pub(in crate::dialect) members: Vec<Member>,
 }
@@ -116,6 +119,11 @@ pub(in crate::dialect) struct Member {
 pub(in crate::dialect) enum Field {
     Model,
     Messages,
+    Prompt,
+    Suffix,
+    Echo,
+    BestOf,
+    Logprobs,
     Tools,
     ResponseFormat,
     Stream,
@@ -152,6 +160,11 @@ impl Field {
         match name {
             "model" => Self::Model,
             "messages" => Self::Messages,
+            "prompt" => Self::Prompt,
+            "suffix" => Self::Suffix,
+            "echo" => Self::Echo,
+            "best_of" => Self::BestOf,
+            "logprobs" => Self::Logprobs,
             "tools" | "functions" => Self::Tools,
             "response_format" => Self::ResponseFormat,
             "stream" => Self::Stream,
@@ -228,6 +241,7 @@ impl Envelope {
             needs: Needs::default(),
             estimated_input_tokens: 0,
             form: None,
+            beyond_chat: Vec::new(),
             body,
             members,
         })
@@ -246,6 +260,10 @@ impl Envelope {
         if self.client == Client::OpenAiResponses {
             return openai_responses::envelope::passthrough_body(self, model);
         }
+        // Text completions know the old name alone, at every provider.
+        let renamed =
+            if self.client == Client::OpenAiCompletions { Quirks::MAX_COMPLETION_TOKENS } else { Quirks::NONE };
+        let quirks = quirks.without(renamed);
         let (mut edits, mut cutter) = (Edits::default(), Cutter::default());
         let ask_for_usage = self.stream && !self.include_usage && !quirks.has(Quirks::NO_STREAM_OPTIONS);
         let mut to_add = ask_for_usage && self.last(Field::StreamOptions).is_none();
@@ -324,7 +342,7 @@ impl Envelope {
         Some(&self.body[member.value.clone()]).filter(|text| *text != b"null")
     }
 
-    fn read_options(&mut self) -> Result<(), Fault> {
+    pub(in crate::dialect) fn read_options(&mut self) -> Result<(), Fault> {
         self.read_model()?;
         self.stream = self.boolean(Field::Stream, "stream")?.unwrap_or(false);
         let options = self.last(Field::StreamOptions);

@@ -30,6 +30,10 @@ impl Envelope {
     /// # Errors
     /// As [`Envelope::scan`]: of what the defaults bring along.
     pub fn with_defaults(&self, defaults: &Defaults<'_>) -> Result<Self, Fault> {
+        if defaults.system.is_some() && !self.client.takes_system() {
+            let message = format!("the preset sets a system prompt, which {} has no place for", self.client.route());
+            return Err(Fault::bad_request("extra.preset", message));
+        }
         let mut edits = Edits::default();
         let mut added = Vec::new();
         if let Some(model) = defaults.model {
