@@ -17,11 +17,13 @@ use super::core::{Phase, breaker_policy};
 use super::exchange::{Broken, Piece, RESENDS, exchange};
 use super::lane::{Lane, Taken};
 use super::lease::{Lease, Wanted};
+use super::message::Message;
 use super::names::Target;
 use super::queue::Slot;
 use super::relay::{Outcome, ended_by_shutdown};
-use super::walk::{Attempted, Message, Walk, unused};
+use super::walk::{Attempted, Walk, unused};
 use crate::config::snapshot::Timeouts;
+use crate::dialect::work::Work;
 use crate::domain::{AttemptRecord, Clock, Ended, FaultKind, Money, Verdict};
 use crate::routing::breaker::Gate;
 use crate::store::ports::live::KeyOutcome;
@@ -85,6 +87,10 @@ impl Walk<'_> {
     /// When an attempt at the target is late; `None` when no other is to be asked then.
     pub(super) fn late_after(&self, target: &Target) -> Option<Duration> {
         let (hedging, gate) = (self.snapshot.hedging?, &self.snapshot.gate);
+        // A picture that is asked for twice is paid for twice, and late by itself.
+        if matches!(self.envelope.work, Work::Relay(_)) {
+            return None;
+        }
         let early = self.envelope.stream && (gate.max_wait.is_some() || gate.keepalive_before_commit);
         if self.hedged || early || self.is_probe || self.has_own_keys() {
             return None;
@@ -196,7 +202,7 @@ impl Walk<'_> {
         let target = self.plan.targets[at].1.clone();
         let slot = self.place_now(&target)?;
         // What has to be fetched first comes too late to help.
-        let message = self.render(&target).now_or_never()?.ok()?;
+        let message = self.render(&target).now_or_never()?.ok().filter(|message| message.more.is_empty())?;
         // Counts it among the targets that are known.
         self.core.targets.enter(&target.provider.id, &target.model.upstream, breaker_policy(&self.snapshot), now);
         let wanted = Wanted {

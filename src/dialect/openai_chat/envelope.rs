@@ -12,6 +12,8 @@ use super::scan::{Cursor, Invalid, integer};
 use super::write;
 use crate::dialect::client::Client;
 use crate::dialect::extensions::{Extensions, Members};
+use crate::dialect::relay::form::Form;
+use crate::dialect::work::Work;
 use crate::dialect::{anthropic_messages, openai_responses};
 use crate::domain::decision::Parameter;
 use crate::domain::{Fault, FaultKind};
@@ -26,6 +28,8 @@ use std::sync::{Arc, LazyLock};
 pub struct Envelope {
     /// The client's format.
     pub client: Client,
+    /// What it asks for.
+    pub work: Work,
     /// The model that the client asks for, as it wrote it.
     pub model: String,
     /// Only the tokens of the input are asked for, not an answer.
@@ -53,6 +57,8 @@ pub struct Envelope {
     /// Estimated input tokens: a quarter of the bytes of `messages` and `tools`, base64 data left out. For routing and reservations, not
     /// for the bill.
     pub estimated_input_tokens: u64,
+    /// The form that the request is, where it is none of JSON; the body is an empty object then.
+    pub(in crate::dialect) form: Option<Arc<Form>>,
     /// Text completions: what of the request has no word in a chat, so that only a provider that has the route itself can serve it.
     pub beyond_chat: Vec<Parameter>,
     pub(in crate::dialect) body: Bytes,
@@ -220,6 +226,7 @@ impl Envelope {
         let members = members(&body)?;
         Ok(Self {
             client,
+            work: Work::Converse,
             counts_tokens: false,
             model: String::new(),
             stream: false,
@@ -233,6 +240,7 @@ impl Envelope {
             extensions: NO_EXTENSIONS.clone(),
             needs: Needs::default(),
             estimated_input_tokens: 0,
+            form: None,
             beyond_chat: Vec::new(),
             body,
             members,
@@ -343,6 +351,16 @@ impl Envelope {
         }
         self.include_usage = self.stream && options.is_some_and(|text| is_true(text, b"include_usage"));
         self.n = self.count(Field::N, "n")?;
+        self.read_user()?;
+        let max_tokens = self.count(Field::MaxTokens, "max_tokens")?;
+        self.max_tokens = self.count(Field::MaxCompletionTokens, "max_completion_tokens")?.or(max_tokens);
+        self.exclude_reasoning = self.last(Field::Reasoning).is_some_and(|text| is_true(text, b"exclude"))
+            || self.last(Field::IncludeReasoning) == Some(b"false");
+        Ok(())
+    }
+
+    /// Reads `user`.
+    pub(in crate::dialect) fn read_user(&mut self) -> Result<(), Fault> {
         self.user = match self.last(Field::User) {
             Some(text) if text.starts_with(b"\"") => {
                 serde_json::from_slice(text).map_err(|_| must_be("user", "a string"))?
@@ -351,10 +369,6 @@ impl Envelope {
             None => None,
         };
         self.user = self.user.take().filter(|user| !user.is_empty());
-        let max_tokens = self.count(Field::MaxTokens, "max_tokens")?;
-        self.max_tokens = self.count(Field::MaxCompletionTokens, "max_completion_tokens")?.or(max_tokens);
-        self.exclude_reasoning = self.last(Field::Reasoning).is_some_and(|text| is_true(text, b"exclude"))
-            || self.last(Field::IncludeReasoning) == Some(b"false");
         Ok(())
     }
 
@@ -543,6 +557,7 @@ pub(in crate::dialect) fn base64_bytes(text: &[u8], bare: bool) -> usize {
 
 mod closer;
 mod defaults;
+mod relayed;
 
 pub use defaults::Defaults;
 
