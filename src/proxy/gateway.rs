@@ -130,9 +130,7 @@ impl Gateway {
         let snapshot = client.snapshot.clone();
         let wishes = &envelope.extensions;
         let names_fallbacks = !wishes.fallback_models.is_empty() || !wishes.models.is_empty();
-        if let Some(completed) = preset::complete(&snapshot, &envelope)? {
-            envelope = completed;
-        }
+        preset::complete(&snapshot, &mut envelope)?;
         let mut plan = match Plan::new(&self.core, &snapshot, &envelope, fastrand::u64(..)) {
             Ok(plan) => plan,
             Err(none) => {

@@ -38,6 +38,8 @@ pub struct Envelope {
     pub stream: bool,
     /// Whether it wants a usage chunk in the stream.
     pub include_usage: bool,
+    /// Whether `preset` is one of OpenRouter's own, and is left to it.
+    pub keeps_preset: bool,
     /// Responses: whether the answer is to be kept, so that another request can go on from it (`store`).
     pub keep: bool,
     /// Responses: the answer that the request goes on from (`previous_response_id`).
@@ -232,6 +234,7 @@ impl Envelope {
             stream: false,
             include_usage: false,
             keep: false,
+            keeps_preset: false,
             previous: None,
             max_tokens: None,
             n: None,
@@ -308,6 +311,7 @@ impl Envelope {
         let text = &self.body[member.value.clone()];
         match member.field {
             Field::Usage => !quirks.has(Quirks::OPENROUTER_NATIVE) && inside(text, b"include").is_some(),
+            Field::Preset => !(self.keeps_preset && quirks.has(Quirks::OPENROUTER_NATIVE)),
             Field::StreamOptions => quirks.has(Quirks::NO_STREAM_OPTIONS),
             // Under its new name it would stand beside the one that is there already.
             Field::MaxCompletionTokens => quirks.has(Quirks::MAX_TOKENS) && self.last(Field::MaxTokens).is_some(),
@@ -386,6 +390,11 @@ impl Envelope {
             return Err(Fault::bad_request("model", "you must provide a model"));
         }
         Ok(())
+    }
+
+    /// Whether a preset is named as OpenRouter has it, beside the model.
+    pub fn names_openrouter_preset(&self) -> bool {
+        self.last(Field::Preset).is_some()
     }
 
     /// Without a model, the preset that was asked for stands in its place.
