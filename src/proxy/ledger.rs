@@ -176,17 +176,16 @@ fn row<'a>(
     }
 }
 
-fn attempt<'a>(it: &AttemptRecord, redactor: &Redactor) -> LedgerAttempt<'a> {
-    let owned = |text: &str| -> Cow<'a, str> { Cow::Owned(text.to_owned()) };
+fn attempt<'a>(it: &'a AttemptRecord, redactor: &Redactor) -> LedgerAttempt<'a> {
     LedgerAttempt {
-        provider: owned(&it.provider),
-        model: owned(&redactor.redact(clip(&it.model, LONGEST_NAME))),
-        key_name: owned(&it.key_name),
+        provider: Cow::Borrowed(&it.provider),
+        model: redactor.redact(clip(&it.model, LONGEST_NAME)),
+        key_name: Cow::Borrowed(&it.key_name),
         started_us: micros(it.started),
         took_us: micros(it.took),
         status: it.status,
         reason: it.reason.map(Cow::Borrowed),
-        message: it.message.as_deref().map(|text| owned(clip(text, LONGEST_MESSAGE))),
+        message: it.message.as_deref().map(|text| clip(text, LONGEST_MESSAGE).into()),
         verdict: it.verdict.into(),
     }
 }

@@ -320,7 +320,7 @@ async fn refused_and_cut_off_requests_have_rows_too_and_strangers_have_none() {
     let gateway = start(&sim, None, state.path()).await;
     let refused = gateway.chat(&saying("nobody-has-this", "x", false)).await;
     let failed = gateway.chat(&saying("openai/sim-500", "x", false)).await;
-    let broken = gateway.chat(&saying("openai/sim-reset-after-3", "one two three four five six", true)).await;
+    let broken = gateway.chat(&saying("openai/sim-cut-after-tokens", "one two three four five six", true)).await;
     let of = async |answer: &Answer| row(&gateway, state.path(), None, answer).await;
     let (refused, failed_row, broken) = (of(&refused).await, of(&failed).await, of(&broken).await);
     assert_eq!((&refused["status"], &refused["ended"]), (&json!(404), &json!("error")), "{refused:#}");
