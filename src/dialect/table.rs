@@ -5,14 +5,17 @@
 //!   openai_chat          bytes pass        decode → encode      decode → encode
 //!   anthropic_messages   decode → encode   bytes pass           decode → encode
 //!   openai_responses     decode → encode   decode → encode      decode → encode      (bytes pass where there is `/responses`)
+//!   openai_completions   decode → encode   decode → encode      decode → encode      (bytes pass where there is `/completions`)
 //! ```
 
 use super::chat::{ModelTraits, Rendered, Request};
 use super::client::{Client, StreamWriter, WholeWriter};
+use super::embeddings::answer::{Expected, Vectors};
 use super::event::{End, Event, Observed, Sink};
 use super::openai_chat::calls::call_ids;
 use super::openai_chat::passthrough::Quirks;
 use super::openai_responses::asked::Asked;
+use super::relay::answer::Relayed;
 use super::{anthropic_messages, bedrock_converse, cohere, gemini, ollama, openai_chat, openai_responses};
 use crate::domain::{Fault, FaultKind};
 use std::sync::Arc;
@@ -175,6 +178,8 @@ enum Machine {
     Messages(anthropic_messages::client::passthrough::Passthrough),
     Responses(openai_responses::passthrough::Passthrough),
     Counted(Counted),
+    Vectors(Vectors),
+    Relayed(Relayed),
     Streamed(Decoder, StreamWriter),
     Unary(UnaryDecoder, WholeWriter),
 }
@@ -209,6 +214,11 @@ impl Translator {
             (Client::OpenAiResponses, Dialect::OpenAiChat) if setup.quirks.has(Quirks::RESPONSES) => {
                 Machine::Responses(openai_responses::passthrough::Passthrough::new(&setup))
             }
+            (Client::OpenAiCompletions, Dialect::OpenAiChat)
+                if setup.quirks.has(Quirks::COMPLETIONS) && !setup.quirks.has(Quirks::COMPLETIONS_AS_CHAT) =>
+            {
+                Machine::OpenAiChat(openai_chat::passthrough::Passthrough::new(&setup))
+            }
             _ if setup.stream => Machine::Streamed(Decoder::new(&setup), StreamWriter::new(&setup)),
             _ => Machine::Unary(UnaryDecoder::new(&setup), WholeWriter::new(&setup)),
         };
@@ -218,6 +228,31 @@ impl Translator {
     /// The machine for a number of tokens.
     pub fn counting() -> Self {
         Self { machine: Machine::Counted(Counted::default()), observed: Observed::default() }
+    }
+
+    /// The machine for vectors.
+    pub fn embedding(expected: Expected) -> Self {
+        Self { machine: Machine::Vectors(Vectors::new(expected)), observed: Observed::default() }
+    }
+
+    /// The machine for an answer that passes as it is, whatever it is.
+    pub fn relaying() -> Self {
+        Self { machine: Machine::Relayed(Relayed::default()), observed: Observed::default() }
+    }
+
+    /// Takes note of what the head calls the body; true when a body that passes as it is is to flow as it comes.
+    pub fn headed(&mut self, content_type: Option<&[u8]>) -> bool {
+        match &mut self.machine {
+            Machine::Relayed(machine) => machine.headed(content_type),
+            _ => false,
+        }
+    }
+
+    /// Takes note of the tokens of the input that a head told.
+    pub fn count_input(&mut self, tokens: u64) {
+        if let Machine::Vectors(machine) = &mut self.machine {
+            machine.count(tokens);
+        }
     }
 
     /// What has been seen so far.
@@ -232,6 +267,8 @@ impl Translator {
             Machine::Messages(machine) => machine.held_bytes(),
             Machine::Responses(machine) => machine.held_bytes(),
             Machine::Counted(machine) => machine.body.len(),
+            Machine::Vectors(machine) => machine.held_bytes(),
+            Machine::Relayed(machine) => machine.held_bytes(),
             Machine::Unary(decoder, _) => decoder.body.len(),
             Machine::Streamed(..) => 0,
         }
@@ -243,6 +280,8 @@ impl Translator {
             Machine::OpenAiChat(machine) => machine.let_flow(&mut self.observed, out),
             Machine::Messages(machine) => machine.let_flow(&mut self.observed, out),
             Machine::Responses(machine) => machine.let_flow(&mut self.observed, out),
+            Machine::Vectors(machine) => machine.let_flow(out),
+            Machine::Relayed(machine) => machine.let_flow(out),
             Machine::Counted(_) | Machine::Unary(..) | Machine::Streamed(..) => false,
         }
     }
@@ -258,6 +297,8 @@ impl Translator {
             Machine::Messages(machine) => machine.push(bytes, observed, out)?,
             Machine::Responses(machine) => machine.push(bytes, observed, out)?,
             Machine::Counted(machine) => machine.body.extend_from_slice(bytes),
+            Machine::Vectors(machine) => machine.push(bytes, out),
+            Machine::Relayed(machine) => return machine.push(bytes, observed, out),
             Machine::Unary(decoder, _) => decoder.body.extend_from_slice(bytes),
             Machine::Streamed(decoder, encoder) => {
                 let mut sink = |event: Event<'_>| {
@@ -286,6 +327,8 @@ impl Translator {
             Machine::Messages(machine) => machine.finish(end, observed, out)?,
             Machine::Responses(machine) => machine.finish(end, observed, out)?,
             Machine::Counted(machine) => return machine.finish(end, out),
+            Machine::Vectors(machine) => return machine.finish(end, observed, out),
+            Machine::Relayed(machine) => return machine.finish(end, observed, out),
             Machine::Unary(decoder, encoder) => {
                 if end == End::Cut {
                     return Err(Fault::new(FaultKind::Truncated, "the provider's answer broke off"));
@@ -309,7 +352,7 @@ impl Translator {
             Machine::OpenAiChat(machine) => machine.close(out),
             Machine::Messages(machine) => machine.close(out),
             Machine::Responses(machine) => machine.close(out),
-            Machine::Counted(_) => {}
+            Machine::Counted(_) | Machine::Vectors(_) | Machine::Relayed(_) => {}
             Machine::Streamed(_, encoder) => encoder.close(out),
             Machine::Unary(_, encoder) => encoder.close(out),
         }
@@ -323,7 +366,8 @@ impl Translator {
             Machine::Messages(machine) => machine.break_off(fault, out),
             Machine::Responses(machine) => machine.break_off(fault, out),
             Machine::Streamed(_, encoder) => encoder.break_off(fault, out),
-            Machine::Counted(_) | Machine::Unary(..) => {}
+            Machine::Relayed(machine) => machine.break_off(fault, out),
+            Machine::Counted(_) | Machine::Vectors(_) | Machine::Unary(..) => {}
         }
     }
 

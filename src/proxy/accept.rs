@@ -2,6 +2,7 @@
 
 use super::error::{ApiError, Reason};
 use crate::dialect::client::Client;
+use crate::dialect::work::Endpoint;
 use http::Method;
 
 /// The gateway's routes.
@@ -15,8 +16,14 @@ pub(super) enum Route {
     CountTokens,
     /// `POST /v1/responses`.
     Responses,
+    /// `POST /v1/completions`.
+    Completions,
     /// `GET` and `DELETE /v1/responses/{id}`.
     Response(String),
+    /// `POST /v1/embeddings`.
+    Embeddings,
+    /// `POST /v1/images/generations` and the other routes whose requests and answers pass as they are.
+    Relay(Endpoint),
     /// `GET /v1/models`.
     Models,
     /// `GET /v1/models/{id}`; the id may hold slashes.
@@ -60,10 +67,14 @@ pub(super) fn route(method: &Method, path: &str) -> Result<Route, ApiError> {
         "/v1/messages" | "/messages" => (Route::Messages, "POST"),
         "/v1/messages/count_tokens" | "/messages/count_tokens" => (Route::CountTokens, "POST"),
         "/v1/responses" | "/responses" => (Route::Responses, "POST"),
+        "/v1/embeddings" | "/embeddings" => (Route::Embeddings, "POST"),
+        "/v1/completions" | "/completions" => (Route::Completions, "POST"),
         "/v1/models" | "/models" => (Route::Models, "GET"),
         _ => {
             let below = tidy.strip_prefix("/v1").unwrap_or(tidy);
-            if let Some(id) = below.strip_prefix("/models/") {
+            if let Some(endpoint) = Endpoint::of_path(below) {
+                (Route::Relay(endpoint), "POST")
+            } else if let Some(id) = below.strip_prefix("/models/") {
                 (Route::Model(percent_decode(id)), "GET")
             } else if let Some(id) = below.strip_prefix("/responses/").filter(|id| !id.contains('/')) {
                 (Route::Response(percent_decode(id)), "GET, DELETE")
@@ -102,6 +113,8 @@ pub(super) fn dialect(path: &str) -> Client {
         Client::AnthropicMessages
     } else if is_responses {
         Client::OpenAiResponses
+    } else if inner.trim_end_matches('/') == "/completions" {
+        Client::OpenAiCompletions
     } else {
         Client::OpenAiChat
     }
@@ -144,8 +157,13 @@ mod tests {
             (Method::GET, "/anthropic/v1/models", Route::Models),
             (Method::POST, "/v1/responses", Route::Responses),
             (Method::POST, "/v1/v1/responses/", Route::Responses),
+            (Method::POST, "/v1/completions", Route::Completions),
+            (Method::POST, "/completions/", Route::Completions),
             (Method::GET, "/v1/responses/resp_1", Route::Response("resp_1".into())),
             (Method::DELETE, "/v1/responses/resp_1", Route::Response("resp_1".into())),
+            (Method::POST, "/v1/embeddings", Route::Embeddings),
+            (Method::POST, "/v1/images/edits", Route::Relay(Endpoint::ImageEdits)),
+            (Method::POST, "/audio/speech/", Route::Relay(Endpoint::Speech)),
             (Method::GET, "/v1/models", Route::Models),
             (Method::GET, "/v1/models/openai/gpt-x", Route::Model("openai/gpt-x".into())),
             (Method::GET, "/v1/models/openai%2Fgpt-x", Route::Model("openai/gpt-x".into())),
@@ -165,6 +183,9 @@ mod tests {
             ["/v1/messages", "/messages", "/v1/v1/messages", "/v1/messages/", "/v1/messages/batches", "/anthropic/x"]
         {
             assert_eq!(dialect(path), Client::AnthropicMessages, "{path}");
+        }
+        for path in ["/v1/completions", "/completions/", "/v1/v1/completions"] {
+            assert_eq!(dialect(path), Client::OpenAiCompletions, "{path}");
         }
         for path in ["/v1/chat/completions", "/v1/messages2", "/anthropics", "/", "/v1/models"] {
             assert_eq!(dialect(path), Client::OpenAiChat, "{path}");

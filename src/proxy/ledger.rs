@@ -67,7 +67,7 @@ impl Outcome {
 }
 
 /// Takes down a request whose complete answer is about to be written to its end, by its attempt.
-pub(super) fn seal_served(session: &Session, client: &mut ClientCtx, lane: &Lane<'_>) {
+pub(super) fn seal_served(session: &Session, client: &mut ClientCtx, lane: &Lane<'_>, more_bytes: usize) {
     let Some((begun, key_name)) = client.entry.trying.clone() else { return };
     let served = AttemptRecord {
         provider: lane.target.provider.id.clone(),
@@ -80,7 +80,7 @@ pub(super) fn seal_served(session: &Session, client: &mut ClientCtx, lane: &Lane
         message: None,
         verdict: "ok",
     };
-    seal(session, client, Ended::Complete, Some(&served), lane.out.len());
+    seal(session, client, Ended::Complete, Some(&served), more_bytes);
 }
 
 /// Takes down a request whose answer is about to be written to its end, with so many more bytes.

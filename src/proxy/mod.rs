@@ -28,6 +28,7 @@ pub mod error;
 mod exchange;
 mod fit;
 mod flights;
+mod form;
 pub mod gateway;
 mod head;
 mod hedge;
@@ -38,6 +39,7 @@ mod limit;
 #[doc(hidden)]
 pub mod measure;
 mod media;
+mod message;
 mod models;
 mod names;
 pub mod oauth;
@@ -55,6 +57,7 @@ mod semantic;
 mod sigv4;
 mod triage;
 mod walk;
+mod work;
 
 pub use core::Core;
 pub use door::Door;

@@ -184,7 +184,7 @@ pub(super) fn put_standings(head: &mut Head, standings: &Standings) {
 fn shown(time: Duration) -> String {
     let millis = u64::try_from(time.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX);
     if millis < 1000 {
-        return if millis == 0 { "0s".to_owned() } else { format!("{millis}ms") };
+        return if millis == 0 { "0s".to_owned() } else { [itoa::Buffer::new().format(millis), "ms"].concat() };
     }
     let (seconds, millis) = (millis / 1000, millis % 1000);
     let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);

@@ -3,6 +3,7 @@
 //! [`gateway::Gateway`] starts `orbyt serve` with a configuration of its own; `orbyt::sim` plays the providers;
 //! `orbyt::sim::client` looks at every answer down to how its connection ended, [`raw`] sends bytes that no client would.
 
+mod agents;
 mod api_keys;
 mod audit;
 mod auth;
@@ -11,9 +12,14 @@ mod cable;
 mod cache;
 mod clocks;
 mod clouds;
+mod completions;
+mod completions_faults;
+mod crossings;
 mod demo;
 mod dialects;
+mod embeddings;
 mod explain;
+mod fault_matrix;
 mod faults;
 mod gateway;
 mod hedging;
@@ -23,7 +29,6 @@ mod ledger_store;
 mod limit_stores;
 mod limits;
 mod messages;
-mod messages_faults;
 mod nodelay;
 mod nodes;
 mod nodes_cache;
@@ -35,6 +40,7 @@ mod postgres;
 mod presets;
 mod raw;
 mod redis_server;
+mod relays;
 mod reload;
 mod responses;
 mod routes;

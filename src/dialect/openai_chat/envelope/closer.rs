@@ -93,6 +93,9 @@ impl Envelope {
         if let Some(system) = self.last(Field::System).filter(|_| self.client == Client::AnthropicMessages) {
             return system;
         }
+        if let Some(prompt) = self.last(Field::Prompt).filter(|_| self.client == Client::OpenAiCompletions) {
+            return &prompt[..prompt.len().min(WORTH_CACHING)];
+        }
         let Some(messages) = self.last(Field::Messages) else { return &[] };
         let mut taken: Range<usize> = 1..1;
         // It ends with the error that stops it; the scan has found the JSON sound.
