@@ -42,6 +42,9 @@ pub enum Command {
     /// Keep keys of providers encrypted in the database
     #[command(subcommand)]
     Vault(VaultCommand),
+    /// See what finished requests are in the ledger
+    #[command(subcommand)]
+    Requests(RequestsCommand),
     /// See who changed what, and check that the log of it is whole
     #[command(subcommand)]
     Audit(AuditCommand),
@@ -256,6 +259,67 @@ pub struct RemoveVaultArgs {
     /// The key, by name or id
     #[arg(value_name = "NAME|ID")]
     pub key: String,
+    /// Where the state is.
+    #[command(flatten)]
+    pub state: StateArgs,
+}
+
+/// `orbyt requests`.
+#[derive(Clone, Debug, Subcommand)]
+pub enum RequestsCommand {
+    /// Show the latest requests, the newest first
+    List(Box<ListRequestsArgs>),
+    /// Show everything about a request, as JSON
+    Show(ShowRequestArgs),
+}
+
+/// `orbyt requests list`.
+#[derive(Args, Clone, Debug, Default)]
+pub struct ListRequestsArgs {
+    /// How many
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    pub limit: u32,
+    /// Not older than this, such as 30m, 12h or 7d
+    #[arg(long, value_name = "DURATION")]
+    pub since: Option<String>,
+    /// Of this key, by name or id
+    #[arg(long, value_name = "NAME|ID")]
+    pub key: Option<String>,
+    /// Of this project, by id
+    #[arg(long, value_name = "ID")]
+    pub project: Option<String>,
+    /// Of this end user
+    #[arg(long, value_name = "USER")]
+    pub user: Option<String>,
+    /// For this model, as it was asked for or as it served
+    #[arg(long, value_name = "MODEL")]
+    pub model: Option<String>,
+    /// Served or last tried by this provider
+    #[arg(long, value_name = "PROVIDER")]
+    pub provider: Option<String>,
+    /// Of this trace
+    #[arg(long, value_name = "ID")]
+    pub trace: Option<String>,
+    /// Of this session
+    #[arg(long, value_name = "ID")]
+    pub session: Option<String>,
+    /// That ended so: complete, error, broken, client_gone or shutdown
+    #[arg(long, value_name = "HOW")]
+    pub ended: Option<String>,
+    /// One JSON object a line
+    #[arg(long)]
+    pub json: bool,
+    /// Where the state is.
+    #[command(flatten)]
+    pub state: StateArgs,
+}
+
+/// `orbyt requests show`.
+#[derive(Args, Clone, Debug, Default)]
+pub struct ShowRequestArgs {
+    /// The request: its x-request-id
+    #[arg(value_name = "ID")]
+    pub id: String,
     /// Where the state is.
     #[command(flatten)]
     pub state: StateArgs,

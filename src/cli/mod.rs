@@ -8,6 +8,7 @@ pub mod credentials;
 pub mod demo;
 pub mod explain;
 pub mod keys;
+pub mod requests;
 pub mod serve;
 pub mod start;
 pub mod summary;
@@ -17,8 +18,8 @@ use crate::config::Source;
 use crate::domain::Secret;
 use crate::wiring::state::{now_ms, ring};
 use args::{
-    AdminCommand, AuditCommand, CheckArgs, Cli, Command, ExplainArgs, KeysCommand, ResetTokenArgs, StateArgs,
-    VaultCommand,
+    AdminCommand, AuditCommand, CheckArgs, Cli, Command, ExplainArgs, KeysCommand, RequestsCommand, ResetTokenArgs,
+    StateArgs, VaultCommand,
 };
 use std::future::Future;
 use std::io::{self, Read, Write};
@@ -34,6 +35,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Admin(AdminCommand::ResetToken(args)) => reset_token(args),
         Command::Keys(command) => print(on_state(command.state().clone(), async |state| command.run(state).await)),
         Command::Audit(command) => print(on_state(command.state().clone(), async |state| command.run(state).await)),
+        Command::Requests(command) => print(on_state(command.state().clone(), async |state| command.run(state).await)),
         Command::Vault(command) => print(on_state(command.state().clone(), async |state| command.run(state).await)),
     }
 }
@@ -94,6 +96,22 @@ impl AuditCommand {
         match self {
             Self::List(args) => audit::list(&*state.database, args).await.map(Said::output),
             Self::Verify(args) => audit::verify(&*state.database, args).await.map(|said| Said::output(said + "\n")),
+        }
+    }
+}
+
+impl RequestsCommand {
+    fn state(&self) -> &StateArgs {
+        match self {
+            Self::List(args) => &args.state,
+            Self::Show(args) => &args.state,
+        }
+    }
+
+    async fn run(&self, state: &crate::wiring::state::State) -> Result<Said, String> {
+        match self {
+            Self::List(args) => requests::list(&*state.database, args, now_ms()).await.map(Said::output),
+            Self::Show(args) => requests::show(&*state.database, args).await.map(Said::output),
         }
     }
 }

@@ -281,6 +281,9 @@ fn telemetry(raw: &RawTelemetry) -> Telemetry {
     Telemetry {
         log_level: or(&raw.log_level, log::LevelFilter::Info),
         log_format: or(&raw.log_format, LogFormat::Auto),
+        ledger: or(&raw.ledger, true),
+        ledger_retention: or(&raw.ledger_retention, Some(Duration::from_secs(90 * 24 * 3600))),
+        spool_max_bytes: or(&raw.spool_max_bytes, 1 << 30),
     }
 }
 

@@ -361,6 +361,9 @@ fn telemetry(section: &Section<'_>) -> RawTelemetry {
     RawTelemetry {
         log_level: section.choice("log_level", &levels, |text| text.parse().ok()),
         log_format: section.choice("log_format", &["auto", "json", "human"], log_format),
+        ledger: section.boolean("ledger"),
+        ledger_retention: section.duration_or_off("ledger_retention"),
+        spool_max_bytes: section.size("spool_max_bytes"),
     }
 }
 

@@ -347,6 +347,9 @@ pub struct RawStore {
 pub struct RawTelemetry {
     pub log_level: Setting<log::LevelFilter>,
     pub log_format: Setting<LogFormat>,
+    pub ledger: Setting<bool>,
+    pub ledger_retention: Setting<Option<Duration>>,
+    pub spool_max_bytes: Setting<u64>,
 }
 
 /// `[media]`.

@@ -438,6 +438,12 @@ pub struct Telemetry {
     pub log_level: log::LevelFilter,
     /// The form of a log line.
     pub log_format: LogFormat,
+    /// Whether finished requests are kept.
+    pub ledger: bool,
+    /// For how long; `None` for ever.
+    pub ledger_retention: Option<Duration>,
+    /// Bytes on disk that may wait for the database.
+    pub spool_max_bytes: u64,
 }
 
 /// The form of a log line.
@@ -511,6 +517,7 @@ impl Snapshot {
         // To switch it off takes no restart.
         let moves = caches.1.backend != CacheBackend::Off && in_redis(caches.0) != in_redis(caches.1);
         let stores_differ = self.store != new.store;
+        let telemetry = (&self.telemetry, &new.telemetry);
         let (old, new) = ((&self.server, &self.console), (&new.server, &new.console));
         [
             ("server.listen", !same_places(&old.0.listen, &new.0.listen)),
@@ -524,6 +531,8 @@ impl Snapshot {
             ("cache.max_bytes", caches.0.max_bytes != caches.1.max_bytes),
             ("cache.semantic.max_entries", caches.0.max_questions() != caches.1.max_questions()),
             ("store", stores_differ),
+            ("telemetry.ledger", telemetry.0.ledger != telemetry.1.ledger),
+            ("telemetry.spool_max_bytes", telemetry.0.spool_max_bytes != telemetry.1.spool_max_bytes),
         ]
         .into_iter()
         .filter_map(|(name, differs)| differs.then_some(name))

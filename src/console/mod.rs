@@ -19,6 +19,7 @@ pub use listen::{ListenError, Sharing};
 
 use crate::domain::RequestId;
 use crate::domain::secret::KeyHash;
+use crate::store::ports::ledger::Ledger;
 use crate::telemetry::{Live, Metrics};
 use std::fmt;
 use std::net::SocketAddr;
@@ -40,6 +41,8 @@ pub struct Deps {
     pub health: Arc<dyn Fn() -> serde_json::Value + Send + Sync>,
     /// For `/api/v1/requests/{id}/explain`: what is kept of a request; `None` when nothing is.
     pub explain: Arc<dyn Fn(RequestId) -> Option<serde_json::Value> + Send + Sync>,
+    /// For requests that `explain` does not know any more; `None` where no ledger is kept.
+    pub ledger: Option<Arc<dyn Ledger>>,
     /// For `/readyz`: whether the gateway takes requests.
     pub ready: Arc<dyn Fn() -> bool + Send + Sync>,
     /// For `/readyz`: why the database cannot be reached, while it cannot.

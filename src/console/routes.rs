@@ -5,7 +5,9 @@ use super::auth::{self, Failures};
 use super::problem::Problem;
 use super::serve::Stopping;
 use crate::domain::RequestId;
+use crate::store::ports::database::Access;
 use crate::telemetry::live::Seen;
+use crate::telemetry::recent::Explanation;
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Path, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -111,13 +113,30 @@ async fn explain(State(shared): State<Arc<Shared>>, Path(id): Path<String>) -> R
         )
         .into_response();
     };
-    match (shared.deps.explain)(id) {
-        Some(explanation) => json(StatusCode::OK, &explanation),
-        None => {
-            let detail = "Nothing is kept of this request: only the last 10,000 that had a plan are, in memory.";
-            Problem::new(StatusCode::NOT_FOUND, detail).into_response()
-        }
+    if let Some(explanation) = (shared.deps.explain)(id) {
+        return json(StatusCode::OK, &explanation);
     }
+    let row = match &shared.deps.ledger {
+        Some(ledger) => ledger.find(&Access::System, id).await,
+        None => Ok(None),
+    };
+    let (status, detail) = match row.map(|row| row.and_then(Explanation::of)) {
+        Ok(Some(explanation)) => match serde_json::to_value(explanation) {
+            Ok(explanation) => return json(StatusCode::OK, &explanation),
+            Err(_) => (StatusCode::INTERNAL_SERVER_ERROR, "What is kept of this request cannot be shown."),
+        },
+        Ok(None) => {
+            (StatusCode::NOT_FOUND, "Nothing is kept of this request: it had no plan, or is too old for the ledger.")
+        }
+        Err(error) => {
+            log::warn!("the ledger cannot be asked: {error}");
+            (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "It is not among the last 10,000 requests, and the ledger cannot be asked now.",
+            )
+        }
+    };
+    Problem::new(status, detail).into_response()
 }
 
 fn json(status: StatusCode, value: &serde_json::Value) -> Response {

@@ -1,5 +1,7 @@
 //! Identifiers that users see.
 
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
 
 /// The id of one client request: `req_` and 24 lower-case hex digits, unique for all practical purposes.
@@ -48,6 +50,23 @@ impl fmt::Debug for RequestId {
     }
 }
 
+/// For people as it is displayed, otherwise its bytes.
+impl Serialize for RequestId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if serializer.is_human_readable() { serializer.collect_str(self) } else { self.0.serialize(serializer) }
+    }
+}
+
+impl<'de> Deserialize<'de> for RequestId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        if !deserializer.is_human_readable() {
+            return Deserialize::deserialize(deserializer).map(Self);
+        }
+        let text = String::deserialize(deserializer)?;
+        Self::parse(&text).ok_or_else(|| D::Error::custom("not the id of a request"))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -58,6 +77,8 @@ mod tests {
         assert_eq!(id.to_string(), "req_0102030400000000000000ff");
         assert_eq!(id.hex(), "0102030400000000000000ff");
         assert_eq!(RequestId::parse(&id.to_string()), Some(id));
+        assert_eq!(serde_json::to_value(id).unwrap(), "req_0102030400000000000000ff");
+        assert_eq!(serde_json::from_str::<RequestId>(r#""req_0102030400000000000000ff""#).unwrap(), id);
         assert_eq!(RequestId::parse("req_01"), None);
         assert_eq!(RequestId::parse("0102030400000000000000ff"), None);
     }

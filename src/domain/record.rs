@@ -1,12 +1,14 @@
 //! What remains of a request: one record, from which every decision can be explained.
 
 use super::{Decision, Money, RequestId, Usage};
+use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// How a request ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Ended {
     /// The client has the whole answer.
     Complete,
@@ -34,7 +36,8 @@ impl Ended {
 }
 
 /// What the cache of answers did for a request.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum CacheUse {
     /// It was not asked: it is off, or the request is not for it.
     #[default]

@@ -78,6 +78,8 @@ pub(super) fn route(method: &Method, path: &str) -> Result<Route, ApiError> {
                 (Route::Model(percent_decode(id)), "GET")
             } else if let Some(id) = below.strip_prefix("/responses/").filter(|id| !id.contains('/')) {
                 (Route::Response(percent_decode(id)), "GET, DELETE")
+            } else if matches!(below, "/traces" | "/metrics" | "/logs") && method == Method::POST {
+                return Err(ApiError::new(Reason::NoIngest, NO_INGEST));
             } else {
                 return Err(ApiError::new(Reason::UnknownUrl, format!("Unknown URL: {method} {}", short(path))));
             }
@@ -92,6 +94,10 @@ pub(super) fn route(method: &Method, path: &str) -> Result<Route, ApiError> {
         Err(error.allow(allow))
     }
 }
+
+/// What whoever sends traces of their own is told.
+const NO_INGEST: &str = "The gateway takes no traces, metrics or logs: it records every request that passes through it by itself. Send the requests \
+     through it, and set x-trace-id, traceparent or extra.trace_id to find them by your own trace";
 
 /// What Anthropic's SDKs may be given as their base URL's path.
 const ANTHROPIC: &str = "/anthropic";

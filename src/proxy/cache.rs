@@ -26,6 +26,7 @@ use super::core::{ClientCtx, Core, Phase, Stop};
 use super::error::ApiError;
 use super::flights::{Flight, Follower, Leader, Part};
 use super::head::{Head, name};
+use super::ledger;
 use super::names::Target;
 use super::plan::Plan;
 use super::recorder::{Recorder, Tape};
@@ -297,6 +298,9 @@ impl Stage<'_> {
         self.client.record.ttft = Some(self.client.started.elapsed());
         let last = answer.ends.len().saturating_sub(1);
         for (place, piece) in answer.pieces().enumerate() {
+            if place == last {
+                ledger::seal(self.session, self.client, Ended::Complete, None, piece.len());
+            }
             self.write(Piece::Body(piece, place == last)).await?;
         }
         self.client.record.ended = Ended::Complete;

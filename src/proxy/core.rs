@@ -5,6 +5,7 @@ use super::dns::Dns;
 use super::error::ApiError;
 use super::exchange::Connections;
 use super::flights::Flights;
+use super::ledger::Entry;
 use super::limit::{Limiter, Seat};
 use super::oauth::Tokens;
 use super::queue::Queues;
@@ -20,6 +21,7 @@ use crate::routing::breaker::{Policy, State, max_open};
 use crate::routing::retry_budget::RetryBudget;
 use crate::store::ports::Stores;
 use crate::store::ports::answers::Answers;
+use crate::store::ports::ledger::Spool;
 use crate::store::ports::limits::{LimitStore, Standings};
 use crate::store::ports::live::{KeyPool, Targets};
 use crate::store::ports::responses::ResponseStore;
@@ -27,7 +29,7 @@ use crate::store::ports::vectors::Vectors;
 use crate::telemetry::{InFlight, Telemetry};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use parking_lot::Mutex;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::watch;
 
@@ -69,6 +71,8 @@ pub struct Core {
     pub phase: watch::Sender<Phase>,
     /// Why the database cannot be reached, while it cannot. Requests go on with what was last seen of it.
     pub degraded: ArcSwapOption<String>,
+    /// Where finished requests are taken down; empty where no ledger is kept.
+    pub ledger: OnceLock<Arc<dyn Spool>>,
     pub(super) connections: Connections,
     pub(super) limiter: Limiter,
     pub(super) queues: Arc<Queues>,
@@ -100,6 +104,7 @@ impl Core {
             telemetry,
             phase: watch::Sender::new(Phase::Serving),
             degraded: ArcSwapOption::empty(),
+            ledger: OnceLock::new(),
             connections: Connections::default(),
             limiter: Limiter::default(),
             queues: Arc::default(),
@@ -146,6 +151,8 @@ impl<E: Into<ApiError>> From<E> for Stop {
 
 /// A client's request on its way.
 pub(super) struct ClientCtx {
+    /// What it shares with all others.
+    pub(super) core: Arc<Core>,
     /// The configuration that it began with.
     pub(super) snapshot: Arc<Snapshot>,
     /// The format that its route speaks.
@@ -172,6 +179,8 @@ pub(super) struct ClientCtx {
     pub(super) cache: Option<CacheNote>,
     /// Takes down what it is answered, for the cache.
     pub(super) recorder: Option<Recorder>,
+    /// Its row in the ledger.
+    pub(super) entry: Entry,
     /// `access-control-allow-origin` of its answer.
     pub(super) cors_origin: Option<String>,
     /// Dropping it counts the request out, whichever way it ends: a shutdown waits for that.
@@ -184,6 +193,7 @@ impl ClientCtx {
         let id = RequestId::from_random(fastrand::u32(..), fastrand::u64(..));
         let record = RequestRecord::new(id, u64::try_from(now.as_millis()).unwrap_or(u64::MAX));
         Self {
+            core: core.clone(),
             snapshot: core.snapshot.load_full(),
             dialect: Client::default(),
             record,
@@ -197,6 +207,7 @@ impl ClientCtx {
             tenant: None,
             cache: None,
             recorder: None,
+            entry: Entry::default(),
             cors_origin: None,
             _in_flight: core.telemetry.arrived(),
         }

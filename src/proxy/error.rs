@@ -25,6 +25,8 @@ pub enum Reason {
     ResponseNotFound,
     /// There is no such route.
     UnknownUrl,
+    /// Traces, metrics and logs of others are not taken.
+    NoIngest,
     /// The route exists, the method does not.
     MethodNotAllowed,
     /// The request did not arrive in time.
@@ -51,7 +53,7 @@ pub enum Reason {
 
 impl Reason {
     /// All of them, for the README's table.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::InvalidRequest,
         Self::InvalidApiKey,
         Self::ByokRefused,
@@ -59,6 +61,7 @@ impl Reason {
         Self::ModelNotFound,
         Self::ResponseNotFound,
         Self::UnknownUrl,
+        Self::NoIngest,
         Self::MethodNotAllowed,
         Self::RequestTimeout,
         Self::RequestTooLarge,
@@ -106,6 +109,7 @@ impl Reason {
                 "The gateway keeps no response of that id for this key",
             ),
             Self::UnknownUrl => (404, "invalid_request_error", "unknown_url", "There is no such route"),
+            Self::NoIngest => (410, "invalid_request_error", "no_ingest", "Traces are not taken: see the ledger"),
             Self::MethodNotAllowed => {
                 (405, "invalid_request_error", "method_not_allowed", "The route takes another method; see `Allow`")
             }

@@ -72,8 +72,8 @@ impl Gateway {
                 .inspect_err(|_| self.core.limiter.bad_key(address))?;
             client.record.key_name = Some(holder.principal.key_name.clone());
             client.tenant = Some(holder.principal.key_hash);
-            scope::admit(&holder, address, head.uri.path())?;
             client.holder = Some(holder);
+            scope::admit(client.holder.as_ref(), address, head.uri.path())?;
         }
         client.seat = Some(self.core.limiter.enter(&client.snapshot.limits).inspect_err(count)?);
         match route {
@@ -122,6 +122,10 @@ impl Gateway {
 
     /// Serves a request that is read and known.
     async fn serve(&self, session: &mut Session, client: &mut ClientCtx, mut envelope: Envelope) -> Result<(), Stop> {
+        if self.core.ledger.get().is_some() {
+            client.entry.user.clone_from(&envelope.user);
+            client.entry.extensions = Some(envelope.extensions.clone());
+        }
         let model: Arc<str> = envelope.model.as_str().into();
         self.core.telemetry.pending(client.record.id, Some(&model));
         client.record.requested_model = Some(model);

@@ -339,6 +339,7 @@ impl Walk<'_> {
         record.fallback = true;
         record.dropped = unused(&self.snapshot, self.envelope, &self.plan);
         record.dropped.extend(message.dropped);
+        self.client.entry.trying = Some((lane.begun, lease.key_name()));
         let outcome = self.relay(lane).run(taken, pieces.as_mut()).await;
         let attempted = self.take_stock(&target, &lease, lane, outcome);
         Outcome::Handed(Box::new(Handed { target, lease, begun: lane.begun, attempted }))

@@ -34,6 +34,7 @@ mod head;
 mod hedge;
 mod lane;
 mod lease;
+mod ledger;
 mod limit;
 #[doc(hidden)]
 pub mod measure;

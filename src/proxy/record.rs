@@ -1,6 +1,7 @@
 //! The last stage: closes the record and tells the world, once for each request, whichever way it ended.
 
 use super::core::{ClientCtx, Core};
+use super::ledger;
 use crate::domain::Ended;
 use pingora::protocols::http::ServerSession as Session;
 
@@ -20,6 +21,7 @@ pub(super) fn close(core: &Core, session: &Session, client: &mut ClientCtx) {
         quota.settle(record, client.output_bytes);
     }
     client.seat = None;
-    core.telemetry.finished(record);
-    core.telemetry.recent.keep(record);
+    ledger::close(core, session, client);
+    core.telemetry.finished(&client.record);
+    core.telemetry.recent.keep(&mut client.record);
 }

@@ -19,8 +19,10 @@ use super::core::{ClientCtx, Core, Phase};
 use super::exchange::{Broken, Piece};
 use super::hedge::Handed;
 use super::lane::{Lane, Refusal, State, Taken};
+use super::ledger;
 use super::respond::{self, Framing, WRITE_TIMEOUT};
 use super::responses;
+use super::walk::note_usage;
 use crate::config::snapshot::Gate;
 use crate::dialect::extensions::Byok;
 use crate::dialect::openai_chat::envelope::Envelope;
@@ -260,6 +262,8 @@ impl<'a, 'l> Relay<'a, 'l> {
                 return outcome;
             }
         }
+        note_usage(self.client, self.lane);
+        ledger::seal_served(self.session, self.client, self.lane, last.len());
         match self.send(last, true).await {
             Step::End(outcome) => outcome,
             Step::GoOn => Outcome::Served,

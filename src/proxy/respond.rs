@@ -3,6 +3,7 @@
 use super::core::{ClientCtx, Stop};
 use super::error::ApiError;
 use super::head::{Head, name};
+use super::ledger;
 use super::names::Target;
 use super::quota;
 use crate::dialect::client::Client;
@@ -168,6 +169,9 @@ async fn drain(session: &mut Session) {
 pub(super) async fn send(session: &mut Session, client: &mut ClientCtx, head: Head, body: Bytes) -> Result<(), Stop> {
     client.record.status = head.status.as_u16();
     let bodiless = session.req_header().method == http::Method::HEAD || head.status == StatusCode::NO_CONTENT;
+    // What was answered without an error is complete in a moment.
+    let ended = if client.record.ended == Ended::ClientGone { Ended::Complete } else { client.record.ended };
+    ledger::seal(session, client, ended, None, if bodiless { 0 } else { body.len() });
     let write = async {
         session.write_response_header(head.into()).await?;
         if bodiless { Ok(()) } else { session.write_response_body(body, true).await }

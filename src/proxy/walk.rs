@@ -303,6 +303,7 @@ impl<'a> Walk<'a> {
 
     async fn attempt(&mut self, target: &Target, mut lease: Lease) -> Result<Next, Stop> {
         let begun = Instant::now();
+        self.client.entry.trying = Some((begun, lease.key_name()));
         let number = self.attempt_number();
         self.core.telemetry.attempt_begins(self.client.record.id, number, &target.provider.id, &target.model.upstream);
         let message = match self.render(target).await {
@@ -429,9 +430,7 @@ impl<'a> Walk<'a> {
         let (status, limits, stream, took) = (lane.status, lane.limits, self.envelope.stream, lane.begun.elapsed());
         let observed = lane.translator.observed();
         if matches!(outcome, Outcome::Served | Outcome::Broken(_) | Outcome::Cut(_) | Outcome::Gone) {
-            self.client.record.usage = observed.usage;
-            self.client.output_bytes = observed.output_bytes;
-            self.client.record.cost = observed.usage.and_then(|usage| target.model.prices.cost(&usage));
+            note_usage(self.client, lane);
         }
         let rate = observed.usage.and_then(|usage| rate(stream, usage.completion_tokens, took, lane.first_output));
         if matches!(outcome, Outcome::Served) && !lease.is_byok() {
@@ -540,6 +539,14 @@ impl<'a> Walk<'a> {
             }
         }
     }
+}
+
+/// Notes what the answer of an attempt used, and what that costs. Of an answer that is complete it is done before its last byte is written.
+pub(super) fn note_usage(client: &mut ClientCtx, lane: &Lane<'_>) {
+    let observed = lane.translator.observed();
+    client.record.usage = observed.usage;
+    client.output_bytes = observed.output_bytes;
+    client.record.cost = observed.usage.and_then(|usage| lane.target.model.prices.cost(&usage));
 }
 
 /// What a request names and nobody acts on, whoever serves it.

@@ -5,6 +5,7 @@ pub mod api_keys;
 pub mod audit;
 pub mod database;
 pub mod facts;
+pub mod ledger;
 pub mod limits;
 pub mod live;
 pub mod provider_keys;

@@ -27,7 +27,7 @@ pub use live::{Live, LiveEvent};
 pub use metrics::{InFlight, Metrics};
 pub use recent::Recent;
 pub use redact::Redactor;
-pub use sampled::{BreakerState, PoolState, StoreState};
+pub use sampled::{BreakerState, LedgerState, PoolState, StoreState};
 pub use state_change::StateChange;
 
 use self::log::now_unix_ms;

@@ -2,9 +2,10 @@
 
 use super::Redactor;
 use crate::domain::record::SKIPPED;
-use crate::domain::{AttemptRecord, Decision, RequestId, RequestRecord};
+use crate::domain::{AttemptRecord, Decision, LedgerAttempt, LedgerRow, RequestId, RequestRecord};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
@@ -56,6 +57,32 @@ impl Attempt {
     /// Whether the target was passed over without asking it.
     pub fn is_skipped(&self) -> bool {
         self.verdict == SKIPPED
+    }
+}
+
+impl Explanation {
+    /// The explanation of a request of the ledger; `None` when it had no plan.
+    pub fn of(row: LedgerRow<'static>) -> Option<Self> {
+        let owned = |text: Cow<'static, str>| -> Arc<str> { text.as_ref().into() };
+        let attempt = |it: LedgerAttempt<'static>| Attempt {
+            provider: owned(it.provider),
+            model: owned(it.model),
+            key_name: owned(it.key_name),
+            started_us: it.started_us,
+            took_us: it.took_us,
+            status: it.status,
+            reason: it.reason.map(Cow::into_owned),
+            verdict: it.verdict.into_owned(),
+        };
+        Some(Self {
+            request_id: row.id.to_string(),
+            arrived_unix_ms: row.arrived_unix_ms,
+            requested_model: row.requested_model.map(owned),
+            status: row.status,
+            ended: row.ended.name().to_owned(),
+            attempts: row.attempts.into_iter().map(attempt).collect(),
+            decision: row.decision?.into_owned(),
+        })
     }
 }
 

@@ -17,6 +17,7 @@ pub(super) struct Sampled {
     cache_bytes: IntGauge,
     semantic_entries: IntGauge,
     store: SharedStore,
+    ledger: LedgerFamilies,
     resident: IntGauge,
     open_files: IntGauge,
     pub(super) sources: RwLock<Sources>,
@@ -30,6 +31,7 @@ pub(super) struct Sources {
     pub(super) questions: Option<Box<dyn Fn() -> u64 + Send + Sync>>,
     pub(super) log_dropped: Option<Box<dyn Fn() -> u64 + Send + Sync>>,
     pub(super) store: Option<Box<dyn Fn() -> StoreState + Send + Sync>>,
+    pub(super) ledger: Option<Box<dyn Fn() -> LedgerState + Send + Sync>>,
 }
 
 /// How the store is that nodes share.
@@ -45,6 +47,84 @@ pub struct StoreState {
     pub calls: [(&'static str, u64); 3],
     /// Records in it that could not be read.
     pub unread: u64,
+}
+
+/// How the ledger is.
+#[derive(Clone, Debug)]
+pub struct LedgerState {
+    /// Rows that the database took over, by what became of them: their names and numbers.
+    pub rows: [(&'static str, u64); 3],
+    /// Rows that the database refuses, which were set aside.
+    pub refused: u64,
+    /// Rows that were lost because there was no room for them on disk nor in memory.
+    pub lost: u64,
+    /// Bytes in the spool that could not be read.
+    pub damaged_bytes: u64,
+    /// Bytes on disk that the database has not taken over.
+    pub spool_bytes: u64,
+    /// Bytes in memory, because the disk does not take them.
+    pub waiting_bytes: u64,
+    /// Why nothing can be written, while nothing can.
+    pub stuck: Option<String>,
+}
+
+impl Default for LedgerState {
+    fn default() -> Self {
+        Self {
+            rows: [("inserted", 0), ("amended", 0), ("known", 0)],
+            refused: 0,
+            lost: 0,
+            damaged_bytes: 0,
+            spool_bytes: 0,
+            waiting_bytes: 0,
+            stuck: None,
+        }
+    }
+}
+
+/// The families about the ledger.
+struct LedgerFamilies {
+    rows: IntCounterVec,
+    refused: IntCounter,
+    lost: IntCounter,
+    damaged: IntCounter,
+    spool: IntGauge,
+    waiting: IntGauge,
+    stuck: IntGauge,
+}
+
+impl LedgerFamilies {
+    fn new(registry: &Registry) -> prometheus::Result<Self> {
+        let counter = |name, help| registered(registry, IntCounter::new(name, help)?);
+        Ok(Self {
+            rows: counters(
+                registry,
+                "orbyt_ledger_rows_total",
+                "Requests that the database took over: inserted, amended or known already.",
+                &["result"],
+            )?,
+            refused: counter("orbyt_ledger_refused_total", "Requests that the database refused; they are set aside.")?,
+            lost: counter("orbyt_ledger_lost_total", "Requests that are in no ledger: disk and memory were full.")?,
+            damaged: counter("orbyt_ledger_damaged_bytes_total", "Bytes of the spool that could not be read.")?,
+            spool: gauge(registry, "orbyt_ledger_spool_bytes", "Bytes on disk that wait for the database.")?,
+            waiting: gauge(registry, "orbyt_ledger_waiting_bytes", "Bytes in memory that wait for the disk.")?,
+            stuck: gauge(registry, "orbyt_ledger_stuck", "1 while the ledger cannot be written.")?,
+        })
+    }
+
+    fn refresh(&self, state: &LedgerState) {
+        let raise = |counter: &IntCounter, total: u64| counter.inc_by(total.saturating_sub(counter.get()));
+        for (result, total) in state.rows {
+            raise(&self.rows.with_label_values(&[result]), total);
+        }
+        raise(&self.refused, state.refused);
+        raise(&self.lost, state.lost);
+        raise(&self.damaged, state.damaged_bytes);
+        let set = |gauge: &IntGauge, bytes: u64| gauge.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+        set(&self.spool, state.spool_bytes);
+        set(&self.waiting, state.waiting_bytes);
+        self.stuck.set(state.stuck.is_some().into());
+    }
 }
 
 /// The state of keys and breakers at a moment.
@@ -130,6 +210,7 @@ impl Sampled {
             cache_bytes: gauge(registry, "orbyt_cache_bytes", "Bytes that they take.")?,
             semantic_entries: gauge(registry, "orbyt_cache_semantic_entries", "Questions that are compared.")?,
             store: SharedStore::new(registry)?,
+            ledger: LedgerFamilies::new(registry)?,
             resident: gauge(registry, "process_resident_memory_bytes", "Resident memory.")?,
             open_files: gauge(registry, "process_open_fds", "Open file descriptors.")?,
             sources: RwLock::default(),
@@ -175,6 +256,9 @@ impl Sampled {
         }
         if let Some(store) = &sources.store {
             self.store.refresh(store());
+        }
+        if let Some(ledger) = &sources.ledger {
+            self.ledger.refresh(&ledger());
         }
         self.ask_kernel();
     }

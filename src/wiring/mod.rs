@@ -3,6 +3,7 @@
 pub mod ask;
 mod audit;
 mod discovery;
+mod ledger;
 mod probes;
 mod reload;
 pub mod shared;
@@ -16,11 +17,13 @@ use crate::console::{Console, Deps, Sharing};
 use crate::domain::ProviderKey;
 use crate::proxy::core::Phase;
 use crate::proxy::{Core, Door, Gateway};
+use crate::store::ports::ledger::Ledger;
 use crate::store::ports::live::{KeyState, KeyStatus};
 use crate::store::redis::Redis;
-use crate::telemetry::{BreakerState, Format, Log, Metrics, PoolState, Redactor, Telemetry};
+use crate::telemetry::{BreakerState, Format, LedgerState, Log, Metrics, PoolState, Redactor, Telemetry};
 use async_trait::async_trait;
 use audit::Trail;
+use parking_lot::Mutex;
 use pingora::server::configuration::ServerConf;
 use pingora::server::{RunArgs, Server, ShutdownSignal, ShutdownSignalWatch};
 use pingora::services::listening::Service;
@@ -45,6 +48,7 @@ pub struct Running {
     control: tokio::runtime::Runtime,
     redis: Option<Redis>,
     trail: Option<Trail>,
+    books: Option<ledger::Books>,
     _console: Console,
     stop: watch::Sender<bool>,
     grace: Duration,
@@ -79,9 +83,11 @@ pub fn start(parts: Parts) -> Result<Running, String> {
     telemetry.metrics.set_cache_source(move || answers.held());
     telemetry.metrics.set_question_source(move || vectors.held());
     telemetry.metrics.set_pool_source(move || pool_state(&observed));
-    let console = start_console(&core, &snapshot)?;
-    snapshot.console.listen = console.addresses().to_vec();
     let (state, followed) = state.map_or_else(Default::default, |(state, followed)| (Some(state), followed));
+    let shown = Arc::new(Mutex::new(LedgerState::default()));
+    let books = state.as_ref().map(|state| keep_books(&core, &snapshot, state, shown.clone())).transpose()?.flatten();
+    let console = start_console(&core, &snapshot, state.as_ref(), shown)?;
+    snapshot.console.listen = console.addresses().to_vec();
     let trail = state.clone().map(|state| {
         let (trail, writing) = Trail::begin(state);
         let heard = trail.clone();
@@ -107,12 +113,16 @@ pub fn start(parts: Parts) -> Result<Running, String> {
         control.spawn(writing);
         trail
     });
+    let books = books.map(|(books, writing)| {
+        control.spawn(writing);
+        books
+    });
     let asker = Arc::new(ask::Asker::default());
     control.spawn(discovery::keep_up(core.clone(), asker.clone()));
     control.spawn(probes::keep_up(core.clone(), asker));
     let listening = Listening::configured(&snapshot);
     wait_until_up(&listening)?;
-    Ok(Running { listening, core, control, redis, trail, _console: console, stop, grace: snapshot.server.grace })
+    Ok(Running { listening, core, control, redis, trail, books, _console: console, stop, grace: snapshot.server.grace })
 }
 
 impl Running {
@@ -135,6 +145,10 @@ impl Running {
         });
         if let Some(trail) = &self.trail {
             let _ = self.control.block_on(async { tokio::time::timeout(LAST_WORDS, trail.settle()).await });
+        }
+        if let Some(books) = &self.books {
+            // What is not written by then stays in the spool.
+            let _ = self.control.block_on(async { tokio::time::timeout(LAST_WORDS, books.settle()).await });
         }
         if let Some(redis) = &self.redis {
             redis.leave();
@@ -164,6 +178,26 @@ async fn signal() {
         }
         _ => std::future::pending().await,
     }
+}
+
+/// The ledger and the task that keeps it; `None` where none is wanted.
+fn keep_books(
+    core: &Arc<Core>,
+    snapshot: &Snapshot,
+    state: &Arc<State>,
+    shown: Arc<Mutex<LedgerState>>,
+) -> Result<Option<(ledger::Books, impl Future<Output = ()> + Send + use<>)>, String> {
+    let wanted = &snapshot.telemetry;
+    if !wanted.ledger {
+        return Ok(None);
+    }
+    let data_dir = snapshot.server.data_dir.clone();
+    let spool = ledger::open_spool(&data_dir, wanted.spool_max_bytes, state::now_ms())?;
+    let _ = core.ledger.set(spool.clone());
+    let (seen, configured) = (shown.clone(), core.clone());
+    core.telemetry.metrics.set_ledger_source(move || seen.lock().clone());
+    let retention = Box::new(move || configured.snapshot.load().telemetry.ledger_retention);
+    Ok(Some(ledger::begin(ledger::Setup { state: state.clone(), spool, data_dir, retention, shown })))
 }
 
 fn telemetry(snapshot: &Snapshot, sink: Box<dyn Write + Send>, terminal: bool) -> Result<Telemetry, String> {
@@ -201,14 +235,20 @@ fn known_models(snapshot: &Snapshot) -> Vec<Arc<str>> {
     snapshot.catalog.models().iter().chain(local).map(|row| row.upstream.clone()).collect()
 }
 
-fn start_console(core: &Arc<Core>, snapshot: &Snapshot) -> Result<Console, String> {
+fn start_console(
+    core: &Arc<Core>,
+    snapshot: &Snapshot,
+    state: Option<&Arc<State>>,
+    shown: Arc<Mutex<LedgerState>>,
+) -> Result<Console, String> {
     let (token, health, ready, degraded) = (core.clone(), core.clone(), core.clone(), core.clone());
     let (recent, redactor) = (core.telemetry.recent.clone(), core.telemetry.redactor.clone());
     let deps = Deps {
         metrics: core.telemetry.metrics.clone(),
         live: core.telemetry.live.clone(),
         admin_token: Arc::new(move || token.snapshot.load().console.admin_token),
-        health: Arc::new(move || health_report(&health)),
+        health: Arc::new(move || health_report(&health, &shown.lock())),
+        ledger: state.map(|state| -> Arc<dyn Ledger> { state.database.clone() }),
         explain: Arc::new(move |id| serde_json::to_value(recent.explain(id, &redactor)?).ok()),
         ready: Arc::new(move || *ready.phase.borrow() == Phase::Serving),
         degraded: Arc::new(move || degraded.degraded.load().as_deref().cloned()),
@@ -256,7 +296,7 @@ fn key_report(key: &ProviderKey, known: Option<&KeyStatus>) -> serde_json::Value
     report
 }
 
-fn health_report(core: &Core) -> serde_json::Value {
+fn health_report(core: &Core, ledger: &LedgerState) -> serde_json::Value {
     let snapshot = core.snapshot.load();
     let statuses = core.pool.statuses(Instant::now());
     let providers: Vec<serde_json::Value> = snapshot
@@ -285,7 +325,13 @@ fn health_report(core: &Core) -> serde_json::Value {
             })
         })
         .collect();
-    serde_json::json!({"providers": providers, "targets": targets})
+    let ledger = serde_json::json!({
+        "spool_bytes": ledger.spool_bytes,
+        "waiting_bytes": ledger.waiting_bytes,
+        "lost": ledger.lost,
+        "stuck": ledger.stuck,
+    });
+    serde_json::json!({"providers": providers, "targets": targets, "ledger": ledger})
 }
 
 /// Fixes ports that were left to the system, and finds out before anything starts whether every port is free.

@@ -24,6 +24,7 @@ pub struct Builder {
     sections: String,
     providers: String,
     variables: Vec<(String, String)>,
+    largest_file: Option<u32>,
 }
 
 impl Builder {
@@ -66,6 +67,12 @@ impl Builder {
         self
     }
 
+    /// No file of its may be larger than so many blocks of 512 bytes, as on a disk that is full.
+    pub fn largest_file(mut self, blocks: u32) -> Self {
+        self.largest_file = Some(blocks);
+        self
+    }
+
     /// Starts it and waits until it is ready.
     pub async fn start(self) -> Gateway {
         let mut gateway = self.spawn();
@@ -79,7 +86,16 @@ impl Builder {
     pub fn spawn(self) -> Gateway {
         let folder = Folder::create();
         let config = folder.0.join("orbyt.toml");
-        let mut command = Command::new(env!("CARGO_BIN_EXE_orbyt"));
+        let mut command = match self.largest_file {
+            None => Command::new(env!("CARGO_BIN_EXE_orbyt")),
+            Some(blocks) => {
+                // The signal would end the process; without it a write fails, as it does on a full disk.
+                let script = format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" \"$@\"");
+                let mut shell = Command::new("/bin/sh");
+                shell.args(["-c", &script, env!("CARGO_BIN_EXE_orbyt")]);
+                shell
+            }
+        };
         command.arg("serve");
         if !self.sections.is_empty() || !self.providers.is_empty() {
             std::fs::write(&config, format!("{}\n{}", self.sections, self.providers)).unwrap();
@@ -119,7 +135,7 @@ pub struct Gateway {
 
 impl Gateway {
     pub fn builder() -> Builder {
-        Builder { sections: String::new(), providers: String::new(), variables: Vec::new() }
+        Builder { sections: String::new(), providers: String::new(), variables: Vec::new(), largest_file: None }
     }
 
     /// The URL that the start-up summary names for a listener.

@@ -24,6 +24,8 @@ mod faults;
 mod gateway;
 mod hedging;
 mod keys;
+mod ledger;
+mod ledger_store;
 mod limit_stores;
 mod limits;
 mod messages;

@@ -3,6 +3,7 @@
 mod credentials;
 mod last_known;
 mod private;
+pub mod spool;
 
 pub use credentials::{Earlier, earlier_credentials, set_aside};
 pub use last_known::LastKnown;

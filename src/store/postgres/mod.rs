@@ -6,6 +6,7 @@
 mod api_keys;
 mod audit;
 mod connect;
+mod ledger;
 mod listen;
 mod provider_keys;
 mod schema;

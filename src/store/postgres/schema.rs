@@ -13,6 +13,7 @@ pub const MIGRATIONS: &[Migration] = &[
     Migration { version: 2, name: "0002_vault", sql: include_str!("../../../migrations/postgres/0002_vault.sql") },
     Migration { version: 3, name: "0003_own", sql: include_str!("../../../migrations/postgres/0003_own.sql") },
     Migration { version: 4, name: "0004_audit", sql: include_str!("../../../migrations/postgres/0004_audit.sql") },
+    Migration { version: 5, name: "0005_ledger", sql: include_str!("../../../migrations/postgres/0005_ledger.sql") },
 ];
 
 /// Of this lock's number nobody else may think: `orbyt` in ASCII.

@@ -6,6 +6,7 @@
 
 mod api_keys;
 mod audit;
+mod ledger;
 mod provider_keys;
 mod schema;
 mod tenants;

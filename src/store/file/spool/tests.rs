@@ -1,0 +1,199 @@
+//! The spool as a whole, on a real disk.
+
+use super::*;
+use crate::domain::{CacheUse, Ended, RequestId, Usage};
+
+/// A row that is told from others by its number.
+pub(super) fn row(number: u64) -> LedgerRow<'static> {
+    LedgerRow {
+        id: RequestId::from_random(7, number),
+        revision: 0,
+        arrived_unix_ms: 1_700_000_000_000 + number,
+        org: "org_default".into(),
+        project: "prj_default".into(),
+        key_id: "key_1".into(),
+        key_name: "app".into(),
+        owner: None,
+        workflow: Some("support".into()),
+        user: Some("kim".into()),
+        trace_id: None,
+        session_id: None,
+        dialect: "openai_chat".into(),
+        route: "POST /v1/chat/completions".into(),
+        requested_model: Some("m".into()),
+        provider: Some("p".into()),
+        model: Some("m".into()),
+        strategy: "order".into(),
+        stream: true,
+        status: 200,
+        ended: Ended::Complete,
+        error_code: None,
+        attempts: Vec::new(),
+        fallback: false,
+        dropped: vec!["seed".to_owned()].into(),
+        usage: Some(Usage { prompt_tokens: 3, completion_tokens: 4, total_tokens: 7, ..Usage::default() }),
+        cost_picos: Some(5),
+        hedge_cost_picos: None,
+        cache: CacheUse::Bypass,
+        similarity_ppm: None,
+        ttft_us: Some(1),
+        latency_us: 2,
+        overhead_us: 3,
+        queued_us: None,
+        bytes_in: 4,
+        bytes_out: 5,
+        decision: None,
+    }
+}
+
+fn open(data_dir: &Path, name: &str) -> FileSpool {
+    FileSpool::open(data_dir, name, 1 << 30).unwrap()
+}
+
+/// Everything that can be drained, as the writer does it.
+fn all(drain: &mut Drain<'_>) -> (Vec<LedgerRow<'static>>, u64, u64) {
+    let (mut rows, mut damaged, mut tail) = (Vec::new(), 0, 0);
+    loop {
+        let batch = drain.next_batch().unwrap();
+        if batch.is_empty() {
+            return (rows, damaged, tail);
+        }
+        damaged += batch.damaged;
+        tail += batch.tail;
+        rows.extend(batch.rows.iter().cloned());
+        drain.done(&batch).unwrap();
+    }
+}
+
+fn files(data_dir: &Path) -> Vec<String> {
+    let mut names = Vec::new();
+    let mut folders = vec![data_dir.join(FOLDER)];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+            if entry.path().is_dir() {
+                folders.push(entry.path());
+            } else {
+                names.push(entry.file_name().into_string().unwrap());
+            }
+        }
+    }
+    names.sort();
+    names
+}
+
+#[test]
+fn what_is_appended_is_drained_in_order_and_then_gone() {
+    let folder = tempfile::tempdir().unwrap();
+    let spool = open(folder.path(), "a");
+    let mut drain = Drain::new(&spool);
+    assert!(drain.next_batch().unwrap().is_empty());
+    for number in 0..20_000 {
+        spool.append(&row(number));
+    }
+    assert!(spool.state().bytes > 1_000_000);
+    let (rows, damaged, tail) = all(&mut drain);
+    assert_eq!((rows.len(), damaged, tail), (20_000, 0, 0));
+    assert!(rows.iter().zip(0..).all(|(found, number)| *found == row(number)));
+    spool.append(&row(7));
+    let (rows, ..) = all(&mut drain);
+    assert_eq!(rows, [row(7)]);
+    assert_eq!(spool.state(), SpoolState::default());
+    drain.finish();
+    assert_eq!(files(folder.path()), Vec::<String>::new());
+}
+
+#[test]
+fn a_batch_that_was_not_taken_over_comes_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let spool = open(folder.path(), "a");
+    let mut drain = Drain::new(&spool);
+    spool.append(&row(1));
+    let first = drain.next_batch().unwrap();
+    spool.append(&row(2));
+    assert_eq!(drain.next_batch().unwrap().rows.len(), 2);
+    drain.done(&first).unwrap();
+    assert_eq!(drain.next_batch().unwrap().rows, [row(2)]);
+}
+
+#[test]
+fn a_dead_process_is_drained_by_the_next_one_and_a_living_one_is_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let dead = open(folder.path(), "a");
+    dead.append(&row(1));
+    let living = open(folder.path(), "b");
+    living.append(&row(2));
+    drop(dead);
+    let own = open(folder.path(), "c");
+    own.append(&row(3));
+    let mut drain = Drain::new(&own);
+    assert_eq!(drain.adopt().unwrap(), 1);
+    assert_eq!(drain.adopt().unwrap(), 0);
+    assert!(drain.left_bytes() > 0);
+    let (rows, ..) = all(&mut drain);
+    assert_eq!(rows, [row(1), row(3)]);
+    assert_eq!(drain.left_bytes(), 0);
+    assert!(!folder.path().join(FOLDER).join("a").exists() && folder.path().join(FOLDER).join("b").exists());
+}
+
+#[test]
+fn what_a_crash_has_cut_off_or_a_disk_has_damaged_is_counted_and_kept_aside() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, is_cut) in [("a", true), ("b", false)] {
+        let dead = open(folder.path(), name);
+        for number in 0..3 {
+            dead.append(&row(number));
+        }
+        let path = dead.path(1);
+        drop(dead);
+        let mut bytes = std::fs::read(&path).unwrap();
+        if is_cut {
+            bytes.truncate(bytes.len() - 1);
+        } else {
+            bytes[HEADER.len() + 20] ^= 1;
+        }
+        std::fs::write(&path, bytes).unwrap();
+    }
+    let own = open(folder.path(), "c");
+    let mut drain = Drain::new(&own);
+    assert_eq!(drain.adopt().unwrap(), 2);
+    let (rows, damaged, tail) = all(&mut drain);
+    assert_eq!(rows, [row(0), row(1), row(1), row(2)]);
+    assert!(damaged > 20 && tail > 20);
+    assert_eq!(files(folder.path()), ["b-0000000001.spool.damaged", "lock"]);
+}
+
+#[test]
+fn a_file_of_a_later_version_is_not_touched() {
+    let folder = tempfile::tempdir().unwrap();
+    let dead = folder.path().join(FOLDER).join("a");
+    std::fs::create_dir_all(&dead).unwrap();
+    std::fs::write(segment_path(&dead, 1), b"ORBYTSP9whatever").unwrap();
+    let own = open(folder.path(), "b");
+    let mut drain = Drain::new(&own);
+    assert_eq!(drain.adopt().unwrap(), 1);
+    let error = drain.next_batch().unwrap_err().to_string();
+    assert!(error.contains("0000000001.spool is of another version"), "{error}");
+}
+
+#[test]
+fn what_the_disk_does_not_take_waits_in_memory_and_what_that_does_not_take_is_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let spool = FileSpool::open(folder.path(), "a", 2000).unwrap();
+    let large = |number| LedgerRow { key_name: "x".repeat(1 << 19).into(), ..row(number) };
+    for number in 0..10 {
+        spool.append(&row(number));
+    }
+    for number in 10..50 {
+        spool.append(&large(number));
+    }
+    let state = spool.state();
+    assert!(state.failing.as_deref().is_some_and(|why| why.contains("it has the 2000 bytes that it may have")));
+    assert!(state.lost > 0 && state.waiting > 15 << 20 && state.bytes <= 2000, "{state:?}");
+    let waiting = spool.take_waiting();
+    let (rows, ..) = all(&mut Drain::new(&spool));
+    let kept: Vec<_> = rows.into_iter().chain(rows_of(&waiting)).collect();
+    let expected = (0..10).map(row).chain((10..50 - state.lost).map(large));
+    assert!(kept.into_iter().eq(expected), "the last ones are lost, no other");
+    spool.flush();
+    spool.append(&row(1));
+}

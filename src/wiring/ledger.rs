@@ -1,0 +1,299 @@
+//! The way of finished requests from the spool into the database: one task, batch after batch, each of which is deleted from the spool only
+//! when the database has committed it.
+//!
+//! ```text
+//! read a batch ──> write it ──committed──> delete it from the spool, and on
+//!                     │
+//!                     ├─ the database is away, full or damaged ──> wait, the same batch again
+//!                     └─ it refuses the batch ──> row by row; a row that it refuses is set aside in a file, and counted
+//! ```
+
+use super::state::State;
+use crate::domain::LedgerRow;
+use crate::domain::ledger::day_of;
+use crate::store::file::spool::{Drain, FOLDER, FileSpool, rows_of};
+use crate::store::ports::database::{Database, StoreError};
+use crate::store::ports::ledger::Kept;
+use crate::telemetry::LedgerState;
+use parking_lot::Mutex;
+use std::fs::OpenOptions;
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::{mpsc, oneshot};
+
+/// How often it is looked whether there is something to write.
+const LOOK: Duration = Duration::from_millis(100);
+/// How long until a database that is away is tried again.
+const AGAIN: Duration = Duration::from_secs(1);
+/// How many rows are written at once.
+const AT_ONCE: usize = 500;
+/// How often it is looked for spools of processes that have ended.
+const ADOPT: Duration = Duration::from_secs(30);
+/// How often rows are deleted that are old enough.
+const FORGET: Duration = Duration::from_secs(3600);
+/// Where rows are put that the database refuses.
+const REFUSED: &str = "refused.jsonl";
+
+/// The ledger of a running gateway.
+#[derive(Clone)]
+pub(super) struct Books {
+    settle: mpsc::Sender<oneshot::Sender<()>>,
+}
+
+impl Books {
+    /// Waits until everything is in the database that was taken down before.
+    pub(super) async fn settle(&self) {
+        let (say, said) = oneshot::channel();
+        if self.settle.send(say).await.is_ok() {
+            let _ = said.await;
+        }
+    }
+}
+
+/// Where rows come from and go to.
+pub(super) struct Setup {
+    /// The database.
+    pub(super) state: Arc<State>,
+    /// The spool.
+    pub(super) spool: Arc<FileSpool>,
+    /// The data directory.
+    pub(super) data_dir: PathBuf,
+    /// For how long rows are kept, by the configuration of the moment.
+    pub(super) retention: Box<dyn Fn() -> Option<Duration> + Send + Sync>,
+    /// What metrics show.
+    pub(super) shown: Arc<Mutex<LedgerState>>,
+}
+
+/// Opens the spool of this process.
+///
+/// # Errors
+/// A text for the operator.
+pub(super) fn open_spool(data_dir: &Path, most: u64, now_unix_ms: u64) -> Result<Arc<FileSpool>, String> {
+    // Folders of processes are in the order in which they began.
+    let name = format!("{now_unix_ms:013}-{}", std::process::id());
+    FileSpool::open(data_dir, &name, most).map(Arc::new).map_err(|error| {
+        format!(
+            "cannot use {}: {error}; set ORBYT_DATA_DIR, or telemetry.ledger = false",
+            data_dir.join(FOLDER).display()
+        )
+    })
+}
+
+/// The ledger, and the task that keeps it.
+pub(super) fn begin(setup: Setup) -> (Books, impl Future<Output = ()> + Send) {
+    let (settle, settling) = mpsc::channel(4);
+    (Books { settle }, async move { Writer::new(setup).run(settling).await })
+}
+
+struct Writer {
+    setup: Setup,
+    /// Why nothing can be written, while nothing can.
+    stuck: Option<String>,
+}
+
+/// What became of an attempt to write.
+enum Wrote {
+    /// There was nothing.
+    Nothing,
+    /// Some rows are written.
+    Some,
+    /// Nothing can be written now.
+    Stuck,
+}
+
+impl Writer {
+    fn new(setup: Setup) -> Self {
+        Self { setup, stuck: None }
+    }
+
+    async fn run(mut self, mut settling: mpsc::Receiver<oneshot::Sender<()>>) {
+        let spool = self.setup.spool.clone();
+        let mut drain = Drain::new(&spool);
+        let (mut adopted, mut forgot): (Option<Instant>, Option<Instant>) = (None, None);
+        let mut waiting: Vec<oneshot::Sender<()>> = Vec::new();
+        loop {
+            if is_due(&mut adopted, ADOPT) {
+                match drain.adopt() {
+                    Ok(0) => {}
+                    Ok(count) => {
+                        log::info!("the ledger takes over what {count} ended processes have left in the spool")
+                    }
+                    Err(error) => log::error!("the ledger cannot look for what ended processes have left: {error}"),
+                }
+            }
+            let wrote = self.step(&mut drain).await;
+            self.show(&drain);
+            let pause = match wrote {
+                Wrote::Some => Duration::ZERO,
+                Wrote::Stuck => AGAIN,
+                Wrote::Nothing => {
+                    if !waiting.is_empty() {
+                        drain.finish();
+                        for say in waiting.drain(..) {
+                            // Nobody may be waiting any more.
+                            let _ = say.send(());
+                        }
+                    }
+                    if is_due(&mut forgot, FORGET) {
+                        self.forget().await;
+                    }
+                    LOOK
+                }
+            };
+            if pause.is_zero() {
+                tokio::task::yield_now().await;
+                continue;
+            }
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                asked = settling.recv() => match asked {
+                    Some(say) => waiting.push(say),
+                    None => return,
+                },
+            }
+        }
+    }
+
+    /// Writes a batch.
+    async fn step(&mut self, drain: &mut Drain<'_>) -> Wrote {
+        let spool = self.setup.spool.clone();
+        spool.flush();
+        if spool.state().waiting > 0 {
+            // The disk does not take it; the database may be on another one.
+            let frames = spool.take_waiting();
+            if !self.write(&rows_of(&frames)).await {
+                spool.keep(frames);
+            }
+        }
+        let batch = match drain.next_batch() {
+            Ok(batch) => batch,
+            Err(error) => {
+                self.stick(format!("the spool cannot be read: {error}"));
+                return Wrote::Stuck;
+            }
+        };
+        if batch.is_empty() {
+            self.stuck = None;
+            return Wrote::Nothing;
+        }
+        for rows in batch.rows.chunks(AT_ONCE) {
+            if !self.write(rows).await {
+                return Wrote::Stuck;
+            }
+        }
+        if batch.damaged > 0 {
+            log::error!("{} bytes in {} are damaged; the file is set aside", batch.damaged, batch.path.display());
+            self.setup.shown.lock().damaged_bytes += batch.damaged;
+        }
+        if batch.tail > 0 {
+            log::warn!(
+                "the last {} bytes in {} are half a record: its process ended before the request's last byte was sent",
+                batch.tail,
+                batch.path.display()
+            );
+        }
+        if let Err(error) = drain.done(&batch) {
+            self.stick(format!("{} cannot be deleted: {error}", batch.path.display()));
+            return Wrote::Stuck;
+        }
+        Wrote::Some
+    }
+
+    /// Writes rows; `false` when they cannot be written now.
+    async fn write(&mut self, rows: &[LedgerRow<'static>]) -> bool {
+        if rows.is_empty() {
+            return true;
+        }
+        let database = self.setup.state.database.clone();
+        match database.write(rows).await {
+            Ok(kept) => {
+                self.count(kept);
+                true
+            }
+            // One row among them may be what it does not take.
+            Err(StoreError::Refused(_) | StoreError::Conflict(_)) => self.write_singly(&*database, rows).await,
+            Err(error @ (StoreError::Unavailable(_) | StoreError::Damaged(_))) => {
+                self.stick(error.to_string());
+                false
+            }
+        }
+    }
+
+    async fn write_singly(&mut self, database: &dyn Database, rows: &[LedgerRow<'static>]) -> bool {
+        for row in rows {
+            match database.write(std::slice::from_ref(row)).await {
+                Ok(kept) => self.count(kept),
+                Err(StoreError::Refused(why) | StoreError::Conflict(why)) => {
+                    if let Err(error) = set_aside(&self.setup.data_dir, row) {
+                        self.stick(format!("{why}; and it cannot be set aside: {error}"));
+                        return false;
+                    }
+                    log::error!("the ledger does not take {}, which is set aside in {FOLDER}/{REFUSED}: {why}", row.id);
+                    self.setup.shown.lock().refused += 1;
+                }
+                Err(error) => {
+                    self.stick(error.to_string());
+                    return false;
+                }
+            }
+        }
+        true
+    }
+
+    fn count(&mut self, kept: Kept) {
+        if self.stuck.take().is_some() {
+            log::info!("the ledger is written again");
+        }
+        let mut shown = self.setup.shown.lock();
+        shown.rows[0].1 += kept.inserted;
+        shown.rows[1].1 += kept.amended;
+        shown.rows[2].1 += kept.known;
+    }
+
+    /// Says once why nothing can be written.
+    fn stick(&mut self, why: String) {
+        if self.stuck.as_ref() != Some(&why) {
+            log::error!("the ledger waits in the spool: {why}");
+        }
+        self.stuck = Some(why);
+    }
+
+    fn show(&self, drain: &Drain<'_>) {
+        let spool = self.setup.spool.state();
+        let mut shown = self.setup.shown.lock();
+        shown.spool_bytes = spool.bytes + drain.left_bytes();
+        shown.waiting_bytes = spool.waiting;
+        shown.lost = spool.lost;
+        shown.stuck = self.stuck.clone().or_else(|| spool.failing.map(|why| why.to_string()));
+    }
+
+    async fn forget(&self) {
+        let Some(retention) = (self.setup.retention)() else { return };
+        let keep_from = super::state::now_ms().saturating_sub(u64::try_from(retention.as_millis()).unwrap_or(u64::MAX));
+        match self.setup.state.database.forget_before(day_of(keep_from)).await {
+            Ok(0) => {}
+            Ok(count) => log::info!("{count} requests of the ledger were older than telemetry.ledger_retention"),
+            Err(error) => log::warn!("old requests of the ledger cannot be deleted: {error}"),
+        }
+    }
+}
+
+/// Whether it is time again, for what is done at once and then every so often.
+fn is_due(last: &mut Option<Instant>, every: Duration) -> bool {
+    let due = last.is_none_or(|last| last.elapsed() >= every);
+    if due {
+        *last = Some(Instant::now());
+    }
+    due
+}
+
+/// Keeps a row that the database refuses, as a line of JSON.
+fn set_aside(data_dir: &Path, row: &LedgerRow<'_>) -> io::Result<()> {
+    let path = data_dir.join(FOLDER).join(REFUSED);
+    let mut line = serde_json::to_vec(row)?;
+    line.push(b'\n');
+    OpenOptions::new().append(true).create(true).mode(0o600).open(path)?.write_all(&line)
+}

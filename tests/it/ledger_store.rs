@@ -1,0 +1,267 @@
+//! The ledger in both databases: every row once, sums that follow from the rows alone, and nothing of another organisation's in sight.
+
+use crate::postgres;
+use orbyt::config::Store;
+use orbyt::domain::ledger::day_of;
+use orbyt::domain::{CacheUse, Decision, Ended, LedgerAttempt, LedgerRow, Money, RequestId, Secret, Usage};
+use orbyt::store::ports::database::{Access, Database, StoreError};
+use orbyt::store::ports::ledger::{Filter, Kept, Subject};
+use orbyt::wiring::state::State;
+use std::borrow::Cow;
+use std::sync::Arc;
+use tempfile::TempDir;
+
+const DAY: u64 = 86_400_000;
+/// Noon of a day.
+const NOON: u64 = 20_000 * DAY + DAY / 2;
+
+async fn open(folder: &TempDir, url: Option<String>) -> Arc<dyn Database> {
+    let store = Store { database_url: url.map(Secret::new), connections: 4, master_key: None, redis: None };
+    State::open(folder.path(), &store).await.unwrap().database
+}
+
+/// Both databases, new and empty, with what keeps them alive.
+async fn both() -> [(&'static str, Arc<dyn Database>, TempDir); 2] {
+    let postgres = postgres::Database::create().await;
+    let mut made = Vec::new();
+    for (name, url) in [("sqlite", None), ("postgres", Some(postgres.url()))] {
+        let folder = tempfile::tempdir().unwrap();
+        made.push((name, open(&folder, url).await, folder));
+    }
+    made.try_into().ok().unwrap()
+}
+
+fn id(number: u64) -> RequestId {
+    RequestId::from_random(1, number)
+}
+
+/// A row with something in every place.
+fn row(number: u64, org: &'static str) -> LedgerRow<'static> {
+    let attempt = LedgerAttempt {
+        provider: "p".into(),
+        model: "m".into(),
+        key_name: "p_01".into(),
+        started_us: 1,
+        took_us: 2,
+        status: Some(429),
+        reason: Some("rate_limited".into()),
+        message: Some("slow \"down\"\0".into()),
+        verdict: "next_key".into(),
+    };
+    LedgerRow {
+        id: id(number),
+        revision: 0,
+        arrived_unix_ms: NOON + number,
+        org: org.into(),
+        project: format!("prj_{org}").into(),
+        key_id: format!("key_{org}").into(),
+        key_name: "app".into(),
+        owner: Some("kim@example.com".into()),
+        workflow: Some("support".into()),
+        user: (number % 2 == 1).then(|| "odd".into()),
+        trace_id: Some(format!("trace-{}", number / 3).into()),
+        session_id: Some("sess".into()),
+        dialect: "openai_chat".into(),
+        route: "POST /v1/chat/completions".into(),
+        requested_model: Some("asked".into()),
+        provider: Some("p".into()),
+        model: Some(format!("m-{}", number % 2).into()),
+        strategy: "order".into(),
+        stream: true,
+        status: 200,
+        ended: Ended::Complete,
+        error_code: None,
+        attempts: vec![attempt],
+        fallback: true,
+        dropped: vec!["seed".to_owned()].into(),
+        usage: Some(Usage { prompt_tokens: 10, completion_tokens: 2, total_tokens: 12, ..Usage::default() }),
+        cost_picos: Some(1_000_000_007),
+        hedge_cost_picos: Some(3),
+        cache: CacheUse::Miss,
+        similarity_ppm: Some(-1),
+        ttft_us: Some(5),
+        latency_us: 6,
+        overhead_us: 7,
+        queued_us: Some(8),
+        bytes_in: 9,
+        bytes_out: 10,
+        decision: Some(Cow::Owned(Decision { input_tokens: 3, ..Decision::default() })),
+    }
+}
+
+/// What a row is like when it comes back: no database keeps a NUL.
+fn read(row: LedgerRow<'static>) -> LedgerRow<'static> {
+    let attempts = row.attempts.iter().cloned();
+    let attempts = attempts
+        .map(|it| LedgerAttempt { message: it.message.map(|text| text.replace('\0', "\u{fffd}").into()), ..it });
+    LedgerRow { attempts: attempts.collect(), ..row }
+}
+
+async fn spent(database: &dyn Database, subject: &Subject, days: (u32, u32)) -> i128 {
+    database.spent(subject, days.0, days.1).await.unwrap().picos()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_is_taken_over_once_and_comes_back_as_it_was() {
+    for (name, database, _folder) in both().await {
+        let batch: Vec<_> = (0..50).map(|number| row(number, "a")).collect();
+        let kept = database.write(&batch).await.unwrap();
+        assert_eq!(kept, Kept { inserted: 50, ..Kept::default() }, "{name}");
+        let again = [&batch[40..], &[row(50, "a"), row(50, "a")]].concat();
+        assert_eq!(database.write(&again).await.unwrap(), Kept { inserted: 1, amended: 0, known: 10 }, "{name}");
+        assert_eq!(database.find(&Access::System, id(7)).await.unwrap(), Some(read(row(7, "a"))), "{name}");
+        assert_eq!(database.find(&Access::System, id(99)).await.unwrap(), None, "{name}");
+        let today = (day_of(NOON), day_of(NOON));
+        let org = Subject::Org("a".into());
+        assert_eq!(spent(&*database, &org, today).await, 51 * 1_000_000_007, "{name}");
+        assert_eq!(database.write(&[]).await.unwrap(), Kept::default(), "{name}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_later_revision_takes_the_place_of_an_earlier_one_and_the_sums_follow() {
+    for (name, database, _folder) in both().await {
+        let (org, today) = (Subject::Org("a".into()), (day_of(NOON), day_of(NOON)));
+        let broken = LedgerRow { revision: 1, ended: Ended::ClientGone, cost_picos: Some(5), ..row(1, "a") };
+        database.write(&[row(1, "a"), row(2, "a")]).await.unwrap();
+        let kept = database.write(&[broken.clone(), row(2, "a")]).await.unwrap();
+        assert_eq!(kept, Kept { inserted: 0, amended: 1, known: 1 }, "{name}");
+        assert_eq!(spent(&*database, &org, today).await, 1_000_000_007 + 5, "{name}");
+        // What comes late and is older changes nothing.
+        assert_eq!(database.write(&[row(1, "a")]).await.unwrap(), Kept { known: 1, ..Kept::default() }, "{name}");
+        assert_eq!(database.find(&Access::System, id(1)).await.unwrap(), Some(read(broken)), "{name}");
+        // Both in one batch are one row.
+        let unknown = LedgerRow { revision: 1, cost_picos: None, ..row(3, "a") };
+        assert_eq!(
+            database.write(&[row(3, "a"), unknown]).await.unwrap(),
+            Kept { inserted: 1, ..Kept::default() },
+            "{name}"
+        );
+        assert_eq!(spent(&*database, &org, today).await, 1_000_000_007 + 5, "{name}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn spending_is_known_by_subject_and_day_to_the_pico_dollar() {
+    for (name, database, _folder) in both().await {
+        let large = LedgerRow { cost_picos: Some(i64::MAX / 2), ..row(1, "a") };
+        let on = |number: u64, days: u64| LedgerRow { arrived_unix_ms: NOON + days * DAY, ..row(number, "a") };
+        let batch = [large, on(2, 1), on(3, 2), row(4, "b"), LedgerRow { cost_picos: None, ..row(5, "b") }];
+        database.write(&batch).await.unwrap();
+        // More than SQLite has in one number.
+        database.write(&[LedgerRow { cost_picos: Some(i64::MAX / 2), ..on(6, 3) }]).await.unwrap();
+        let day = day_of(NOON);
+        let sum = async |subject: Subject, days| spent(&*database, &subject, days).await;
+        let (most, one) = (i128::from(i64::MAX / 2), 1_000_000_007);
+        assert_eq!(sum(Subject::Org("a".into()), (day, day + 3)).await, 2 * most + 2 * one, "{name}");
+        assert_eq!(sum(Subject::Org("a".into()), (day + 1, day + 2)).await, 2 * one, "{name}");
+        assert_eq!(sum(Subject::Project("prj_a".into()), (day, day)).await, most, "{name}");
+        assert_eq!(sum(Subject::Key("key_b".into()), (0, u32::MAX)).await, one, "{name}");
+        let odd = |org: &str| Subject::User { org: org.into(), user: "odd".into() };
+        assert_eq!(sum(odd("a"), (day + 2, day + 2)).await, one, "{name}");
+        assert_eq!(sum(odd("b"), (day, day)).await, 0, "{name}");
+        assert_eq!(sum(Subject::Org("c".into()), (0, u32::MAX)).await, 0, "{name}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lists_are_newest_first_in_pages_and_filtered() {
+    for (name, database, _folder) in both().await {
+        // Two of each moment: their ids decide.
+        let batch: Vec<_> =
+            (0..20).map(|number| LedgerRow { arrived_unix_ms: NOON + number / 2, ..row(number, "a") }).collect();
+        database.write(&batch).await.unwrap();
+        let list = async |filter: Filter, behind, most| {
+            let page = database.list(&Access::System, &filter, behind, most).await.unwrap();
+            (page.rows.iter().map(|row| row.id).collect::<Vec<_>>(), page.next)
+        };
+        let (mut seen, mut behind) = (Vec::new(), None);
+        loop {
+            let (ids, next) = list(Filter::default(), behind, 7).await;
+            seen.extend(ids);
+            behind = next;
+            if behind.is_none() {
+                break;
+            }
+        }
+        assert_eq!(seen, (0..20).rev().map(id).collect::<Vec<_>>(), "{name}");
+        let text = |text: &str| Some(text.to_owned());
+        let only = Filter::default;
+        for (filter, expected) in [
+            (Filter { trace_id: text("trace-0"), ..only() }, vec![2, 1, 0]),
+            (Filter { user: text("odd"), from_unix_ms: Some(NOON + 8), ..only() }, vec![19, 17]),
+            (Filter { model: text("m-0"), until_unix_ms: Some(NOON + 2), ..only() }, vec![2, 0]),
+            (Filter { model: text("asked"), until_unix_ms: Some(NOON + 1), ..only() }, vec![1, 0]),
+            (Filter { key: text("app"), provider: text("p"), until_unix_ms: Some(NOON + 1), ..only() }, vec![1, 0]),
+            (Filter { key: text("key_b"), ..only() }, vec![]),
+            (Filter { session_id: text("sess'; --"), ..only() }, vec![]),
+            (Filter { project: text("prj_a\0"), ..only() }, vec![]),
+            (Filter { ended: Some(Ended::Broken), ..only() }, vec![]),
+        ] {
+            let expected: Vec<_> = expected.into_iter().map(id).collect();
+            assert_eq!(list(filter.clone(), None, 50).await, (expected, None), "{name} {filter:?}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_organisation_sees_its_own_requests_alone() {
+    for (name, database, _folder) in both().await {
+        database.write(&[row(1, "a"), row(2, "b")]).await.unwrap();
+        let access = Access::Org("a".into());
+        let page = database.list(&access, &Filter::default(), None, 10).await.unwrap();
+        assert_eq!(page.rows.iter().map(|row| row.id).collect::<Vec<_>>(), [id(1)], "{name}");
+        assert!(database.find(&access, id(1)).await.unwrap().is_some(), "{name}");
+        assert_eq!(database.find(&access, id(2)).await.unwrap(), None, "{name}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_old_is_forgotten_by_days_and_what_was_spent_is_not() {
+    for (name, database, _folder) in both().await {
+        let on = |number: u64, days: u64| LedgerRow { arrived_unix_ms: NOON + days * DAY, ..row(number, "a") };
+        database.write(&(0..5).map(|number| on(number, number)).collect::<Vec<_>>()).await.unwrap();
+        assert_eq!(database.forget_before(day_of(NOON) + 3).await, Ok(3), "{name}");
+        assert_eq!(database.forget_before(day_of(NOON) + 3).await, Ok(0), "{name}");
+        let left = database.list(&Access::System, &Filter::default(), None, 10).await.unwrap().rows;
+        assert_eq!(left.iter().map(|row| row.id).collect::<Vec<_>>(), [id(4), id(3)], "{name}");
+        let all = database.spent(&Subject::Org("a".into()), 0, u32::MAX).await;
+        assert_eq!(all, Ok(Money::from_picos(5 * 1_000_000_007)), "{name}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn several_gateways_add_to_the_same_sums() {
+    let postgres = postgres::Database::create().await;
+    let folder = tempfile::tempdir().unwrap();
+    let databases = [open(&folder, Some(postgres.url())).await, open(&folder, Some(postgres.url())).await];
+    // All of them write all rows, in pieces that begin elsewhere.
+    let writers = (0..6u64).map(|writer| {
+        let database = databases[writer as usize % 2].clone();
+        tokio::spawn(async move {
+            for piece in 0..10 {
+                let first = (piece + writer) % 10 * 20;
+                let batch: Vec<_> = (first..first + 20).map(|number| row(number, "a")).collect();
+                loop {
+                    match database.write(&batch).await {
+                        Ok(_) => break,
+                        Err(StoreError::Unavailable(_)) => {}
+                        Err(error) => panic!("{error}"),
+                    }
+                }
+            }
+        })
+    });
+    for writer in writers.collect::<Vec<_>>() {
+        writer.await.unwrap();
+    }
+    let sum = spent(&*databases[0], &Subject::Key("key_a".into()), (0, u32::MAX)).await;
+    assert_eq!(sum, 200 * 1_000_000_007);
+    let counted = postgres
+        .superuser()
+        .await
+        .query_one("SELECT (SELECT count(*) FROM requests), sum(requests)::bigint FROM spend", &[])
+        .await;
+    let counted = counted.unwrap();
+    assert_eq!((counted.get::<_, i64>(0), counted.get::<_, i64>(1)), (200, 200));
+}
