@@ -101,7 +101,7 @@ pub async fn run(
                 }
                 if let Some(at) = anew.or(again) {
                     let number = numbers.fetch_add(1, Ordering::Relaxed);
-                    let number = if again.is_some() && number % REPEATS == 0 { 0 } else { number };
+                    let number = if again.is_some() && number.is_multiple_of(REPEATS) { 0 } else { number };
                     request[at..at + 8].copy_from_slice(format!("{:08}", number % 100_000_000).as_bytes());
                 }
                 let sent = Instant::now();
