@@ -139,6 +139,7 @@ impl LastKnown {
             keys: file.keys.into_iter().map(key).collect::<Result<_, StoreError>>()?,
             provider_keys: file.provider_keys.into_iter().map(SealedKey::from).collect(),
             admin_token: file.admin_token_sha256.map(hash).transpose()?,
+            problems: Vec::new(),
         }))
     }
 }
@@ -232,7 +233,12 @@ mod tests {
             created_at: 4,
             envelope: "v1.a.b.c".into(),
         };
-        Contents { keys: vec![key], provider_keys: vec![sealed], admin_token: Some(Secret::new("t").hash()) }
+        Contents {
+            keys: vec![key],
+            provider_keys: vec![sealed],
+            admin_token: Some(Secret::new("t").hash()),
+            problems: Vec::new(),
+        }
     }
 
     #[test]

@@ -74,6 +74,8 @@ pub struct Contents {
     pub provider_keys: Vec<SealedKey>,
     /// The hash of the administrator's token.
     pub admin_token: Option<KeyHash>,
+    /// What could not be read: by its row, for the log. A key among them is in `keys`, void.
+    pub problems: Vec<String>,
 }
 
 /// How the connection to the database is.

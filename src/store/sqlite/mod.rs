@@ -227,10 +227,13 @@ impl Database for SqliteDatabase {
 
     async fn contents(&self) -> Result<Contents, StoreError> {
         self.read(|transaction| {
+            let mut problems = Vec::new();
+            let keys = api_keys::all(transaction, &Access::System, &mut problems)?;
             Ok(Contents {
-                keys: api_keys::all(transaction, &Access::System)?,
+                keys,
                 provider_keys: provider_keys::all(transaction, &Access::System)?,
                 admin_token: admin_token(transaction)?,
+                problems,
             })
         })
         .await

@@ -16,6 +16,7 @@ pub const MIGRATIONS: &[Migration] = &[
     Migration { version: 3, name: "0003_own", sql: include_str!("../../../migrations/sqlite/0003_own.sql") },
     Migration { version: 4, name: "0004_audit", sql: include_str!("../../../migrations/sqlite/0004_audit.sql") },
     Migration { version: 5, name: "0005_ledger", sql: include_str!("../../../migrations/sqlite/0005_ledger.sql") },
+    Migration { version: 6, name: "0006_people", sql: include_str!("../../../migrations/sqlite/0006_people.sql") },
 ];
 
 /// Opens the file, which only its owner may read, and brings the schema up to date.
