@@ -6,6 +6,7 @@ use crate::dialect::client::Client;
 use crate::dialect::embeddings::{self, Form};
 use crate::dialect::openai_chat::passthrough::Quirks;
 use crate::dialect::table::Dialect;
+use crate::domain::tenancy::VaultKey;
 use crate::domain::{ProviderKey, Secret};
 use crate::provider::{AuthScheme, Cloud, ModelRow, OwnForm, ProviderRow};
 use crate::routing::fair_queue::Caps;
@@ -133,6 +134,20 @@ impl Provider {
     /// each has a path and a body of its own for that.
     pub fn counts_tokens(&self, model: &ModelRow) -> bool {
         self.cloud.is_none() && self.dialect_of(model).counts_tokens()
+    }
+
+    /// Takes away a key that came out of the vault. Says whether it was there.
+    pub(super) fn forget(&mut self, gone: &VaultKey) -> bool {
+        let text = gone.secret.reveal();
+        // One secret may hold several keys, which are numbered then.
+        let is_part = |key: &ProviderKey| {
+            key.secret == gone.secret || text.split(',').any(|part| part.trim() == key.secret.reveal())
+        };
+        let is_called =
+            |name: &str| name.strip_prefix(&*gone.name).is_some_and(|rest| rest.is_empty() || rest.starts_with('_'));
+        let before = self.keys.len();
+        self.keys.retain(|key| !(is_called(&key.name) && is_part(key)));
+        before != self.keys.len()
     }
 
     /// Whether a key has to be leased before it can be asked.
