@@ -100,7 +100,7 @@ const NO_INGEST: &str = "The gateway takes no traces, metrics or logs: it record
      through it, and set x-trace-id, traceparent or extra.trace_id to find them by your own trace";
 
 /// What Anthropic's SDKs may be given as their base URL's path.
-const ANTHROPIC: &str = "/anthropic";
+pub(super) const ANTHROPIC: &str = "/anthropic";
 
 /// The format of a path's clients, which errors before and beside its route are written in too.
 pub(super) fn dialect(path: &str) -> Client {

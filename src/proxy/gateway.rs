@@ -53,7 +53,7 @@ impl Gateway {
     /// Walks the stages of a client's request.
     async fn answer(&self, session: &mut Session, client: &mut ClientCtx) -> Result<(), Stop> {
         let head = session.req_header();
-        let address = client_address(&client.snapshot.server, peer_address(session), &head.headers);
+        let address = client_address(&client.snapshot.server.trusted_proxies, peer_address(session), &head.headers);
         client.cors_origin = cors_origin(&client.snapshot.server.cors.allow_origins, session);
         client.dialect = accept::dialect(head.uri.path());
         let route = accept::route(&head.method, head.uri.path())?;
@@ -135,7 +135,8 @@ impl Gateway {
         let wishes = &envelope.extensions;
         let names_fallbacks = !wishes.fallback_models.is_empty() || !wishes.models.is_empty();
         preset::complete(&snapshot, &mut envelope)?;
-        let mut plan = match Plan::new(&self.core, &snapshot, &envelope, fastrand::u64(..)) {
+        let mut plan = match Plan::new(&self.core, &snapshot, &envelope, client.scopes().as_deref(), fastrand::u64(..))
+        {
             Ok(plan) => plan,
             Err(none) => {
                 client.record.decision = none.decision;
@@ -144,6 +145,7 @@ impl Gateway {
         };
         client.record.decision = plan.decision.take();
         plan.keep_to(client, &snapshot, names_fallbacks)?;
+        byok::keep_to_open(envelope.extensions.byok.as_ref(), client.holder.as_ref(), &mut plan)?;
         if let Some(byok) = &envelope.extensions.byok {
             byok::check(&snapshot, byok, client.holder.as_ref(), &plan)?;
             plan.unusable.extend(byok::unused(&snapshot, byok, &plan));

@@ -9,6 +9,7 @@ use super::core::Core;
 use super::error::{ApiError, Reason};
 use super::fit::{Fit, named};
 use super::names::{Meaning, Names, Target};
+use crate::config::scopes::KeyScopes;
 use crate::config::snapshot::{Provider, Snapshot, Sticky};
 use crate::dialect::extensions::{Extensions, ProviderChoice, Sort};
 use crate::dialect::openai_chat::envelope::Envelope;
@@ -71,11 +72,18 @@ impl From<ApiError> for NoPlan {
 }
 
 impl Plan {
-    /// Makes the plan of a request. `seed` decides whatever is left to chance.
+    /// Makes the plan of a request. `seed` decides whatever is left to chance. `auto` chooses among what the `scopes` of the key allow; a
+    /// model that was asked for by its name is held to them afterwards, so that the refusal can name it.
     ///
     /// # Errors
     /// 404 when nothing is meant by the model's name, 400 when the request contradicts itself or no target can serve it.
-    pub(super) fn new(core: &Core, snapshot: &Snapshot, envelope: &Envelope, seed: u64) -> Result<Self, NoPlan> {
+    pub(super) fn new(
+        core: &Core,
+        snapshot: &Snapshot,
+        envelope: &Envelope,
+        scopes: Option<&KeyScopes>,
+        seed: u64,
+    ) -> Result<Self, NoPlan> {
         let discovered = core.discovered.load();
         let names = Names { snapshot, discovered: &discovered };
         let planner = Planner { snapshot, names, wishes: &envelope.extensions, work: envelope.work };
@@ -89,6 +97,9 @@ impl Plan {
         let mut unusable: Vec<String> = absent.iter().map(|_| "model".to_owned()).chain(dropped).collect();
         if let Some(provider) = &lock {
             planner.lock(&mut legs, provider);
+        }
+        if let Some(scopes) = scopes.filter(|_| meaning.auto) {
+            keep_to_scopes(&mut legs[0], scopes);
         }
         unusable.extend(planner.unknown_providers());
         let preferences = &envelope.extensions.preferences;
@@ -149,6 +160,16 @@ impl Plan {
     fn next_leg(&self, at: usize) -> Option<usize> {
         let leg = self.targets.get(at)?.0;
         (at + 1..self.targets.len()).find(|next| self.targets[*next].0 != leg)
+    }
+}
+
+/// Leaves to `auto` what the key may use, before the best are chosen; all of it where it may use none, so that it is told what it may.
+fn keep_to_scopes(leg: &mut Vec<Target>, scopes: &KeyScopes) {
+    let is_allowed = |target: &Target| {
+        scopes.allows_provider(&target.provider) && scopes.allows_model(&target.provider, &target.model)
+    };
+    if leg.iter().any(is_allowed) {
+        leg.retain(is_allowed);
     }
 }
 

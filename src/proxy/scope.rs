@@ -1,5 +1,6 @@
 //! What a key may be used for: refused with a 403 that names what was asked, and left out of what was not asked by name.
 
+use super::accept::ANTHROPIC;
 use super::core::ClientCtx;
 use super::error::{ApiError, Reason};
 use super::plan::Plan;
@@ -29,6 +30,7 @@ pub(super) fn admit(holder: Option<&Holder>, address: Option<IpAddr>, path: &str
 
 /// A path as the documents have it, in whichever of its forms it was sent.
 fn canonical(path: &str) -> String {
+    let path = path.strip_prefix(ANTHROPIC).filter(|rest| rest.starts_with('/')).unwrap_or(path);
     let mut rest = path.trim_matches('/');
     while let Some(below) = rest.strip_prefix("v1/") {
         rest = below;
@@ -94,6 +96,7 @@ mod tests {
 
     #[test]
     fn a_path_has_one_form() {
+        assert_eq!(canonical("/anthropic/v1/messages"), "/v1/messages");
         for path in ["/v1/chat/completions", "/chat/completions/", "/v1/v1/chat/completions"] {
             assert_eq!(canonical(path), "/v1/chat/completions", "{path}");
         }

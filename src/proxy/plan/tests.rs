@@ -31,7 +31,7 @@ fn plan(core: &Arc<Core>, body: &str) -> Result<Plan, ApiError> {
     let snapshot = core.snapshot.load_full();
     let mut envelope = Envelope::scan(body.to_owned().into()).unwrap();
     preset::complete(&snapshot, &mut envelope)?;
-    Plan::new(core, &snapshot, &envelope, 1).map_err(|none| none.error)
+    Plan::new(core, &snapshot, &envelope, None, 1).map_err(|none| none.error)
 }
 
 /// The plan as `leg:provider/model` words.
