@@ -49,6 +49,7 @@ mod scopes;
 mod secrets;
 mod semantic;
 mod shutdown;
+mod state_faults;
 mod store;
 mod tls;
 mod vault;
