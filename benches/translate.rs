@@ -231,6 +231,7 @@ fn measure(sample: &Sample) -> Result<(f64, f64, f64), String> {
         client: sample.client,
         provider: sample.provider,
         stream: true,
+        array: false,
         choices: 1,
         include_usage: true,
         exclude_reasoning: false,

@@ -13,7 +13,7 @@ use super::openai_chat::envelope::Envelope;
 use super::openai_chat::quirks::Quirks;
 use super::openai_responses::asked::Asked;
 use super::table::{Dialect, Setup};
-use super::{anthropic_messages, openai_chat, openai_responses};
+use super::{anthropic_messages, gemini, openai_chat, openai_responses};
 use crate::domain::Fault;
 use bytes::Bytes;
 use serde_json::Value;
@@ -29,6 +29,8 @@ pub enum Client {
     AnthropicMessages,
     /// `POST /v1/responses`.
     OpenAiResponses,
+    /// `POST /v1beta/models/{model}:generateContent` and its neighbours.
+    Gemini,
 }
 
 /// An error answer before it has a form. What a form has no place for is left out.
@@ -52,7 +54,7 @@ pub struct ErrorAnswer<'a> {
 
 impl Client {
     /// All of them, for listings and tests.
-    pub const ALL: [Self; 3] = [Self::OpenAiChat, Self::AnthropicMessages, Self::OpenAiResponses];
+    pub const ALL: [Self; 4] = [Self::OpenAiChat, Self::AnthropicMessages, Self::OpenAiResponses, Self::Gemini];
 
     /// Its name, for logs and tests.
     pub fn name(self) -> &'static str {
@@ -60,6 +62,7 @@ impl Client {
             Self::OpenAiChat => "openai_chat",
             Self::AnthropicMessages => "anthropic_messages",
             Self::OpenAiResponses => "openai_responses",
+            Self::Gemini => "gemini",
         }
     }
 
@@ -69,13 +72,30 @@ impl Client {
             Self::OpenAiChat => "POST /v1/chat/completions",
             Self::AnthropicMessages => "POST /v1/messages",
             Self::OpenAiResponses => "POST /v1/responses",
+            Self::Gemini => "POST /v1beta/models/{model}:generateContent",
+        }
+    }
+
+    /// The route by which its clients ask for the tokens of a request, as it stands in the log.
+    pub fn counting_route(self) -> &'static str {
+        match self {
+            Self::Gemini => "POST /v1beta/models/{model}:countTokens",
+            _ => "POST /v1/messages/count_tokens",
+        }
+    }
+
+    /// The member that a number of tokens is told in.
+    pub fn counting_member(self) -> &'static str {
+        match self {
+            Self::Gemini => "totalTokens",
+            _ => "input_tokens",
         }
     }
 
     /// The headers that belong to the format: a provider of the same format gets them as they are.
     pub fn headers(self) -> &'static [&'static str] {
         match self {
-            Self::OpenAiChat | Self::OpenAiResponses => &[],
+            Self::OpenAiChat | Self::OpenAiResponses | Self::Gemini => &[],
             Self::AnthropicMessages => &["anthropic-version", "anthropic-beta"],
         }
     }
@@ -85,6 +105,7 @@ impl Client {
         match self {
             Self::OpenAiChat => provider == Dialect::OpenAiChat,
             Self::AnthropicMessages => provider == Dialect::AnthropicMessages,
+            Self::Gemini => provider == Dialect::Gemini,
             Self::OpenAiResponses => provider == Dialect::OpenAiChat && quirks.has(Quirks::RESPONSES),
         }
     }
@@ -118,6 +139,8 @@ impl Client {
     pub fn system_member(self) -> Option<&'static str> {
         match self {
             Self::OpenAiChat => None,
+            // It is no text there.
+            Self::Gemini => None,
             Self::AnthropicMessages => Some("system"),
             Self::OpenAiResponses => Some("instructions"),
         }
@@ -132,6 +155,7 @@ impl Client {
             Self::OpenAiChat => Envelope::scan(body),
             Self::AnthropicMessages => anthropic_messages::client::envelope::scan(body),
             Self::OpenAiResponses => openai_responses::envelope::scan(body),
+            Self::Gemini => gemini::client::envelope::scan(body),
         }
     }
 
@@ -144,6 +168,7 @@ impl Client {
             Self::OpenAiChat => openai_chat::request::parse(body),
             Self::AnthropicMessages => anthropic_messages::client::request::parse(body),
             Self::OpenAiResponses => Ok(openai_responses::request::parse(body, None)?.request),
+            Self::Gemini => gemini::client::request::parse(body),
         }
     }
 
@@ -165,6 +190,7 @@ impl Client {
             Self::OpenAiChat => format!("chatcmpl-{request}"),
             Self::AnthropicMessages => format!("msg_{request}"),
             Self::OpenAiResponses => format!("resp_{request}"),
+            Self::Gemini => request.to_owned(),
         }
     }
 
@@ -173,6 +199,7 @@ impl Client {
         match self {
             Self::OpenAiChat | Self::OpenAiResponses => b": keepalive\n\n",
             Self::AnthropicMessages => anthropic_messages::client::stream::PING,
+            Self::Gemini => gemini::client::stream::KEEPALIVE,
         }
     }
 
@@ -188,6 +215,7 @@ impl Client {
                 error.metadata,
             ),
             Self::AnthropicMessages => anthropic_messages::client::error::render(error),
+            Self::Gemini => gemini::client::error::render(error),
         }
     }
 }
@@ -200,6 +228,8 @@ pub enum StreamWriter {
     AnthropicMessages(anthropic_messages::client::stream::StreamEncoder),
     /// `response.created` to `response.completed`.
     OpenAiResponses(openai_responses::stream::StreamEncoder),
+    /// Answers, each a piece.
+    Gemini(gemini::client::stream::StreamEncoder),
 }
 
 impl StreamWriter {
@@ -211,6 +241,7 @@ impl StreamWriter {
                 Self::AnthropicMessages(anthropic_messages::client::stream::StreamEncoder::new(setup))
             }
             Client::OpenAiResponses => Self::OpenAiResponses(openai_responses::stream::StreamEncoder::new(setup)),
+            Client::Gemini => Self::Gemini(gemini::client::stream::StreamEncoder::new(setup)),
         }
     }
 
@@ -220,6 +251,7 @@ impl StreamWriter {
             Self::OpenAiChat(writer) => writer.write(event, out),
             Self::AnthropicMessages(writer) => writer.write(event, out),
             Self::OpenAiResponses(writer) => writer.write(event, out),
+            Self::Gemini(writer) => writer.write(event, out),
         }
     }
 
@@ -229,6 +261,7 @@ impl StreamWriter {
             Self::OpenAiChat(writer) => writer.close(out),
             Self::AnthropicMessages(writer) => writer.close(out),
             Self::OpenAiResponses(writer) => writer.close(out),
+            Self::Gemini(writer) => writer.close(out),
         }
     }
 
@@ -238,6 +271,7 @@ impl StreamWriter {
             Self::OpenAiChat(writer) => writer.break_off(fault, out),
             Self::AnthropicMessages(writer) => writer.break_off(fault, out),
             Self::OpenAiResponses(writer) => writer.break_off(fault, out),
+            Self::Gemini(writer) => writer.break_off(fault, out),
         }
     }
 }
@@ -250,6 +284,8 @@ pub enum WholeWriter {
     AnthropicMessages(anthropic_messages::client::response::UnaryEncoder),
     /// A `response`.
     OpenAiResponses(openai_responses::response::UnaryEncoder),
+    /// A `GenerateContentResponse`.
+    Gemini(gemini::client::response::UnaryEncoder),
 }
 
 impl WholeWriter {
@@ -261,6 +297,7 @@ impl WholeWriter {
                 Self::AnthropicMessages(anthropic_messages::client::response::UnaryEncoder::new(setup))
             }
             Client::OpenAiResponses => Self::OpenAiResponses(openai_responses::response::UnaryEncoder::new(setup)),
+            Client::Gemini => Self::Gemini(gemini::client::response::UnaryEncoder::new(setup)),
         }
     }
 
@@ -270,6 +307,7 @@ impl WholeWriter {
             Self::OpenAiChat(writer) => writer.add(event),
             Self::AnthropicMessages(writer) => writer.add(event),
             Self::OpenAiResponses(writer) => writer.add(event),
+            Self::Gemini(writer) => writer.add(event),
         }
     }
 
@@ -279,6 +317,7 @@ impl WholeWriter {
             Self::OpenAiChat(writer) => writer.close(out),
             Self::AnthropicMessages(writer) => writer.close(out),
             Self::OpenAiResponses(writer) => writer.close(out),
+            Self::Gemini(writer) => writer.close(out),
         }
     }
 }

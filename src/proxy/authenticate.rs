@@ -6,12 +6,16 @@ use crate::domain::Principal;
 use http::HeaderMap;
 use std::net::IpAddr;
 
-/// Finds the holder of the key in `authorization: Bearer …` or `x-api-key`.
+/// Finds the holder of the key in `authorization: Bearer …`, `x-api-key` or `x-goog-api-key`, or in a query's `key`.
 ///
 /// # Errors
 /// 401 that says what is missing.
-pub(super) fn authenticate(snapshot: &Snapshot, headers: &HeaderMap) -> Result<Principal, ApiError> {
-    let Some(presented) = presented_key(headers) else {
+pub(super) fn authenticate(
+    snapshot: &Snapshot,
+    headers: &HeaderMap,
+    query: Option<&str>,
+) -> Result<Principal, ApiError> {
+    let Some(presented) = presented_key(headers).or_else(|| query.and_then(key_of_query)) else {
         return Err(ApiError::new(
             Reason::InvalidApiKey,
             "You did not send a gateway key: send it as `Authorization: Bearer KEY` or `x-api-key: KEY`",
@@ -27,8 +31,13 @@ fn presented_key(headers: &HeaderMap) -> Option<&str> {
         let (scheme, key) = value.split_once(' ')?;
         scheme.eq_ignore_ascii_case("bearer").then_some(key.trim())
     });
-    let api_key = || headers.get("x-api-key").and_then(|value| value.to_str().ok());
-    bearer.filter(|key| !key.is_empty()).or_else(api_key).filter(|key| !key.is_empty())
+    let named = |name| headers.get(name).and_then(|value| value.to_str().ok()).filter(|key| !key.is_empty());
+    bearer.filter(|key| !key.is_empty()).or_else(|| named("x-api-key")).or_else(|| named("x-goog-api-key"))
+}
+
+/// The key in a query. Gateway keys have no characters that need escapes there.
+fn key_of_query(query: &str) -> Option<&str> {
+    query.split('&').find_map(|pair| pair.strip_prefix("key=")).filter(|key| !key.is_empty())
 }
 
 /// The client's address: the peer's own, or, behind a trusted proxy, the last address in `x-forwarded-for` that is not a trusted

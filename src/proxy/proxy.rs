@@ -10,6 +10,7 @@ use super::plan::Plan;
 use super::{body, byok, cache, count, preset, record, respond, responses, walk};
 use crate::config::snapshot::CacheBackend;
 use crate::dialect::client::Client;
+use crate::dialect::gemini::client::call::{Call, Method};
 use crate::dialect::openai_chat::envelope::Envelope;
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -54,16 +55,20 @@ impl Gateway {
             return respond::preflight(session, client).await;
         }
         if route.needs_key() {
-            let principal = authenticate(&client.snapshot, &session.req_header().headers)
+            let head = session.req_header();
+            // Of Google's clients some have their key in the query.
+            let query = head.uri.query().filter(|_| client.dialect == Client::Gemini);
+            let principal = authenticate(&client.snapshot, &head.headers, query)
                 .inspect_err(|_| self.core.limiter.bad_key(address))?;
             client.record.key_name = Some(principal.key_name);
             client.tenant = Some(principal.key_hash);
         }
         client.seat = Some(self.core.limiter.enter(&client.snapshot.limits).inspect_err(count)?);
         match route {
-            Route::Chat | Route::Messages | Route::Responses => self.chat(session, client, false).await,
+            Route::Chat | Route::Messages | Route::Responses => self.chat(session, client, false, None).await,
+            Route::Gemini(call) => self.chat(session, client, call.method == Method::Count, Some(call)).await,
             Route::Response(id) => responses::look_up(&self.core, session, client, &id).await,
-            Route::CountTokens => self.chat(session, client, true).await,
+            Route::CountTokens => self.chat(session, client, true, None).await,
             Route::Model(id) => self.model(session, client, &id).await,
             _ => {
                 let snapshot = client.snapshot.clone();
@@ -73,14 +78,24 @@ impl Gateway {
         }
     }
 
-    /// An answer of a model, or (`counts`) what asking for it would cost in tokens.
-    async fn chat(&self, session: &mut Session, client: &mut ClientCtx, counts: bool) -> Result<(), Stop> {
+    /// An answer of a model, or (`counts`) what asking for it would cost in tokens; `call` is what the path says of it, where it does.
+    async fn chat(
+        &self,
+        session: &mut Session,
+        client: &mut ClientCtx,
+        counts: bool,
+        call: Option<Call>,
+    ) -> Result<(), Stop> {
         if *self.core.phase.borrow() == Phase::Ending {
             return Err(ApiError::new(Reason::ShuttingDown, "the gateway is shutting down").into());
         }
         client.record.route =
-            if counts { "POST /v1/messages/count_tokens".into() } else { client.dialect.route().into() };
+            if counts { client.dialect.counting_route().into() } else { client.dialect.route().into() };
         let body = body::read(session, client.snapshot.server.max_body_bytes).await?;
+        let body = match call {
+            Some(call) => call.complete(body, session.req_header().uri.query()),
+            None => body,
+        };
         let mut envelope = client.dialect.scan(body)?;
         if envelope.previous.is_some() {
             envelope = Box::pin(responses::go_on(&self.core, client, envelope)).await?;

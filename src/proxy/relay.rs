@@ -74,6 +74,8 @@ pub(super) struct Rules<'a> {
     /// When the client's whole request is over.
     pub(super) deadline: Instant,
     pub(super) stream: bool,
+    /// The media type of the answer.
+    pub(super) content_type: &'static str,
     /// The request whose answer is kept.
     pub(super) keeps: Option<&'a Envelope>,
     /// The attempt is the one that a half-open breaker lets through: its first output is enough to let others through.
@@ -189,8 +191,7 @@ impl<'a, 'l> Relay<'a, 'l> {
     }
 
     async fn write_head(&mut self, framing: Framing) -> Result<(), Step> {
-        let content_type = if self.rules.stream { "text/event-stream" } else { "application/json" };
-        let mut head = respond::head(self.session, self.client, 200, content_type, framing);
+        let mut head = respond::head(self.session, self.client, 200, self.rules.content_type, framing);
         respond::put_routing(&mut head, self.client, Some(self.lane.target));
         self.client.record.status = 200;
         self.client.record.ttft = Some(self.client.started.elapsed());

@@ -412,6 +412,7 @@ impl<'a> Walk<'a> {
             gate: &self.snapshot.gate,
             deadline: self.deadline,
             stream: self.envelope.stream,
+            content_type: self.envelope.content_type(),
             keeps: self.envelope.keep.then_some(self.envelope),
             probe: (self.is_probe && self.envelope.extensions.byok.is_none()).then(|| breaker_policy(&self.snapshot)),
             byok: self.envelope.extensions.byok.as_ref(),
@@ -452,7 +453,7 @@ impl<'a> Walk<'a> {
 
     /// What makes an answer of the target's the client's.
     pub(super) fn translator(&self, target: &Target, message: &Message) -> Translator {
-        if self.envelope.counts_tokens { Translator::counting() } else { Translator::new(self.setup(target, message)) }
+        if self.envelope.counts_tokens { Translator::counting(self.envelope.client) } else { Translator::new(self.setup(target, message)) }
     }
 
     fn setup(&self, target: &Target, message: &Message) -> Setup {
@@ -460,6 +461,7 @@ impl<'a> Walk<'a> {
             client: self.envelope.client,
             provider: target.dialect(),
             stream: self.envelope.stream,
+            array: self.envelope.array,
             choices: self.envelope.n.map_or(1, |n| u32::try_from(n).unwrap_or(u32::MAX)),
             include_usage: self.envelope.include_usage,
             exclude_reasoning: self.envelope.exclude_reasoning,
@@ -481,6 +483,7 @@ impl<'a> Walk<'a> {
             let beside = self.envelope.client.own_path().map(|own| provider.path_beside_chat(&target.model, own));
             let path = beside.unwrap_or(path);
             let body = self.envelope.passthrough_body(model, provider.quirks);
+            let body = if counts { dialect.counting_body(model, body) } else { body };
             let head = self.session.req_header();
             let headers = passed_headers(self.envelope.client, &head.headers);
             // A cloud's own paths have their own queries.

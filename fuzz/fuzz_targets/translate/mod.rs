@@ -24,6 +24,7 @@ fn run<'a>(provider: Dialect, options: u8, pieces: impl Iterator<Item = &'a [u8]
         client: if options & 16 != 0 { Client::AnthropicMessages } else { Client::OpenAiChat },
         provider,
         stream: options & 1 != 0,
+        array: false,
         choices: 1,
         include_usage: options & 2 != 0,
         exclude_reasoning: options & 4 != 0,

@@ -12,7 +12,7 @@ use super::scan::{Cursor, Invalid, integer};
 use super::write;
 use crate::dialect::client::Client;
 use crate::dialect::extensions::{Extensions, Members};
-use crate::dialect::{anthropic_messages, openai_responses};
+use crate::dialect::{anthropic_messages, gemini, openai_responses};
 use crate::domain::{Fault, FaultKind};
 use bytes::Bytes;
 use memchr::memmem;
@@ -31,6 +31,8 @@ pub struct Envelope {
     pub counts_tokens: bool,
     /// Whether it wants a stream.
     pub stream: bool,
+    /// Gemini: whether the stream is one array instead of events (no `alt=sse`).
+    pub array: bool,
     /// Whether it wants a usage chunk in the stream.
     pub include_usage: bool,
     /// Responses: whether the answer is to be kept, so that another request can go on from it (`store`).
@@ -137,6 +139,10 @@ pub(in crate::dialect) enum Field {
     Store,
     PreviousResponseId,
     Preset,
+    Contents,
+    SystemInstruction,
+    GenerationConfig,
+    Alt,
     Other,
 }
 
@@ -173,6 +179,10 @@ impl Field {
             "store" => Self::Store,
             "previous_response_id" => Self::PreviousResponseId,
             "preset" => Self::Preset,
+            "contents" => Self::Contents,
+            "systemInstruction" | "system_instruction" => Self::SystemInstruction,
+            "generationConfig" | "generation_config" => Self::GenerationConfig,
+            "alt" => Self::Alt,
             _ => Self::Other,
         }
     }
@@ -209,6 +219,7 @@ impl Envelope {
             counts_tokens: false,
             model: String::new(),
             stream: false,
+            array: false,
             include_usage: false,
             keep: false,
             previous: None,
@@ -229,10 +240,23 @@ impl Envelope {
         &self.body
     }
 
+    /// The media type of an answer.
+    pub fn content_type(&self) -> &'static str {
+        if self.stream && !self.array { "text/event-stream" } else { "application/json" }
+    }
+
+    /// The sampling temperature, where this format has it deeper than at the top level.
+    pub fn nested_temperature(&self) -> Option<f64> {
+        (self.client == Client::Gemini).then(|| gemini::client::envelope::temperature(self)).flatten()
+    }
+
     /// The body for a provider of the same format.
     pub fn passthrough_body(&self, model: &str, quirks: Quirks) -> Vec<u8> {
         if self.client == Client::AnthropicMessages {
             return anthropic_messages::client::envelope::passthrough_body(self, model);
+        }
+        if self.client == Client::Gemini {
+            return gemini::client::envelope::passthrough_body(self);
         }
         if self.client == Client::OpenAiResponses {
             return openai_responses::envelope::passthrough_body(self, model);

@@ -1,6 +1,6 @@
 //! What a preset adds to a body: members that the client did not write, put beside those that it did. Every byte of the client's stays.
 
-use super::{Edits, Envelope, Field, inside, write};
+use super::{Client, Edits, Envelope, Field, gemini, inside, write};
 use crate::domain::Fault;
 
 /// What holds where the client says nothing.
@@ -28,6 +28,9 @@ impl Envelope {
     /// # Errors
     /// As [`Envelope::scan`]: of what the defaults bring along.
     pub fn with_defaults(&self, defaults: &Defaults<'_>) -> Result<Self, Fault> {
+        if self.client == Client::Gemini {
+            return gemini::client::with_defaults(self, defaults);
+        }
         let mut edits = Edits::default();
         let mut added = Vec::new();
         if let Some(model) = defaults.model {
