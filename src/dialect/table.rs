@@ -213,9 +213,7 @@ impl Translator {
             (Client::OpenAiResponses, Dialect::OpenAiChat) if setup.quirks.has(Quirks::RESPONSES) => {
                 Machine::Responses(openai_responses::passthrough::Passthrough::new(&setup))
             }
-            (Client::Gemini, Dialect::Gemini) => {
-                Machine::Gemini(gemini::client::passthrough::Passthrough::new(&setup))
-            }
+            (Client::Gemini, Dialect::Gemini) => Machine::Gemini(gemini::client::passthrough::Passthrough::new(&setup)),
             _ if setup.stream => Machine::Streamed(Decoder::new(&setup), StreamWriter::new(&setup)),
             _ => Machine::Unary(UnaryDecoder::new(&setup), WholeWriter::new(&setup)),
         };

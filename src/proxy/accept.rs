@@ -176,7 +176,9 @@ mod tests {
         {
             assert_eq!(dialect(path), Client::AnthropicMessages, "{path}");
         }
-        for path in ["/v1beta/models/x:generateContent", "/v1/models/a/b:countTokens", "/v1beta/x", "/v1/v1alpha/models"] {
+        for path in
+            ["/v1beta/models/x:generateContent", "/v1/models/a/b:countTokens", "/v1beta/x", "/v1/v1alpha/models"]
+        {
             assert_eq!(dialect(path), Client::Gemini, "{path}");
         }
         for path in ["/v1/chat/completions", "/v1/messages2", "/anthropics", "/", "/v1/models"] {

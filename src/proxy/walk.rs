@@ -453,7 +453,11 @@ impl<'a> Walk<'a> {
 
     /// What makes an answer of the target's the client's.
     pub(super) fn translator(&self, target: &Target, message: &Message) -> Translator {
-        if self.envelope.counts_tokens { Translator::counting(self.envelope.client) } else { Translator::new(self.setup(target, message)) }
+        if self.envelope.counts_tokens {
+            Translator::counting(self.envelope.client)
+        } else {
+            Translator::new(self.setup(target, message))
+        }
     }
 
     fn setup(&self, target: &Target, message: &Message) -> Setup {

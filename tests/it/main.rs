@@ -13,6 +13,8 @@ mod dialects;
 mod explain;
 mod faults;
 mod gateway;
+mod gemini;
+mod gemini_faults;
 mod hedging;
 mod keys;
 mod limit_stores;

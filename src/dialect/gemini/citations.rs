@@ -201,7 +201,8 @@ impl Places {
                 Run::Ascii(length) if rest <= *length => return bytes + rest,
                 Run::Ascii(length) => (bytes, characters) = (bytes + length, characters + length),
                 Run::Other(text) => {
-                    let within = text.char_indices().map(|(at, _)| at as u64).nth(usize::try_from(rest).unwrap_or(usize::MAX));
+                    let within =
+                        text.char_indices().map(|(at, _)| at as u64).nth(usize::try_from(rest).unwrap_or(usize::MAX));
                     if let Some(at) = within {
                         return bytes + at;
                     }

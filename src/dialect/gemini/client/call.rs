@@ -64,7 +64,8 @@ impl Call {
         write::string_member("model", &self.model, &mut out);
         if self.method == Method::Stream {
             write::raw(",\"stream\":true", &mut out);
-            let events = query.is_some_and(|query| query.split('&').any(|pair| pair == "alt=sse" || pair == "$alt=sse"));
+            let events =
+                query.is_some_and(|query| query.split('&').any(|pair| pair == "alt=sse" || pair == "$alt=sse"));
             write::raw(if events { "" } else { ",\"alt\":\"json\"" }, &mut out);
         }
         out.push(b'}');
@@ -99,7 +100,10 @@ mod tests {
         for (path, expected) in [
             ("/v1beta/models/gemini-x:generateContent", Some(call("gemini-x", Method::Generate))),
             ("/v1/models/gemini-x:countTokens", Some(call("gemini-x", Method::Count))),
-            ("/v1alpha/models/openai/gpt-x:free:streamGenerateContent", Some(call("openai/gpt-x:free", Method::Stream))),
+            (
+                "/v1alpha/models/openai/gpt-x:free:streamGenerateContent",
+                Some(call("openai/gpt-x:free", Method::Stream)),
+            ),
             ("/v1/v1beta/models/@preset/a:generateContent", Some(call("@preset/a", Method::Generate))),
             ("/v1beta/tunedModels/x:generateContent", Some(call("tunedModels/x", Method::Generate))),
             ("/models/x:generateContent", Some(call("x", Method::Generate))),
@@ -118,13 +122,17 @@ mod tests {
             let out = call("a/\"b", method).complete(Bytes::from_static(body.as_bytes()), query);
             serde_json::from_slice::<Value>(&out).unwrap()
         };
-        assert_eq!(complete(Method::Generate, None, r#" {"contents": [1]} "#), json!({"contents": [1], "model": "a/\"b"}));
+        assert_eq!(
+            complete(Method::Generate, None, r#" {"contents": [1]} "#),
+            json!({"contents": [1], "model": "a/\"b"})
+        );
         assert_eq!(complete(Method::Generate, None, "{ }"), json!({"model": "a/\"b"}));
         let stream = complete(Method::Stream, Some("key=x&alt=sse"), "{}");
         assert_eq!(stream, json!({"model": "a/\"b", "stream": true}));
         let array = complete(Method::Stream, Some("key=x"), "{}");
         assert_eq!(array, json!({"model": "a/\"b", "stream": true, "alt": "json"}));
-        let counted = complete(Method::Count, None, r#"{"generateContentRequest": {"model": "models/c", "contents": []}}"#);
+        let counted =
+            complete(Method::Count, None, r#"{"generateContentRequest": {"model": "models/c", "contents": []}}"#);
         assert_eq!(counted, json!({"contents": [], "model": "a/\"b"}));
     }
 

@@ -41,7 +41,8 @@ pub fn scan(body: Bytes) -> Result<Envelope, Fault> {
     let n = count(config, ["candidateCount", "candidate_count"], "generationConfig.candidateCount")?;
     let thinking = either(config, ["thinkingConfig", "thinking_config"]).unwrap_or(b"{}");
     let shows = either(thinking, ["includeThoughts", "include_thoughts"]) == Some(b"true");
-    let schema = ["responseSchema", "response_schema", "responseJsonSchema", "response_json_schema", "_responseJsonSchema"];
+    let schema =
+        ["responseSchema", "response_schema", "responseJsonSchema", "response_json_schema", "_responseJsonSchema"];
     let json_schema = schema.iter().any(|name| either(config, [name, name]).is_some());
     let mime_type = either(config, ["responseMimeType", "response_mime_type"]);
     let contents = contents(&envelope)?;

@@ -23,23 +23,11 @@ const PREFIX: &[u8] = b"orbyt:v1:";
 #[serde(rename_all = "snake_case")]
 pub(super) enum Sealed {
     /// The proof of the last `length` bytes of thoughts before it.
-    Signature {
-        format: String,
-        length: usize,
-        data: String,
-    },
+    Signature { format: String, length: usize, data: String },
     /// Thoughts that the client did not want to see, with their proof.
-    Hidden {
-        format: String,
-        text: String,
-        data: String,
-    },
+    Hidden { format: String, text: String, data: String },
     /// Thoughts that only the provider can read.
-    Encrypted {
-        format: String,
-        id: Option<String>,
-        data: String,
-    },
+    Encrypted { format: String, id: Option<String>, data: String },
     /// The call was not made by one of Google's models.
     Call,
 }
