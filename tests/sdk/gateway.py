@@ -64,6 +64,10 @@ def running(**environment):
             "ANTHROPIC_BASE_URL": offer["anthropic"]["base_url"],
             "GEMINI_API_KEY": offer["google"]["key"],
             "GEMINI_BASE_URL": offer["google"]["base_url"],
+            "COHERE_API_KEY": offer["cohere"]["key"],
+            "COHERE_BASE_URL": offer["cohere"]["base_url"],
+            "BEDROCK_API_KEY": offer["bedrock"]["key"],
+            "BEDROCK_BASE_URL": offer["bedrock"]["base_url"],
             **environment,
         }
         variables = {name: value for name, value in variables.items() if value}

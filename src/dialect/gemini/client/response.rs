@@ -251,7 +251,8 @@ fn write_usage(usage: &Usage, out: &mut Vec<u8>) {
         ("candidatesTokenCount", Some(usage.completion_tokens - thoughts)),
         ("totalTokenCount", Some(usage.total_tokens)),
         ("thoughtsTokenCount", usage.reasoning_tokens.map(|_| thoughts)),
-        ("cachedContentTokenCount", usage.cached_tokens),
+        // Some say that more was cached than there was: it is a part of the prompt here.
+        ("cachedContentTokenCount", usage.cached_tokens.map(|cached| cached.min(usage.prompt_tokens))),
     ];
     for (name, count) in counts {
         if let Some(count) = count {
