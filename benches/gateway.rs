@@ -25,6 +25,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 const KEY: &str = "sk-or-v1-bench";
+/// No part of a model's name: that would be redacted in every line of the log.
+const PROVIDER_KEY: &str = "sk-0123456789abcdef0123456789";
 const CONNECTIONS: usize = 64;
 const STREAMS: usize = 3_000;
 /// Authentication, limits and the log are on, as in service; the limits are too high to be met.
@@ -50,11 +52,11 @@ strategy = "fast"
 id = "openai"
 max_concurrent = 1000
 [[provider.key]]
-secret = "bench-a"
+secret = "sk-a123456789abcdef0123456789"
 rpm = 100000000
 tpm = 1000000000000
 [[provider.key]]
-secret = "bench-b"
+secret = "sk-b123456789abcdef0123456789"
 rpm = 100000000
 tpm = 1000000000000
 [[model]]
@@ -173,11 +175,11 @@ fn start_orbyt(folder: &Path, mock: SocketAddr, config_text: &str) -> Result<(Pr
         ("ORBYT_CONSOLE_LISTEN", free_address()?.to_string()),
         ("ORBYT_DATA_DIR", folder.display().to_string()),
         ("ORBYT_API_KEYS", KEY.to_owned()),
-        ("OPENAI_API_KEY", "bench".to_owned()),
+        ("OPENAI_API_KEY", PROVIDER_KEY.to_owned()),
         ("OPENAI_BASE_URL", format!("http://{mock}/v1")),
-        ("SPARE_API_KEY", "bench".to_owned()),
+        ("SPARE_API_KEY", PROVIDER_KEY.to_owned()),
         ("SPARE_BASE_URL", format!("http://{mock}/v1")),
-        ("ANTHROPIC_API_KEY", "bench".to_owned()),
+        ("ANTHROPIC_API_KEY", PROVIDER_KEY.to_owned()),
         ("ANTHROPIC_BASE_URL", format!("http://{mock}")),
     ];
     let program = Path::new(env!("CARGO_BIN_EXE_orbyt"));

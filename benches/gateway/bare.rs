@@ -1,10 +1,10 @@
 //! What Orbyt is measured against: the smallest proxy that Pingora makes. It passes everything through and does nothing else.
 
 use async_trait::async_trait;
-use pingora::proxy::{ProxyHttp, Session, http_proxy_service};
 use pingora::server::Server;
 use pingora::server::configuration::ServerConf;
 use pingora::upstreams::peer::HttpPeer;
+use pingora_proxy::{ProxyHttp, Session, http_proxy_service};
 use std::net::SocketAddr;
 use std::sync::Arc;
 

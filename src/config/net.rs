@@ -14,6 +14,7 @@ pub struct BaseUrl {
     pub port: u16,
     /// Path without a trailing slash; empty for the root.
     pub path: String,
+    authority: String,
 }
 
 impl BaseUrl {
@@ -51,14 +52,15 @@ impl BaseUrl {
         if host.is_empty() {
             return Err("has no host".to_owned());
         }
-        Ok(Self { tls, host, port, path: uri.path().trim_end_matches('/').to_owned() })
+        let name = if host.contains(':') { format!("[{host}]") } else { host.clone() };
+        let authority = if port == if tls { 443 } else { 80 } { name } else { format!("{name}:{port}") };
+        Ok(Self { tls, host, port, path: uri.path().trim_end_matches('/').to_owned(), authority })
     }
 
     /// What goes into the `host` header: the host, with brackets around an IPv6 address, and the port unless it is the
     /// scheme's own.
-    pub fn authority(&self) -> String {
-        let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
-        if self.port == if self.tls { 443 } else { 80 } { host } else { format!("{host}:{}", self.port) }
+    pub fn authority(&self) -> &str {
+        &self.authority
     }
 }
 

@@ -186,12 +186,13 @@ impl Client {
 
     /// The id of an answer whose provider gives none, made of the request's.
     pub fn answer_id(self, request: &str) -> String {
-        match self {
-            Self::OpenAiChat => format!("chatcmpl-{request}"),
-            Self::AnthropicMessages => format!("msg_{request}"),
-            Self::OpenAiResponses => format!("resp_{request}"),
-            Self::Gemini => request.to_owned(),
-        }
+        let prefix = match self {
+            Self::OpenAiChat => "chatcmpl-",
+            Self::AnthropicMessages => "msg_",
+            Self::OpenAiResponses => "resp_",
+            Self::Gemini => "",
+        };
+        [prefix, request].concat()
     }
 
     /// What a stream carries while nothing happens.

@@ -25,7 +25,10 @@ impl RequestId {
 
     /// The random part alone, as hex: ids derived from the request (`chatcmpl-…`) are made of it.
     pub fn hex(&self) -> String {
-        hex::encode(self.0)
+        // `hex::encode` goes character by character.
+        let mut text = [0u8; 24];
+        let _ = hex::encode_to_slice(self.0, &mut text);
+        String::from_utf8_lossy(&text).into_owned()
     }
 }
 

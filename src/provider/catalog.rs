@@ -1,10 +1,12 @@
-//! Finds providers and models by any name that people use for them. Built once from the data files, never changed.
+//! Finds providers and models by any name that people use for them. Built once from the data files, never changed; only what was made up
+//! for a name that they do not have is remembered.
 
+use self::made_up::MadeUp;
 use super::model::{Class, Family, ModelRow, RawFamily, RawModel, Status};
 use super::row::{ProviderRow, RawProvider};
+use ahash::{HashMap, HashMapExt};
 use serde::Deserialize;
 use std::borrow::Cow;
-use std::collections::HashMap;
 use std::sync::Arc;
 
 const PROVIDERS: &str = include_str!("data/providers.toml");
@@ -47,6 +49,7 @@ pub struct Catalog {
     stand_ins: HashMap<(usize, Class), usize>,
     /// The longest prefix first.
     families: Vec<Family>,
+    made_up: MadeUp,
 }
 
 #[derive(Deserialize)]
@@ -94,6 +97,7 @@ impl Catalog {
             groups: HashMap::new(),
             stand_ins: HashMap::new(),
             families: families.into_iter().map(RawFamily::compile).collect::<Result<_, _>>()?,
+            made_up: MadeUp::default(),
         };
         catalog.families.sort_by_key(|family| std::cmp::Reverse(family.prefix.len()));
         for raw in providers {
@@ -278,6 +282,11 @@ impl Catalog {
         self.unknown_model_at(&provider.id, name)
     }
 
+    /// The same for every request: the row is made up once.
+    pub fn made_up(&self, provider_id: &str, name: &str) -> Arc<ModelRow> {
+        self.made_up.row(provider_id, name, || self.unknown_model_at(provider_id, name))
+    }
+
     /// The same for a provider that has no row, because it is only in the configuration.
     pub fn unknown_model_at(&self, provider_id: &str, name: &str) -> ModelRow {
         // Hosts put variants behind a colon: `model:free`, `model:host`.
@@ -337,6 +346,8 @@ fn lower(name: &str) -> Cow<'_, str> {
         Cow::Borrowed(name)
     }
 }
+
+mod made_up;
 
 #[cfg(test)]
 mod tests;

@@ -9,10 +9,11 @@ use crate::config::snapshot::{Provider, Timeouts};
 use crate::domain::{Fault, FaultKind, ProviderKey, Secret};
 use crate::provider::credential::AwsKeys;
 use crate::provider::{AuthScheme, Cloud};
-use http::HeaderValue;
 use http::header::{
     ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderName, USER_AGENT,
 };
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderValue, Method};
 use parking_lot::Mutex;
 use pingora::http::RequestHeader;
 use pingora::protocols::ALPN;
@@ -25,6 +26,8 @@ use std::net::SocketAddr;
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant, SystemTime};
 
+/// Most requests have no more headers than this.
+const USUAL_HEADERS: usize = 12;
 const AGENT: &str = concat!("orbyt/", env!("CARGO_PKG_VERSION"));
 /// How long an idle connection to a provider is kept for the next request.
 const KEEP_IDLE: Duration = Duration::from_secs(90);
@@ -59,13 +62,9 @@ pub(super) fn head(outgoing: &Outgoing<'_>) -> Result<Box<RequestHeader>, Fault>
     let accept = provider.dialect_of(&outgoing.target.model).accepts(outgoing.stream);
     let authority = provider.base.authority();
     let wrong = |what: &str| Fault::new(FaultKind::Configuration, format!("provider {}: {what}", provider.id));
-    let mut head =
-        RequestHeader::build_no_case("POST", path.as_bytes(), Some(8)).map_err(|_| wrong("its path is not valid"))?;
-    let mut put = |name: HeaderName, value: HeaderValue| {
-        // Inserting fails only for header names that `http` itself refuses, and these are parsed already.
-        let _ = head.insert_header(name, value);
-    };
-    put(HOST, text(&authority).ok_or_else(|| wrong("its host is not valid"))?);
+    let mut headers = HeaderMap::with_capacity(USUAL_HEADERS);
+    let mut put = |name: HeaderName, value: HeaderValue| headers.insert(name, value);
+    put(HOST, text(authority).ok_or_else(|| wrong("its host is not valid"))?);
     put(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     put(CONTENT_LENGTH, HeaderValue::from(outgoing.body.len()));
     put(ACCEPT, HeaderValue::from_static(accept));
@@ -78,14 +77,18 @@ pub(super) fn head(outgoing: &Outgoing<'_>) -> Result<Box<RequestHeader>, Fault>
     for (name, value) in outgoing.headers {
         put(HeaderName::from_static(name), text(value).ok_or_else(|| wrong("a header's value is not valid"))?);
     }
-    for (name, value) in proof(outgoing, &authority, &path)? {
+    for (name, value) in proof(outgoing, authority, &path)? {
         let bad_key =
             || Fault::new(FaultKind::BadCredentials, "the provider's key holds characters that no header takes");
         let mut value = text(&value).ok_or_else(bad_key)?;
         value.set_sensitive(true);
         put(name, value);
     }
-    Ok(Box::new(head))
+    let path = PathAndQuery::from_maybe_shared(path).map_err(|_| wrong("its path is not valid"))?;
+    // Not by Pingora's setters, which look at each name anew.
+    let (mut parts, ()) = http::Request::new(()).into_parts();
+    (parts.method, parts.uri, parts.headers) = (Method::POST, path.into(), headers);
+    Ok(Box::new(RequestHeader::from(parts)))
 }
 
 /// The headers that prove who asks.

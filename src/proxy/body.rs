@@ -3,7 +3,7 @@
 use super::core::Stop;
 use super::error::{ApiError, Reason};
 use bytes::{Bytes, BytesMut};
-use pingora::proxy::Session;
+use pingora::protocols::http::ServerSession as Session;
 use std::time::Duration;
 
 /// How long the next piece of a body may take: a client that sends slower than this holds a connection for nothing.
@@ -23,12 +23,12 @@ pub(super) async fn read(session: &mut Session, max: u64) -> Result<Bytes, Stop>
     let waits =
         headers.get(http::header::EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
     if waits {
-        session.downstream_session.write_continue_response().await.map_err(|_| Stop::Gone)?;
+        session.write_continue_response().await.map_err(|_| Stop::Gone)?;
     }
     let mut whole: Option<BytesMut> = None;
     let mut first: Option<Bytes> = None;
     loop {
-        let piece = match tokio::time::timeout(PIECE_TIMEOUT, session.downstream_session.read_request_body()).await {
+        let piece = match tokio::time::timeout(PIECE_TIMEOUT, session.read_request_body()).await {
             Ok(Ok(Some(piece))) => piece,
             Ok(Ok(None)) => break,
             Ok(Err(_)) => return Err(Stop::Gone),

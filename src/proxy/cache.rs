@@ -25,6 +25,7 @@
 use super::core::{ClientCtx, Core, Phase, Stop};
 use super::error::ApiError;
 use super::flights::{Flight, Follower, Leader, Part};
+use super::head::{Head, name};
 use super::names::Target;
 use super::plan::Plan;
 use super::recorder::{Recorder, Tape};
@@ -38,8 +39,7 @@ use crate::dialect::openai_chat::envelope::Envelope;
 use crate::domain::{CacheUse, Clock, Ended, Fault, FaultKind, Money};
 use crate::store::ports::answers::{AnswerKey, StoredAnswer};
 use http::HeaderMap;
-use pingora::http::ResponseHeader;
-use pingora::proxy::Session;
+use pingora::protocols::http::ServerSession as Session;
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -64,21 +64,21 @@ pub(super) struct CacheNote {
 
 impl CacheNote {
     /// Puts the headers on a head; what a target has not `served` is no answer to be kept.
-    pub(super) fn put(&self, result: CacheUse, served: bool, head: &mut ResponseHeader) {
+    pub(super) fn put(&self, result: CacheUse, served: bool, head: &mut Head) {
         let word = match result {
             CacheUse::Bypass => "BYPASS",
             CacheUse::Miss => "MISS",
             CacheUse::Hit => "HIT",
         };
-        respond::put_static(head, "x-cache", word);
+        head.put_static(&name::CACHE, word);
         let ttl = self.ttl.filter(|_| served || result == CacheUse::Hit);
-        for (name, span) in [("x-cache-ttl", ttl), ("age", self.age)] {
+        for (name, span) in [(&name::CACHE_TTL, ttl), (&name::AGE, self.age)] {
             if let Some(span) = span {
-                respond::put_value(head, name, span.as_secs().into());
+                head.put_number(name, span.as_secs());
             }
         }
         if let Some(similarity) = self.similarity {
-            respond::put(head, "x-cache-similarity", &format!("{similarity:.4}"));
+            head.put(&name::CACHE_SIMILARITY, &format!("{similarity:.4}"));
         }
     }
 }
@@ -223,7 +223,7 @@ impl Stage<'_> {
         let end = tokio::select! {
             biased;
             end = flight.end() => Ok(end),
-            _ = self.session.downstream_session.read_body_or_idle(true) => {
+            _ = self.session.read_body_or_idle(true) => {
                 self.client.record.ended = Ended::ClientGone;
                 Err(Stop::Gone)
             }
@@ -304,8 +304,8 @@ impl Stage<'_> {
     async fn write(&mut self, piece: Piece) -> Result<(), Stop> {
         let write = async {
             match piece {
-                Piece::Head(head) => self.session.write_response_header(head, false).await,
-                Piece::Body(bytes, end) => self.session.write_response_body(Some(bytes), end).await,
+                Piece::Head(head) => self.session.write_response_header(head.into()).await,
+                Piece::Body(bytes, end) => self.session.write_response_body(bytes, end).await,
             }
         };
         match tokio::time::timeout(WRITE_TIMEOUT, write).await {
@@ -326,7 +326,7 @@ fn takes(plan: &Plan, max_age: Option<Duration>, found: &StoredAnswer) -> bool {
 
 /// A part of an answer.
 enum Piece {
-    Head(Box<ResponseHeader>),
+    Head(Head),
     Body(bytes::Bytes, bool),
 }
 

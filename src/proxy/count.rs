@@ -10,17 +10,15 @@
 //! A refusal of the request itself is told, because the request that is to follow would meet it too.
 
 use super::core::{ClientCtx, Core, Stop};
+use super::head::name;
 use super::plan::Plan;
 use super::respond::{self, Framing};
 use super::walk::Walk;
 use crate::dialect::openai_chat::envelope::Envelope;
 use crate::domain::Ended;
 use bytes::Bytes;
-use pingora::proxy::Session;
+use pingora::protocols::http::ServerSession as Session;
 use std::sync::Arc;
-
-/// The header that says that a number is no provider's.
-const MARK: &str = "x-orbyt-token-count";
 
 /// Answers with the tokens of the request's input.
 ///
@@ -37,7 +35,7 @@ pub(super) async fn answer(
     plan.targets.truncate(counting);
     plan.successors.clear();
     if counting > 0 {
-        session.downstream_session.set_pipelining_enabled(true);
+        session.set_pipelining_enabled(true);
         match Box::pin(Walk::new(core, session, client, envelope, plan).run()).await {
             Err(Stop::Refuse(error))
                 if matches!(error.status, 429 | 500..) && client.record.ended != Ended::Shutdown => {}
@@ -47,7 +45,7 @@ pub(super) async fn answer(
     let (member, tokens) = (envelope.client.counting_member(), envelope.estimated_input_tokens.max(1));
     let body = Bytes::from(format!("{{\"{member}\":{tokens}}}"));
     let mut head = respond::head(session, client, 200, "application/json", Framing::Length(body.len()));
-    respond::put(&mut head, MARK, "estimated");
+    head.put_static(&name::TOKEN_COUNT, "estimated");
     respond::send(session, client, head, body).await?;
     client.record.ended = Ended::Complete;
     Ok(())

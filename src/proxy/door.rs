@@ -1,15 +1,21 @@
-//! Where a connection comes in: HTTP/2 without TLS is told from HTTP/1 by three bytes.
+//! Where a connection comes in, and a request on it: its head is read, the gateway answers, the record is closed.
 //!
-//! Pingora's own detection waits for all 24 bytes of the HTTP/2 preface and has no clock: a health check as short as
-//! `OPTIONS / HTTP/1.0` would hang, and a connection that says nothing would be held for ever.
+//! HTTP/2 without TLS is told from HTTP/1 by three bytes. Pingora's own detection waits for all 24 bytes of the HTTP/2 preface and has no
+//! clock: a health check as short as `OPTIONS / HTTP/1.0` would hang, and a connection that says nothing would be held for ever.
 
-use super::proxy::Gateway;
+use super::core::ClientCtx;
+use super::error::{ApiError, Reason};
+use super::gateway::{Gateway, KEEPALIVE_SECONDS};
+use super::record;
+use crate::dialect::client::Client;
 use async_trait::async_trait;
-use pingora::apps::{HttpServerApp, ServerApp};
+use bytes::Bytes;
+use http::{HeaderValue, Method};
+use pingora::apps::{HttpPersistentSettings, HttpServerApp, HttpServerOptions, ReusedHttpStream, ServerApp};
 use pingora::protocols::Stream;
 use pingora::protocols::http::ServerSession;
-use pingora::proxy::HttpProxy;
 use pingora::server::ShutdownWatch;
+use pingora::{Error, ErrorType};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,26 +26,33 @@ const KEEPALIVE: u64 = 60;
 
 /// The door in front of the gateway.
 pub struct Door {
-    gateway: Arc<HttpProxy<Gateway>>,
+    house: Arc<House>,
+}
+
+/// What is behind the door; Pingora serves HTTP/2 to it.
+struct House {
+    gateway: Gateway,
+    options: HttpServerOptions,
 }
 
 impl Door {
-    /// A door; the gateway behind it must have its `h2c` option on.
-    pub fn new(gateway: HttpProxy<Gateway>) -> Self {
-        Self { gateway: Arc::new(gateway) }
+    /// A door to the gateway.
+    pub fn new(gateway: Gateway) -> Self {
+        let mut options = HttpServerOptions::default();
+        options.h2c = true;
+        options.h2_idle_timeout = Some(Duration::from_secs(KEEPALIVE_SECONDS));
+        Self { house: Arc::new(House { gateway, options }) }
     }
 
     /// One request after the other, as Pingora does it for HTTP/1.
     async fn http1(&self, stream: Stream, shutdown: &ShutdownWatch) {
-        let mut session = ServerSession::new_http1(stream);
-        session.set_keepalive(if *shutdown.borrow() { None } else { Some(KEEPALIVE) });
-        let mut served = self.gateway.process_new_http(session, shutdown).await;
-        while let Some((stream, settings)) = served.map(|reused| reused.consume()) {
-            let mut session = ServerSession::new_http1(stream);
+        let mut session = Box::new(ServerSession::new_http1(stream));
+        session.set_keepalive(Some(KEEPALIVE));
+        while let Some((stream, settings)) = self.house.serve(session, shutdown).await.map(ReusedHttpStream::consume) {
+            session = Box::new(ServerSession::new_http1(stream));
             if let Some(settings) = settings {
                 settings.apply_to_session(&mut session);
             }
-            served = self.gateway.process_new_http(session, shutdown).await;
         }
     }
 }
@@ -49,18 +62,84 @@ impl ServerApp for Door {
     async fn process_new(self: &Arc<Self>, mut stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
         // With TLS the two have agreed on the version already.
         if stream.get_ssl_digest().is_some() {
-            return self.gateway.process_new(stream, shutdown).await;
+            return self.house.process_new(stream, shutdown).await;
         }
         let mut start = [0; 3];
         match tokio::time::timeout(SILENCE, stream.try_peek(&mut start)).await {
-            Ok(Ok(true)) if start == *b"PRI" => return self.gateway.process_new(stream, shutdown).await,
+            Ok(Ok(true)) if start == *b"PRI" => return self.house.process_new(stream, shutdown).await,
             Ok(Ok(_)) => self.http1(stream, shutdown).await,
             Ok(Err(_)) | Err(_) => {}
         }
         None
     }
+}
 
-    async fn cleanup(&self) {
-        self.gateway.http_cleanup().await;
+#[async_trait]
+impl HttpServerApp for House {
+    async fn process_new_http(
+        self: &Arc<Self>,
+        session: ServerSession,
+        shutdown: &ShutdownWatch,
+    ) -> Option<ReusedHttpStream> {
+        self.serve(Box::new(session), shutdown).await
     }
+
+    fn server_options(&self) -> Option<&HttpServerOptions> {
+        Some(&self.options)
+    }
+}
+
+impl House {
+    /// Reads a request and answers it. The connection comes back when it may carry another one.
+    async fn serve(&self, mut session: Box<ServerSession>, shutdown: &ShutdownWatch) -> Option<ReusedHttpStream> {
+        let mut stopping = shutdown.clone();
+        let read = tokio::select! {
+            // A request that is there already is served.
+            biased;
+            read = session.read_request() => read,
+            // Nobody waits for anything on this connection.
+            _ = stopping.wait_for(|stopping| *stopping) => return None,
+        };
+        match read {
+            Ok(true) => {}
+            Ok(false) => return None,
+            Err(error) => {
+                refuse(&mut session, &error).await;
+                return None;
+            }
+        }
+        if *stopping.borrow() || session.req_header().method == Method::CONNECT {
+            session.set_keepalive(None);
+        } else if session.get_keepalive() == Some(0) {
+            // Pingora takes `keep-alive` for leave to stay for ever.
+            session.set_keepalive(Some(KEEPALIVE_SECONDS));
+        }
+        let mut client = Box::new(ClientCtx::new(self.gateway.core()));
+        let answered = self.gateway.request(&mut session, &mut client).await;
+        record::close(self.gateway.core(), &session, &mut client);
+        // An answer that was cut must not end like one that is whole: the connection is dropped.
+        answered.ok()?;
+        let settings = HttpPersistentSettings::for_session(&session);
+        let reusable = session.finish().await.ok().flatten()?;
+        Some(ReusedHttpStream::from_reusable_stream(reusable, settings))
+    }
+}
+
+/// Answers what is not a request of HTTP, if anybody is there to read it.
+async fn refuse(session: &mut ServerSession, error: &Error) {
+    log::debug!("no request: {error}");
+    if *error.etype() == ErrorType::InvalidHTTPHeader {
+        let refusal = ApiError::new(Reason::InvalidRequest, "this is not a request of HTTP/1.1 or HTTP/2");
+        let body = Bytes::from(refusal.body(Client::default(), "", &[]));
+        let mut head = ServerSession::generate_error(400);
+        let put =
+            [("content-type", HeaderValue::from_static("application/json")), ("content-length", body.len().into())];
+        for (name, value) in put {
+            // Both names are valid.
+            let _ = head.insert_header(name, value);
+        }
+        // Who sends no request may not read an answer either.
+        let _ = session.write_error_response(head, body).await;
+    }
+    session.shutdown().await;
 }

@@ -118,7 +118,8 @@ impl<'a> Link<'a> {
                     self.connections.plain.release_stream(stream, self.peer.reuse_hash(), idle);
                 }
             }
-            Some(other) => self.connections.release_tls(other, self.peer).await,
+            // Boxed, because it is large, and most are released without.
+            Some(other) => Box::pin(self.connections.release_tls(other, self.peer)).await,
             None => {}
         }
     }
@@ -148,7 +149,7 @@ pub(super) fn exchange<'a>(
     body: Bytes,
 ) -> impl Stream<Item = Result<Piece, Broken>> + 'a {
     try_stream! {
-        // Boxed, because it is as large as a TLS handshake, and gone when the answer comes.
+        // What is boxed is as large as a TLS handshake, and gone when the answer comes.
         let (mut link, sent) = if peer.is_tls() {
             let connected = Box::pin(connections.tls.get_http_session(peer)).await;
             let (session, reused) = connected.map_err(|error| no_connection(&error))?;
@@ -156,8 +157,12 @@ pub(super) fn exchange<'a>(
             let sent = send(link.session().map_err(|error| after_head(&error))?, head, body).await;
             (link, sent)
         } else {
-            let connected = Box::pin(connections.plain.get_stream(peer)).await;
-            let (mut stream, reused) = connected.map_err(|error| no_connection(&error))?;
+            let idle = connections.plain.reused_stream(peer).await;
+            let reused = idle.is_some();
+            let mut stream = match idle {
+                Some(stream) => stream,
+                None => Box::pin(connections.plain.new_stream(peer)).await.map_err(|error| no_connection(&error))?,
+            };
             let sent = send_plain(&mut stream, &head, &body).await;
             let session = HttpSession::H1(Http1::new_with_options(stream, peer));
             (Link::new(connections, peer, session, reused), sent)
@@ -175,7 +180,7 @@ pub(super) fn exchange<'a>(
             last = piece.is_none() || ended(provider).map_err(|error| after_head(&error))?;
             yield Piece::Body { bytes: piece.unwrap_or_default(), last };
         }
-        Box::pin(link.release()).await;
+        link.release().await;
     }
 }
 

@@ -277,7 +277,7 @@ impl Walk<'_> {
                         taken => return Raced::Second(taken),
                     }
                 },
-                _ = self.session.downstream_session.read_body_or_idle(true) => return Raced::Gone,
+                _ = self.session.read_body_or_idle(true) => return Raced::Gone,
                 () = sleep_until(wake.into()) => {
                     let (now, total) = (Instant::now(), self.client.started.elapsed());
                     if now >= self.deadline {

@@ -1,8 +1,8 @@
 //! The data plane: the only module that knows Pingora.
 //!
-//! [`proxy::Gateway`] implements Pingora's `ProxyHttp` for the client's side: `request_filter` walks the stages and answers. The provider's
-//! side is an [`exchange`] over Pingora's connection pool, one an attempt, because Pingora's own way to an upstream commits a response
-//! head as soon as it is there and replays only 64 KiB of a request body.
+//! On the client's side Pingora listens and speaks HTTP; a [`door::Door`] takes its connections and [`gateway::Gateway`] walks each request
+//! through the stages. The provider's side is an [`exchange`] over Pingora's connection pool, one an attempt. Pingora's own proxy between
+//! the two is not used: it commits a response head as soon as it is there and replays only 64 KiB of a request body.
 //!
 //! The stages, in the order of a request, one file each:
 //!
@@ -28,6 +28,8 @@ pub mod error;
 mod exchange;
 mod fit;
 mod flights;
+pub mod gateway;
+mod head;
 mod hedge;
 mod lane;
 mod lease;
@@ -40,8 +42,6 @@ mod names;
 pub mod oauth;
 mod plan;
 mod preset;
-#[expect(clippy::module_inception, reason = "it is the proxy of the proxy: Pingora's hooks")]
-pub mod proxy;
 mod queue;
 mod quota;
 mod record;
@@ -56,4 +56,4 @@ mod walk;
 
 pub use core::Core;
 pub use door::Door;
-pub use proxy::Gateway;
+pub use gateway::Gateway;

@@ -121,8 +121,8 @@ impl Names<'_> {
         let local =
             provider.models.iter().find(|row| *row.upstream == *name || row.aliases.iter().any(|alias| alias == name));
         let known = || self.snapshot.catalog.model_at(&provider.id, name).cloned();
-        let unknown = || self.snapshot.catalog.unknown_model_at(&provider.id, name);
-        let model = local.cloned().or_else(known).unwrap_or_else(|| Arc::new(unknown()));
+        let made_up = || self.snapshot.catalog.made_up(&provider.id, name);
+        let model = local.cloned().or_else(known).unwrap_or_else(made_up);
         Target { provider: provider.clone(), model }
     }
 

@@ -181,7 +181,7 @@ impl Walk<'_> {
             biased;
             Ok(()) = rung => Ok(true),
             () = tokio::time::sleep_until(until.into()) => Ok(false),
-            _ = self.session.downstream_session.read_body_or_idle(true) => {
+            _ = self.session.read_body_or_idle(true) => {
                 self.client.record.ended = Ended::ClientGone;
                 Err(Stop::Gone)
             }

@@ -3,13 +3,12 @@
 
 use super::core::{ClientCtx, Core};
 use super::error::{ApiError, Reason};
+use super::head::{Head, name};
 use super::plan::Plan;
-use super::respond::{put, put_value};
 use crate::config::snapshot::Limits;
 use crate::dialect::openai_chat::envelope::Envelope;
 use crate::domain::{Ended, RequestRecord, Scope};
 use crate::store::ports::limits::{Denied, Lease, LimitStore, Refusal, Standings, Subject, Wait};
-use pingora::http::ResponseHeader;
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -149,16 +148,16 @@ fn told(refusal: &Refusal) -> ApiError {
 }
 
 /// Puts `x-ratelimit-*` on a head, in OpenAI's form.
-pub(super) fn put_standings(head: &mut ResponseHeader, standings: &Standings) {
+pub(super) fn put_standings(head: &mut Head, standings: &Standings) {
     if let Some(requests) = standings.requests {
-        put_value(head, "x-ratelimit-limit-requests", requests.limit.into());
-        put_value(head, "x-ratelimit-remaining-requests", requests.remaining.into());
-        put(head, "x-ratelimit-reset-requests", &shown(requests.reset));
+        head.put_number(&name::LIMIT_REQUESTS, requests.limit);
+        head.put_number(&name::REMAINING_REQUESTS, requests.remaining);
+        head.put(&name::RESET_REQUESTS, &shown(requests.reset));
     }
     if let Some(tokens) = standings.tokens {
-        put_value(head, "x-ratelimit-limit-tokens", tokens.limit.into());
-        put_value(head, "x-ratelimit-remaining-tokens", tokens.remaining.into());
-        put(head, "x-ratelimit-reset-tokens", &shown(tokens.reset));
+        head.put_number(&name::LIMIT_TOKENS, tokens.limit);
+        head.put_number(&name::REMAINING_TOKENS, tokens.remaining);
+        head.put(&name::RESET_TOKENS, &shown(tokens.reset));
     }
 }
 

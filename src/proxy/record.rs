@@ -2,7 +2,7 @@
 
 use super::core::{ClientCtx, Core};
 use crate::domain::Ended;
-use pingora::proxy::Session;
+use pingora::protocols::http::ServerSession as Session;
 
 /// Closes a request's record.
 pub(super) fn close(core: &Core, session: &Session, client: &mut ClientCtx) {

@@ -30,7 +30,7 @@ use crate::telemetry::StateChange;
 use bytes::Bytes;
 use futures::future::FutureExt;
 use futures::stream::{Stream, StreamExt};
-use pingora::proxy::Session;
+use pingora::protocols::http::ServerSession as Session;
 use std::pin::{Pin, pin};
 use std::time::Instant;
 use tokio::time::{sleep_until, timeout};
@@ -131,7 +131,7 @@ impl<'a, 'l> Relay<'a, 'l> {
             // Not biased: a provider that always has something ready must not keep the clocks and the client from being looked at.
             let turn = tokio::select! {
                 piece = exchange.next() => Turn::Piece(piece),
-                _ = self.session.downstream_session.read_body_or_idle(true) => Turn::ClientGone,
+                _ = self.session.read_body_or_idle(true) => Turn::ClientGone,
                 () = &mut timer => Turn::Timer,
                 true = &mut ending => Turn::Shutdown,
             };
@@ -201,7 +201,7 @@ impl<'a, 'l> Relay<'a, 'l> {
             let (provider, model) = (&self.lane.target.provider.id, &self.lane.target.model.upstream);
             self.core.telemetry.streaming(record.id, number, provider, model, record.ttft.unwrap_or_default());
         }
-        match timeout(WRITE_TIMEOUT, self.session.write_response_header(head, false)).await {
+        match timeout(WRITE_TIMEOUT, self.session.write_response_header(head.into())).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) | Err(_) => Err(Step::End(Outcome::Gone)),
         }
@@ -220,7 +220,7 @@ impl<'a, 'l> Relay<'a, 'l> {
         if let Some(recorder) = &mut self.client.recorder {
             recorder.tape.take_down(&bytes);
         }
-        match timeout(WRITE_TIMEOUT, self.session.write_response_body(Some(bytes), end)).await {
+        match timeout(WRITE_TIMEOUT, self.session.write_response_body(bytes, end)).await {
             Ok(Ok(())) => {
                 self.last_write = Instant::now();
                 // While the client was slow nobody looked at the provider.

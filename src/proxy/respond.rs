@@ -2,15 +2,15 @@
 
 use super::core::{ClientCtx, Stop};
 use super::error::ApiError;
+use super::head::{Head, name};
 use super::names::Target;
 use super::quota;
 use crate::dialect::client::Client;
 use crate::domain::Ended;
 use bytes::Bytes;
 use http::StatusCode;
-use http::header::{HeaderName, HeaderValue};
-use pingora::http::ResponseHeader;
-use pingora::proxy::Session;
+use http::header;
+use pingora::protocols::http::ServerSession as Session;
 use std::time::Duration;
 
 /// How long a client may take to accept a piece of its answer.
@@ -32,34 +32,32 @@ pub(super) fn head(
     status: u16,
     content_type: &'static str,
     framing: Framing,
-) -> Box<ResponseHeader> {
-    let (mut parts, ()) = http::Response::new(()).into_parts();
-    parts.status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let mut head = ResponseHeader::from(parts);
-    put_static(&mut head, "content-type", content_type);
+) -> Head {
+    let mut head = Head::new(status);
+    head.put_static(&header::CONTENT_TYPE, content_type);
     match framing {
-        Framing::Length(length) => put_value(&mut head, "content-length", length.into()),
+        Framing::Length(length) => head.put_number(&header::CONTENT_LENGTH, length as u64),
         Framing::Stream => {
-            put_static(&mut head, "cache-control", "no-cache");
-            if session.req_header().version == http::Version::HTTP_11 && !session.as_downstream().is_http2() {
-                put_static(&mut head, "transfer-encoding", "chunked");
+            head.put_static(&header::CACHE_CONTROL, "no-cache");
+            if session.req_header().version == http::Version::HTTP_11 && !session.is_http2() {
+                head.put_static(&header::TRANSFER_ENCODING, "chunked");
             }
         }
     }
     let id = client.record.id.to_string();
-    put(&mut head, "x-request-id", &id);
+    head.put(&name::X_REQUEST_ID, &id);
     if client.dialect == Client::AnthropicMessages {
-        put(&mut head, "request-id", &id);
+        head.put(&name::REQUEST_ID, &id);
     }
     if let Some(standings) = &client.standings {
         quota::put_standings(&mut head, standings);
     }
     if let Some(origin) = &client.cors_origin {
-        put(&mut head, "access-control-allow-origin", origin);
-        put_static(&mut head, "access-control-expose-headers", EXPOSED);
-        put_static(&mut head, "vary", "origin");
+        head.put(&header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+        head.put_static(&header::ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
+        head.put_static(&header::VARY, "origin");
     }
-    Box::new(head)
+    head
 }
 
 /// The headers that a browser may show to a page.
@@ -67,47 +65,27 @@ const EXPOSED: &str = "x-request-id, request-id, x-orbyt-token-count, x-provider
      x-ratelimit-limit-requests, x-ratelimit-remaining-requests, x-ratelimit-reset-requests, \
      x-ratelimit-limit-tokens, x-ratelimit-remaining-tokens, x-ratelimit-reset-tokens, x-cache, x-cache-ttl, x-cache-similarity, age";
 
-/// Puts a header on a head; a value that HTTP cannot carry is left out, with what cannot be shown replaced.
-pub(super) fn put(head: &mut ResponseHeader, name: &'static str, value: &str) {
-    let value = HeaderValue::from_str(value).or_else(|_| {
-        let shown: String = value.chars().map(|c| if c.is_ascii_graphic() || c == ' ' { c } else { '?' }).collect();
-        HeaderValue::from_str(&shown)
-    });
-    if let Ok(value) = value {
-        put_value(head, name, value);
-    }
-}
-
-/// Puts a header on a head whose value is known to be one.
-pub(super) fn put_value(head: &mut ResponseHeader, name: &'static str, value: HeaderValue) {
-    let _ = head.insert_header(HeaderName::from_static(name), value);
-}
-
-pub(super) fn put_static(head: &mut ResponseHeader, name: &'static str, value: &'static str) {
-    put_value(head, name, HeaderValue::from_static(value));
-}
-
 /// Puts the headers on a head that say who served and how.
-pub(super) fn put_routing(head: &mut ResponseHeader, client: &ClientCtx, target: Option<&Target>) {
+pub(super) fn put_routing(head: &mut Head, client: &ClientCtx, target: Option<&Target>) {
     let (provider, model) = match target {
         Some(target) => (Some(&*target.provider.id), Some(&*target.model.upstream)),
         // An error answer names whom it asked last.
         None => (client.record.provider.as_deref(), client.record.model.as_deref()),
     };
-    for (name, value) in [("x-provider", provider), ("x-model", model)] {
+    for (name, value) in [(&name::PROVIDER, provider), (&name::MODEL, model)] {
         if let Some(value) = value {
-            put(head, name, value);
+            head.put(name, value);
         }
     }
     // The attempt that serves is not in the record before it is over.
     let attempts = client.record.attempt_count() + usize::from(target.is_some());
-    put_value(head, "x-orbyt-attempts", attempts.into());
-    put_static(head, "x-orbyt-fallback", if client.record.fallback { "true" } else { "false" });
+    head.put_number(&name::ATTEMPTS, attempts as u64);
+    head.put_static(&name::FALLBACK, if client.record.fallback { "true" } else { "false" });
     if let Some(note) = &client.cache {
         note.put(client.record.cache, target.is_some(), head);
     }
     if !client.record.dropped.is_empty() {
-        put(head, "x-orbyt-dropped", &client.record.dropped.join(", "));
+        head.put(&name::DROPPED, &client.record.dropped.join(", "));
     }
 }
 
@@ -137,13 +115,13 @@ pub(super) async fn error(session: &mut Session, client: &mut ClientCtx, error: 
     let mut head = head(session, client, error.status, "application/json", Framing::Length(body.len()));
     if let Some(wait) = error.retry_after {
         let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
-        put_value(&mut head, "retry-after", seconds.max(1).into());
+        head.put_number(&header::RETRY_AFTER, seconds.max(1));
     }
     if error.hopeless {
-        put_static(&mut head, "x-should-retry", "false");
+        head.put_static(&name::SHOULD_RETRY, "false");
     }
     if let Some(allow) = error.allow {
-        put(&mut head, "allow", allow);
+        head.put_static(&header::ALLOW, allow);
     }
     if client.record.requested_model.is_some() {
         put_routing(&mut head, client, None);
@@ -173,7 +151,7 @@ async fn drain(session: &mut Session) {
     }
     let read_on = async {
         let mut read = 0;
-        while let Ok(Some(piece)) = session.downstream_session.read_request_body().await {
+        while let Ok(Some(piece)) = session.read_request_body().await {
             read += piece.len();
             if read > MOST {
                 break;
@@ -187,17 +165,12 @@ async fn drain(session: &mut Session) {
 ///
 /// # Errors
 /// `Gone` when the client does not take it.
-pub(super) async fn send(
-    session: &mut Session,
-    client: &mut ClientCtx,
-    head: Box<ResponseHeader>,
-    body: Bytes,
-) -> Result<(), Stop> {
+pub(super) async fn send(session: &mut Session, client: &mut ClientCtx, head: Head, body: Bytes) -> Result<(), Stop> {
     client.record.status = head.status.as_u16();
     let bodiless = session.req_header().method == http::Method::HEAD || head.status == StatusCode::NO_CONTENT;
     let write = async {
-        session.write_response_header(head, bodiless).await?;
-        if bodiless { Ok(()) } else { session.write_response_body(Some(body), true).await }
+        session.write_response_header(head.into()).await?;
+        if bodiless { Ok(()) } else { session.write_response_body(body, true).await }
     };
     match tokio::time::timeout(WRITE_TIMEOUT, write).await {
         Ok(Ok(())) => Ok(()),
@@ -211,14 +184,14 @@ pub(super) async fn send(
 /// `Gone` when the client does not take it.
 pub(super) async fn preflight(session: &mut Session, client: &mut ClientCtx) -> Result<(), Stop> {
     let mut head = head(session, client, 204, "text/plain", Framing::Length(0));
-    head.remove_header("content-type");
-    head.remove_header("content-length");
+    head.remove(&header::CONTENT_TYPE);
+    head.remove(&header::CONTENT_LENGTH);
     if client.cors_origin.is_some() {
         let asked = session.req_header().headers.get("access-control-request-headers");
         let allowed = asked.and_then(|value| value.to_str().ok()).unwrap_or("authorization, content-type").to_owned();
-        put(&mut head, "access-control-allow-headers", &allowed);
-        put_static(&mut head, "access-control-allow-methods", "GET, POST, DELETE, OPTIONS");
-        put_static(&mut head, "access-control-max-age", "86400");
+        head.put(&header::ACCESS_CONTROL_ALLOW_HEADERS, &allowed);
+        head.put_static(&header::ACCESS_CONTROL_ALLOW_METHODS, "GET, POST, DELETE, OPTIONS");
+        head.put_static(&header::ACCESS_CONTROL_MAX_AGE, "86400");
     }
     send(session, client, head, Bytes::new()).await?;
     client.record.ended = Ended::Complete;

@@ -16,7 +16,7 @@ use crate::dialect::openai_responses::envelope as form;
 use crate::domain::secret::KeyHash;
 use crate::store::ports::responses::{Bounds, Kept};
 use http::Method;
-use pingora::proxy::Session;
+use pingora::protocols::http::ServerSession as Session;
 use serde_json::json;
 use std::time::Instant;
 

@@ -30,7 +30,7 @@ use crate::domain::{AttemptRecord, Ended, Fault, FaultKind, KeyId, RateLimits, S
 use crate::routing::breaker::Gate;
 use crate::store::ports::live::Ask;
 use bytes::Bytes;
-use pingora::proxy::Session;
+use pingora::protocols::http::ServerSession as Session;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
@@ -535,7 +535,7 @@ impl<'a> Walk<'a> {
         self.client.waited += after;
         tokio::select! {
             () = tokio::time::sleep(after) => Ok(()),
-            _ = self.session.downstream_session.read_body_or_idle(true) => {
+            _ = self.session.read_body_or_idle(true) => {
                 self.client.record.ended = Ended::ClientGone;
                 Err(Stop::Gone)
             }

@@ -3,11 +3,12 @@
 use super::gen_ai::{GenAi, GenAiSeries};
 use super::metrics::registered;
 use crate::domain::{AttemptRecord, Money, RequestRecord, Usage};
+use ahash::HashMap;
 use parking_lot::RwLock;
 use prometheus::{
     Counter, CounterVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, Registry,
 };
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::{Arc, OnceLock};
 
 /// How many pairs of provider and model have labels of their own.

@@ -13,14 +13,11 @@ use crate::config::{LogFormat, Snapshot, Source};
 use crate::console::{Console, Deps, Sharing};
 use crate::domain::ProviderKey;
 use crate::proxy::core::Phase;
-use crate::proxy::proxy::KEEPALIVE_SECONDS;
 use crate::proxy::{Core, Door, Gateway};
 use crate::store::ports::live::{KeyState, KeyStatus};
 use crate::store::redis::Redis;
 use crate::telemetry::{BreakerState, Format, Log, Metrics, PoolState, Redactor, Telemetry};
 use async_trait::async_trait;
-use pingora::apps::HttpServerOptions;
-use pingora::proxy::http_proxy;
 use pingora::server::configuration::ServerConf;
 use pingora::server::{RunArgs, Server, ShutdownSignal, ShutdownSignalWatch};
 use pingora::services::listening::Service;
@@ -301,12 +298,7 @@ fn serve(
         ..ServerConf::default()
     };
     let mut server = Server::new_with_opt_and_conf(None, conf);
-    let mut options = HttpServerOptions::default();
-    options.h2c = true;
-    options.h2_idle_timeout = Some(Duration::from_secs(KEEPALIVE_SECONDS));
-    let mut gateway = http_proxy(&server.configuration, Gateway::new(core.clone()));
-    gateway.server_options = Some(options);
-    let mut service = Service::new("orbyt".to_owned(), Door::new(gateway));
+    let mut service = Service::new("orbyt".to_owned(), Door::new(Gateway::new(core.clone())));
     for address in &snapshot.server.listen {
         service.add_tcp(&address.to_string());
     }

@@ -112,7 +112,7 @@ fn put_bytes(tag: &[u8; 1], bytes: &[u8], hash: &mut Sha256) {
 /// A string's text, escapes resolved. What is no text, such as half a surrogate pair, stays as it is written, behind a byte that no text
 /// has.
 fn text(string: &[u8]) -> Cow<'_, [u8]> {
-    if !string.contains(&b'\\') {
+    if memchr::memchr(b'\\', string).is_none() {
         return string[1..string.len() - 1].into();
     }
     match serde_json::from_slice::<String>(string) {

@@ -94,6 +94,7 @@ static FINDERS: LazyLock<[memmem::Finder<'static>; 6]> = LazyLock::new(|| {
     ["\"image_url\"", "\"file\"", "\"file_url\"", "\"document_url\"", "\"input_audio\"", "\"video_url\""]
         .map(memmem::Finder::new)
 });
+static TYPE: LazyLock<memmem::Finder<'static>> = LazyLock::new(|| memmem::Finder::new("\"type\""));
 /// Most requests have none, and they are large.
 static NO_EXTENSIONS: LazyLock<Arc<Extensions>> = LazyLock::new(Arc::default);
 static BASE64: LazyLock<memmem::Finder<'static>> = LazyLock::new(|| memmem::Finder::new(";base64,"));
@@ -391,7 +392,9 @@ impl Envelope {
 
     fn read_messages(&mut self) -> Result<(), Fault> {
         let messages = self.messages()?;
-        let has = |part: Part| FINDERS[part as usize].find(messages).is_some();
+        // Where every content is a text, no part has a type.
+        let has_parts = TYPE.find(messages).is_some();
+        let has = |part: Part| has_parts && FINDERS[part as usize].find(messages).is_some();
         let tools = self.last(Field::Tools).unwrap_or_default();
         let format = self.last(Field::ResponseFormat);
         let format_is =

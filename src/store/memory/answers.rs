@@ -1,6 +1,7 @@
 //! The cache of answers of one node: bounded in number and in bytes, the least recently used ones go first.
 
 use crate::store::ports::answers::{AnswerKey, Answers, AnswersHeld, StoredAnswer};
+use ahash::RandomState;
 use async_trait::async_trait;
 use moka::Expiry;
 use moka::policy::EvictionPolicy;
@@ -9,6 +10,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
+/// One part in so many of the room is set aside for answers that are not weighed yet.
+const ASIDE: u64 = 128;
 /// Longer than this nothing is kept.
 const LONGEST: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
@@ -16,9 +19,15 @@ const LONGEST: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 ///
 /// Both bounds are held by one: an entry weighs its bytes, but at least its share of all bytes (`max_bytes / max_entries`), and the
 /// weights together stay below `max_bytes`. With many small answers the number is what binds, with large ones the bytes.
+///
+/// What is put in is weighed against the bounds some time later, many answers in one go, because that costs as much for one as for many.
+/// Meanwhile it takes room that is set aside for it.
 pub struct MemoryAnswers {
-    cache: Cache<AnswerKey, Arc<StoredAnswer>>,
+    cache: Cache<AnswerKey, Arc<StoredAnswer>, RandomState>,
     bytes: Arc<AtomicU64>,
+    scale: Scale,
+    /// The weight of what was put in since the bounds were last looked at.
+    unweighed: AtomicU64,
 }
 
 impl MemoryAnswers {
@@ -28,7 +37,7 @@ impl MemoryAnswers {
         let bytes = Arc::new(AtomicU64::new(0));
         let counted = bytes.clone();
         let cache = Cache::builder()
-            .max_capacity(scale.capacity)
+            .max_capacity(scale.capacity - scale.aside)
             .weigher(move |_, answer: &Arc<StoredAnswer>| scale.weight(answer.size() as u64))
             // What is asked for again is asked for soon; a policy by frequency would turn new answers away from a full cache.
             .eviction_policy(EvictionPolicy::lru())
@@ -36,8 +45,8 @@ impl MemoryAnswers {
             .eviction_listener(move |_, answer: Arc<StoredAnswer>, _| {
                 counted.fetch_sub(answer.size() as u64, Relaxed);
             })
-            .build();
-        Self { cache, bytes }
+            .build_with_hasher(RandomState::new());
+        Self { cache, bytes, scale, unweighed: AtomicU64::new(0) }
     }
 }
 
@@ -48,10 +57,14 @@ impl Answers for MemoryAnswers {
     }
 
     async fn put(&self, key: AnswerKey, answer: Arc<StoredAnswer>) {
-        self.bytes.fetch_add(answer.size() as u64, Relaxed);
+        let bytes = answer.size() as u64;
+        let weight = u64::from(self.scale.weight(bytes));
+        self.bytes.fetch_add(bytes, Relaxed);
         self.cache.insert(key, answer);
-        // Otherwise what is too much would be dropped some time later, and the bounds would not be any.
-        self.cache.run_pending_tasks();
+        if self.unweighed.fetch_add(weight, Relaxed) + weight > self.scale.aside {
+            self.unweighed.store(0, Relaxed);
+            self.cache.run_pending_tasks();
+        }
     }
 
     fn held(&self) -> AnswersHeld {
@@ -67,6 +80,8 @@ struct Scale {
     least: u32,
     /// What all weights together may be.
     capacity: u64,
+    /// How much of that is set aside for what was not weighed yet: nothing where it would not be one answer in a hundred.
+    aside: u64,
 }
 
 impl Scale {
@@ -76,7 +91,8 @@ impl Scale {
         let least = units / entries;
         // A multiple of the least weight, so that exactly so many entries of it fit.
         let capacity = if least == 0 { units } else { least * entries };
-        Self { unit, least: u32::try_from(least).unwrap_or(u32::MAX), capacity }
+        let aside = capacity / ASIDE;
+        Self { unit, least: u32::try_from(least).unwrap_or(u32::MAX), capacity, aside: if aside < least { 0 } else { aside } }
     }
 
     fn weight(self, bytes: u64) -> u32 {
@@ -190,6 +206,16 @@ mod tests {
     }
 
     #[test]
+    fn the_number_is_a_bound_between_two_looks_at_it() {
+        let answers = MemoryAnswers::new(1000, 1 << 30);
+        for number in 0..5000 {
+            put(&answers, number, answer(5, 0));
+            assert!(answers.bytes.load(Relaxed) <= 1000 * answer(5, 0).size() as u64);
+        }
+        assert!(answers.held().entries > 900, "{:?}", answers.held());
+    }
+
+    #[test]
     fn huge_bounds_are_bounds_too() {
         let scale = Scale::new(1, u64::MAX);
         assert!(scale.capacity > u64::from(u32::MAX / 4) && scale.capacity <= u64::from(u32::MAX));
@@ -202,13 +228,15 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(24))]
         #[test]
         fn neither_bound_is_ever_passed(
-            max_entries in 1u32..20,
+            max_entries in prop_oneof![1u32..20, 300..1000u32],
             max_bytes in 1_000u64..50_000,
             sizes in prop::collection::vec((0u32..40, 0usize..20_000), 1..120),
         ) {
             let answers = MemoryAnswers::new(max_entries, max_bytes);
             for (number, bytes) in sizes {
                 put(&answers, number, answer(bytes, 0));
+                // Before anybody asks, too.
+                prop_assert!(answers.bytes.load(Relaxed) <= max_bytes);
                 let held = answers.held();
                 prop_assert!(held.entries <= u64::from(max_entries) && held.bytes <= max_bytes, "{held:?}");
                 let seen: usize = (0..40).filter_map(|n| get(&answers, n, 0)).map(|answer| answer.size()).sum();

@@ -20,8 +20,8 @@ use crate::routing::quota::Quota;
 use crate::store::ports::live::{
     Ask, GROUP, KeyOutcome, KeyPool, KeyState, KeyStatus, Leased, NoKey, OWN_LIMIT, RATE_LIMITED, Returned, Ticket,
 };
+use ahash::HashMap;
 use parking_lot::Mutex;
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 

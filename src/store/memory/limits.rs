@@ -7,9 +7,9 @@
 use crate::domain::{Limit, Measure, Scope};
 use crate::routing::token_bucket::{Bucket, Rate, Short};
 use crate::store::ports::limits::{Denied, Keeper, Lease, LimitStore, Refusal, Standing, Standings, Subject, Wait};
+use ahash::HashMap;
 use async_trait::async_trait;
 use parking_lot::Mutex;
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 

@@ -4,8 +4,8 @@ use crate::routing::breaker::{Change, Gate, Policy, State};
 use crate::routing::health::Health;
 use crate::routing::waits::Waits;
 use crate::store::ports::live::{TargetStatus, Targets};
+use ahash::HashMap;
 use parking_lot::RwLock;
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 

@@ -294,10 +294,13 @@ fn a_closer_look_tells_media_from_words() {
         let envelope = Envelope::scan(body.into()).unwrap();
         (envelope.needs, envelope.confirmed_needs())
     };
-    let (seems, is) = needs(r#"["file", "image_url"]"#);
+    let (seems, is) = needs(r#"["type", "file", "image_url"]"#);
     assert_eq!(seems, is, "what cannot be read is taken for what it seems");
-    let (seems, is) = needs(r#""file""#);
+    let (seems, is) = needs(r#"[{"type":"text","text":"a \"file\""}]"#);
+    assert!(!seems.files && !is.files, "a quote in a text is escaped");
+    let (seems, is) = needs(r#"[{"type":"text","text":"file"},{"type":"text","text":"file","file":"file"}]"#);
     assert!(seems.files && !is.files);
+    assert!(!needs(r#""file""#).0.files, "a text has no parts");
     let (_, is) =
         needs(r#"[{"type":"text","text":"x"},{"type":"file","file":{"file_data":"data:application/pdf;base64,AA"}}]"#);
     assert!(is.files && !is.images);

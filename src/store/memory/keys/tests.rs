@@ -314,7 +314,7 @@ proptest! {
         let quota = KeyQuota { rpm: Some(10), tpm: None };
         let mut bench = Bench::of(vec![ProviderKey { quota, ..key("a") }, grouped("b", "g"), grouped("c", "g"), key("d")]);
         let (start, mut passed, mut out) = (bench.now, 0.0, Vec::<Leased>::new());
-        let mut until: HashMap<usize, Instant> = HashMap::new();
+        let mut until: HashMap<usize, Instant> = HashMap::default();
         for step in steps {
             match step {
                 Step::Lease { random, tokens } => {

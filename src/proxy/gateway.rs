@@ -1,4 +1,4 @@
-//! Pingora's hooks: a client's session walks the stages, and none of it is proxied by Pingora itself.
+//! The walk of a client's request through the stages.
 
 use super::accept::{self, Route};
 use super::authenticate::{authenticate, client_address};
@@ -7,36 +7,47 @@ use super::error::{ApiError, Reason};
 use super::limit::Limited;
 use super::models::Listing;
 use super::plan::Plan;
-use super::{body, byok, cache, count, preset, record, respond, responses, walk};
+use super::{body, byok, cache, count, preset, respond, responses, walk};
 use crate::config::snapshot::CacheBackend;
 use crate::dialect::client::Client;
 use crate::dialect::gemini::client::call::{Call, Method};
 use crate::dialect::openai_chat::envelope::Envelope;
-use async_trait::async_trait;
 use bytes::Bytes;
-use pingora::modules::http::HttpModules;
-use pingora::proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
-use pingora::upstreams::peer::HttpPeer;
-use pingora::{Error, ErrorType, Result};
+use pingora::protocols::http::ServerSession as Session;
 use serde_json::json;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 /// How long a client's connection may wait for its next request.
-pub const KEEPALIVE_SECONDS: u64 = 75;
+pub(super) const KEEPALIVE_SECONDS: u64 = 75;
 
-/// The gateway as Pingora sees it.
+/// The gateway behind its [`super::Door`].
 pub struct Gateway {
     core: Arc<Core>,
 }
-
-/// A client's request; what it holds is the data plane's own.
-pub struct Ctx(Box<ClientCtx>);
 
 impl Gateway {
     /// The gateway over its shared state.
     pub fn new(core: Arc<Core>) -> Self {
         Self { core }
+    }
+
+    pub(super) fn core(&self) -> &Arc<Core> {
+        &self.core
+    }
+
+    /// Answers a request, be it with an error.
+    ///
+    /// # Errors
+    /// When the client did not get a whole answer: the connection must not end as if it had.
+    pub(super) async fn request(&self, session: &mut Session, client: &mut ClientCtx) -> Result<(), Stop> {
+        match self.answer(session, client).await {
+            Err(Stop::Refuse(error)) => {
+                let error = self.redacted(client, error);
+                respond::error(session, client, &error).await
+            }
+            answered => answered,
+        }
     }
 
     /// Walks the stages of a client's request.
@@ -126,7 +137,7 @@ impl Gateway {
             return Box::pin(count::answer(&self.core, session, client, &envelope, plan)).await;
         }
         // On a kept-alive connection a pipelined next request must not look like a client that misbehaves.
-        session.downstream_session.set_pipelining_enabled(true);
+        session.set_pipelining_enabled(true);
         // A response has an id of its own, from which its client may go on.
         if snapshot.cache.backend != CacheBackend::Off && envelope.client != Client::OpenAiResponses {
             return Box::pin(cache::answer(&self.core, session, client, &envelope, plan)).await;
@@ -192,64 +203,4 @@ fn cors_origin(allowed: &[String], session: &Session) -> Option<String> {
     }
     let origin = session.req_header().headers.get("origin")?.to_str().ok()?;
     allowed.iter().any(|one| one == "*" || one == origin).then(|| origin.to_owned())
-}
-
-#[async_trait]
-impl ProxyHttp for Gateway {
-    type CTX = Ctx;
-
-    fn new_ctx(&self) -> Ctx {
-        Ctx(Box::new(ClientCtx::new(&self.core)))
-    }
-
-    /// None: what passes is not compressed, and each module costs every request.
-    fn init_downstream_modules(&self, _modules: &mut HttpModules) {}
-
-    async fn early_request_filter(&self, session: &mut Session, _ctx: &mut Ctx) -> Result<()> {
-        // Pingora takes `keep-alive` for leave to stay for ever.
-        if session.get_keepalive() == Some(0) {
-            session.set_keepalive(Some(KEEPALIVE_SECONDS));
-        }
-        Ok(())
-    }
-
-    async fn request_filter(&self, session: &mut Session, ctx: &mut Ctx) -> Result<bool> {
-        let client = &mut *ctx.0;
-        let stop = match self.answer(session, client).await {
-            Ok(()) => return Ok(true),
-            Err(Stop::Refuse(error)) => {
-                let error = self.redacted(client, error);
-                match respond::error(session, client, &error).await {
-                    Ok(()) => return Ok(true),
-                    Err(stop) => stop,
-                }
-            }
-            Err(stop) => stop,
-        };
-        // Returning `Ok` would end the client's response as if it were whole.
-        Err(Error::explain(ErrorType::ConnectionClosed, if matches!(stop, Stop::Cut) { "cut" } else { "client gone" }))
-    }
-
-    /// Never asked: `request_filter` answers every request or fails.
-    async fn upstream_peer(&self, _session: &mut Session, _ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
-        Err(Error::explain(ErrorType::InternalError, "no request is proxied by Pingora itself"))
-    }
-
-    /// Pingora would write a 502 here, into an answer that has begun too.
-    async fn fail_to_proxy(&self, _session: &mut Session, _error: &Error, _ctx: &mut Ctx) -> FailToProxy {
-        FailToProxy { error_code: 0, can_reuse_downstream: false }
-    }
-
-    /// A failure is logged once, in the request's own line.
-    fn suppress_error_log(&self, _session: &Session, _ctx: &Ctx, _error: &Error) -> bool {
-        true
-    }
-
-    fn suppress_proxy_warn_log(&self, _: &Session, _: &Ctx, _: &Error, _: ProxyWarnLogContext) -> bool {
-        true
-    }
-
-    async fn logging(&self, session: &mut Session, _error: Option<&Error>, ctx: &mut Ctx) {
-        record::close(&self.core, session, &mut ctx.0);
-    }
 }
