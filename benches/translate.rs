@@ -108,7 +108,7 @@ const COHERE_END: &str = "event: message-end\ndata: {\"type\":\"message-end\",\"
 const OLLAMA_CHUNK: &str = "{\"model\":\"m\",\"created_at\":\"2026-11-20T12:00:00.000000Z\",\"message\":{\"role\":\"assistant\",\"content\":\" token\"},\"done\":false}\n";
 const OLLAMA_END: &str = "{\"model\":\"m\",\"created_at\":\"2026-11-20T12:00:00.000000Z\",\"message\":{\"role\":\"assistant\",\"content\":\"\"},\"done\":true,\"done_reason\":\"stop\",\"prompt_eval_count\":4,\"eval_count\":5}\n";
 
-const SAMPLES: [Sample; 11] = [
+const SAMPLES: [Sample; 13] = [
     Sample {
         name: "OpenAI, passed through",
         client: Client::OpenAiChat,
@@ -207,6 +207,24 @@ const SAMPLES: [Sample; 11] = [
         prelude: ANTHROPIC_PRELUDE,
         chunk: ANTHROPIC_CHUNK,
         end: ANTHROPIC_END,
+    },
+    Sample {
+        name: "Gemini, passed through",
+        client: Client::Gemini,
+        provider: Dialect::Gemini,
+        quirks: Quirks::NONE,
+        prelude: GEMINI_CHUNK,
+        chunk: GEMINI_CHUNK,
+        end: GEMINI_END,
+    },
+    Sample {
+        name: "OpenAI to Gemini",
+        client: Client::Gemini,
+        provider: Dialect::OpenAiChat,
+        quirks: Quirks::NONE,
+        prelude: OPENAI_PRELUDE,
+        chunk: OPENAI_CHUNK,
+        end: OPENAI_END,
     },
 ];
 

@@ -114,7 +114,7 @@ fn short(path: &str) -> String {
 }
 
 /// Undoes percent-encoding, which SDKs apply to the slash in a model's id. What is not an escape stays.
-fn percent_decode(text: &str) -> String {
+pub(super) fn percent_decode(text: &str) -> String {
     let bytes = text.as_bytes();
     let (mut out, mut at) = (Vec::with_capacity(bytes.len()), 0);
     while at < bytes.len() {

@@ -61,10 +61,7 @@ pub struct Generated {
 
 impl Generated {
     pub fn of(answer: &Answer) -> Self {
-        let answers = match answer.json_pieces() {
-            Ok(answers) => answers,
-            Err(_) => Vec::new(),
-        };
+        let answers = answer.json_pieces().unwrap_or_default();
         let mut all = Self { parts: Vec::new(), finish: Value::Null, usage: Value::Null, complete: false, error: None };
         for value in answers {
             if value.get("error").is_some() {

@@ -20,11 +20,13 @@ pub fn answer(provider: Dialect, data: &[u8]) {
 
 /// What the client gets, and whether the answer is complete.
 fn run<'a>(provider: Dialect, options: u8, pieces: impl Iterator<Item = &'a [u8]>) -> (Vec<u8>, bool) {
+    let clients = [Client::OpenAiChat, Client::AnthropicMessages, Client::Gemini, Client::Gemini];
+    let which = usize::from(options >> 4) % clients.len();
     let mut translator = Translator::new(Setup {
-        client: if options & 16 != 0 { Client::AnthropicMessages } else { Client::OpenAiChat },
+        client: clients[which],
         provider,
         stream: options & 1 != 0,
-        array: false,
+        array: which == 3,
         choices: 1,
         include_usage: options & 2 != 0,
         exclude_reasoning: options & 4 != 0,

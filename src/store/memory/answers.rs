@@ -92,7 +92,12 @@ impl Scale {
         // A multiple of the least weight, so that exactly so many entries of it fit.
         let capacity = if least == 0 { units } else { least * entries };
         let aside = capacity / ASIDE;
-        Self { unit, least: u32::try_from(least).unwrap_or(u32::MAX), capacity, aside: if aside < least { 0 } else { aside } }
+        Self {
+            unit,
+            least: u32::try_from(least).unwrap_or(u32::MAX),
+            capacity,
+            aside: if aside < least { 0 } else { aside },
+        }
     }
 
     fn weight(self, bytes: u64) -> u32 {

@@ -1,6 +1,7 @@
 //! Google's `generateContent` as a client's format: requests read, answers written, bytes passed.
 
 mod answers;
+mod golden;
 mod passing;
 mod requests;
 

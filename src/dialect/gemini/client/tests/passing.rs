@@ -90,8 +90,12 @@ fn an_error_in_the_stream_ends_the_attempt_and_is_not_passed_on() {
         let (translator, out, outcome) = pass(&[stream.as_bytes()], true, false, End::Clean);
         assert_eq!(outcome.unwrap_err().kind, FaultKind::Overloaded, "{stream}");
         assert!(out.is_empty() && !translator.observed().output);
-        let (_, out, outcome) =
-            pass(&[events()[..events().len() / 2].as_bytes(), b"\r\n\r\n", stream.as_bytes()], true, false, End::Clean);
+        let (_, out, outcome) = pass(
+            &[&events().as_bytes()[..events().len() / 2], b"\r\n\r\n", stream.as_bytes()],
+            true,
+            false,
+            End::Clean,
+        );
         assert!(outcome.is_err() && !String::from_utf8(out).unwrap().contains("Overloaded"));
     }
 }
