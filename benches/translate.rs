@@ -108,7 +108,16 @@ const COHERE_END: &str = "event: message-end\ndata: {\"type\":\"message-end\",\"
 const OLLAMA_CHUNK: &str = "{\"model\":\"m\",\"created_at\":\"2026-11-20T12:00:00.000000Z\",\"message\":{\"role\":\"assistant\",\"content\":\" token\"},\"done\":false}\n";
 const OLLAMA_END: &str = "{\"model\":\"m\",\"created_at\":\"2026-11-20T12:00:00.000000Z\",\"message\":{\"role\":\"assistant\",\"content\":\"\"},\"done\":true,\"done_reason\":\"stop\",\"prompt_eval_count\":4,\"eval_count\":5}\n";
 
-const SAMPLES: [Sample; 13] = [
+const TEXT_CHUNK: &str = r#"data: {"id":"cmpl-1","object":"text_completion","created":1763640000,"choices":[{"text":" token","index":0,"logprobs":null,"finish_reason":null}],"model":"m"}
+
+"#;
+const TEXT_END: &str = r#"data: {"id":"cmpl-1","object":"text_completion","created":1763640000,"choices":[{"text":"","index":0,"logprobs":null,"finish_reason":"stop"}],"model":"m"}
+
+data: [DONE]
+
+"#;
+
+const SAMPLES: [Sample; 15] = [
     Sample {
         name: "OpenAI, passed through",
         client: Client::OpenAiChat,
@@ -220,6 +229,24 @@ const SAMPLES: [Sample; 13] = [
     Sample {
         name: "OpenAI to Gemini",
         client: Client::Gemini,
+        provider: Dialect::OpenAiChat,
+        quirks: Quirks::NONE,
+        prelude: OPENAI_PRELUDE,
+        chunk: OPENAI_CHUNK,
+        end: OPENAI_END,
+    },
+    Sample {
+        name: "Text completions, passed through",
+        client: Client::OpenAiCompletions,
+        provider: Dialect::OpenAiChat,
+        quirks: Quirks::COMPLETIONS,
+        prelude: TEXT_CHUNK,
+        chunk: TEXT_CHUNK,
+        end: TEXT_END,
+    },
+    Sample {
+        name: "OpenAI's chat to text completions",
+        client: Client::OpenAiCompletions,
         provider: Dialect::OpenAiChat,
         quirks: Quirks::NONE,
         prelude: OPENAI_PRELUDE,

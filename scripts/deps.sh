@@ -13,6 +13,10 @@ need cmake cmake
 if [ "${1:-build}" = test ]; then
     need curl curl
     need redis-server redis-server
+    # Debian keeps its programs out of the path.
+    if ! compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null; then
+        missing+=(postgresql)
+    fi
     need node nodejs npm
     need npm npm
     need python3 python3 python3-venv

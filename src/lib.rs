@@ -8,7 +8,8 @@
 //! 3. [`routing`] is what the stages ask for decisions: plan, triage, backoff, breaker. Pure: time and chance are arguments.
 //! 4. [`provider`] knows the providers and models, and what their errors mean. Pure, and mostly data.
 //! 5. [`dialect`] speaks the wire formats: requests out, answers back, byte by byte. Pure.
-//! 6. [`store`] keeps live state (keys, breakers, limits) and credentials behind ports.
+//! 6. [`store`] keeps live state (keys, breakers, limits) in memory, and what outlives the process in SQLite or Postgres, behind ports.
+//!    [`vault`] seals secrets at rest.
 //! 7. [`telemetry`] is what can be seen of it: log, metrics, live events, all redacted.
 //! 8. [`console`] is the control plane on its own listener and runtime.
 //!
@@ -28,4 +29,5 @@ pub mod routing;
 pub mod sim;
 pub mod store;
 pub mod telemetry;
+pub mod vault;
 pub mod wiring;

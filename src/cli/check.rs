@@ -1,11 +1,13 @@
 //! `orbyt check`: everything that is wrong with a configuration, before it is used.
 
-use crate::config::{self, Problem, Snapshot, Source};
+use crate::config::{self, Loaded, Problem, Snapshot, Source, StoredKeys};
 use crate::dialect::table::Dialect;
 use crate::domain::ProviderKey;
+use crate::store::ports::database::StoreError;
 use crate::store::redis::Redis;
 use crate::wiring::ask::{Asker, Unanswered};
 use crate::wiring::shared;
+use crate::wiring::state::{State, steps_to_take};
 use std::io::{self, Write};
 
 /// Reads the configuration and writes every error and warning, one a line, then a summary.
@@ -15,8 +17,11 @@ use std::io::{self, Write};
 pub fn report(source: &Source, out: &mut impl Write) -> io::Result<Option<Snapshot>> {
     match config::load(source) {
         Ok(loaded) => {
-            lines(out, "warning", &loaded.warnings)?;
-            let snapshot = loaded.snapshot;
+            let Some(stored) = database(&loaded.snapshot, out)? else { return Ok(None) };
+            // Now that it is known which keys there are.
+            let again = config::load_with(source, &[], &stored);
+            let Loaded { snapshot, warnings, .. } = again.unwrap_or(loaded);
+            lines(out, "warning", &warnings)?;
             if snapshot.providers.is_empty() {
                 writeln!(out, "warning: no provider: set a key such as OPENAI_API_KEY, or add a [[provider]]")?;
             }
@@ -26,7 +31,7 @@ pub fn report(source: &Source, out: &mut impl Write) -> io::Result<Option<Snapsh
                 "ok: {}, {}, {}",
                 count(snapshot.providers.len(), "provider"),
                 count(keys, "provider key"),
-                count(loaded.warnings.len(), "warning"),
+                count(warnings.len(), "warning"),
             )?;
             Ok(Some(snapshot))
         }
@@ -37,6 +42,35 @@ pub fn report(source: &Source, out: &mut impl Write) -> io::Result<Option<Snapsh
             Ok(None)
         }
     }
+}
+
+/// Looks at the database without changing it. Returns the gateway keys that it holds, as far as they can be known; `None` when the gateway
+/// could not start with it.
+fn database(snapshot: &Snapshot, out: &mut impl Write) -> io::Result<Option<StoredKeys>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let found = runtime.block_on(async {
+        let steps = steps_to_take(&snapshot.server.data_dir, &snapshot.store).await?;
+        let keys = match steps {
+            // Nothing is left to change in it, so that it can be opened.
+            Some(0) => State::open(&snapshot.server.data_dir, &snapshot.store).await?.look().await?.contents.keys,
+            _ => Vec::new(),
+        };
+        Ok((steps, keys))
+    });
+    let mut keys = Vec::new();
+    match found {
+        Ok((None | Some(0), found)) => keys = found,
+        Ok((Some(steps), _)) => {
+            writeln!(out, "note: the next start brings the database up to date ({})", count(steps, "step"))?
+        }
+        // The gateway starts without it, with what it last knew.
+        Err(StoreError::Unavailable(why)) => writeln!(out, "warning: {why}")?,
+        Err(error) => {
+            writeln!(out, "error: {error}")?;
+            return Ok(None);
+        }
+    }
+    Ok(Some(StoredKeys::new(keys, &[])))
 }
 
 /// Asks every provider with each of its keys, and Redis where it is configured, and writes what they say, one line a key. Returns whether

@@ -1,21 +1,22 @@
-//! Keys and tokens that the gateway makes itself: on first start, and when an administrator asks for a new one.
+//! Keys and tokens that the gateway makes itself: on first start, and when an administrator asks for one.
 
+use super::audit::{by_hand, noted};
 use crate::domain::Secret;
+use crate::domain::tenancy::KeySecret;
 use crate::store::file::write_private;
-use crate::store::ports::credentials::{Credentials, StoredCredentials, StoredKey};
+use crate::wiring::state::{State, new_event, new_id, new_key, now_ms};
 use rand::TryRngCore;
 use rand::rngs::OsRng;
+use serde_json::json;
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-/// What begins a gateway key.
-const KEY_PREFIX: &str = "sk-or-v1-";
-/// What begins an administrator's token.
+/// What gateway keys begin with.
+pub const KEY_PREFIX: &str = "sk-or-v1-";
 const TOKEN_PREFIX: &str = "orbyt-admin-";
-/// Where the credentials of the first start are left when nobody is looking.
 const FIRST_START_FILE: &str = "first-start-credentials.txt";
 
-/// Why there are no credentials.
+/// Why no credentials could be made; a text for the operator.
 #[derive(Debug)]
 pub struct Failed(String);
 
@@ -30,15 +31,15 @@ impl std::error::Error for Failed {}
 /// A new gateway key: `sk-or-v1-` and 64 hex digits.
 ///
 /// # Errors
-/// When the system has no randomness to give.
-pub fn new_key() -> Result<Secret, Failed> {
+/// When the system gives no random bytes.
+pub fn new_secret() -> Result<Secret, Failed> {
     random(KEY_PREFIX)
 }
 
-/// A new administrator's token: `orbyt-admin-` and 64 hex digits.
+/// A new administrator's token.
 ///
 /// # Errors
-/// When the system has no randomness to give.
+/// When the system gives no random bytes.
 pub fn new_admin_token() -> Result<Secret, Failed> {
     random(TOKEN_PREFIX)
 }
@@ -49,64 +50,61 @@ fn random(prefix: &str) -> Result<Secret, Failed> {
     Ok(Secret::new(format!("{prefix}{}", hex::encode(bytes))))
 }
 
-/// What the configuration brings already.
-#[derive(Clone, Copy, Debug)]
-pub struct Configured {
-    /// It has gateway keys.
-    pub keys: bool,
-    /// It has an administrator's token.
-    pub admin_token: bool,
+/// What is kept of a key that was made now.
+pub fn kept(secret: &Secret, now: u64) -> KeySecret {
+    KeySecret { hash: secret.hash(), shown: secret.masked(), created_at: now, expires_at: None }
 }
 
-/// Where credentials that were just made can be seen, this once.
+/// What the first start has made.
 #[derive(Debug)]
 pub enum FirstStart {
-    /// There were credentials already.
+    /// There are credentials already.
     NotNeeded,
-    /// Show them on the terminal.
+    /// New ones, to be shown once, on a terminal.
     Show {
         /// The first gateway key.
         key: Secret,
-        /// The administrator's token, unless the configuration has one.
+        /// The administrator's token, unless there is one already.
         admin_token: Option<Secret>,
     },
-    /// They are in this file, which only its owner may read: its path goes to the log.
+    /// New ones, in this file that only its owner may read.
     Written(PathBuf),
 }
 
-/// Makes the first gateway key and the administrator's token when the store is empty and the configuration brings no key.
-/// Only hashes are kept. Returns what is stored now, and where the new credentials can be seen: on a terminal they are
-/// the caller's to show, otherwise they are in a file.
+/// Makes the first gateway key, and the administrator's token unless there is one. Of several gateways that start at once one makes them.
 ///
 /// # Errors
-/// When the store is damaged or the data directory cannot be written: then nothing was made.
-pub fn first_start(
-    store: &dyn Credentials,
-    data_dir: &Path,
-    configured: Configured,
-    on_terminal: bool,
-) -> Result<(StoredCredentials, FirstStart), Failed> {
-    let mut stored = store.load().map_err(|error| Failed(error.to_string()))?;
-    if configured.keys || !stored.keys.is_empty() {
-        return Ok((stored, FirstStart::NotNeeded));
-    }
-    let key = new_key()?;
-    stored.keys.push(StoredKey { name: key.masked().into(), hash: key.hash() });
-    let has_token = configured.admin_token || stored.admin_token.is_some();
-    let admin_token = if has_token { None } else { Some(new_admin_token()?) };
-    stored.admin_token = admin_token.as_ref().map(Secret::hash).or(stored.admin_token);
+/// When they cannot be made, shown or kept.
+pub async fn first_start(state: &State, has_token: bool, on_terminal: bool) -> Result<FirstStart, Failed> {
+    let key = new_secret()?;
+    let told = |error: &dyn fmt::Display| Failed(format!("{error}; set ORBYT_API_KEYS or ORBYT_DATA_DIR"));
+    let stored = state.database.admin_token().await.map_err(|error| told(&error))?;
+    let admin_token = if has_token || stored.is_some() { None } else { Some(new_admin_token()?) };
     // What nobody can read any more must not be kept, so the readable copy comes first.
-    let seen = if on_terminal {
-        FirstStart::Show { key, admin_token }
-    } else {
-        let path = data_dir.join(FIRST_START_FILE);
-        write_private(&path, in_file(&key, admin_token.as_ref()).as_bytes()).map_err(|error| {
-            Failed(format!("cannot write {}: {error}; set ORBYT_API_KEYS or ORBYT_DATA_DIR", path.display()))
-        })?;
-        FirstStart::Written(path)
-    };
-    store.save(&stored).map_err(|error| Failed(format!("{error}; set ORBYT_API_KEYS or ORBYT_DATA_DIR")))?;
-    Ok((stored, seen))
+    let path = state.master_key_file().with_file_name(FIRST_START_FILE);
+    if !on_terminal {
+        write_private(&path, in_file(&key, admin_token.as_ref()).as_bytes())
+            .map_err(|error| told(&format!("cannot write {}: {error}", path.display())))?;
+    }
+    let now = now_ms();
+    let id = new_id("key");
+    let row = new_key(id.clone(), "first", kept(&key, now), now);
+    let is_first = state.database.begin_with(&[row], admin_token.as_ref().map(Secret::hash)).await;
+    let is_first = is_first.map_err(|error| told(&error))?;
+    if is_first {
+        let details = json!({"key": "first", "admin_token": admin_token.is_some()});
+        let event = new_event("gateway".to_owned(), "gateway", "first_start", &id, &details);
+        state.database.append(&event).await.map_err(|error| told(&error))?;
+    }
+    match (is_first, on_terminal) {
+        (true, true) => Ok(FirstStart::Show { key, admin_token }),
+        (true, false) => Ok(FirstStart::Written(path)),
+        (false, _) => {
+            // Another gateway was first, and these are nobody's.
+            let _ = std::fs::remove_file(&path);
+            Ok(FirstStart::NotNeeded)
+        }
+    }
 }
 
 fn in_file(key: &Secret, admin_token: Option<&Secret>) -> String {
@@ -117,92 +115,71 @@ fn in_file(key: &Secret, admin_token: Option<&Secret>) -> String {
     )
 }
 
-/// Makes a new administrator's token, which replaces the old one.
+/// Makes a new administrator's token; the old one is void.
 ///
 /// # Errors
-/// When the store is damaged or cannot be written: then the old token stays.
-pub fn reset_token(store: &dyn Credentials) -> Result<Secret, Failed> {
-    let mut stored = store.load().map_err(|error| Failed(error.to_string()))?;
+/// When it cannot be made or kept.
+pub async fn reset_token(state: &State) -> Result<Secret, Failed> {
     let token = new_admin_token()?;
-    stored.admin_token = Some(token.hash());
-    store.save(&stored).map_err(|error| Failed(error.to_string()))?;
+    let event = by_hand("admin.reset_token", "admin_token", None, &json!({}));
+    let change = state.database.set_admin_token(token.hash());
+    noted(&*state.database, event, change).await.map_err(|error| Failed(error.to_string()))?;
     Ok(token)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::file::CredentialsFile;
+    use crate::config::Store;
     use std::os::unix::fs::PermissionsExt;
+    use std::path::Path;
 
-    const NOTHING: Configured = Configured { keys: false, admin_token: false };
-
-    #[test]
-    fn the_first_start_on_a_terminal_shows_what_it_keeps_only_as_hashes() {
-        let directory = tempfile::tempdir().unwrap();
-        let store = CredentialsFile::new(directory.path());
-        let (stored, seen) = first_start(&store, directory.path(), NOTHING, true).unwrap();
-        let FirstStart::Show { key, admin_token: Some(token) } = seen else { panic!("{seen:?}") };
-        assert!(key.reveal().starts_with("sk-or-v1-") && key.reveal().len() == 9 + 64);
-        assert_eq!(stored.keys[0].hash, key.hash());
-        assert_eq!(&*stored.keys[0].name, key.masked());
-        assert_eq!(stored.admin_token, Some(token.hash()));
-        let kept = std::fs::read_to_string(store.path()).unwrap();
-        assert!(!kept.contains(key.reveal()) && !kept.contains(token.reveal()));
-        assert!(!directory.path().join(FIRST_START_FILE).exists());
-        let (again, seen) = first_start(&store, directory.path(), NOTHING, true).unwrap();
-        assert!(matches!(seen, FirstStart::NotNeeded));
-        assert_eq!(again, stored);
+    async fn state(data_dir: &Path) -> State {
+        let store = Store { database_url: None, connections: 1, master_key: None, redis: None };
+        State::open(data_dir, &store).await.unwrap()
     }
 
-    #[test]
-    fn a_service_finds_them_in_a_file_that_only_it_may_read() {
+    #[tokio::test]
+    async fn the_first_start_on_a_terminal_shows_what_it_keeps_only_as_hashes() {
         let directory = tempfile::tempdir().unwrap();
-        let store = CredentialsFile::new(directory.path());
-        let (stored, seen) = first_start(&store, directory.path(), NOTHING, false).unwrap();
+        let state = state(directory.path()).await;
+        let seen = first_start(&state, false, true).await.unwrap();
+        let FirstStart::Show { key, admin_token: Some(token) } = seen else { panic!("{seen:?}") };
+        assert!(key.reveal().starts_with("sk-or-v1-") && key.reveal().len() == 9 + 64);
+        let contents = state.look().await.unwrap().contents;
+        assert_eq!(contents.keys[0].secrets[0].hash, key.hash());
+        assert_eq!(contents.keys[0].secrets[0].shown, key.masked());
+        assert_eq!(contents.admin_token, Some(token.hash()));
+        assert!(!directory.path().join(FIRST_START_FILE).exists());
+        assert!(matches!(first_start(&state, false, true).await.unwrap(), FirstStart::NotNeeded));
+        assert_eq!(state.look().await.unwrap().contents, contents);
+    }
+
+    #[tokio::test]
+    async fn a_service_finds_them_in_a_file_that_only_it_may_read() {
+        let directory = tempfile::tempdir().unwrap();
+        let state = state(directory.path()).await;
+        let seen = first_start(&state, false, false).await.unwrap();
         let FirstStart::Written(path) = seen else { panic!("{seen:?}") };
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         let text = std::fs::read_to_string(&path).unwrap();
+        let contents = state.look().await.unwrap().contents;
         let key = text.lines().find_map(|line| line.strip_prefix("API key: ")).unwrap();
-        assert_eq!(Secret::new(key).hash(), stored.keys[0].hash);
+        assert_eq!(Secret::new(key).hash(), contents.keys[0].secrets[0].hash);
         let token = text.lines().find_map(|line| line.strip_prefix("admin token: ")).unwrap();
-        assert_eq!(Some(Secret::new(token).hash()), stored.admin_token);
+        assert_eq!(Some(Secret::new(token).hash()), contents.admin_token);
+        assert!(matches!(first_start(&state, false, false).await.unwrap(), FirstStart::NotNeeded));
+        assert!(!path.exists(), "credentials that nobody made were left");
     }
 
-    #[test]
-    fn configured_credentials_are_not_made_again() {
+    #[tokio::test]
+    async fn a_new_token_voids_the_old_one_and_leaves_the_keys() {
         let directory = tempfile::tempdir().unwrap();
-        let store = CredentialsFile::new(&directory.path().join("data"));
-        let with_key = Configured { keys: true, admin_token: false };
-        let (stored, seen) = first_start(&store, directory.path(), with_key, false).unwrap();
-        assert!(matches!(seen, FirstStart::NotNeeded));
-        assert_eq!(stored, StoredCredentials::default());
-        assert!(!directory.path().join("data").exists(), "nothing is written");
-        let with_token = Configured { keys: false, admin_token: true };
-        let (stored, seen) = first_start(&store, directory.path(), with_token, true).unwrap();
-        assert!(matches!(seen, FirstStart::Show { admin_token: None, .. }));
-        assert_eq!(stored.admin_token, None);
-    }
-
-    #[test]
-    fn a_directory_that_cannot_be_written_is_an_error_and_nothing_is_kept() {
-        let directory = tempfile::tempdir().unwrap();
-        let blocker = directory.path().join("file");
-        std::fs::write(&blocker, "").unwrap();
-        let store = CredentialsFile::new(&blocker);
-        for on_terminal in [true, false] {
-            let error = first_start(&store, &blocker, NOTHING, on_terminal).unwrap_err();
-            assert!(error.to_string().contains(&*blocker.display().to_string()), "{error}");
-        }
-    }
-
-    #[test]
-    fn a_new_token_voids_the_old_one_and_leaves_the_keys() {
-        let directory = tempfile::tempdir().unwrap();
-        let store = CredentialsFile::new(directory.path());
-        let (before, _) = first_start(&store, directory.path(), NOTHING, true).unwrap();
-        let token = reset_token(&store).unwrap();
-        let after = store.load().unwrap();
+        let state = state(directory.path()).await;
+        first_start(&state, false, true).await.unwrap();
+        let before = state.look().await.unwrap().contents;
+        let token = reset_token(&state).await.unwrap();
+        let after = state.look().await.unwrap().contents;
         assert_eq!(after.admin_token, Some(token.hash()));
         assert_ne!(after.admin_token, before.admin_token);
         assert_eq!(after.keys, before.keys);

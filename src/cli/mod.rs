@@ -2,17 +2,26 @@
 
 pub mod admin;
 pub mod args;
+pub mod audit;
 pub mod check;
 pub mod credentials;
 pub mod demo;
 pub mod explain;
+pub mod keys;
 pub mod serve;
 pub mod start;
 pub mod summary;
+pub mod vault;
 
 use crate::config::Source;
-use args::{AdminCommand, CheckArgs, Cli, Command, ExplainArgs, ResetTokenArgs};
-use std::io::{self, Write};
+use crate::domain::Secret;
+use crate::wiring::state::{now_ms, ring};
+use args::{
+    AdminCommand, AuditCommand, CheckArgs, Cli, Command, ExplainArgs, KeysCommand, ResetTokenArgs, StateArgs,
+    VaultCommand,
+};
+use std::future::Future;
+use std::io::{self, Read, Write};
 use std::process::ExitCode;
 
 /// Does what the command line asks for. Errors are printed; the exit code says whether there were any.
@@ -23,7 +32,129 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Check(args) => check(args),
         Command::Explain(args) => explain(&args),
         Command::Admin(AdminCommand::ResetToken(args)) => reset_token(args),
+        Command::Keys(command) => print(on_state(command.state().clone(), async |state| command.run(state).await)),
+        Command::Audit(command) => print(on_state(command.state().clone(), async |state| command.run(state).await)),
+        Command::Vault(command) => print(on_state(command.state().clone(), async |state| command.run(state).await)),
     }
+}
+
+/// What a command has to say: for people, and for standard output.
+struct Said {
+    note: String,
+    output: String,
+}
+
+impl Said {
+    fn note(note: String) -> Self {
+        Self { note, output: String::new() }
+    }
+
+    fn output(output: String) -> Self {
+        Self { note: String::new(), output }
+    }
+
+    /// A new key stands alone on standard output, so that it can be read by a program.
+    fn key(made: keys::Made) -> Self {
+        Self { note: made.note, output: format!("{}\n", made.secret.reveal()) }
+    }
+}
+
+impl KeysCommand {
+    fn state(&self) -> &StateArgs {
+        match self {
+            Self::Create(args) => &args.state,
+            Self::List(args) => &args.state,
+            Self::Revoke(args) | Self::Disable(args) | Self::Enable(args) => &args.state,
+            Self::Rotate(args) => &args.one.state,
+        }
+    }
+
+    async fn run(&self, state: &crate::wiring::state::State) -> Result<Said, String> {
+        let (database, now) = (&*state.database, now_ms());
+        match self {
+            Self::Create(args) => keys::create(database, args, now).await.map(Said::key),
+            Self::List(args) => keys::list(database, args, now).await.map(Said::output),
+            Self::Revoke(args) => keys::revoke(database, args, now).await.map(Said::note),
+            Self::Rotate(args) => keys::rotate(database, args, now).await.map(Said::key),
+            Self::Disable(args) => keys::set_disabled(database, args, true).await.map(Said::note),
+            Self::Enable(args) => keys::set_disabled(database, args, false).await.map(Said::note),
+        }
+    }
+}
+
+impl AuditCommand {
+    fn state(&self) -> &StateArgs {
+        match self {
+            Self::List(args) => &args.state,
+            Self::Verify(args) => &args.state,
+        }
+    }
+
+    async fn run(&self, state: &crate::wiring::state::State) -> Result<Said, String> {
+        match self {
+            Self::List(args) => audit::list(&*state.database, args).await.map(Said::output),
+            Self::Verify(args) => audit::verify(&*state.database, args).await.map(|said| Said::output(said + "\n")),
+        }
+    }
+}
+
+impl VaultCommand {
+    fn state(&self) -> &StateArgs {
+        match self {
+            Self::Add(args) => &args.state,
+            Self::Remove(args) => &args.state,
+            Self::List(args) | Self::Rotate(args) => args,
+        }
+    }
+
+    async fn run(&self, state: &crate::wiring::state::State) -> Result<Said, String> {
+        match self {
+            Self::Add(args) => vault::add(state, args, &key_from_stdin()?, now_ms()).await.map(Said::note),
+            Self::List(_) => vault::list(state).await.map(Said::output),
+            Self::Remove(args) => vault::remove(state, args).await.map(Said::note),
+            Self::Rotate(_) => vault::rotate(state).await.map(Said::note),
+        }
+    }
+}
+
+/// Arguments are seen by everybody on the machine, so a key comes by standard input.
+fn key_from_stdin() -> Result<Secret, String> {
+    let mut text = zeroize::Zeroizing::new(String::new());
+    io::stdin().read_to_string(&mut text).map_err(|error| format!("cannot read the key: {error}"))?;
+    Ok(Secret::new(text.trim()))
+}
+
+/// Runs a command on the state that the configuration names, and has a gateway that runs take the change over.
+fn on_state(
+    args: StateArgs,
+    work: impl AsyncFnOnce(&crate::wiring::state::State) -> Result<Said, String>,
+) -> Result<Said, String> {
+    let source = Source::of_process(args.config).map_err(|problem| problem.to_string())?;
+    blocking(async {
+        let (state, settings) = start::open_state(&source).await?;
+        let said = work(&state).await.map_err(|message| format!("error: {message}"))?;
+        ring(&settings.data_dir);
+        Ok(said)
+    })
+}
+
+fn print(outcome: Result<Said, String>) -> ExitCode {
+    let said = match outcome {
+        Ok(said) => said,
+        Err(message) => return failed(&message),
+    };
+    if !said.note.is_empty() {
+        eprintln!("{}", said.note);
+    }
+    match io::stdout().write_all(said.output.as_bytes()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => failed(&error.to_string()),
+    }
+}
+
+fn blocking<T>(work: impl Future<Output = Result<T, String>>) -> Result<T, String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(|error| error.to_string())?.block_on(work)
 }
 
 fn check(args: CheckArgs) -> ExitCode {
@@ -56,9 +187,9 @@ fn reset_token(args: ResetTokenArgs) -> ExitCode {
         Ok(source) => source,
         Err(problem) => return failed(&problem.to_string()),
     };
-    match admin::reset_token(&source) {
+    match blocking(admin::reset_token(&source)) {
         Ok(reset) => {
-            eprintln!("The new admin token, shown only now (its hash is in {}):", reset.kept_in.display());
+            eprintln!("The new admin token, shown only now (its hash is in {}):", reset.kept_in);
             if reset.is_overruled {
                 eprintln!("note: the configuration names an admin token, which goes before this one");
             }

@@ -24,15 +24,22 @@ fn serve(args: ServeArgs) -> Result<(), String> {
     let source = Source::of_process(args.config).map_err(|problem| problem.to_string())?;
     let on_terminal = io::stderr().is_terminal();
     let prepared = start::prepare(&source, on_terminal)?;
-    let snapshot = prepared.loaded.snapshot;
+    let snapshot = prepared.snapshot();
     let running = wiring::start(Parts {
-        snapshot: snapshot.clone(),
+        snapshot: prepared.loaded.snapshot,
+        state: Some((prepared.state, prepared.followed)),
         source: Some((source, prepared.loaded.files)),
         log_sink: Box::new(io::stdout()),
         log_to_terminal: io::stdout().is_terminal(),
     })?;
     for warning in &prepared.loaded.warnings {
         log::warn!("{warning}");
+    }
+    for warning in &prepared.warnings {
+        log::warn!("{warning}");
+    }
+    if let Some(path) = &prepared.master_key {
+        log::info!("the master key of the vault was made: keep a copy of {} somewhere else", path.display());
     }
     if let FirstStart::Written(path) = &prepared.first_start {
         log::info!("the first API key and the admin token are in {}", path.display());

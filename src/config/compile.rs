@@ -10,7 +10,7 @@ mod semantic;
 mod store;
 
 use super::env::Env;
-use super::keys::GatewayKeys;
+use super::keys::{GatewayKeys, StoredKeys};
 use super::net::listeners_clash;
 use super::problem::{At, Place, Problem, Report};
 use super::raw::*;
@@ -21,6 +21,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use store::store_alone;
+
 /// What the configuration refers to outside itself.
 pub struct Surroundings<'a> {
     /// The environment.
@@ -29,6 +31,8 @@ pub struct Surroundings<'a> {
     pub read: &'a dyn Fn(&Path) -> Result<Vec<u8>, String>,
     /// Paths in the configuration are relative to this directory: that of the file.
     pub base: &'a Path,
+    /// The gateway keys of the database, which rules may be for.
+    pub stored: &'a StoredKeys,
     /// Worker threads when the configuration leaves it open.
     pub cores: usize,
 }

@@ -47,7 +47,7 @@ impl fmt::Debug for Env {
 }
 
 /// The variables of this version besides those of the providers.
-const KNOWN: [&str; 14] = [
+const KNOWN: [&str; 17] = [
     "ORBYT_CONFIG",
     "ORBYT_LISTEN",
     "ORBYT_CONSOLE_LISTEN",
@@ -55,6 +55,9 @@ const KNOWN: [&str; 14] = [
     "ORBYT_ADMIN_TOKEN",
     "ORBYT_API_KEYS",
     "ORBYT_LOG",
+    "ORBYT_MASTER_KEY",
+    "DATABASE_URL",
+    "REDIS_URL",
     "GATEWAY_PROVIDERS",
     "GATEWAY_WEIGHTS",
     "GATEWAY_RETRY_MAX",
@@ -63,9 +66,6 @@ const KNOWN: [&str; 14] = [
     "GATEWAY_CACHE_TTL",
     "GATEWAY_CACHE_MAX_SIZE",
 ];
-
-/// Variables that belong to later versions.
-const LATER: [&str; 2] = ["DATABASE_URL", "ORBYT_MASTER_KEY"];
 
 /// Writes what the environment says over what the file says.
 pub fn apply(env: &Env, catalog: &Catalog, raw: &mut Raw, report: &mut Report) {
@@ -125,6 +125,8 @@ impl Reader<'_> {
         over(&mut raw.server.api_keys, self.list("ORBYT_API_KEYS", "a key", gateway_key));
         over(&mut raw.store.redis_url, self.one("REDIS_URL", "a URL", secret));
         over(&mut raw.console.admin_token, self.one("ORBYT_ADMIN_TOKEN", "a token", secret));
+        over(&mut raw.store.database_url, self.one("DATABASE_URL", "a URL", secret));
+        over(&mut raw.store.master_key, self.one("ORBYT_MASTER_KEY", "a key", secret));
         let levels = r#"one of "off", "error", "warn", "info", "debug", "trace""#;
         over(&mut raw.telemetry.log_level, self.one("ORBYT_LOG", levels, |text| text.to_lowercase().parse().ok()));
         over(&mut raw.routing.providers, self.list("GATEWAY_PROVIDERS", "a provider", |text| Some(text.to_owned())));
@@ -235,15 +237,10 @@ impl Reader<'_> {
 
     /// Reports variables that do nothing.
     fn unused(&mut self) {
-        for name in LATER {
-            if self.env.get(name).is_some_and(|value| value != "off") {
-                self.report.warn(Problem::env(name, "is not used by this version"));
-            }
-        }
         // ORBYT_API_KEY is what the README's clients read; it is no setting.
         let ours =
             |name: &&str| (name.starts_with("ORBYT_") || name.starts_with("GATEWAY_")) && *name != "ORBYT_API_KEY";
-        for name in self.env.names().filter(ours).filter(|name| !KNOWN.contains(name) && !LATER.contains(name)) {
+        for name in self.env.names().filter(ours).filter(|name| !KNOWN.contains(name)) {
             // A variable that resembles none of ours is somebody else's, such as Kubernetes' ORBYT_SERVICE_HOST.
             let hint = did_you_mean(name, KNOWN);
             if !hint.is_empty() {

@@ -346,6 +346,9 @@ pub const MAX_ANSWERS: u32 = 100_000_000;
 
 fn store(section: &Section<'_>) -> RawStore {
     RawStore {
+        database_url: section.secret("database_url"),
+        connections: section.small("connections", 1..=1000),
+        master_key: section.secret("master_key"),
         redis_url: section.url("redis_url"),
         redis_ca_file: section.path("redis_ca_file"),
         redis_timeout: section.duration("redis_timeout"),

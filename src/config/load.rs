@@ -3,9 +3,11 @@
 use super::compile::{self, Surroundings, compile};
 use super::env::{self, Env};
 use super::file;
-use super::problem::{Problem, Report};
-use super::raw::Raw;
-use super::snapshot::Snapshot;
+use super::keys::StoredKeys;
+use super::problem::{At, Place, Problem, Report};
+use super::raw::{Raw, RawKey, RawProvider, RawSecret};
+use super::snapshot::{Snapshot, Store};
+use crate::domain::tenancy::VaultKey;
 use crate::provider::Catalog;
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
@@ -96,14 +98,25 @@ impl Source {
 /// # Errors
 /// Everything that is wrong, all at once.
 pub fn load(source: &Source) -> Result<Loaded, Refused> {
-    let Written { raw, env, path, mut files, is_readable, mut report } = Written::read(source);
+    load_with(source, &[], &StoredKeys::default())
+}
+
+/// Reads everything anew; the vault's keys join those of file and environment, and rules may be for gateway keys of the database.
+///
+/// # Errors
+/// Everything that is wrong, all at once.
+pub fn load_with(source: &Source, vault: &[VaultKey], stored: &StoredKeys) -> Result<Loaded, Refused> {
+    let Written { mut raw, env, path, mut files, is_readable, mut report } = Written::read(source);
+    for key in vault {
+        add(&mut raw, &source.catalog, key);
+    }
     let seen = RefCell::new(&mut files);
     let read = |path: &Path| {
         seen.borrow_mut().push(path.to_owned());
         std::fs::read(path).map_err(|error| plain(&error))
     };
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let around = Surroundings { env: &env, read: &read, base: base(path.as_deref()), cores };
+    let around = Surroundings { env: &env, read: &read, base: base(path.as_deref()), stored, cores };
     // With a broken syntax, what seems to be missing may only be unreadable.
     let snapshot = if is_readable { compile(raw, Arc::clone(&source.catalog), &around, &mut report) } else { None };
     report.sort();
@@ -113,17 +126,45 @@ pub fn load(source: &Source) -> Result<Loaded, Refused> {
     }
 }
 
-/// Where the state of the gateway is that this configuration describes, and whether the configuration brings an
-/// administrator's token. Secrets are not looked up, because only the service itself may be able to.
+/// A key of the vault beside the others of its provider, which it switches on where there is none.
+fn add(raw: &mut Raw, catalog: &Catalog, key: &VaultKey) {
+    let id = |written: &str| catalog.provider(written).map_or(written.to_owned(), |row| row.id.to_string());
+    let place = || Place::Env(format!("vault key {}/{}", key.provider, key.name));
+    let wanted = id(&key.provider);
+    let at = raw.providers.iter().position(|provider| id(&provider.id.value) == wanted).unwrap_or_else(|| {
+        raw.providers.push(RawProvider::new(At::new(wanted.clone(), place())));
+        raw.providers.len() - 1
+    });
+    let secret = At::new(RawSecret::Vault(key.secret.clone()), place());
+    let name = Some(At::new(key.name.clone(), place()));
+    raw.providers[at].keys.push(RawKey { name, secret, group: None, rpm: None, tpm: None });
+}
+
+/// Where the state of the gateway is that a configuration describes.
+#[derive(Debug)]
+pub struct StoreSettings {
+    /// The data directory.
+    pub data_dir: PathBuf,
+    /// `[store]`.
+    pub store: Store,
+    /// Whether the configuration brings an administrator's token.
+    pub has_admin_token: bool,
+}
+
+/// Where the state of the gateway is. No other secret is looked up, because only the service itself may be able to.
 ///
 /// # Errors
-/// What keeps the file or the environment from being read.
-pub fn data_dir(source: &Source) -> Result<(PathBuf, bool), Refused> {
-    let Written { raw, env, path, report, .. } = Written::read(source);
+/// What keeps the file or the environment from being read, or what is wrong with `[store]`.
+pub fn store_settings(source: &Source) -> Result<StoreSettings, Refused> {
+    let Written { raw, env, path, mut report, .. } = Written::read(source);
+    let read = |path: &Path| std::fs::read(path).map_err(|error| plain(&error));
+    let stored = &StoredKeys::default();
+    let around = Surroundings { env: &env, read: &read, base: base(path.as_deref()), stored, cores: 1 };
+    let (data_dir, store) = compile::store_alone(&raw, &source.catalog, &around, &mut report);
     if !report.errors.is_empty() {
         return Err(Refused { errors: report.errors, warnings: report.warnings });
     }
-    Ok((compile::data_dir(&raw.server.data_dir, &env, base(path.as_deref())), raw.console.admin_token.is_some()))
+    Ok(StoreSettings { data_dir, store, has_admin_token: raw.console.admin_token.is_some() })
 }
 
 /// What is written in the file and the environment, with no meaning yet.

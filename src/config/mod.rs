@@ -21,13 +21,14 @@ pub mod net;
 pub mod problem;
 pub mod raw;
 pub mod reader;
+pub mod scopes;
 pub mod settings;
 pub mod snapshot;
 pub mod values;
 
 pub use env::Env;
-pub use keys::GatewayKeys;
-pub use load::{Loaded, Refused, Source, data_dir, load};
+pub use keys::{GatewayKeys, StoredKeys};
+pub use load::{Loaded, Refused, Source, StoreSettings, load, load_with, store_settings};
 pub use net::{BaseUrl, IpNet};
 pub use problem::{Place, Problem};
 pub use settings::settings_table;

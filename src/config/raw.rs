@@ -70,6 +70,8 @@ pub enum RawSecret {
     Env(String),
     /// `{ file = "PATH" }`
     File(PathBuf),
+    /// The text itself, out of the vault.
+    Vault(Secret),
     /// `{ credential = "NAME" }`: a file below `$CREDENTIALS_DIRECTORY`, as systemd hands them over.
     Credential(String),
 }
@@ -331,6 +333,9 @@ pub struct RawSemantic {
 /// `[store]`.
 #[derive(Debug, Default)]
 pub struct RawStore {
+    pub database_url: Setting<RawSecret>,
+    pub connections: Setting<u32>,
+    pub master_key: Setting<RawSecret>,
     pub redis_url: Setting<RawSecret>,
     pub redis_ca_file: Setting<PathBuf>,
     pub redis_timeout: Setting<Duration>,

@@ -4,7 +4,7 @@ mod provider;
 
 pub use provider::Provider;
 
-use super::keys::GatewayKeys;
+use super::keys::{GatewayKeys, StoredKeys};
 use super::net::IpNet;
 use crate::domain::secret::KeyHash;
 use crate::domain::{Limit, OnOutage, Scope, Secret, Strategy};
@@ -50,7 +50,7 @@ pub struct Snapshot {
     pub limits: Limits,
     /// Which answers are kept for requests that ask the same again.
     pub cache: Cache,
-    /// Where state is kept that several nodes share.
+    /// Where state is kept that outlives the process, or that several nodes share.
     pub store: Store,
     /// What is logged.
     pub telemetry: Telemetry,
@@ -97,7 +97,7 @@ pub struct Server {
     pub listen: Vec<SocketAddr>,
     /// HTTPS, where configured.
     pub tls: Option<ServerTls>,
-    /// Where state is kept: hashed keys, the ledger. Made when something is written there.
+    /// Where state is kept on this machine: the embedded database, the master key.
     pub data_dir: PathBuf,
     /// The largest request body in bytes; a larger one is a 413.
     pub max_body_bytes: u64,
@@ -406,6 +406,12 @@ impl CacheBackend {
 /// `[store]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Store {
+    /// The URL of a Postgres database; `None` for the embedded one in the data directory.
+    pub database_url: Option<Secret>,
+    /// Connections to it at most, besides the one that listens for changes.
+    pub connections: usize,
+    /// The master keys of the vault in base64, the first of which seals; `None` for a file in the data directory.
+    pub master_key: Option<Secret>,
     /// The Redis that several nodes share; `None` for a node that is alone.
     pub redis: Option<Redis>,
 }
@@ -483,12 +489,9 @@ impl Snapshot {
         self.presets.iter().find(|preset| &*preset.slug == slug)
     }
 
-    /// Adds what the store knows: the gateway keys made on first start, and the administrator's token unless the
-    /// configuration names one.
-    pub fn with_stored(mut self, keys: impl IntoIterator<Item = (Arc<str>, KeyHash)>, admin: Option<KeyHash>) -> Self {
-        for (name, hash) in keys {
-            self.keys.add(name, hash);
-        }
+    /// Adds what the database knows: the gateway keys, and the administrator's token unless the configuration names one.
+    pub fn with_stored(mut self, keys: Arc<StoredKeys>, admin: Option<KeyHash>) -> Self {
+        self.keys.set_stored(keys);
         self.console.admin_token = self.console.admin_token.or(admin);
         self
     }
@@ -496,7 +499,9 @@ impl Snapshot {
     /// Every secret of the configuration in clear, for the redaction of texts that may repeat one.
     pub fn secrets(&self) -> impl Iterator<Item = &Secret> {
         let of_redis = self.store.redis.iter().flat_map(|redis| std::iter::once(&redis.url).chain(&redis.password));
-        self.providers.iter().flat_map(|provider| &provider.secrets).chain(self.keys.secrets()).chain(of_redis)
+        let of_database = self.store.database_url.iter().chain(&self.store.master_key);
+        let of_stores = of_redis.chain(of_database);
+        self.providers.iter().flat_map(|provider| &provider.secrets).chain(self.keys.secrets()).chain(of_stores)
     }
 
     /// The settings in which `new` differs and which only a restart can apply, as `section.key`.

@@ -42,6 +42,8 @@ pub struct Deps {
     pub explain: Arc<dyn Fn(RequestId) -> Option<serde_json::Value> + Send + Sync>,
     /// For `/readyz`: whether the gateway takes requests.
     pub ready: Arc<dyn Fn() -> bool + Send + Sync>,
+    /// For `/readyz`: why the database cannot be reached, while it cannot.
+    pub degraded: Arc<dyn Fn() -> Option<String> + Send + Sync>,
     /// Where the gateway listens, as URLs, for the front page.
     pub gateway_urls: Vec<String>,
     /// The gateway's version.

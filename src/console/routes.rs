@@ -90,10 +90,11 @@ async fn alive() -> Response {
 }
 
 async fn ready(State(shared): State<Arc<Shared>>) -> Response {
-    if (shared.deps.ready)() {
-        json(StatusCode::OK, &serde_json::json!({"status": "ready"}))
-    } else {
-        json(StatusCode::SERVICE_UNAVAILABLE, &serde_json::json!({"status": "not ready"}))
+    match ((shared.deps.ready)(), (shared.deps.degraded)()) {
+        (true, None) => json(StatusCode::OK, &serde_json::json!({"status": "ready"})),
+        // It goes on with what it knows, so it stays in the load balancer.
+        (true, Some(_)) => json(StatusCode::OK, &serde_json::json!({"status": "degraded", "database": "away"})),
+        (false, _) => json(StatusCode::SERVICE_UNAVAILABLE, &serde_json::json!({"status": "not ready"})),
     }
 }
 

@@ -27,6 +27,7 @@ pub mod losses;
 pub mod ndjson;
 pub mod ollama;
 pub mod openai_chat;
+pub mod openai_completions;
 pub mod openai_responses;
 pub mod sse;
 pub mod table;

@@ -6,6 +6,7 @@
 //!   anthropic_messages   decode → encode   bytes pass           decode → encode
 //!   openai_responses     decode → encode   decode → encode      decode → encode      (bytes pass where there is `/responses`)
 //!   gemini               decode → encode   decode → encode      decode → encode      (bytes pass to gemini)
+//!   openai_completions   decode → encode   decode → encode      decode → encode      (bytes pass where there is `/completions`)
 //! ```
 
 use super::chat::{ModelTraits, Rendered, Request};
@@ -214,6 +215,11 @@ impl Translator {
                 Machine::Responses(openai_responses::passthrough::Passthrough::new(&setup))
             }
             (Client::Gemini, Dialect::Gemini) => Machine::Gemini(gemini::client::passthrough::Passthrough::new(&setup)),
+            (Client::OpenAiCompletions, Dialect::OpenAiChat)
+                if setup.quirks.has(Quirks::COMPLETIONS) && !setup.quirks.has(Quirks::COMPLETIONS_AS_CHAT) =>
+            {
+                Machine::OpenAiChat(openai_chat::passthrough::Passthrough::new(&setup))
+            }
             _ if setup.stream => Machine::Streamed(Decoder::new(&setup), StreamWriter::new(&setup)),
             _ => Machine::Unary(UnaryDecoder::new(&setup), WholeWriter::new(&setup)),
         };

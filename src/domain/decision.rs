@@ -123,7 +123,8 @@ pub enum Refusal {
         /// Its context in tokens.
         context: u64,
     },
-    /// It does not honour a parameter, and the request says `provider.require_parameters`.
+    /// It does not honour a parameter that the request cannot do without: of a text completion, or because it says
+    /// `provider.require_parameters`.
     NoParameter(Parameter),
     /// The request's `provider.only` leaves it out.
     NotAllowed,
@@ -147,6 +148,16 @@ pub enum Parameter {
     TopP,
     /// `reasoning` or `reasoning_effort`.
     Reasoning,
+    /// `prompt` of a text completion, when it is not one text.
+    Prompt,
+    /// `suffix` of a text completion.
+    Suffix,
+    /// `echo` of a text completion.
+    Echo,
+    /// `best_of` of a text completion.
+    BestOf,
+    /// `logprobs` of a text completion.
+    Logprobs,
 }
 
 impl Parameter {
@@ -156,6 +167,11 @@ impl Parameter {
             Self::Temperature => "temperature",
             Self::TopP => "top_p",
             Self::Reasoning => "reasoning",
+            Self::Prompt => "prompt",
+            Self::Suffix => "suffix",
+            Self::Echo => "echo",
+            Self::BestOf => "best_of",
+            Self::Logprobs => "logprobs",
         }
     }
 }
@@ -190,6 +206,7 @@ impl fmt::Display for Refusal {
             Self::NoVideo => f.write_str("does not take video"),
             Self::NoStructuredOutput => f.write_str("does not give the JSON that response_format asks for"),
             Self::ContextTooShort { context } => write!(f, "takes {context} tokens, fewer than the prompt has"),
+            Self::NoParameter(Parameter::Prompt) => f.write_str("takes one prompt, as a text"),
             Self::NoParameter(parameter) => write!(f, "does not honour {}", parameter.name()),
             Self::NotAllowed => f.write_str("is not in provider.only"),
             Self::Ignored => f.write_str("is in provider.ignore"),

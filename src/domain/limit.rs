@@ -91,6 +91,25 @@ impl Measure {
             Self::Concurrency => "concurrency",
         }
     }
+
+    /// All of them.
+    pub fn all() -> impl Iterator<Item = Self> {
+        let by = |of: fn(Period) -> Self| Period::ALL.into_iter().map(of);
+        by(Self::Requests).chain(by(Self::Tokens)).chain([Self::Concurrency])
+    }
+
+    /// What a limit on it is called where it is written down: `requests_per_minute`.
+    pub fn key(self) -> String {
+        match self {
+            Self::Requests(period) | Self::Tokens(period) => format!("{}_per_{}", self.kind(), period.name()),
+            Self::Concurrency => self.kind().to_owned(),
+        }
+    }
+
+    /// What a limit of that name counts.
+    pub fn from_key(key: &str) -> Option<Self> {
+        Self::all().find(|measure| measure.key() == key)
+    }
 }
 
 impl fmt::Display for Measure {

@@ -3,6 +3,7 @@
 //! Read [`fault`] and [`verdict`] together: a [`Fault`] says what went wrong and who is to blame, a
 //! [`Verdict`] says what the gateway does about it. [`record`] is what remains of a request afterwards.
 
+pub mod audit;
 pub mod decision;
 pub mod fault;
 pub mod ids;
@@ -13,6 +14,7 @@ pub mod quota;
 pub mod record;
 pub mod secret;
 pub mod strategy;
+pub mod tenancy;
 pub mod usage;
 pub mod verdict;
 

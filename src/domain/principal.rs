@@ -1,6 +1,7 @@
 //! Who is asking, and with whose key a provider is asked.
 
 use super::secret::KeyHash;
+use super::tenancy::ApiKey;
 use super::{KeyQuota, Secret};
 use sha2::{Digest, Sha256};
 use std::fmt;
@@ -11,8 +12,11 @@ use std::sync::Arc;
 pub struct Principal {
     /// The key's name: its label in the configuration, or its masked form. Safe to log.
     pub key_name: Arc<str>,
-    /// The key's hash: who it is, where names may be alike.
+    /// Who it is, where names may be alike: the hash of a key of the configuration, the hash of the id of one of the database, which a
+    /// rotation does not change.
     pub key_hash: KeyHash,
+    /// The key as the database has it; `None` for one of the configuration.
+    pub key: Option<Arc<ApiKey>>,
 }
 
 /// Which key it is: the beginning of a hash of its text. A name may stand for another key after a reload, this never does.

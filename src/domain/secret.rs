@@ -72,6 +72,13 @@ impl KeyHash {
         Some(Self(bytes))
     }
 
+    /// Its first bytes: by them a key is looked up.
+    pub fn lookup(&self) -> [u8; 8] {
+        let mut bytes = [0; 8];
+        bytes.copy_from_slice(&self.0[..8]);
+        bytes
+    }
+
     /// The hash as 64 hex digits, to be kept in a file.
     pub fn to_hex(&self) -> String {
         hex::encode(self.0)

@@ -18,6 +18,8 @@ pub(super) enum Route {
     Responses,
     /// `POST /v1beta/models/{model}:generateContent` and its neighbours; the model may hold slashes.
     Gemini(Call),
+    /// `POST /v1/completions`.
+    Completions,
     /// `GET` and `DELETE /v1/responses/{id}`.
     Response(String),
     /// `GET /v1/models`.
@@ -63,6 +65,7 @@ pub(super) fn route(method: &Method, path: &str) -> Result<Route, ApiError> {
         "/v1/messages" | "/messages" => (Route::Messages, "POST"),
         "/v1/messages/count_tokens" | "/messages/count_tokens" => (Route::CountTokens, "POST"),
         "/v1/responses" | "/responses" => (Route::Responses, "POST"),
+        "/v1/completions" | "/completions" => (Route::Completions, "POST"),
         "/v1/models" | "/models" => (Route::Models, "GET"),
         _ => {
             let below = tidy.strip_prefix("/v1").unwrap_or(tidy);
@@ -103,6 +106,8 @@ pub(super) fn dialect(path: &str) -> Client {
         Client::AnthropicMessages
     } else if is_responses {
         Client::OpenAiResponses
+    } else if inner.trim_end_matches('/') == "/completions" {
+        Client::OpenAiCompletions
     } else {
         Client::OpenAiChat
     }
@@ -150,6 +155,8 @@ mod tests {
             (Method::GET, "/anthropic/v1/models", Route::Models),
             (Method::POST, "/v1/responses", Route::Responses),
             (Method::POST, "/v1/v1/responses/", Route::Responses),
+            (Method::POST, "/v1/completions", Route::Completions),
+            (Method::POST, "/completions/", Route::Completions),
             (Method::GET, "/v1/responses/resp_1", Route::Response("resp_1".into())),
             (Method::DELETE, "/v1/responses/resp_1", Route::Response("resp_1".into())),
             (Method::POST, "/v1beta/models/gemini-x:generateContent", gemini("gemini-x", Asked::Generate)),
@@ -175,6 +182,9 @@ mod tests {
             ["/v1/messages", "/messages", "/v1/v1/messages", "/v1/messages/", "/v1/messages/batches", "/anthropic/x"]
         {
             assert_eq!(dialect(path), Client::AnthropicMessages, "{path}");
+        }
+        for path in ["/v1/completions", "/completions/", "/v1/v1/completions"] {
+            assert_eq!(dialect(path), Client::OpenAiCompletions, "{path}");
         }
         for path in
             ["/v1beta/models/x:generateContent", "/v1/models/a/b:countTokens", "/v1beta/x", "/v1/v1alpha/models"]

@@ -2,13 +2,15 @@
 
 use super::accept::percent_decode;
 use super::error::{ApiError, Reason};
+use crate::config::keys::{Holder, NoEntry};
 use crate::config::snapshot::{Server, Snapshot};
-use crate::domain::Principal;
+use crate::domain::tenancy::Standing;
 use http::HeaderMap;
 use std::borrow::Cow;
 use std::net::IpAddr;
 
-/// Finds the holder of the key in `authorization: Bearer …`, `x-api-key` or `x-goog-api-key`, or in a query's `key`.
+/// Finds the holder of the key in `authorization: Bearer …`, `x-api-key` or `x-goog-api-key`, or in a query's `key`. `now` is Unix
+/// milliseconds.
 ///
 /// # Errors
 /// 401 that says what is missing.
@@ -16,7 +18,8 @@ pub(super) fn authenticate(
     snapshot: &Snapshot,
     headers: &HeaderMap,
     query: Option<&str>,
-) -> Result<Principal, ApiError> {
+    now: u64,
+) -> Result<Holder, ApiError> {
     let presented = presented_key(headers).map(Cow::Borrowed);
     let Some(presented) = presented.or_else(|| query.and_then(key_of_query)) else {
         return Err(ApiError::new(
@@ -24,8 +27,19 @@ pub(super) fn authenticate(
             "You did not send a gateway key: send it as `Authorization: Bearer KEY` or `x-api-key: KEY`",
         ));
     };
-    snapshot.keys.find(&presented).ok_or_else(|| {
-        ApiError::new(Reason::InvalidApiKey, "The gateway key is not known: check it, or ask the gateway's operator")
+    snapshot.keys.find(&presented, now).map_err(|reason| match reason {
+        NoEntry::Unknown => ApiError::new(
+            Reason::InvalidApiKey,
+            "The gateway key is not known: check it, or ask the gateway's operator",
+        ),
+        NoEntry::Void { name, standing } => {
+            let why = match standing {
+                Standing::Expired => "has expired",
+                Standing::Disabled => "is disabled",
+                _ => "was revoked",
+            };
+            ApiError::new(Reason::InvalidApiKey, format!("The gateway key {name:?} {why}: ask the gateway's operator"))
+        }
     })
 }
 

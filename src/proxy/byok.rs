@@ -1,11 +1,14 @@
-//! The client's own keys (`extra.byok`): which of them is for which target, and whether it can be meant for it at all.
+//! The client's own keys: those that it brings (`extra.byok`), and those that its project or organisation has saved. Which of them is for
+//! which target, and whether one can be meant for it at all.
 
 use super::error::{ApiError, Reason};
 use super::names::Target;
 use super::plan::Plan;
+use super::walk::Walk;
+use crate::config::keys::{Holder, SavedKeys};
 use crate::config::snapshot::{ByokFallback, Provider, Snapshot};
 use crate::dialect::extensions::Byok;
-use crate::domain::{ProviderKey, Secret};
+use crate::domain::{Fault, ProviderKey, Secret};
 use std::sync::Arc;
 
 /// Refuses keys that are evidently not of the provider that they are given for, and those for providers that there are not, before
@@ -13,7 +16,7 @@ use std::sync::Arc;
 ///
 /// # Errors
 /// 400 that names the member and whose key it is, never the key; and what is left of the plan where only the client's own keys pay.
-pub(super) fn check(snapshot: &Snapshot, byok: &Byok, plan: &Plan) -> Result<(), ApiError> {
+pub(super) fn check(snapshot: &Snapshot, byok: &Byok, holder: Option<&Holder>, plan: &Plan) -> Result<(), ApiError> {
     let refuse =
         |provider: &str, key: &Secret, param: String| match snapshot.catalog.foreign_key(provider, key.reveal()) {
             None => Ok(()),
@@ -30,7 +33,8 @@ pub(super) fn check(snapshot: &Snapshot, byok: &Byok, plan: &Plan) -> Result<(),
             refuse(&provider.id, key, format!("extra.byok.{name}"))
         })?,
     }
-    if (0..plan.targets.len()).all(|at| is_denied(snapshot, Some(byok), plan, at)) {
+    let own = OwnKeys::of(Some(byok), holder);
+    if (0..plan.targets.len()).all(|at| own.leave_out(snapshot, plan, at)) {
         let provider = plan.targets.first().map_or(&plan.byok_provider, |(_, target)| &target.provider.id);
         let message = format!(
             "extra.byok has no key for {provider}, and the gateway's own do not stand in for it here (byok_fallback = \"deny\")"
@@ -57,19 +61,81 @@ pub(super) fn unused(snapshot: &Snapshot, byok: &Byok, plan: &Plan) -> Vec<Strin
     named.filter(|(_, provider)| is_unused(provider)).map(|(name, _)| format!("byok.{name}")).collect()
 }
 
-/// The client's own key for a target: a single one is meant for the provider of the model asked for.
-pub(super) fn key_for(byok: Option<&Byok>, plan: &Plan, target: &Target) -> Option<Arc<ProviderKey>> {
+/// The keys that are the client's own: those that its request brings, and those that are saved for it.
+#[derive(Clone, Copy)]
+struct OwnKeys<'a> {
+    brought: Option<&'a Byok>,
+    saved: Option<&'a SavedKeys>,
+}
+
+impl<'a> OwnKeys<'a> {
+    fn of(brought: Option<&'a Byok>, holder: Option<&'a Holder>) -> Self {
+        Self { brought, saved: holder.and_then(|holder| holder.saved.as_deref()) }
+    }
+
+    /// The one for a target: what the request brings goes first.
+    fn key(self, plan: &Plan, target: &Target) -> Option<Arc<ProviderKey>> {
+        let saved = || self.saved?.for_provider(names(target)).cloned();
+        key_for(self.brought, plan, target).or_else(saved)
+    }
+
+    /// Whether a target is left out because none of them is for it: `[routing] byok_fallback = "deny"`. Who brings keys wants no others used;
+    /// who has some saved only wants none where the model asked for has one.
+    fn leave_out(self, snapshot: &Snapshot, plan: &Plan, at: usize) -> bool {
+        if snapshot.routing.byok_fallback != ByokFallback::Deny {
+            return false;
+        }
+        let (Some((_, first)), Some((_, target))) = (plan.targets.first(), plan.targets.get(at)) else {
+            return false;
+        };
+        let is_own = match self.brought {
+            Some(_) => true,
+            None => at > 0 && self.key(plan, first).is_some(),
+        };
+        is_own && self.key(plan, target).is_none()
+    }
+}
+
+impl Walk<'_> {
+    fn own_keys(&self) -> OwnKeys<'_> {
+        OwnKeys::of(self.envelope.extensions.byok.as_ref(), self.client.holder.as_ref())
+    }
+
+    /// The client's own key for a target: the one that it brings, else the one that is saved for it.
+    pub(super) fn own_key(&self, target: &Target) -> Option<Arc<ProviderKey>> {
+        self.own_keys().key(&self.plan, target)
+    }
+
+    /// Whether the request may have keys of its own, so that it is not to be asked anywhere for the sake of speed.
+    pub(super) fn has_own_keys(&self) -> bool {
+        let own = self.own_keys();
+        own.brought.is_some() || own.saved.is_some()
+    }
+
+    /// Whether a target that there is no own key for is left out: `[routing] byok_fallback = "deny"`.
+    pub(super) fn is_denied(&self, at: usize) -> bool {
+        self.own_keys().leave_out(&self.snapshot, &self.plan, at)
+    }
+
+    /// The provider's rejection of an own key, as the client is told.
+    pub(super) fn own_key_refused(&self, target: &Target, key_name: &str, fault: &Fault) -> ApiError {
+        match key_for(self.envelope.extensions.byok.as_ref(), &self.plan, target) {
+            Some(_) => ApiError::of_byok(fault),
+            None => ApiError::of_saved_key(fault, key_name),
+        }
+    }
+}
+
+/// What a target's provider may be called.
+fn names(target: &Target) -> impl Iterator<Item = &str> {
+    std::iter::once(&*target.provider.id).chain(target.provider.aliases.iter().map(String::as_str))
+}
+
+/// The key that the client brings for a target: a single one is meant for the provider of the model asked for.
+fn key_for(byok: Option<&Byok>, plan: &Plan, target: &Target) -> Option<Arc<ProviderKey>> {
     let byok = byok?;
-    let names = std::iter::once(&*target.provider.id).chain(target.provider.aliases.iter().map(String::as_str));
     if matches!(byok, Byok::Any(_)) && plan.byok_provider != target.provider.id {
         return None;
     }
-    byok.for_provider(names).map(|secret| Arc::new(ProviderKey::new("byok", secret.clone())))
-}
-
-/// Whether a target is left out because the client brings its own keys, but none for it: `[routing] byok_fallback = "deny"`.
-pub(super) fn is_denied(snapshot: &Snapshot, byok: Option<&Byok>, plan: &Plan, at: usize) -> bool {
-    let (Some(byok), ByokFallback::Deny) = (byok, snapshot.routing.byok_fallback) else { return false };
-    let Some((_, target)) = plan.targets.get(at) else { return false };
-    key_for(Some(byok), plan, target).is_none()
+    byok.for_provider(names(target)).map(|secret| Arc::new(ProviderKey::new("byok", secret.clone())))
 }

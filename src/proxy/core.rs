@@ -10,6 +10,8 @@ use super::oauth::Tokens;
 use super::queue::Queues;
 use super::quota::Quota;
 use super::recorder::Recorder;
+use crate::config::keys::Holder;
+use crate::config::scopes::KeyScopes;
 use crate::config::snapshot::Snapshot;
 use crate::dialect::client::Client;
 use crate::domain::secret::KeyHash;
@@ -23,7 +25,7 @@ use crate::store::ports::live::{KeyPool, Targets};
 use crate::store::ports::responses::ResponseStore;
 use crate::store::ports::vectors::Vectors;
 use crate::telemetry::{InFlight, Telemetry};
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -65,6 +67,8 @@ pub struct Core {
     pub telemetry: Arc<Telemetry>,
     /// Where the process is in its life.
     pub phase: watch::Sender<Phase>,
+    /// Why the database cannot be reached, while it cannot. Requests go on with what was last seen of it.
+    pub degraded: ArcSwapOption<String>,
     pub(super) connections: Connections,
     pub(super) limiter: Limiter,
     pub(super) queues: Arc<Queues>,
@@ -95,6 +99,7 @@ impl Core {
             vectors,
             telemetry,
             phase: watch::Sender::new(Phase::Serving),
+            degraded: ArcSwapOption::empty(),
             connections: Connections::default(),
             limiter: Limiter::default(),
             queues: Arc::default(),
@@ -147,6 +152,8 @@ pub(super) struct ClientCtx {
     pub(super) dialect: Client,
     /// What will remain of it.
     pub(super) record: RequestRecord,
+    /// Who is asking, once that is known.
+    pub(super) holder: Option<Holder>,
     /// When it arrived.
     pub(super) started: Instant,
     /// Time spent waiting for providers.
@@ -180,6 +187,7 @@ impl ClientCtx {
             snapshot: core.snapshot.load_full(),
             dialect: Client::default(),
             record,
+            holder: None,
             started: Instant::now(),
             waited: Duration::ZERO,
             seat: None,
@@ -192,6 +200,11 @@ impl ClientCtx {
             cors_origin: None,
             _in_flight: core.telemetry.arrived(),
         }
+    }
+
+    /// What the key may be used for; `None` for everything.
+    pub(super) fn scopes(&self) -> Option<Arc<KeyScopes>> {
+        self.holder.as_ref()?.scopes.clone()
     }
 
     /// Unix seconds of its arrival: the `created` of a translated answer.

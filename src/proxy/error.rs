@@ -15,8 +15,10 @@ pub enum Reason {
     InvalidRequest,
     /// The gateway key is missing or wrong.
     InvalidApiKey,
-    /// The provider does not accept the key that the client brought.
+    /// The provider does not accept the client's own key.
     ByokRefused,
+    /// The gateway key may not be used for that.
+    NotAllowed,
     /// No configured provider has the model.
     ModelNotFound,
     /// There is no response of that id.
@@ -49,10 +51,11 @@ pub enum Reason {
 
 impl Reason {
     /// All of them, for the README's table.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::InvalidRequest,
         Self::InvalidApiKey,
         Self::ByokRefused,
+        Self::NotAllowed,
         Self::ModelNotFound,
         Self::ResponseNotFound,
         Self::UnknownUrl,
@@ -85,8 +88,11 @@ impl Reason {
                 401,
                 "authentication_error",
                 "byok_refused",
-                "The provider does not accept the key in `extra.byok`; the status is the provider's",
+                "The provider does not accept the client's own key, sent in `extra.byok` or saved; the status is the provider's",
             ),
+            Self::NotAllowed => {
+                (403, "permission_error", "not_allowed", "The key is not for this model, provider, route or address")
+            }
             Self::ModelNotFound => (
                 404,
                 "invalid_request_error",
@@ -291,6 +297,15 @@ impl ApiError {
     pub fn of_byok(fault: &Fault) -> Self {
         let message = format!("the provider does not accept the key in extra.byok: {}", fault.message);
         let mut error = Self::new(Reason::ByokRefused, message).param("extra.byok");
+        error.0.status = fault.status.unwrap_or(401);
+        error
+    }
+
+    /// The provider's rejection of a key that the client's project or organisation has saved.
+    pub fn of_saved_key(fault: &Fault, key: &str) -> Self {
+        let message =
+            format!("the provider does not accept the key {key:?} that your organisation has saved: {}", fault.message);
+        let mut error = Self::new(Reason::ByokRefused, message);
         error.0.status = fault.status.unwrap_or(401);
         error
     }

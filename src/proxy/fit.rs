@@ -102,6 +102,10 @@ impl<'a> Fit<'a> {
         if preferences.max_price != MaxPrice::default() && !self.is_affordable(target) {
             return Some(Refusal::TooDear);
         }
+        // Whatever is presumed of a model: what has no word in a chat cannot be said to one.
+        if let Some(parameter) = self.beyond_chat(target) {
+            return Some(Refusal::NoParameter(parameter));
+        }
         let missing = lack(&self.envelope.needs, &target.model.capabilities).or_else(|| self.parameter(target))?;
         if self.is_presumed_capable(target) {
             return None;
@@ -113,6 +117,16 @@ impl<'a> Fit<'a> {
                 lack(needs, &target.model.capabilities).or_else(|| self.parameter(target))
             }
         }
+    }
+
+    /// What of a text completion has no word in a chat, and is not honoured by the target's route of text completions if it has one.
+    fn beyond_chat(&self, target: &Target) -> Option<Parameter> {
+        let (asked, lacks) = (&self.envelope.beyond_chat, &target.provider.row.completions_lacks);
+        let first = *asked.first()?;
+        if !target.speaks(self.envelope.client, &self.snapshot.catalog) {
+            return Some(first);
+        }
+        asked.iter().copied().find(|parameter| lacks.contains(parameter))
     }
 
     /// Refuses targets whose context the prompt does not fit into: those that it cannot fit into for certain, and those that it does not

@@ -7,7 +7,7 @@ use super::error::{ApiError, Reason};
 use super::limit::Limited;
 use super::models::Listing;
 use super::plan::Plan;
-use super::{body, byok, cache, count, preset, respond, responses, walk};
+use super::{body, byok, cache, count, preset, respond, responses, scope, walk};
 use crate::config::snapshot::CacheBackend;
 use crate::dialect::client::Client;
 use crate::dialect::gemini::client::call::{Call, Method};
@@ -66,24 +66,29 @@ impl Gateway {
             return respond::preflight(session, client).await;
         }
         if route.needs_key() {
+            let now = client.record.arrived_unix_ms;
             let head = session.req_header();
             // Of Google's clients some have their key in the query.
             let query = head.uri.query().filter(|_| client.dialect == Client::Gemini);
-            let principal = authenticate(&client.snapshot, &head.headers, query)
+            let holder = authenticate(&client.snapshot, &head.headers, query, now)
                 .inspect_err(|_| self.core.limiter.bad_key(address))?;
-            client.record.key_name = Some(principal.key_name);
-            client.tenant = Some(principal.key_hash);
+            client.record.key_name = Some(holder.principal.key_name.clone());
+            client.tenant = Some(holder.principal.key_hash);
+            scope::admit(&holder, address, head.uri.path())?;
+            client.holder = Some(holder);
         }
         client.seat = Some(self.core.limiter.enter(&client.snapshot.limits).inspect_err(count)?);
         match route {
-            Route::Chat | Route::Messages | Route::Responses => self.chat(session, client, false, None).await,
+            Route::Chat | Route::Messages | Route::Responses | Route::Completions => {
+                self.chat(session, client, false, None).await
+            }
             Route::Gemini(call) => self.chat(session, client, call.method == Method::Count, Some(call)).await,
             Route::Response(id) => responses::look_up(&self.core, session, client, &id).await,
             Route::CountTokens => self.chat(session, client, true, None).await,
             Route::Model(id) => self.model(session, client, &id).await,
             _ => {
                 let snapshot = client.snapshot.clone();
-                let list = Listing::new(&self.core, &snapshot).list().to_string();
+                let list = Listing::new(&self.core, &snapshot, client.scopes()).list().to_string();
                 respond::whole(session, client, 200, "application/json", list.into()).await
             }
         }
@@ -118,6 +123,8 @@ impl Gateway {
         client.record.stream = envelope.stream;
         refuse_unbuilt(&envelope)?;
         let snapshot = client.snapshot.clone();
+        let wishes = &envelope.extensions;
+        let names_fallbacks = !wishes.fallback_models.is_empty() || !wishes.models.is_empty();
         if let Some(completed) = preset::complete(&snapshot, &envelope)? {
             envelope = completed;
         }
@@ -129,8 +136,9 @@ impl Gateway {
             }
         };
         client.record.decision = plan.decision.take();
+        plan.keep_to(client, &snapshot, names_fallbacks)?;
         if let Some(byok) = &envelope.extensions.byok {
-            byok::check(&snapshot, byok, &plan)?;
+            byok::check(&snapshot, byok, client.holder.as_ref(), &plan)?;
             plan.unusable.extend(byok::unused(&snapshot, byok, &plan));
         }
         if counts {
@@ -147,7 +155,7 @@ impl Gateway {
 
     async fn model(&self, session: &mut Session, client: &mut ClientCtx, id: &str) -> Result<(), Stop> {
         let snapshot = client.snapshot.clone();
-        let Some(item) = Listing::new(&self.core, &snapshot).named(id) else {
+        let Some(item) = Listing::new(&self.core, &snapshot, client.scopes()).named(id) else {
             let shown: String = id.chars().take(200).collect();
             let message = format!("The model {shown:?} is not available: see GET /v1/models");
             return Err(ApiError::new(Reason::ModelNotFound, message).param("model").into());
@@ -170,6 +178,7 @@ impl Gateway {
         let draining = *self.core.phase.borrow() != Phase::Serving;
         let (status, body) = match route {
             Route::Ready if draining => (503, json!({"status": "draining"})),
+            Route::Ready if self.core.degraded.load().is_some() => (200, json!({"status": "degraded"})),
             Route::Live | Route::Ready => (200, json!({"status": "ok"})),
             _ => {
                 let console = client.snapshot.console.listen.first().map(|address| format!("http://{address}"));

@@ -86,7 +86,7 @@ impl Walk<'_> {
     pub(super) fn late_after(&self, target: &Target) -> Option<Duration> {
         let (hedging, gate) = (self.snapshot.hedging?, &self.snapshot.gate);
         let early = self.envelope.stream && (gate.max_wait.is_some() || gate.keepalive_before_commit);
-        if self.hedged || early || self.is_probe || self.envelope.extensions.byok.is_some() {
+        if self.hedged || early || self.is_probe || self.has_own_keys() {
             return None;
         }
         let (provider, model) = (&target.provider.id, &target.model.upstream);
@@ -105,10 +105,21 @@ impl Walk<'_> {
     ) -> Outcome {
         let until = lane.begun + late;
         match self.race(lane, exchange.as_mut(), None, until).await {
-            Raced::First(taken) => return self.relay(lane).run(taken, exchange.as_mut()).await,
-            Raced::Late | Raced::Second(_) => {}
-            over => return self.over(over),
+            Raced::First(taken) => self.relay(lane).run(taken, exchange.as_mut()).await,
+            // Few are late, so what that takes is kept out of the future of every request.
+            Raced::Late | Raced::Second(_) => Box::pin(self.run_beside(target, lease, lane, exchange)).await,
+            over => self.over(over),
         }
+    }
+
+    /// Goes on with an attempt that is late, and another one beside it.
+    async fn run_beside(
+        &mut self,
+        target: &Target,
+        lease: &mut Lease,
+        lane: &mut Lane<'_>,
+        mut exchange: Pieces<'_>,
+    ) -> Outcome {
         let Some(mut second) = self.second() else {
             return self.relay(lane).run(Taken::More, exchange.as_mut()).await;
         };

@@ -49,6 +49,7 @@ mod recorder;
 mod relay;
 mod respond;
 mod responses;
+mod scope;
 mod semantic;
 mod sigv4;
 mod triage;

@@ -4,9 +4,10 @@
 //! documentation of its models list.
 
 use super::core::{Core, Discovered};
-use super::names::Names;
+use super::names::{Names, Target};
 use super::preset;
-use crate::config::snapshot::Snapshot;
+use crate::config::scopes::KeyScopes;
+use crate::config::snapshot::{Provider, Snapshot};
 use crate::dialect::chat::Thinking;
 use crate::domain::Money;
 use crate::provider::{ModelRow, Status};
@@ -17,12 +18,22 @@ use std::sync::Arc;
 /// The list, or one model of it.
 pub(super) struct Listing<'a> {
     snapshot: &'a Snapshot,
+    /// What is not allowed is not listed.
+    scopes: Option<Arc<KeyScopes>>,
     discovered: Guard<Arc<Discovered>>,
 }
 
 impl<'a> Listing<'a> {
-    pub(super) fn new(core: &Core, snapshot: &'a Snapshot) -> Self {
-        Self { snapshot, discovered: core.discovered.load() }
+    pub(super) fn new(core: &Core, snapshot: &'a Snapshot, scopes: Option<Arc<KeyScopes>>) -> Self {
+        Self { snapshot, scopes, discovered: core.discovered.load() }
+    }
+
+    /// Whether a target may be used, also under a name of the operator's own.
+    fn allows(&self, provider: &Provider, model: &ModelRow, own_name: Option<&str>) -> bool {
+        self.scopes.as_ref().is_none_or(|scopes| {
+            let by_name = own_name.is_some_and(|name| scopes.allows_name(name));
+            scopes.allows_provider(provider) && (by_name || scopes.allows_model(provider, model))
+        })
     }
 
     /// All models of the configured providers, the operator's own names and presets first.
@@ -32,14 +43,19 @@ impl<'a> Listing<'a> {
         let rows = self.snapshot.providers.iter().flat_map(|provider| {
             let local = provider.models.iter();
             let known = self.snapshot.catalog.models().iter().filter(|row| row.provider == provider.id);
-            local.chain(known).filter(|row| row.status != Status::Deprecated).map(|row| item(&row.id, row))
+            local
+                .chain(known)
+                .filter(|row| row.status != Status::Deprecated && self.allows(provider, row, None))
+                .map(|row| item(&row.id, row))
         });
         let names = Names { snapshot: self.snapshot, discovered: &self.discovered };
         let found = self.discovered.iter().filter_map(|(id, models)| Some((self.snapshot.provider(id)?, models)));
         let discovered = found.flat_map(|(provider, models)| {
             models
                 .iter()
-                .map(|name| item(&format!("{}/{name}", provider.id), &names.at(provider, name).model))
+                .map(|name| (name, names.at(provider, name).model))
+                .filter(|(_, row)| self.allows(provider, row, None))
+                .map(|(name, row)| item(&format!("{}/{name}", provider.id), &row))
                 .collect::<Vec<_>>()
         });
         json!({"object": "list", "data": aliases.chain(presets).chain(rows).chain(discovered).collect::<Vec<_>>()})
@@ -58,7 +74,9 @@ impl<'a> Listing<'a> {
             return Some(item);
         }
         let meaning = names.resolve(name).ok()?;
-        let first = meaning.targets.first()?;
+        let is_own_name = meaning.alias.is_some();
+        let allowed = |target: &&Target| self.allows(&target.provider, &target.model, is_own_name.then_some(name));
+        let first = meaning.targets.iter().find(allowed)?;
         let mut item = item(name, &first.model);
         if meaning.alias.is_some() {
             item["owned_by"] = json!("orbyt");

@@ -7,7 +7,7 @@ use super::head::{Head, name};
 use super::plan::Plan;
 use crate::config::snapshot::Limits;
 use crate::dialect::openai_chat::envelope::Envelope;
-use crate::domain::{Ended, RequestRecord, Scope};
+use crate::domain::{Ended, Limit, RequestRecord, Scope};
 use crate::store::ports::limits::{Denied, Lease, LimitStore, Refusal, Standings, Subject, Wait};
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
@@ -27,6 +27,11 @@ pub(super) struct Quota {
 }
 
 impl Quota {
+    /// Whether there is any limit that the request could be held to.
+    pub(super) fn is_wanted(client: &ClientCtx) -> bool {
+        !client.snapshot.limits.rules.is_empty() || own_limits(client).is_some()
+    }
+
     /// Reserves one request and its estimated tokens, and notes in `client` where its limits stand; `None` when no rule applies.
     ///
     /// # Errors
@@ -39,7 +44,7 @@ impl Quota {
     ) -> Result<Option<Self>, ApiError> {
         let snapshot = client.snapshot.clone();
         let key = client.record.key_name.clone().unwrap_or_default();
-        let subjects = subjects(&snapshot.limits, &key, envelope.user.as_deref(), &plan.asked);
+        let subjects = subjects(&snapshot.limits, own_limits(client), &key, envelope.user.as_deref(), &plan.asked);
         if subjects.is_empty() {
             return Ok(None);
         }
@@ -77,23 +82,37 @@ impl Drop for Quota {
     }
 }
 
-/// Whom the rules are for: of the rules of a scope the first that matches.
-fn subjects(limits: &Limits, key: &Arc<str>, user: Option<&str>, model: &Arc<str>) -> Vec<Subject> {
-    if limits.rules.is_empty() {
+/// The limits of the key itself, which its row in the database has.
+fn own_limits(client: &ClientCtx) -> Option<&Arc<[Limit]>> {
+    let key = client.holder.as_ref()?.principal.key.as_ref()?;
+    Some(&key.limits).filter(|limits| !limits.is_empty())
+}
+
+/// Whom the rules are for: of the rules of a scope the first that matches. A key's own limits hold in the place of a rule.
+fn subjects(
+    limits: &Limits,
+    own: Option<&Arc<[Limit]>>,
+    key: &Arc<str>,
+    user: Option<&str>,
+    model: &Arc<str>,
+) -> Vec<Subject> {
+    if limits.rules.is_empty() && own.is_none() {
         return Vec::new();
     }
     let mut subjects = Vec::with_capacity(Scope::ALL.len());
-    let mut add = |scope: Scope, matched: &str, name: &dyn Fn() -> Arc<str>| {
-        if let Some(rule) = limits.rules.iter().find(|rule| rule.scope == scope && rule.matches(matched)) {
-            subjects.push(Subject { scope, name: name(), limits: rule.limits.clone() });
-        }
+    let rule = |scope: Scope, name: &str| limits.rules.iter().find(|rule| rule.scope == scope && rule.matches(name));
+    let limits_of = |scope, name: &str| rule(scope, name).map(|rule| &rule.limits);
+    let mut add = |scope, limits: Option<&Arc<[Limit]>>, name: &dyn Fn() -> Arc<str>| {
+        subjects.extend(limits.map(|limits| Subject { scope, name: name(), limits: limits.clone() }));
     };
-    add(Scope::Key, key, &|| key.clone());
+    add(Scope::Key, own.or_else(|| limits_of(Scope::Key, key)), &|| key.clone());
     if let Some(user) = user {
         // Two customers may each have a user of this name.
-        add(Scope::User, user, &|| bounded(format!("{key}\u{1f}{user}")));
+        add(Scope::User, limits_of(Scope::User, user), &|| bounded(format!("{key}\u{1f}{user}")));
     }
-    add(Scope::Model, model, &|| if model.len() > LONGEST_NAME { bounded(model.to_string()) } else { model.clone() });
+    add(Scope::Model, limits_of(Scope::Model, model), &|| {
+        if model.len() > LONGEST_NAME { bounded(model.to_string()) } else { model.clone() }
+    });
     subjects
 }
 
@@ -165,7 +184,7 @@ pub(super) fn put_standings(head: &mut Head, standings: &Standings) {
 fn shown(time: Duration) -> String {
     let millis = u64::try_from(time.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX);
     if millis < 1000 {
-        return if millis == 0 { "0s".to_owned() } else { format!("{millis}ms") };
+        return if millis == 0 { "0s".to_owned() } else { [itoa::Buffer::new().format(millis), "ms"].concat() };
     }
     let (seconds, millis) = (millis / 1000, millis % 1000);
     let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
@@ -181,7 +200,7 @@ fn shown(time: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{AttemptRecord, Limit, Measure, Period, RequestId, Usage};
+    use crate::domain::{AttemptRecord, Measure, Period, RequestId, Usage};
     use crate::store::memory::MemoryLimits;
 
     #[test]

@@ -207,19 +207,27 @@ impl<'a, 'l> Relay<'a, 'l> {
         }
     }
 
-    /// Writes what is there. Small pieces are copied into one allocation of their own size, so that the buffer is used again.
-    async fn write(&mut self, end: bool) -> Step {
+    /// Takes what is there for the client. Small pieces are copied into one allocation of their own size, so that the buffer is used again.
+    fn take_out(&mut self) -> Bytes {
         const SMALL: usize = 16 * 1024;
-        let bytes = if self.lane.out.len() <= SMALL {
-            let bytes = Bytes::copy_from_slice(&self.lane.out);
-            self.lane.out.clear();
-            bytes
-        } else {
-            Bytes::from(std::mem::take(&mut self.lane.out))
-        };
+        if self.lane.out.len() > SMALL {
+            return Bytes::from(std::mem::take(&mut self.lane.out));
+        }
+        let bytes = Bytes::copy_from_slice(&self.lane.out);
+        self.lane.out.clear();
+        bytes
+    }
+
+    /// Writes what is there.
+    async fn write(&mut self, end: bool) -> Step {
+        let bytes = self.take_out();
         if let Some(recorder) = &mut self.client.recorder {
             recorder.tape.take_down(&bytes);
         }
+        self.send(bytes, end).await
+    }
+
+    async fn send(&mut self, bytes: Bytes, end: bool) -> Step {
         match timeout(WRITE_TIMEOUT, self.session.write_response_body(bytes, end)).await {
             Ok(Ok(())) => {
                 self.last_write = Instant::now();
@@ -233,17 +241,22 @@ impl<'a, 'l> Relay<'a, 'l> {
 
     /// The answer is complete: sends what is left and ends the client's response.
     async fn complete(&mut self) -> Outcome {
+        if self.client.recorder.is_some() {
+            // What is kept is kept without the room that it grew into.
+            self.lane.out.shrink_to_fit();
+        }
+        let last = self.take_out();
         if let Some(recorder) = self.client.recorder.take() {
             let filtered = self.lane.translator.observed().filtered;
-            recorder.complete(&self.lane.out, filtered, &self.client.record, now_unix_ms()).await;
+            recorder.complete(&last, filtered, &self.client.record, now_unix_ms()).await;
         }
         if !self.lane.is_committed() {
-            let framing = if self.rules.stream { Framing::Stream } else { Framing::Length(self.lane.out.len()) };
+            let framing = if self.rules.stream { Framing::Stream } else { Framing::Length(last.len()) };
             if let Err(Step::End(outcome)) = self.write_head(framing).await {
                 return outcome;
             }
         }
-        match self.write(true).await {
+        match self.send(last, true).await {
             Step::End(outcome) => outcome,
             Step::GoOn => Outcome::Served,
         }

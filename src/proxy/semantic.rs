@@ -17,7 +17,7 @@ use super::core::{ClientCtx, Core};
 use super::embed::embed;
 use super::names::{Names, Target};
 use super::plan::Plan;
-use crate::config::snapshot::{Provider, Semantic, Snapshot};
+use crate::config::snapshot::{Provider, Semantic};
 use crate::dialect::client::Client;
 use crate::dialect::openai_chat::envelope::Envelope;
 use crate::dialect::openai_chat::question::question;
@@ -63,11 +63,15 @@ pub(super) fn wanted<'a>(client: &'a ClientCtx, envelope: &Envelope) -> Option<&
     envelope.extensions.cache_semantic.unwrap_or(semantic.by_default).then_some(semantic)
 }
 
-/// Whether the request leaves it open that this provider gets its text.
-fn may_see(snapshot: &Snapshot, envelope: &Envelope, provider: &Provider) -> bool {
+/// Whether the request and its key leave it open that this provider gets its text.
+fn may_see(client: &ClientCtx, envelope: &Envelope, provider: &Provider) -> bool {
+    let scopes = client.holder.as_ref().and_then(|holder| holder.scopes.as_ref());
+    if scopes.is_some_and(|scopes| !scopes.allows_provider(provider)) {
+        return false;
+    }
     let preferences = &envelope.extensions.preferences;
     let named = |names: &[String]| {
-        let mut ids = names.iter().filter_map(|name| snapshot.provider(name));
+        let mut ids = names.iter().filter_map(|name| client.snapshot.provider(name));
         ids.any(|named| named.id == provider.id)
     };
     (preferences.only.is_empty() || named(&preferences.only)) && !named(&preferences.ignore)
@@ -86,7 +90,7 @@ impl Search {
         }
         let question = question(envelope.body(), envelope.stream)?;
         let provider = client.snapshot.provider(&settings.provider)?;
-        if !may_see(&client.snapshot, envelope, provider) {
+        if !may_see(client, envelope, provider) {
             return None;
         }
         let target = Names { snapshot: &client.snapshot, discovered: &[] }.at(provider, &settings.model);

@@ -125,7 +125,7 @@ impl Walk<'_> {
             Verdict::NextKey => Ok(Next::Stay { after: Duration::ZERO }),
             Verdict::NextProvider => Ok(Next::Go(self.at + 1)),
             Verdict::NextModel => Ok(Next::Go(self.plan.next_model(self.at).unwrap_or(self.plan.targets.len()))),
-            Verdict::Reject if byok => Err(ApiError::of_byok(&fault).into()),
+            Verdict::Reject if byok => Err(self.own_key_refused(target, &lease.key_name(), &fault).into()),
             Verdict::Reject => Err(self.final_error(self.worth_telling(&fault)).into()),
             Verdict::Alert => {
                 log::error!("{} at {}: {}", fault.kind.name(), target.provider.id, fault.message);

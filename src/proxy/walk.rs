@@ -7,7 +7,6 @@
 //! What follows from an attempt is in [`super::triage`], what is written down about it in [`super::books`].
 
 use super::attempt::{self, Outgoing};
-use super::byok;
 use super::core::{ClientCtx, Core, Phase, Stop, breaker_policy};
 use super::error::{ApiError, Reason};
 use super::exchange::exchange;
@@ -104,7 +103,7 @@ pub(super) async fn reserve(
     envelope: &Envelope,
     plan: &Plan,
 ) -> Result<(), ApiError> {
-    if client.quota.is_none() && !client.snapshot.limits.rules.is_empty() {
+    if client.quota.is_none() && Quota::is_wanted(client) {
         client.quota = Quota::reserve(core, client, envelope, plan).await?;
     }
     Ok(())
@@ -229,8 +228,7 @@ impl<'a> Walk<'a> {
 
     /// A key for the target, unless its breaker is open or no key is ready; then it is passed over.
     fn lease(&mut self, target: &Target, now: Instant) -> Option<Lease> {
-        let own_keys = self.envelope.extensions.byok.as_ref();
-        if byok::is_denied(&self.snapshot, own_keys, &self.plan, self.at) {
+        if self.is_denied(self.at) {
             self.skip(target, "byok_only", None);
             return None;
         }
@@ -244,7 +242,7 @@ impl<'a> Walk<'a> {
         self.is_probe = gate == Gate::Probe;
         let wanted = Wanted {
             target,
-            byok: byok::key_for(own_keys, &self.plan, target),
+            byok: self.own_key(target),
             tried: &self.tried_keys,
             tokens: target.tokens_wanted(self.envelope),
             deadline: self.deadline,
@@ -283,13 +281,12 @@ impl<'a> Walk<'a> {
     /// Whether nothing but a place at its provider keeps the target from being asked.
     pub(super) fn is_ready(&self, at: usize, now: Instant) -> bool {
         let Some((_, target)) = self.plan.targets.get(at) else { return false };
-        let own_keys = self.envelope.extensions.byok.as_ref();
         let provider = &target.provider;
         let gate = self.core.targets.peek(&provider.id, &target.model.upstream, breaker_policy(&self.snapshot), now);
         !matches!(gate, Gate::Refuse { .. })
-            && !byok::is_denied(&self.snapshot, own_keys, &self.plan, at)
+            && !self.is_denied(at)
             && (provider.keys.is_empty()
-                || byok::key_for(own_keys, &self.plan, target).is_some()
+                || self.own_key(target).is_some()
                 || self.core.pool.any_ready(&self.ask(target, &[]), now))
     }
 
@@ -400,7 +397,7 @@ impl<'a> Walk<'a> {
             }
             Some(late) => {
                 let exchange = Box::pin(exchange(&core.connections, &peer, dialect, head, body));
-                Box::pin(self.run_hedged(target, lease, &mut lane, exchange, late)).await
+                self.run_hedged(target, lease, &mut lane, exchange, late).await
             }
         };
         self.take_stock(target, lease, &lane, outcome)
@@ -414,7 +411,7 @@ impl<'a> Walk<'a> {
             stream: self.envelope.stream,
             content_type: self.envelope.content_type(),
             keeps: self.envelope.keep.then_some(self.envelope),
-            probe: (self.is_probe && self.envelope.extensions.byok.is_none()).then(|| breaker_policy(&self.snapshot)),
+            probe: (self.is_probe && !self.has_own_keys()).then(|| breaker_policy(&self.snapshot)),
             byok: self.envelope.extensions.byok.as_ref(),
         };
         Relay::new(self.session, self.client, self.core, rules, lane)
@@ -473,7 +470,7 @@ impl<'a> Walk<'a> {
             created: self.client.created(),
             model: target.model.upstream.clone(),
             answer_tool: message.answer_tool.clone(),
-            quirks: target.provider.quirks,
+            quirks: target.quirks(self.envelope.client, &self.snapshot.catalog),
             asked: self.asked.clone(),
         }
     }
@@ -483,10 +480,9 @@ impl<'a> Walk<'a> {
         let (model, counts) = (&target.model.upstream, self.envelope.counts_tokens);
         let path =
             if counts { dialect.counting_path(model) } else { provider.path(&target.model, self.envelope.stream) };
-        if self.envelope.client.is_spoken_by(dialect, provider.quirks) {
-            let beside = self.envelope.client.own_path().map(|own| provider.path_beside_chat(&target.model, own));
-            let path = beside.unwrap_or(path);
-            let body = self.envelope.passthrough_body(model, provider.quirks);
+        if target.speaks(self.envelope.client, &self.snapshot.catalog) {
+            let path = provider.path_of(self.envelope.client, &target.model).unwrap_or(path);
+            let body = target.passed_body(self.envelope);
             let body = if counts { dialect.counting_body(model, body) } else { body };
             let head = self.session.req_header();
             let headers = passed_headers(self.envelope.client, &head.headers);

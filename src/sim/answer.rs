@@ -13,6 +13,8 @@ pub(super) struct Question {
     pub model: String,
     /// OpenAI: asked for as a response, not as a chat completion.
     pub responses: bool,
+    /// OpenAI: asked for as a text completion, and answered as one.
+    pub texts: bool,
     pub stream: bool,
     /// OpenAI: the client wants a usage chunk. The others always send usage.
     pub include_usage: bool,
@@ -67,6 +69,8 @@ pub(super) struct Answer {
     pub number: u64,
     /// [`Question::responses`].
     pub responses: bool,
+    /// [`Question::texts`].
+    pub texts: bool,
     pub model: String,
     pub reasoning: Vec<String>,
     pub choices: Vec<Choice>,
@@ -128,6 +132,7 @@ pub(super) fn answer(question: &Question, number: u64) -> Answer {
     Answer {
         number,
         responses: question.responses,
+        texts: question.texts,
         model: question.model.clone(),
         reasoning,
         choices,

@@ -3,6 +3,7 @@
 //!
 //! ```text
 //!   OpenAi      /openai/v1/chat/completions · /openai/deployments/<d>/chat/completions?api-version=…      api-key, or a bearer token
+//!               /openai/v1/responses · /openai/responses?api-version=…
 //!   Gemini      /v1/projects/<p>/locations/<l>/publishers/google/models/<m>:<method>                      a bearer token
 //!   Anthropic   /v1/projects/<p>/locations/<l>/publishers/anthropic/models/<m>:rawPredict, :streamRawPredict
 //!   any         POST /token                     a signed claim or a refresh token for an access token
@@ -35,6 +36,9 @@ fn azure(request: &Request) -> Option<Result<Request, Complaint>> {
         headers.extend(key.iter().map(|key| ("authorization".to_owned(), format!("Bearer {key}"))));
         Some(Ok(Request { path: path.to_owned(), headers, body, ..request.clone() }))
     };
+    if rest == "responses" && request.query.contains("api-version=") {
+        return plain("/v1/responses", request.body.clone());
+    }
     if let Some(path) = rest.strip_prefix("v1") {
         return plain(&format!("/v1{path}"), request.body.clone());
     }

@@ -17,6 +17,7 @@ mod bedrock;
 pub mod client;
 mod cloud;
 mod cohere;
+mod completions;
 pub mod embedding;
 mod fault;
 mod gemini;

@@ -4,8 +4,8 @@
 use super::answer::{Answer, Choice, Finish, Form, Question, Tool, ToolChoice, describe_base64, describe_url};
 use super::embedding::embed;
 use super::http::Request;
-use super::responses;
 use super::wire::{Complaint, Frame, Part, Reply, Route, items, object};
+use super::{completions, responses};
 use serde_json::{Value, json};
 
 const CREATED: u64 = 1_763_640_000;
@@ -14,6 +14,7 @@ pub(super) fn route(request: &Request) -> Result<Route, Complaint> {
     let path = request.path.strip_prefix("/v1").unwrap_or(&request.path);
     match (request.method.as_str(), path) {
         ("POST", "/chat/completions" | "/responses") => Ok(Route::Generate),
+        ("POST", _) if completions::PATHS.contains(&path) => Ok(Route::Generate),
         ("POST", "/embeddings") => Ok(Route::Embed),
         ("GET", "/models") => Ok(Route::ListModels),
         ("GET", _) if path.starts_with("/models/") => Ok(Route::Model(path["/models/".len()..].to_owned())),
@@ -25,6 +26,9 @@ pub(super) fn route(request: &Request) -> Result<Route, Complaint> {
 pub(super) fn read(request: &Request) -> Result<Question, Complaint> {
     if request.path.ends_with("/responses") {
         return responses::read(request);
+    }
+    if !request.path.ends_with("/chat/completions") {
+        return completions::read(request);
     }
     if !request.header("content-type").is_some_and(|value| value.starts_with("application/json")) {
         return Err(Complaint::bad("Unsupported content type: this API takes 'application/json'."));
@@ -200,7 +204,7 @@ fn read_form(format: &Value) -> Form {
     }
 }
 
-fn finish_reason(finish: &Finish) -> &'static str {
+pub(super) fn finish_reason(finish: &Finish) -> &'static str {
     match finish {
         Finish::Stop | Finish::StopSequence(_) => "stop",
         Finish::Length => "length",
@@ -208,7 +212,7 @@ fn finish_reason(finish: &Finish) -> &'static str {
     }
 }
 
-fn usage(answer: &Answer) -> Value {
+pub(super) fn usage(answer: &Answer) -> Value {
     let completion = answer.visible_tokens + answer.reasoning.len();
     json!({
         "prompt_tokens": answer.prompt_tokens,
@@ -234,6 +238,9 @@ pub(super) fn unary(answer: &Answer) -> Reply {
     if answer.responses {
         return responses::unary(answer);
     }
+    if answer.texts {
+        return completions::unary(answer);
+    }
     let choice = |(index, choice): (usize, &Choice)| {
         let content = if choice.calls.is_empty() { json!(choice.text.concat()) } else { Value::Null };
         let mut message = json!({ "role": "assistant", "content": content, "refusal": null, "annotations": [] });
@@ -256,6 +263,9 @@ pub(super) fn hollow(answer: &Answer) -> Reply {
     if answer.responses {
         return responses::hollow(answer);
     }
+    if answer.texts {
+        return completions::hollow(answer);
+    }
     let message = json!({ "role": "assistant", "content": null });
     completion(answer, vec![json!({ "index": 0, "message": message, "logprobs": null, "finish_reason": null })])
 }
@@ -263,6 +273,9 @@ pub(super) fn hollow(answer: &Answer) -> Reply {
 pub(super) fn frames(answer: &Answer, include_usage: bool) -> Vec<Frame> {
     if answer.responses {
         return responses::frames(answer);
+    }
+    if answer.texts {
+        return completions::frames(answer, include_usage);
     }
     let chunk = |part: Part, choices: Value, usage: Option<Value>| {
         let mut chunk = json!({

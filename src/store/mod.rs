@@ -2,5 +2,9 @@
 
 pub mod file;
 pub mod memory;
+pub mod migrations;
 pub mod ports;
+pub mod postgres;
 pub mod redis;
+mod rows;
+pub mod sqlite;

@@ -1,10 +1,15 @@
 //! What the gateway asks of its state: one small trait a concern.
 
 pub mod answers;
-pub mod credentials;
+pub mod api_keys;
+pub mod audit;
+pub mod database;
+pub mod facts;
 pub mod limits;
 pub mod live;
+pub mod provider_keys;
 pub mod responses;
+pub mod tenants;
 pub mod vectors;
 
 use std::sync::Arc;

@@ -33,7 +33,7 @@ pub use state_change::StateChange;
 use self::log::now_unix_ms;
 use crate::domain::{AttemptRecord, Ended, RequestId, RequestRecord};
 use live::{State, Tokens};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 /// The one thing that the data plane tells what happens. Every call is cheap and none waits.
@@ -49,14 +49,18 @@ pub struct Telemetry {
     pub recent: Recent,
     /// What everything passes that others have written.
     pub redactor: Arc<Redactor>,
+    audience: Arc<OnceLock<Audience>>,
 }
+
+/// Who else hears of every change of a state.
+type Audience = Box<dyn Fn(&StateChange<'_>) + Send + Sync>;
 
 impl Telemetry {
     /// Puts the parts together.
     pub fn new(log: Log, metrics: Arc<Metrics>, redactor: Arc<Redactor>) -> Self {
         let counted = log.clone();
         metrics.set_log_source(move || counted.dropped());
-        Self { log, metrics, live: Live::default(), recent: Recent::default(), redactor }
+        Self { log, metrics, live: Live::default(), recent: Recent::default(), redactor, audience: Arc::default() }
     }
 
     /// A request was accepted: it is in flight until the guard is dropped.
@@ -114,6 +118,11 @@ impl Telemetry {
         self.live.send(|| self.end_of(record));
     }
 
+    /// Has every change of a state told to somebody, who must not wait. The first who asks is told.
+    pub fn set_audience(&self, audience: impl Fn(&StateChange<'_>) + Send + Sync + 'static) {
+        let _ = self.audience.set(Box::new(audience));
+    }
+
     /// Something has changed its state.
     pub fn state_change(&self, change: StateChange<'_>) {
         match change {
@@ -124,6 +133,9 @@ impl Telemetry {
             _ => {}
         }
         self.log.state_change(&change);
+        if let Some(audience) = self.audience.get() {
+            audience(&change);
+        }
     }
 
     fn end_of(&self, record: &RequestRecord) -> LiveEvent {

@@ -77,7 +77,7 @@ pub enum StateChange<'a> {
     },
     /// A store cannot be asked.
     StoreUnhealthy {
-        /// Its name: `redis`.
+        /// Its name: `redis`, `database`.
         store: &'a str,
         /// Why.
         why: &'a str,

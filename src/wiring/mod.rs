@@ -1,10 +1,12 @@
 //! Puts the parts together: the only place that names concrete stores, and that starts and stops everything.
 
 pub mod ask;
+mod audit;
 mod discovery;
 mod probes;
 mod reload;
 pub mod shared;
+pub mod state;
 mod tls;
 
 use crate::cli::summary::Listening;
@@ -18,10 +20,12 @@ use crate::store::ports::live::{KeyState, KeyStatus};
 use crate::store::redis::Redis;
 use crate::telemetry::{BreakerState, Format, Log, Metrics, PoolState, Redactor, Telemetry};
 use async_trait::async_trait;
+use audit::Trail;
 use pingora::server::configuration::ServerConf;
 use pingora::server::{RunArgs, Server, ShutdownSignal, ShutdownSignalWatch};
 use pingora::services::listening::Service;
 use reload::Watch;
+use state::{Followed, Follower, State};
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
@@ -40,6 +44,7 @@ pub struct Running {
     core: Arc<Core>,
     control: tokio::runtime::Runtime,
     redis: Option<Redis>,
+    trail: Option<Trail>,
     _console: Console,
     stop: watch::Sender<bool>,
     grace: Duration,
@@ -47,8 +52,10 @@ pub struct Running {
 
 /// What a gateway is made of.
 pub struct Parts {
-    /// The configuration, stored credentials included.
+    /// The configuration, without what the database holds.
     pub snapshot: Snapshot,
+    /// The database and what it holds; `None` for a gateway that keeps nothing.
+    pub state: Option<(Arc<State>, Followed)>,
     /// Where it came from, for reloads; `None` for a gateway that is never reloaded.
     pub source: Option<(Source, Vec<PathBuf>)>,
     /// Where the log goes.
@@ -62,7 +69,7 @@ pub struct Parts {
 /// # Errors
 /// A text for the operator: a port in use, a certificate that cannot be read.
 pub fn start(parts: Parts) -> Result<Running, String> {
-    let Parts { mut snapshot, source, log_sink, log_to_terminal } = parts;
+    let Parts { mut snapshot, state, source, log_sink, log_to_terminal } = parts;
     choose_ports(&mut snapshot)?;
     let telemetry = Arc::new(telemetry(&snapshot, log_sink, log_to_terminal)?);
     let (stores, redis) = shared::stores(&snapshot, &telemetry)?;
@@ -74,7 +81,14 @@ pub fn start(parts: Parts) -> Result<Running, String> {
     telemetry.metrics.set_pool_source(move || pool_state(&observed));
     let console = start_console(&core, &snapshot)?;
     snapshot.console.listen = console.addresses().to_vec();
-    core.snapshot.store(Arc::new(snapshot.clone()));
+    let (state, followed) = state.map_or_else(Default::default, |(state, followed)| (Some(state), followed));
+    let trail = state.clone().map(|state| {
+        let (trail, writing) = Trail::begin(state);
+        let heard = trail.clone();
+        telemetry.set_audience(move |change| heard.hear(change));
+        (trail, writing)
+    });
+    let follower = Follower::new(core.clone(), state, snapshot.clone(), followed);
     let certificates = snapshot.server.tls.as_ref().map(Certificates::load).transpose()?;
     let (stop, stopped) = watch::channel(false);
     serve(&core, &snapshot, certificates.as_ref(), stopped)?;
@@ -86,14 +100,19 @@ pub fn start(parts: Parts) -> Result<Running, String> {
         .map_err(|error| format!("cannot start the control runtime: {error}"))?;
     if let Some((source, files)) = source {
         let _runtime = control.enter();
-        control.spawn(Watch::begin(core.clone(), source, files, certificates)?.run());
+        control.spawn(Watch::begin(core.clone(), follower.clone(), source, files, certificates)?.run());
     }
+    control.spawn(follower.follow());
+    let trail = trail.map(|(trail, writing)| {
+        control.spawn(writing);
+        trail
+    });
     let asker = Arc::new(ask::Asker::default());
     control.spawn(discovery::keep_up(core.clone(), asker.clone()));
     control.spawn(probes::keep_up(core.clone(), asker));
     let listening = Listening::configured(&snapshot);
     wait_until_up(&listening)?;
-    Ok(Running { listening, core, control, redis, _console: console, stop, grace: snapshot.server.grace })
+    Ok(Running { listening, core, control, redis, trail, _console: console, stop, grace: snapshot.server.grace })
 }
 
 impl Running {
@@ -114,6 +133,9 @@ impl Running {
                 self.idle_within(LAST_WORDS).await;
             }
         });
+        if let Some(trail) = &self.trail {
+            let _ = self.control.block_on(async { tokio::time::timeout(LAST_WORDS, trail.settle()).await });
+        }
         if let Some(redis) = &self.redis {
             redis.leave();
         }
@@ -180,7 +202,7 @@ fn known_models(snapshot: &Snapshot) -> Vec<Arc<str>> {
 }
 
 fn start_console(core: &Arc<Core>, snapshot: &Snapshot) -> Result<Console, String> {
-    let (token, health, ready) = (core.clone(), core.clone(), core.clone());
+    let (token, health, ready, degraded) = (core.clone(), core.clone(), core.clone(), core.clone());
     let (recent, redactor) = (core.telemetry.recent.clone(), core.telemetry.redactor.clone());
     let deps = Deps {
         metrics: core.telemetry.metrics.clone(),
@@ -189,6 +211,7 @@ fn start_console(core: &Arc<Core>, snapshot: &Snapshot) -> Result<Console, Strin
         health: Arc::new(move || health_report(&health)),
         explain: Arc::new(move |id| serde_json::to_value(recent.explain(id, &redactor)?).ok()),
         ready: Arc::new(move || *ready.phase.borrow() == Phase::Serving),
+        degraded: Arc::new(move || degraded.degraded.load().as_deref().cloned()),
         gateway_urls: snapshot.server.listen.iter().map(|address| format!("http://{address}")).collect(),
         version: env!("CARGO_PKG_VERSION"),
     };

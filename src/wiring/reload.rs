@@ -1,8 +1,9 @@
 //! Reloads the configuration on SIGHUP and when one of its files changes. All or nothing: a bad one is told and the last good one stays.
 
+use super::state::Follower;
 use super::tls::Certificates;
 use crate::cli::start;
-use crate::config::{Loaded, Source};
+use crate::config::{Loaded, Snapshot, Source};
 use crate::proxy::Core;
 use crate::telemetry::StateChange;
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
@@ -19,6 +20,7 @@ const QUIET: Duration = Duration::from_millis(200);
 /// The watch over the configuration's files and SIGHUP.
 pub(super) struct Watch {
     core: Arc<Core>,
+    follower: Arc<Follower>,
     source: Source,
     files: Vec<PathBuf>,
     certificates: Option<Arc<Certificates>>,
@@ -36,6 +38,7 @@ impl Watch {
     /// When SIGHUP cannot be caught.
     pub(super) fn begin(
         core: Arc<Core>,
+        follower: Arc<Follower>,
         source: Source,
         files: Vec<PathBuf>,
         certificates: Option<Arc<Certificates>>,
@@ -43,7 +46,7 @@ impl Watch {
         let hangup = signal(SignalKind::hangup()).map_err(|error| format!("cannot catch SIGHUP: {error}"))?;
         let (changed, changes) = mpsc::channel::<()>(1);
         let watcher = watcher(&files, changed.clone());
-        Ok(Self { core, source, files, certificates, hangup, changed, changes, watcher })
+        Ok(Self { core, follower, source, files, certificates, hangup, changed, changes, watcher })
     }
 
     /// Reloads for as long as the gateway runs.
@@ -51,6 +54,7 @@ impl Watch {
         loop {
             tokio::select! {
                 _ = self.hangup.recv() => {}
+                () = self.follower.vault_changed.notified() => {}
                 Some(()) = self.changes.recv() => {
                     while tokio::time::timeout(QUIET, self.changes.recv()).await.is_ok_and(|change| change.is_some()) {}
                 }
@@ -58,9 +62,9 @@ impl Watch {
             if self.watcher.is_none() {
                 self.watcher = watcher(&self.files, self.changed.clone());
             }
-            let again = self.source.clone();
+            let (again, followed) = (self.source.clone(), self.follower.followed());
             // Reading files blocks, so it happens beside the runtime.
-            match tokio::task::spawn_blocking(move || start::reload(&again)).await {
+            match tokio::task::spawn_blocking(move || start::reload(&again, &followed)).await {
                 Ok(Ok(loaded)) => self.take(loaded),
                 Ok(Err(message)) => refuse(&self.core, &message),
                 Err(error) => refuse(&self.core, &error.to_string()),
@@ -77,11 +81,11 @@ impl Watch {
             // The old watcher goes only when the new one stands, so that no change falls in between.
             self.watcher = watcher(&self.files, self.changed.clone());
         }
-        apply(&self.core, loaded.snapshot, self.certificates.as_deref());
+        apply(&self.core, &self.follower, loaded.snapshot, self.certificates.as_deref());
     }
 }
 
-fn apply(core: &Core, mut new: crate::config::Snapshot, certificates: Option<&Certificates>) {
+fn apply(core: &Core, follower: &Follower, mut new: Snapshot, certificates: Option<&Certificates>) {
     let old = core.snapshot.load_full();
     if let (Some(tls), Some(certificates)) = (&new.server.tls, certificates)
         && let Err(message) = certificates.reload(tls)
@@ -100,7 +104,7 @@ fn apply(core: &Core, mut new: crate::config::Snapshot, certificates: Option<&Ce
     let providers: Vec<Arc<str>> = new.providers.iter().map(|provider| provider.id.clone()).collect();
     core.targets.keep(&providers);
     core.limits.set_on_outage(new.limits.on_outage);
-    core.snapshot.store(Arc::new(new));
+    follower.configure(new);
     core.telemetry.state_change(StateChange::ConfigReloaded);
 }
 

@@ -165,7 +165,10 @@ fn files(folder: &Path) -> Vec<(std::path::PathBuf, String)> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
-        if path.is_dir() {
+        if !path.is_dir() && !path.is_file() {
+            // A socket has nothing to read, but may be open to others too.
+            found.push((path, String::new()));
+        } else if path.is_dir() {
             found.extend(files(&path));
         } else {
             found.push((path.clone(), String::from_utf8_lossy(&std::fs::read(&path).unwrap()).into_owned()));

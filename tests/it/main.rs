@@ -3,11 +3,17 @@
 //! [`gateway::Gateway`] starts `orbyt serve` with a configuration of its own; `orbyt::sim` plays the providers;
 //! `orbyt::sim::client` looks at every answer down to how its connection ended, [`raw`] sends bytes that no client would.
 
+mod api_keys;
+mod audit;
 mod auth;
 mod bodies;
+mod cable;
 mod cache;
 mod clocks;
 mod clouds;
+mod completions;
+mod completions_faults;
+mod crossings;
 mod demo;
 mod dialects;
 mod explain;
@@ -26,7 +32,9 @@ mod nodes;
 mod nodes_cache;
 mod nodes_keys;
 mod nodes_semantic;
+mod outage;
 mod pool;
+mod postgres;
 mod presets;
 mod raw;
 mod redis_server;
@@ -34,7 +42,10 @@ mod reload;
 mod responses;
 mod routes;
 mod routing;
+mod scopes;
 mod secrets;
 mod semantic;
 mod shutdown;
+mod store;
 mod tls;
+mod vault;

@@ -57,7 +57,7 @@ impl Bench {
 }
 
 /// The response of an answer: the body, or what the last event of its stream says. Checks the stream's numbers and its end on the way.
-fn response(answer: &Answer) -> Value {
+pub(crate) fn response(answer: &Answer) -> Value {
     assert_eq!((answer.status, answer.end), (200, BodyEnd::Clean), "{}", answer.body_text());
     if !answer.is_stream() {
         return answer.json();
@@ -74,7 +74,7 @@ fn response(answer: &Answer) -> Value {
     last["response"].clone()
 }
 
-fn text(response: &Value) -> String {
+pub(crate) fn text(response: &Value) -> String {
     let items = response["output"].as_array().unwrap().iter();
     let parts = items.filter(|item| item["type"] == "message").flat_map(|item| item["content"].as_array().unwrap());
     parts.filter_map(|part| part["text"].as_str()).collect()

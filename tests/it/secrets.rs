@@ -80,6 +80,8 @@ fn text_of(folder: &Path) -> String {
     let Ok(entries) = std::fs::read_dir(folder) else { return String::new() };
     let text = |path: std::path::PathBuf| match path.is_dir() {
         true => text_of(&path),
+        // A socket has nothing to read.
+        false if !path.is_file() => String::new(),
         false => String::from_utf8_lossy(&std::fs::read(path).unwrap()).into_owned(),
     };
     entries.map(|entry| text(entry.unwrap().path())).collect()

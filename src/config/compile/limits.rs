@@ -1,15 +1,16 @@
 //! `[limits]` and `[[limits.rule]]`.
 
 use super::super::glob;
-use super::super::keys::GatewayKeys;
+use super::super::keys::{GatewayKeys, StoredKeys};
 use super::super::raw::*;
 use super::super::snapshot::{LimitRule, Limits, ModelAlias, Provider};
 use super::{Compiler, or};
 use crate::domain::{OnOutage, Scope};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How the names of keys begin that the gateway has made itself: they are masks, and those that are stored are not known here.
+/// How the names of keys begin that the gateway makes itself on its first start: they are masks.
 const MADE_HERE: &str = "sk-or-v1-";
 
 /// How many names of keys a warning shows.
@@ -61,7 +62,7 @@ impl Compiler<'_> {
             let pattern = at.value.as_str();
             let message = match rule.scope.value {
                 Scope::User => None,
-                Scope::Key => without_key(pattern, keys),
+                Scope::Key => without_key(pattern, keys, self.around.stored),
                 Scope::Model if aliases.iter().any(|alias| glob::matches(pattern, &alias.name)) => None,
                 Scope::Model => without_provider(pattern, providers),
             };
@@ -72,17 +73,22 @@ impl Compiler<'_> {
     }
 }
 
-fn without_key(pattern: &str, keys: &GatewayKeys) -> Option<String> {
-    let may_be_stored = pattern.starts_with(MADE_HERE) || (keys.is_empty() && pattern.starts_with('*'));
-    if may_be_stored || keys.names().any(|name| glob::matches(pattern, name)) {
+fn without_key(pattern: &str, keys: &GatewayKeys, stored: &StoredKeys) -> Option<String> {
+    let may_be_made = pattern.starts_with(MADE_HERE) || (keys.is_empty() && pattern.starts_with('*'));
+    let mut names: BTreeSet<&str> = stored.names().collect();
+    if may_be_made || keys.names().chain(names.iter().copied()).any(|name| glob::matches(pattern, name)) {
         return None;
     }
-    let mut names: Vec<&str> = keys.names().take(NAMES_SHOWN).collect();
-    if keys.len() > NAMES_SHOWN {
+    names.retain(|name| keys.names().all(|other| other != *name));
+    let mut names: Vec<&str> = keys.names().chain(names).collect();
+    if names.len() > NAMES_SHOWN {
+        names.truncate(NAMES_SHOWN);
         names.push("…");
     }
     let known = if names.is_empty() { "none has a name".to_owned() } else { format!("there are {}", names.join(", ")) };
-    Some(format!("matches no gateway key: {known}. server.api_keys names them: {{ name = \"team-a\", env = \"…\" }}"))
+    let how =
+        "server.api_keys names them: { name = \"team-a\", env = \"…\" }, and orbyt keys create --name team-a does";
+    Some(format!("matches no gateway key: {known}. {how}"))
 }
 
 fn without_provider(pattern: &str, providers: &[Provider]) -> Option<String> {

@@ -11,6 +11,7 @@ use crate::dialect::openai_chat::passthrough::Quirks;
 use crate::dialect::table::Dialect;
 use crate::domain::{KeyQuota, Money, ProviderKey, Secret};
 use crate::provider::credential::{self, GoogleAccount};
+use crate::provider::row::completions;
 use crate::provider::{AuthScheme, ModelRow, ProviderRow};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -144,6 +145,9 @@ impl Compiler<'_> {
             auth,
             headers: usual.map(|row| row.headers.clone()).unwrap_or_default(),
             quirks,
+            completions_path: known.map_or_else(completions, |row| row.completions_path.clone()),
+            completions_models: known.and_then(|row| row.completions_models.clone()),
+            completions_lacks: known.map(|row| row.completions_lacks.clone()).unwrap_or_default(),
             key_env: known.map(|row| row.key_env.clone()).unwrap_or_default(),
             base_url_env: known.map(|row| row.base_url_env.clone()).unwrap_or_default(),
             key_required: auth != AuthScheme::None && known.is_none_or(|row| row.key_required || raw.auth.is_some()),
@@ -211,6 +215,11 @@ impl Compiler<'_> {
                     (Some(name), _) => format!("{name}_{:02}", keys.len() + 1),
                     (None, _) => format!("{id}_{:02}", keys.len() + 1),
                 };
+                if keys.iter().any(|key| *key.name == *name) && matches!(raw.secret.value, RawSecret::Vault(_)) {
+                    let message = format!("{id} has another key called {name:?}: the one in the vault is left out");
+                    self.report.warn(raw.secret.problem(message));
+                    continue;
+                }
                 if keys.iter().any(|key| *key.name == *name) {
                     self.report.error(raw.secret.problem(format!("there are two keys called {name:?}")));
                 }
@@ -268,7 +277,7 @@ impl Compiler<'_> {
     pub(super) fn secret(&mut self, at: &At<RawSecret>) -> Option<Secret> {
         let env = self.around.env;
         let secret = match &at.value {
-            RawSecret::Plain(secret) | RawSecret::FromEnv(secret) => Ok(secret.clone()),
+            RawSecret::Plain(secret) | RawSecret::FromEnv(secret) | RawSecret::Vault(secret) => Ok(secret.clone()),
             RawSecret::Env(name) => {
                 env.get(name).map(Secret::new).ok_or_else(|| format!("the environment variable {name} is not set"))
             }

@@ -1,9 +1,15 @@
-//! `[store]`: where state is kept that several nodes share.
+//! `[store]`: where state is kept that outlives the process, and that several nodes share.
 
+use super::super::env::Env;
+use super::super::problem::Report;
 use super::super::raw::*;
 use super::super::snapshot::{CacheBackend, Redis, Store};
-use super::{Compiler, or};
+use super::{Compiler, Surroundings, or};
 use crate::domain::Secret;
+use crate::provider::Catalog;
+use crate::vault::MasterKeys;
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A node gives several signs of life in this time, and Redis has to be asked for each.
@@ -16,6 +22,29 @@ impl Compiler<'_> {
         {
             self.report.error(at.problem("needs store.redis_url (REDIS_URL): where is the Redis?"));
         }
+        let redis = self.redis(raw);
+        Store { redis, ..self.database(raw) }
+    }
+
+    /// What outlives the process: everything but Redis.
+    fn database(&mut self, raw: &RawStore) -> Store {
+        let database_url = raw.database_url.as_ref().and_then(|at| {
+            let url = self.secret(at)?;
+            let is_postgres = ["postgres://", "postgresql://"].iter().any(|scheme| url.reveal().starts_with(scheme));
+            if !is_postgres {
+                self.report.error(at.problem("must begin with postgres:// (leave it out for the embedded database)"));
+            }
+            Some(url)
+        });
+        let master_key = raw.master_key.as_ref().and_then(|at| {
+            let text = self.secret(at)?;
+            self.report.checked(at, MasterKeys::parse(text.reveal()))?;
+            Some(text)
+        });
+        Store { database_url, connections: or(&raw.connections, 8) as usize, master_key, redis: None }
+    }
+
+    fn redis(&mut self, raw: &RawStore) -> Option<Redis> {
         if let Some(at) = raw.node_ttl.as_ref().filter(|at| at.value < LEAST_NODE_TTL) {
             self.report.error(at.problem(format!("must be at least {LEAST_NODE_TTL:?}")));
         }
@@ -23,19 +52,25 @@ impl Compiler<'_> {
             // What cannot be read has been reported then, and need not be twice.
             if self.certificates(file).is_empty() { None } else { self.read(file) }
         });
-        let Some(at) = &raw.redis_url else { return Store { redis: None } };
-        let Some(url) = self.secret(at) else { return Store { redis: None } };
-        let password = match parts(url.reveal()) {
-            Ok(password) => password.map(Secret::new),
-            Err(message) => {
-                self.report.error(at.problem(message));
-                return Store { redis: None };
-            }
-        };
+        let at = raw.redis_url.as_ref()?;
+        let url = self.secret(at)?;
+        let password = self.report.checked(at, parts(url.reveal()).map(|password| password.map(Secret::new)))?;
         let timeout = or(&raw.redis_timeout, Duration::from_millis(50));
         let node_ttl = or(&raw.node_ttl, Duration::from_secs(10));
-        Store { redis: Some(Redis { url, password, ca, timeout, node_ttl }) }
+        Some(Redis { url, password, ca, timeout, node_ttl })
     }
+}
+
+/// The data directory and `[store]` without Redis, for commands that need none of the service's other secrets.
+pub fn store_alone(
+    raw: &Raw,
+    catalog: &Arc<Catalog>,
+    around: &Surroundings<'_>,
+    report: &mut Report,
+) -> (PathBuf, Store) {
+    let env: &Env = around.env;
+    let data_dir = super::data_dir(&raw.server.data_dir, env, around.base);
+    (data_dir, Compiler { around, catalog, report }.database(&raw.store))
 }
 
 /// The password of a Redis URL. Errors never repeat the URL.

@@ -2,6 +2,7 @@
 
 use super::Timeouts;
 use crate::config::net::BaseUrl;
+use crate::dialect::client::Client;
 use crate::dialect::openai_chat::passthrough::Quirks;
 use crate::dialect::table::Dialect;
 use crate::domain::{ProviderKey, Secret};
@@ -84,6 +85,17 @@ impl Provider {
             Some(cloud) => cloud.path(Dialect::OpenAiChat, model, false).replacen("/chat/completions", path, 1),
             None => path.to_owned(),
         }
+    }
+
+    /// The path of a request that passes to one of its models, where a client's format has a path of its own.
+    pub fn path_of(&self, client: Client, model: &ModelRow) -> Option<String> {
+        let elsewhere = self.cloud.as_ref().and_then(Cloud::responses_path);
+        let own = match client {
+            Client::OpenAiResponses if elsewhere.is_some() => return elsewhere,
+            Client::OpenAiCompletions => &*self.row.completions_path,
+            _ => client.own_path()?,
+        };
+        Some(self.path_beside_chat(model, own))
     }
 
     /// Whether it counts the tokens of a request for one of its models. Clouds are not asked:

@@ -67,7 +67,7 @@ fn keys_have_the_names_that_their_operator_gives_them() {
     assert_eq!(outcome.warnings, Vec::<String>::new());
     let snapshot = outcome.sound();
     assert_eq!(snapshot.keys.names().collect::<Vec<_>>(), ["team-a", "team-b", "key_03"]);
-    assert_eq!(snapshot.keys.find("k2").map(|found| found.key_name.to_string()).as_deref(), Some("team-b"));
+    assert_eq!(snapshot.keys.find("k2", 0).map(|found| found.principal.key_name.to_string()).as_deref(), Ok("team-b"));
     for (keys, error) in [
         ("{ name = 'a', env = 'A' }, { name = 'a', env = 'HOME' }", "there are two keys called \"a\""),
         ("{ name = 'a' }", "must be a text"),

@@ -11,7 +11,7 @@ mod values;
 
 use super::compile::{Surroundings, compile};
 use super::problem::Report;
-use super::{Env, Snapshot, env, file};
+use super::{Env, Snapshot, StoredKeys, env, file};
 use crate::provider::Catalog;
 use std::path::Path;
 use std::sync::{Arc, LazyLock};
@@ -52,7 +52,9 @@ impl Trial<'_> {
             let found = disk.iter().find(|(name, _)| Path::new(name) == path);
             found.map(|(_, text)| text.clone().into_bytes()).ok_or_else(|| "there is no such file".to_owned())
         };
-        let around = Surroundings { env: &variables, read: &read, base: Path::new("/etc/orbyt"), cores: 4 };
+        let stored = StoredKeys::default();
+        let around =
+            Surroundings { env: &variables, read: &read, base: Path::new("/etc/orbyt"), stored: &stored, cores: 4 };
         let snapshot = is_toml.then(|| compile(raw, catalog, &around, &mut report)).flatten();
         report.sort();
         let Report { errors, warnings } = report;

@@ -1,11 +1,13 @@
 //! What sound files mean.
 
 use super::{Trial, with_file};
+use crate::config::StoredKeys;
 use crate::config::{LogFormat, Timeouts};
 use crate::dialect::openai_chat::passthrough::Quirks;
 use crate::dialect::table::Dialect;
 use crate::domain::{Money, Strategy};
 use crate::provider::AuthScheme;
+use std::sync::Arc;
 use std::time::Duration;
 
 #[test]
@@ -145,11 +147,10 @@ fn the_same_input_makes_the_same_snapshot_and_a_changed_listener_needs_a_restart
 fn stored_credentials_join_those_of_the_configuration() {
     use crate::domain::Secret;
     let snapshot = with_file("[console]\nadmin_token = 'configured'\n").sound();
-    let stored = [("first".into(), Secret::new("stored-key").hash())];
-    let snapshot = snapshot.with_stored(stored, Some(Secret::new("stored-token").hash()));
-    assert!(snapshot.keys.find("stored-key").is_some());
+    let stored = Arc::new(StoredKeys::default());
+    let snapshot = snapshot.with_stored(stored.clone(), Some(Secret::new("stored-token").hash()));
     assert_eq!(snapshot.console.admin_token, Some(Secret::new("configured").hash()), "the configuration wins");
-    let bare = with_file("").sound().with_stored([], Some(Secret::new("stored-token").hash()));
+    let bare = with_file("").sound().with_stored(stored, Some(Secret::new("stored-token").hash()));
     assert_eq!(bare.console.admin_token, Some(Secret::new("stored-token").hash()));
 }
 

@@ -13,6 +13,7 @@ use super::write;
 use crate::dialect::client::Client;
 use crate::dialect::extensions::{Extensions, Members};
 use crate::dialect::{anthropic_messages, gemini, openai_responses};
+use crate::domain::decision::Parameter;
 use crate::domain::{Fault, FaultKind};
 use bytes::Bytes;
 use memchr::memmem;
@@ -54,6 +55,8 @@ pub struct Envelope {
     /// Estimated input tokens: a quarter of the bytes of `messages` and `tools`, base64 data left out. For routing and reservations, not
     /// for the bill.
     pub estimated_input_tokens: u64,
+    /// Text completions: what of the request has no word in a chat, so that only a provider that has the route itself can serve it.
+    pub beyond_chat: Vec<Parameter>,
     pub(in crate::dialect) body: Bytes,
     pub(in crate::dialect) members: Vec<Member>,
 }
@@ -112,6 +115,11 @@ pub(in crate::dialect) struct Member {
 pub(in crate::dialect) enum Field {
     Model,
     Messages,
+    Prompt,
+    Suffix,
+    Echo,
+    BestOf,
+    Logprobs,
     Tools,
     ResponseFormat,
     Stream,
@@ -152,6 +160,11 @@ impl Field {
         match name {
             "model" => Self::Model,
             "messages" => Self::Messages,
+            "prompt" => Self::Prompt,
+            "suffix" => Self::Suffix,
+            "echo" => Self::Echo,
+            "best_of" => Self::BestOf,
+            "logprobs" => Self::Logprobs,
             "tools" | "functions" => Self::Tools,
             "response_format" => Self::ResponseFormat,
             "stream" => Self::Stream,
@@ -231,6 +244,7 @@ impl Envelope {
             extensions: NO_EXTENSIONS.clone(),
             needs: Needs::default(),
             estimated_input_tokens: 0,
+            beyond_chat: Vec::new(),
             body,
             members,
         })
@@ -262,6 +276,10 @@ impl Envelope {
         if self.client == Client::OpenAiResponses {
             return openai_responses::envelope::passthrough_body(self, model);
         }
+        // Text completions know the old name alone, at every provider.
+        let renamed =
+            if self.client == Client::OpenAiCompletions { Quirks::MAX_COMPLETION_TOKENS } else { Quirks::NONE };
+        let quirks = quirks.without(renamed);
         let (mut edits, mut cutter) = (Edits::default(), Cutter::default());
         let ask_for_usage = self.stream && !self.include_usage && !quirks.has(Quirks::NO_STREAM_OPTIONS);
         let mut to_add = ask_for_usage && self.last(Field::StreamOptions).is_none();
@@ -340,7 +358,7 @@ impl Envelope {
         Some(&self.body[member.value.clone()]).filter(|text| *text != b"null")
     }
 
-    fn read_options(&mut self) -> Result<(), Fault> {
+    pub(in crate::dialect) fn read_options(&mut self) -> Result<(), Fault> {
         self.read_model()?;
         self.stream = self.boolean(Field::Stream, "stream")?.unwrap_or(false);
         let options = self.last(Field::StreamOptions);

@@ -33,6 +33,11 @@ impl Quirks {
     pub const REPLAY_REASONING: Self = Self(1 << 11);
     /// Route: the provider has OpenAI's `/responses` too, so that requests of that form pass as they are.
     pub const RESPONSES: Self = Self(1 << 12);
+    /// Route: the provider has OpenAI's `/completions` too (its row may have another path, and name the models that alone have it), so
+    /// that requests of that form pass as they are.
+    pub const COMPLETIONS: Self = Self(1 << 13);
+    /// Answer: what comes of that route has the form of chat completions (Mistral's fill-in-the-middle).
+    pub const COMPLETIONS_AS_CHAT: Self = Self(1 << 14);
 
     /// Every deviation of answers: for a provider that nobody has written a row for. Its requests pass untouched.
     pub const ALL_TOLERANT: Self = Self(
@@ -44,7 +49,7 @@ impl Quirks {
             | Self::CHUNK_FIELDS.0,
     );
 
-    const NAMES: [(&'static str, Self); 15] = [
+    const NAMES: [(&'static str, Self); 17] = [
         ("none", Self::NONE),
         ("all_tolerant", Self::ALL_TOLERANT),
         ("max_tokens", Self::MAX_TOKENS),
@@ -60,6 +65,8 @@ impl Quirks {
         ("chunk_fields", Self::CHUNK_FIELDS),
         ("replay_reasoning", Self::REPLAY_REASONING),
         ("responses", Self::RESPONSES),
+        ("completions", Self::COMPLETIONS),
+        ("completions_as_chat", Self::COMPLETIONS_AS_CHAT),
     ];
 
     /// The set of one name as it is written in the catalog and the configuration; `None` when there is no such name.
@@ -75,6 +82,12 @@ impl Quirks {
     /// Whether all of `other` are in the set.
     pub const fn has(self, other: Self) -> bool {
         self.0 & other.0 == other.0
+    }
+
+    /// The set without what is in `other`.
+    #[must_use]
+    pub const fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
     }
 
     /// Both sets together.

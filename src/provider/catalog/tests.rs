@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::dialect::chat::{StructuredOutput, Thinking};
+use crate::dialect::openai_chat::quirks::Quirks;
 use crate::dialect::table::Dialect;
 use crate::provider::model::Capabilities;
 use crate::provider::row::AuthScheme;
@@ -16,6 +17,23 @@ fn at<'a>(catalog: &'a Catalog, provider: &str, name: &str) -> &'a str {
 
 fn first<'a>(catalog: &'a Catalog, bare: &str) -> &'a str {
     catalog.find(bare).first().map_or("nothing", |row| row.id.as_ref())
+}
+
+#[test]
+fn who_completes_texts_is_said_with_models_that_there_are() {
+    let catalog = catalog();
+    for row in catalog.providers() {
+        let has_route = row.quirks.has(Quirks::COMPLETIONS);
+        assert!(has_route || (row.completions_models.is_none() && row.completions_lacks.is_empty()), "{}", row.id);
+        assert!(row.completions_path.starts_with('/'), "{}", row.id);
+        for model in row.completions_models.iter().flatten() {
+            assert_eq!(at(&catalog, &row.id, model), format!("{}/{model}", row.id));
+        }
+    }
+    let has_route: Vec<&str> =
+        catalog.providers().iter().filter(|row| row.quirks.has(Quirks::COMPLETIONS)).map(|row| &*row.id).collect();
+    let expected = ["openai", "mistral", "deepseek", "together", "fireworks", "openrouter", "ollama", "vllm"];
+    assert_eq!(has_route, expected);
 }
 
 #[test]

@@ -1,7 +1,9 @@
 //! State in plain files of the data directory.
 
 mod credentials;
+mod last_known;
 mod private;
 
-pub use credentials::CredentialsFile;
+pub use credentials::{Earlier, earlier_credentials, set_aside};
+pub use last_known::LastKnown;
 pub use private::write_private;

@@ -53,6 +53,16 @@ impl Call {
         (!model.is_empty()).then(|| Self { model: model.to_owned(), method })
     }
 
+    /// The path as the documents have it, whichever version was asked.
+    pub fn path(&self) -> String {
+        let method = match self.method {
+            Method::Generate => "generateContent",
+            Method::Stream => "streamGenerateContent",
+            Method::Count => "countTokens",
+        };
+        format!("/v1beta/models/{}:{method}", self.model)
+    }
+
     /// The body with what path and query say. One that is no object stays as it is: the scan says what is wrong with it.
     pub fn complete(&self, body: Bytes, query: Option<&str>) -> Bytes {
         let body = if self.method == Method::Count { counted(body) } else { body };

@@ -100,10 +100,13 @@ impl Envelope {
         let (apart, messages) = match self.client {
             Client::AnthropicMessages => (Some(Field::System), Field::Messages),
             Client::Gemini => (Some(Field::SystemInstruction), Field::Contents),
-            Client::OpenAiChat | Client::OpenAiResponses => (None, Field::Messages),
+            Client::OpenAiChat | Client::OpenAiResponses | Client::OpenAiCompletions => (None, Field::Messages),
         };
         if let Some(system) = apart.and_then(|field| self.last(field)) {
             return system;
+        }
+        if let Some(prompt) = self.last(Field::Prompt).filter(|_| self.client == Client::OpenAiCompletions) {
+            return &prompt[..prompt.len().min(WORTH_CACHING)];
         }
         let Some(messages) = self.last(messages) else { return &[] };
         let mut taken: Range<usize> = 1..1;

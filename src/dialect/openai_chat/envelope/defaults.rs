@@ -31,6 +31,10 @@ impl Envelope {
         if self.client == Client::Gemini {
             return gemini::client::with_defaults(self, defaults);
         }
+        if defaults.system.is_some() && !self.client.takes_system() {
+            let message = format!("the preset sets a system prompt, which {} has no place for", self.client.route());
+            return Err(Fault::bad_request("extra.preset", message));
+        }
         let mut edits = Edits::default();
         let mut added = Vec::new();
         if let Some(model) = defaults.model {

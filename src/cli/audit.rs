@@ -1,0 +1,97 @@
+//! `orbyt audit`: what was done, and whether the log of it is whole. And how the other commands write into it.
+
+use super::args::{ListAuditArgs, VerifyAuditArgs};
+use super::keys::date;
+use crate::domain::audit::{AuditEntry, AuditEvent, Head};
+use crate::store::ports::database::{Access, Database, StoreError};
+use crate::wiring::state::{new_event, now_ms};
+use serde_json::{Value, json};
+use std::fmt::Write;
+use std::os::unix::fs::MetadataExt;
+use std::sync::Arc;
+
+/// How many entries are read at once.
+const PAGE: u32 = 1000;
+
+/// What somebody on this machine does, by this program.
+pub fn by_hand(action: &str, target: &str, org: Option<&Arc<str>>, details: &Value) -> AuditEvent {
+    let name = std::env::var("SUDO_USER").or_else(|_| std::env::var("USER")).unwrap_or_else(|_| "somebody".to_owned());
+    let uid = std::fs::metadata("/proc/self").map_or_else(|_| "?".to_owned(), |process| process.uid().to_string());
+    let actor = format!("{name} (uid {uid})");
+    AuditEvent { org: org.cloned(), ..new_event(actor, "command line", action, target, details) }
+}
+
+/// Makes a change that is written down before: nothing changes without an entry. One that fails then gets a second entry.
+///
+/// # Errors
+/// The database's, of either.
+pub async fn noted<T>(
+    database: &dyn Database,
+    event: AuditEvent,
+    change: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, StoreError> {
+    database.append(&event).await?;
+    let outcome = change.await;
+    if let Err(error) = &outcome {
+        let details = json!({"why": error.to_string()}).to_string();
+        let failed = AuditEvent { at: now_ms(), action: format!("{}.failed", event.action), details, ..event };
+        // What is to be told is why the change failed.
+        let _ = database.append(&failed).await;
+    }
+    outcome
+}
+
+/// The latest entries, one a line.
+///
+/// # Errors
+/// The database's.
+pub async fn list(database: &dyn Database, args: &ListAuditArgs) -> Result<String, String> {
+    let entries = database.latest_entries(&Access::System, args.limit).await.map_err(|error| error.to_string())?;
+    let mut text = String::new();
+    for entry in &entries {
+        // A string takes any amount of text.
+        let _ = if args.json { writeln!(text, "{}", as_json(entry)) } else { writeln!(text, "{}", as_line(entry)) };
+    }
+    Ok(text)
+}
+
+fn as_line(AuditEntry { seq, event, .. }: &AuditEntry) -> String {
+    let AuditEvent { at, actor, origin, action, target, details, .. } = event;
+    let details = if details == "{}" { "" } else { details };
+    format!("{seq:>6} {} {action:<22} {target:<28} by {actor} from {origin} {details}", date(*at)).trim_end().to_owned()
+}
+
+fn as_json(AuditEntry { seq, event, hash }: &AuditEntry) -> Value {
+    let AuditEvent { at, org, actor, origin, action, target, details } = event;
+    let details: Value = serde_json::from_str(details).unwrap_or_else(|_| details.as_str().into());
+    json!({
+        "seq": seq, "at": date(*at), "at_ms": at, "org": org.as_deref(), "actor": actor, "origin": origin,
+        "action": action, "target": target, "details": details, "hash": hash,
+    })
+}
+
+/// Goes through the whole chain. Returns what is to be said.
+///
+/// # Errors
+/// The first thing that is wrong with it, or the database's.
+pub async fn verify(database: &dyn Database, args: &VerifyAuditArgs) -> Result<String, String> {
+    let mut head = Head::default();
+    let mut is_met = args.head.is_none();
+    loop {
+        let entries = database.entries_after(head.seq, PAGE).await.map_err(|error| error.to_string())?;
+        if entries.is_empty() {
+            break;
+        }
+        for entry in &entries {
+            head = head.check(entry).map_err(|broken| format!("the audit log was tampered with: {broken}"))?;
+            is_met |= args.head.as_deref() == Some(&*head.hash);
+        }
+    }
+    if !is_met {
+        return Err(
+            "the audit log was tampered with: it has no entry with the hash that --head names, so its end was cut off or all of it written anew"
+                .to_owned(),
+        );
+    }
+    Ok(format!("{} entries, each as it was written. Last: {}", head.seq, head.hash))
+}

@@ -1,0 +1,113 @@
+//! What all state that outlives the process has in common: where it is, who may see what, how it fails and how changes are told.
+
+use super::api_keys::ApiKeys;
+use super::audit::Audit;
+use super::facts::GatewayFacts;
+use super::provider_keys::ProviderKeys;
+use super::tenants::Tenants;
+use crate::domain::secret::KeyHash;
+use crate::domain::tenancy::{ApiKey, SealedKey};
+use async_trait::async_trait;
+use std::fmt;
+use std::sync::Arc;
+use tokio::sync::watch;
+
+/// On whose behalf the database is asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// The gateway itself: everything is in sight.
+    System,
+    /// An organisation, by its id: nothing of another one is in sight.
+    Org(Arc<str>),
+}
+
+impl Access {
+    /// Whether something of an organisation (`None`: of the gateway itself) is in sight.
+    pub fn reaches(&self, org: Option<&str>) -> bool {
+        match self {
+            Self::System => true,
+            Self::Org(own) => org == Some(&**own),
+        }
+    }
+
+    /// The organisation that everything has to belong to; `None` when it need not belong to any.
+    pub fn org(&self) -> Option<&str> {
+        match self {
+            Self::System => None,
+            Self::Org(own) => Some(own),
+        }
+    }
+}
+
+/// Why the database did not do what it was asked for. Messages hold no secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StoreError {
+    /// It cannot be reached, or cannot write, just now: another try may succeed.
+    Unavailable(String),
+    /// There is such a thing already.
+    Conflict(String),
+    /// It must not be done, or an operator has to do something first.
+    Refused(String),
+    /// What is there is not what was written.
+    Damaged(String),
+}
+
+impl fmt::Display for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unavailable(message) | Self::Conflict(message) | Self::Refused(message) | Self::Damaged(message) => {
+                f.write_str(message)
+            }
+        }
+    }
+}
+
+impl std::error::Error for StoreError {}
+
+/// Everything that a running gateway follows, as it was at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Contents {
+    /// All keys, revoked ones too.
+    pub keys: Vec<ApiKey>,
+    /// Keys of providers, sealed.
+    pub provider_keys: Vec<SealedKey>,
+    /// The hash of the administrator's token.
+    pub admin_token: Option<KeyHash>,
+}
+
+/// How the connection to the database is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// Rises whenever something may have changed, also when a lost connection is there again.
+    pub revision: u64,
+    /// Why it cannot be reached; `None` when it can.
+    pub down: Option<Arc<str>>,
+}
+
+/// A database: all ports, and word of changes.
+#[async_trait]
+pub trait Database: Tenants + ApiKeys + ProviderKeys + GatewayFacts + Audit {
+    /// Where it is, for people; without a password.
+    fn place(&self) -> String;
+
+    /// Everything that a running gateway follows.
+    ///
+    /// # Errors
+    /// The database's.
+    async fn contents(&self) -> Result<Contents, StoreError>;
+
+    /// How the connection is, and when something has changed, whoever changed it.
+    fn link(&self) -> watch::Receiver<Link>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_organisation_sees_its_own_alone() {
+        let access = Access::Org("org_a".into());
+        assert!(access.reaches(Some("org_a")) && !access.reaches(Some("org_b")) && !access.reaches(None));
+        assert!(Access::System.reaches(None) && Access::System.reaches(Some("org_b")));
+    }
+}

@@ -1,0 +1,110 @@
+//! The connection that listens for changes, and that notices when the database is away.
+//!
+//! ```text
+//!             connected, schema up to date, LISTEN
+//!   Away ───────────────────────────────────────────> Listening ──notification──> Listening, one revision on
+//!    ▲  └─ no: waits, longer each time                    │
+//!    └──────── connection ended, or no answer to a ping ──┘
+//! ```
+
+use super::connect::Connector;
+use super::schema;
+use crate::store::ports::database::{Link, StoreError};
+use futures::FutureExt;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_postgres::AsyncMessage;
+
+/// How often the connection is tried, and how long it may take to answer: a cable that is cut says nothing.
+const PING: Duration = Duration::from_secs(1);
+const PONG: Duration = Duration::from_secs(2);
+/// Waits between two tries to connect.
+const FIRST_WAIT: Duration = Duration::from_millis(100);
+const LONGEST_WAIT: Duration = Duration::from_secs(2);
+
+/// Listens for as long as anybody has the receiver of `tell`. The outcome of the first try goes to `begun`.
+pub(super) async fn keep_listening(
+    connector: Connector,
+    place: String,
+    tell: watch::Sender<Link>,
+    begun: oneshot::Sender<Result<(), StoreError>>,
+) {
+    let (mut begun, mut wait) = (Some(begun), FIRST_WAIT);
+    while !tell.is_closed() {
+        let error = match listen(&connector, &place, &tell, &mut begun).await {
+            Ok(()) => {
+                wait = FIRST_WAIT;
+                format!("{place}: the connection has ended")
+            }
+            Err(error) => {
+                let message = error.to_string();
+                if let Some(begun) = begun.take() {
+                    // Whoever opened it may have gone.
+                    let _ = begun.send(Err(error));
+                }
+                message
+            }
+        };
+        let down: Arc<str> = error.into();
+        tell.send_if_modified(|link| {
+            let differs = link.down.is_none();
+            link.down = Some(down);
+            differs
+        });
+        tokio::time::sleep(wait).await;
+        wait = (wait * 2).min(LONGEST_WAIT);
+    }
+}
+
+/// One connection, from its beginning to its end.
+async fn listen(
+    connector: &Connector,
+    place: &str,
+    tell: &watch::Sender<Link>,
+    begun: &mut Option<oneshot::Sender<Result<(), StoreError>>>,
+) -> Result<(), StoreError> {
+    let (mut client, mut connection) = connector.raw(place).await?;
+    let (heard, mut news) = mpsc::channel::<()>(1);
+    let moved = tokio::spawn(async move {
+        while let Some(Ok(message)) = futures::future::poll_fn(|context| connection.poll_message(context)).await {
+            if matches!(message, AsyncMessage::Notification(_)) {
+                // A full channel means that a look is due already.
+                let _ = heard.try_send(());
+            }
+        }
+    });
+    let outcome = async {
+        schema::migrate(&mut client, place).await?;
+        client.batch_execute("LISTEN orbyt_changed").await.map_err(|error| super::failed(place, &error))
+    };
+    if let Err(error) = outcome.await {
+        moved.abort();
+        return Err(error);
+    }
+    // What has changed while nobody listened was not told.
+    tell.send_modify(|link| *link = Link { revision: link.revision + 1, down: None });
+    if let Some(begun) = begun.take() {
+        let _ = begun.send(Ok(()));
+    }
+    loop {
+        let answered = tokio::select! {
+            word = news.recv() => {
+                if word.is_none() {
+                    break;
+                }
+                tell.send_modify(|link| link.revision += 1);
+                true
+            }
+            () = tokio::time::sleep(PING) => {
+                let ping = client.simple_query("").map(|outcome| outcome.is_ok());
+                tokio::time::timeout(PONG, ping).await.unwrap_or(false)
+            }
+        };
+        if !answered || tell.is_closed() {
+            break;
+        }
+    }
+    moved.abort();
+    Ok(())
+}

@@ -1,0 +1,63 @@
+//! Organisations and projects.
+
+use super::{SqliteDatabase, Trouble};
+use crate::domain::tenancy::{Organisation, Project};
+use crate::store::ports::database::{Access, StoreError};
+use crate::store::ports::tenants::Tenants;
+use crate::store::rows::stored_time;
+use async_trait::async_trait;
+use rusqlite::params;
+use std::sync::Arc;
+
+#[async_trait]
+impl Tenants for SqliteDatabase {
+    async fn create_org(&self, org: &Organisation, now: u64) -> Result<(), StoreError> {
+        let org = org.clone();
+        self.write(move |transaction| {
+            let put = "INSERT INTO organisations (id, name, created_at) VALUES (?1, ?2, ?3)";
+            transaction.execute(put, params![&*org.id, org.name, stored_time(now)])?;
+            Ok(())
+        })
+        .await
+    }
+
+    async fn orgs(&self, access: &Access) -> Result<Vec<Organisation>, StoreError> {
+        let access = access.clone();
+        self.read(move |transaction| {
+            let query = "SELECT id, name FROM organisations WHERE ?1 IS NULL OR id = ?1 ORDER BY name";
+            let mut query = transaction.prepare(query)?;
+            let rows = query.query_map(params![access.org()], |row| {
+                Ok(Organisation { id: row.get::<_, String>(0)?.into(), name: row.get(1)? })
+            })?;
+            Ok(rows.collect::<Result<_, _>>()?)
+        })
+        .await
+    }
+
+    async fn create_project(&self, access: &Access, project: &Project, now: u64) -> Result<(), StoreError> {
+        let (access, project) = (access.clone(), project.clone());
+        self.write(move |transaction| {
+            if !access.reaches(Some(&project.org)) {
+                return Err(Trouble::unknown("organisation"));
+            }
+            let put = "INSERT INTO projects (id, org_id, name, created_at) VALUES (?1, ?2, ?3, ?4)";
+            transaction.execute(put, params![&*project.id, &*project.org, project.name, stored_time(now)])?;
+            Ok(())
+        })
+        .await
+    }
+
+    async fn projects(&self, access: &Access) -> Result<Vec<Project>, StoreError> {
+        let access = access.clone();
+        self.read(move |transaction| {
+            let query = "SELECT id, org_id, name FROM projects WHERE ?1 IS NULL OR org_id = ?1 ORDER BY name, id";
+            let mut query = transaction.prepare(query)?;
+            let text = |row: &rusqlite::Row<'_>, at| row.get::<_, String>(at).map(Arc::from);
+            let rows = query.query_map(params![access.org()], |row| {
+                Ok(Project { id: text(row, 0)?, org: text(row, 1)?, name: row.get(2)? })
+            })?;
+            Ok(rows.collect::<Result<_, _>>()?)
+        })
+        .await
+    }
+}

@@ -1,0 +1,62 @@
+//! `orbyt.sock` in the data directory: whoever has changed the database beside a running gateway rings here, and is answered when the
+//! gateway has taken the change over. Without an answer the change is noticed all the same, a moment later.
+
+use super::Follower;
+use std::fs::Permissions;
+use std::io::{ErrorKind, Read};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::AsyncWriteExt;
+use tokio::net::UnixListener;
+
+/// How long whoever rings waits for an answer.
+const PATIENCE: Duration = Duration::from_secs(3);
+const ANSWER: &[u8] = b"ok\n";
+
+fn path(data_dir: &Path) -> PathBuf {
+    data_dir.join("orbyt.sock")
+}
+
+/// Tells the gateway of this data directory that the database has changed. Says whether one has taken the change over.
+pub fn ring(data_dir: &Path) -> bool {
+    let heard = || -> std::io::Result<bool> {
+        let mut stream = UnixStream::connect(path(data_dir))?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer)?;
+        Ok(answer == ANSWER)
+    };
+    heard().unwrap_or(false)
+}
+
+/// Listens, unless another gateway does so at this place. Must be called in a runtime.
+pub(super) fn listen(data_dir: &Path) -> std::io::Result<UnixListener> {
+    let path = path(data_dir);
+    let listener = match UnixListener::bind(&path) {
+        Err(error) if error.kind() == ErrorKind::AddrInUse && UnixStream::connect(&path).is_err() => {
+            // Left by a gateway that was killed.
+            std::fs::remove_file(&path)?;
+            UnixListener::bind(&path)
+        }
+        outcome => outcome,
+    }?;
+    std::fs::set_permissions(&path, Permissions::from_mode(0o600))?;
+    Ok(listener)
+}
+
+/// Answers everybody who rings, for as long as the gateway runs.
+pub(super) async fn answer(listener: UnixListener, follower: Arc<Follower>) {
+    loop {
+        let Ok((mut stream, _)) = listener.accept().await else {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            continue;
+        };
+        if follower.refresh().await {
+            // Whoever rang may have gone.
+            let _ = stream.write_all(ANSWER).await;
+        }
+    }
+}

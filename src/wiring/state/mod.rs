@@ -1,0 +1,275 @@
+//! What outlives the process, put together: the database, the vault's master key, and the copy on disk for when the database is away.
+
+mod doorbell;
+mod follow;
+
+pub use doorbell::ring;
+pub use follow::Follower;
+
+use crate::config::{Store, StoredKeys};
+use crate::domain::Secret;
+use crate::domain::audit::AuditEvent;
+use crate::domain::secret::KeyHash;
+use crate::domain::tenancy::{ApiKey, DEFAULT_ORG, DEFAULT_PROJECT, KeySecret, SavedKey, Scopes, SealedKey, VaultKey};
+use crate::store::file::{LastKnown, earlier_credentials, set_aside, write_private};
+use crate::store::ports::database::{Access, Contents, Database, StoreError};
+use crate::store::postgres::{PostgresDatabase, check as check_server};
+use crate::store::sqlite::{SqliteDatabase, check as check_file};
+use crate::vault::{self, MasterKey, MasterKeys};
+use std::collections::BTreeMap;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// The file of the master key in the data directory, where the configuration gives none.
+const MASTER_KEY_FILE: &str = "master.key";
+
+/// The state of a gateway.
+pub struct State {
+    /// The database.
+    pub database: Arc<dyn Database>,
+    data_dir: PathBuf,
+    /// The master keys of the configuration; `None` for those of the file.
+    given: Option<MasterKeys>,
+    last_known: Option<LastKnown>,
+}
+
+/// What the database holds, and why it could not be asked.
+#[derive(Debug)]
+pub struct Seen {
+    /// What it holds, or held when it was last seen.
+    pub contents: Contents,
+    /// Why it cannot be reached; then `contents` may be old.
+    pub degraded: Option<String>,
+}
+
+/// What of it the data plane runs on.
+#[derive(Clone, Debug, Default)]
+pub struct Followed {
+    /// The gateway's keys.
+    pub keys: Arc<StoredKeys>,
+    /// The hash of the administrator's token.
+    pub admin_token: Option<KeyHash>,
+    /// Keys of providers, without those that an organisation has saved for itself: these are among `keys`.
+    pub vault: Vec<VaultKey>,
+}
+
+impl Followed {
+    /// Whether there is nothing that a configuration has to be read with.
+    pub fn is_empty(&self) -> bool {
+        self.vault.is_empty() && self.keys.names().next().is_none()
+    }
+}
+
+impl State {
+    /// Opens the database that is configured. One on a server need not be there yet.
+    ///
+    /// # Errors
+    /// What an operator has to see to.
+    pub async fn open(data_dir: &Path, store: &Store) -> Result<Self, StoreError> {
+        let given = store.master_key.as_ref().map(|text| MasterKeys::parse(text.reveal())).transpose();
+        let given = given.map_err(|error| StoreError::Refused(format!("store.master_key {error}")))?;
+        let (database, last_known): (Arc<dyn Database>, _) = match &store.database_url {
+            Some(url) => {
+                let database = PostgresDatabase::open(url, store.connections).await?;
+                let last_known = LastKnown::new(data_dir, database.place());
+                (Arc::new(database), Some(last_known))
+            }
+            None => (Arc::new(SqliteDatabase::open(data_dir)?), None),
+        };
+        Ok(Self { database, data_dir: data_dir.to_owned(), given, last_known })
+    }
+
+    /// What the database holds; while it is away, what it held when it was last seen.
+    ///
+    /// # Errors
+    /// When the database is damaged, or away and the copy on disk is damaged too.
+    pub async fn look(&self) -> Result<Seen, StoreError> {
+        match self.database.contents().await {
+            Ok(contents) => Ok(Seen { contents, degraded: None }),
+            Err(StoreError::Unavailable(why)) if self.last_known.is_some() => {
+                let recalled = self.last_known.as_ref().map(LastKnown::recall).transpose()?.flatten();
+                Ok(Seen { contents: recalled.unwrap_or_default(), degraded: Some(why) })
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Writes down what the database holds, where it is on a server.
+    ///
+    /// # Errors
+    /// When the copy cannot be written.
+    pub fn keep_copy(&self, contents: &Contents) -> Result<(), StoreError> {
+        self.last_known.as_ref().map_or(Ok(()), |file| file.keep(contents))
+    }
+
+    /// Takes over what version 0.1 kept in `credentials.json`.
+    ///
+    /// # Errors
+    /// When that file is damaged, or the database does not take it.
+    pub async fn import_earlier(&self) -> Result<(), StoreError> {
+        let Some(earlier) = earlier_credentials(&self.data_dir)? else { return Ok(()) };
+        let key = |(name, hash): &(String, KeyHash)| {
+            let now = now_ms();
+            // The file kept the masked form as the name.
+            let secret = KeySecret { hash: *hash, shown: name.clone(), created_at: now, expires_at: None };
+            new_key(new_id("key"), name, secret, now)
+        };
+        let keys: Vec<ApiKey> = earlier.keys.iter().map(key).collect();
+        if !self.database.begin_with(&keys, earlier.admin_token).await? {
+            for key in &keys {
+                match self.database.create_key(&Access::System, key).await {
+                    Ok(()) | Err(StoreError::Conflict(_)) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        let details = serde_json::json!({"keys": keys.len(), "admin_token": earlier.admin_token.is_some()});
+        let event = new_event("gateway".to_owned(), "gateway", "credentials.import", "credentials.json", &details);
+        self.database.append(&event).await?;
+        set_aside(&self.data_dir)
+    }
+
+    /// The master keys: those of the configuration, else those of the file; none when there is neither.
+    ///
+    /// # Errors
+    /// When the file cannot be read or holds something else.
+    pub fn master_keys(&self) -> Result<MasterKeys, StoreError> {
+        if let Some(given) = &self.given {
+            return Ok(given.clone());
+        }
+        let path = self.master_key_file();
+        match std::fs::read_to_string(&path).map(Secret::new) {
+            Ok(text) => MasterKeys::parse(text.reveal())
+                .map_err(|error| StoreError::Damaged(format!("the master key in {} {error}", path.display()))),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(MasterKeys::default()),
+            Err(error) => Err(StoreError::Unavailable(format!("cannot read {}: {error}", path.display()))),
+        }
+    }
+
+    /// Whether the configuration gives the master keys.
+    pub fn has_given_master_key(&self) -> bool {
+        self.given.is_some()
+    }
+
+    /// Where the master key is when the configuration gives none.
+    pub fn master_key_file(&self) -> PathBuf {
+        self.data_dir.join(MASTER_KEY_FILE)
+    }
+
+    /// Makes a master key where there is none, and nothing yet that one that was lost has sealed; says where it was put.
+    ///
+    /// # Errors
+    /// When it cannot be made or written.
+    pub fn make_master_key(&self, sealed: &[SealedKey]) -> Result<Option<PathBuf>, StoreError> {
+        if self.master_keys()?.current().is_some() || !sealed.is_empty() {
+            return Ok(None);
+        }
+        let key = MasterKey::random().map_err(|error| StoreError::Unavailable(error.to_string()))?;
+        self.write_master_keys(&MasterKeys::default().with_new(key))?;
+        Ok(Some(self.master_key_file()))
+    }
+
+    /// Puts these keys into the file.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn write_master_keys(&self, keys: &MasterKeys) -> Result<(), StoreError> {
+        let path = self.master_key_file();
+        write_private(&path, keys.to_text().as_bytes()).map_err(|error| {
+            StoreError::Refused(format!("cannot write {}: {error}; set ORBYT_MASTER_KEY", path.display()))
+        })
+    }
+
+    /// What the data plane runs on, and everything that is wrong with single rows of the vault: those are left out.
+    pub fn open_up(&self, contents: &Contents) -> (Followed, Vec<String>) {
+        let (vault, saved, problems) = self.unseal(&contents.provider_keys);
+        let keys = Arc::new(StoredKeys::new(contents.keys.clone(), &saved));
+        (Followed { keys, admin_token: contents.admin_token, vault }, problems)
+    }
+
+    /// The keys that serve everybody, those of organisations, and what is wrong with others.
+    fn unseal(&self, sealed: &[SealedKey]) -> (Vec<VaultKey>, Vec<SavedKey>, Vec<String>) {
+        if sealed.is_empty() {
+            return (Vec::new(), Vec::new(), Vec::new());
+        }
+        let keys = match self.master_keys() {
+            Ok(keys) => keys,
+            Err(error) => return (Vec::new(), Vec::new(), vec![error.to_string()]),
+        };
+        let (mut opened, mut saved, mut problems) = (Vec::new(), Vec::new(), Vec::new());
+        for row in sealed {
+            let SealedKey { org, project, provider, name, envelope, .. } = row;
+            match vault::open(&keys, &row.identity(), envelope) {
+                Ok(secret) => {
+                    let key = VaultKey { provider: provider.clone(), name: name.clone(), secret };
+                    match org {
+                        None => opened.push(key),
+                        Some(org) => saved.push(SavedKey { org: org.clone(), project: project.clone(), key }),
+                    }
+                }
+                Err(error) => problems.push(format!("vault: key {name} of {provider}: {error}")),
+            }
+        }
+        (opened, saved, problems)
+    }
+}
+
+/// Looks at the database that is configured without changing it: how many steps of the schema are left to take, or `None` when there is none
+/// yet.
+///
+/// # Errors
+/// When it cannot be reached, is damaged, or belongs to a later version.
+pub async fn steps_to_take(data_dir: &Path, store: &Store) -> Result<Option<usize>, StoreError> {
+    match &store.database_url {
+        None => check_file(data_dir),
+        Some(url) => check_server(url).await.map(Some),
+    }
+}
+
+/// A key of the default project that may be used for everything.
+pub fn new_key(id: String, name: &str, secret: KeySecret, now: u64) -> ApiKey {
+    ApiKey {
+        id: id.into(),
+        org: DEFAULT_ORG.into(),
+        project: DEFAULT_PROJECT.into(),
+        name: name.into(),
+        owner: None,
+        workflow: None,
+        scopes: Scopes::default(),
+        limits: [].into(),
+        metadata: BTreeMap::new(),
+        disabled: false,
+        created_at: now,
+        expires_at: None,
+        revoked_at: None,
+        secrets: vec![secret],
+    }
+}
+
+/// An event of now, of no organisation, on this machine.
+pub fn new_event(actor: String, origin: &str, action: &str, target: &str, details: &serde_json::Value) -> AuditEvent {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let host = if host.trim().is_empty() { "this machine" } else { host.trim() };
+    AuditEvent {
+        at: now_ms(),
+        org: None,
+        actor,
+        origin: format!("{origin} on {host}"),
+        action: action.to_owned(),
+        target: target.to_owned(),
+        details: details.to_string(),
+    }
+}
+
+/// `key_` and 24 hex digits.
+pub fn new_id(kind: &str) -> String {
+    format!("{kind}_{:08x}{:016x}", fastrand::u32(..), fastrand::u64(..))
+}
+
+/// Unix milliseconds.
+pub fn now_ms() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
+}
