@@ -40,7 +40,7 @@ test-sdks: build
 	@scripts/deps.sh test
 	@scripts/sdks.sh
 	$(VENV)/python -m pytest --quiet -p no:cacheprovider tests/sdk/python tests/corpus
-	$(VENV)/python tests/sdk/gateway.py node --test --test-reporter=spec tests/sdk/node/sdk.test.mjs tests/sdk/node/messages.test.mjs tests/sdk/node/responses.test.mjs tests/sdk/node/gemini.test.mjs tests/sdk/node/completions.test.mjs
+	$(VENV)/python tests/sdk/gateway.py node --test --test-reporter=spec tests/sdk/node/sdk.test.mjs tests/sdk/node/matrix.test.mjs tests/sdk/node/completions.test.mjs tests/sdk/node/gemini.test.mjs
 
 test-snippets: build
 	@scripts/deps.sh test

@@ -1,8 +1,8 @@
 //! What a simulated model says: computed from the question alone, so that a test can tell whether everything arrived.
 //!
 //! It repeats the last text of the user, says what media it saw and what tools answered, calls the first tool that it is
-//! offered (or every tool that the text names, each one twice when the text says "twice") as long as no result is there,
-//! and fills in a JSON schema when one is asked for. A token is a word.
+//! offered (or every tool that the text names, each one twice when the text says "twice") as long as no result is there (and
+//! after that the tools of which a result says `next: NAME`, as an agent goes on), and fills in a JSON schema when one is asked for. A token is a word.
 
 use super::schema;
 use serde_json::{Value, json};
@@ -144,14 +144,24 @@ pub(super) fn answer(question: &Question, number: u64) -> Answer {
 }
 
 fn calls(question: &Question, number: u64) -> Vec<Call> {
-    if question.tools.is_empty() || !question.tool_results.is_empty() {
+    let goes_on = |tool: &&Tool| {
+        let asked = format!("next: {}", tool.name);
+        question.tool_results.iter().any(|(_, text)| text.contains(&asked))
+    };
+    if question.tools.is_empty()
+        || (!question.tool_results.is_empty() && !question.tools.iter().any(|tool| goes_on(&tool)))
+    {
         return Vec::new();
     }
     let mut chosen: Vec<&Tool> = match &question.tool_choice {
         ToolChoice::None => return Vec::new(),
         ToolChoice::Named(name) => question.tools.iter().filter(|tool| tool.name == *name).collect(),
         ToolChoice::Auto | ToolChoice::Any => {
-            let named: Vec<_> = question.tools.iter().filter(|tool| question.last_text.contains(&tool.name)).collect();
+            let is_named = |tool: &&Tool| match question.tool_results.is_empty() {
+                true => question.last_text.contains(&tool.name),
+                false => goes_on(tool),
+            };
+            let named: Vec<_> = question.tools.iter().filter(is_named).collect();
             if named.is_empty() { question.tools.iter().take(1).collect() } else { named }
         }
     };
@@ -279,6 +289,9 @@ mod tests {
         assert_eq!(names(&question), ["beta"]);
         question.tool_results = vec![("beta".to_owned(), "42".to_owned())];
         assert_eq!(said(&question), "beta said: 42");
+        (question.tool_choice, question.last_text) = (ToolChoice::Auto, "alpha".to_owned());
+        question.tool_results = vec![("alpha".to_owned(), "42, next: beta".to_owned())];
+        assert_eq!(names(&question), ["beta"]);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! As for clients of chats: before the commit the fallback's answer and nothing else, afterwards an error and never a clean end.
 
 use crate::completions::complete;
-use crate::faults::CONFIG;
+use crate::fault_matrix::CONFIG;
 use crate::gateway::Gateway;
 use orbyt::sim::{Sim, SimDialect, SimFault};
 use serde_json::{Value, json};

@@ -3,7 +3,7 @@
 //! As for OpenAI's clients: before the commit the fallback's answer and nothing else, afterwards an error as the last answer and never a
 //! finish reason.
 
-use crate::faults::CONFIG;
+use crate::fault_matrix::CONFIG;
 use crate::gateway::{Gateway, KEY, PATIENCE};
 use crate::gemini::{Generated, How, ask, asking};
 use orbyt::sim::client;

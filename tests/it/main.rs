@@ -3,6 +3,7 @@
 //! [`gateway::Gateway`] starts `orbyt serve` with a configuration of its own; `orbyt::sim` plays the providers;
 //! `orbyt::sim::client` looks at every answer down to how its connection ended, [`raw`] sends bytes that no client would.
 
+mod agents;
 mod api_keys;
 mod audit;
 mod auth;
@@ -17,6 +18,7 @@ mod crossings;
 mod demo;
 mod dialects;
 mod explain;
+mod fault_matrix;
 mod faults;
 mod gateway;
 mod gemini;
@@ -26,7 +28,6 @@ mod keys;
 mod limit_stores;
 mod limits;
 mod messages;
-mod messages_faults;
 mod nodelay;
 mod nodes;
 mod nodes_cache;

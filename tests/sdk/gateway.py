@@ -66,7 +66,10 @@ def running(**environment):
             "GEMINI_BASE_URL": offer["google"]["base_url"],
             "COHERE_API_KEY": offer["cohere"]["key"],
             "COHERE_BASE_URL": offer["cohere"]["base_url"],
-            "BEDROCK_API_KEY": offer["bedrock"]["key"],
+            "OLLAMA_API_KEY": offer["ollama"]["key"],
+            # With `/api` it is Ollama's own format, without it the OpenAI-compatible one.
+            "OLLAMA_BASE_URL": offer["ollama"]["base_url"] + "/api",
+            "AWS_BEARER_TOKEN_BEDROCK": offer["bedrock"]["key"],
             "BEDROCK_BASE_URL": offer["bedrock"]["base_url"],
             **environment,
         }

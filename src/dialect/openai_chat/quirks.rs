@@ -84,6 +84,12 @@ impl Quirks {
         self.0 & other.0 == other.0
     }
 
+    /// Whether the format is OpenAI's own in every detail: a route more is no deviation.
+    pub const fn is_plain(self) -> bool {
+        let routes = Self::RESPONSES.with(Self::COMPLETIONS).with(Self::COMPLETIONS_AS_CHAT);
+        self.without(routes).0 == 0
+    }
+
     /// The set without what is in `other`.
     #[must_use]
     pub const fn without(self, other: Self) -> Self {
