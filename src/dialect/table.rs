@@ -11,10 +11,12 @@
 
 use super::chat::{ModelTraits, Rendered, Request};
 use super::client::{Client, StreamWriter, WholeWriter};
+use super::embeddings::answer::{Expected, Vectors};
 use super::event::{End, Event, Observed, Sink};
 use super::openai_chat::calls::call_ids;
 use super::openai_chat::passthrough::Quirks;
 use super::openai_responses::asked::Asked;
+use super::relay::answer::Relayed;
 use super::{anthropic_messages, bedrock_converse, cohere, gemini, ollama, openai_chat, openai_responses};
 use crate::domain::{Fault, FaultKind};
 use std::sync::Arc;
@@ -180,6 +182,8 @@ enum Machine {
     Responses(openai_responses::passthrough::Passthrough),
     Gemini(gemini::client::passthrough::Passthrough),
     Counted(Counted),
+    Vectors(Vectors),
+    Relayed(Relayed),
     Streamed(Decoder, StreamWriter),
     Unary(UnaryDecoder, WholeWriter),
 }
@@ -231,6 +235,31 @@ impl Translator {
         Self { machine: Machine::Counted(Counted { client, body: Vec::new() }), observed: Observed::default() }
     }
 
+    /// The machine for vectors.
+    pub fn embedding(expected: Expected) -> Self {
+        Self { machine: Machine::Vectors(Vectors::new(expected)), observed: Observed::default() }
+    }
+
+    /// The machine for an answer that passes as it is, whatever it is.
+    pub fn relaying() -> Self {
+        Self { machine: Machine::Relayed(Relayed::default()), observed: Observed::default() }
+    }
+
+    /// Takes note of what the head calls the body; true when a body that passes as it is is to flow as it comes.
+    pub fn headed(&mut self, content_type: Option<&[u8]>) -> bool {
+        match &mut self.machine {
+            Machine::Relayed(machine) => machine.headed(content_type),
+            _ => false,
+        }
+    }
+
+    /// Takes note of the tokens of the input that a head told.
+    pub fn count_input(&mut self, tokens: u64) {
+        if let Machine::Vectors(machine) = &mut self.machine {
+            machine.count(tokens);
+        }
+    }
+
     /// What has been seen so far.
     pub fn observed(&self) -> &Observed {
         &self.observed
@@ -244,6 +273,8 @@ impl Translator {
             Machine::Responses(machine) => machine.held_bytes(),
             Machine::Gemini(machine) => machine.held_bytes(),
             Machine::Counted(machine) => machine.body.len(),
+            Machine::Vectors(machine) => machine.held_bytes(),
+            Machine::Relayed(machine) => machine.held_bytes(),
             Machine::Unary(decoder, _) => decoder.body.len(),
             Machine::Streamed(..) => 0,
         }
@@ -256,6 +287,8 @@ impl Translator {
             Machine::Messages(machine) => machine.let_flow(&mut self.observed, out),
             Machine::Responses(machine) => machine.let_flow(&mut self.observed, out),
             Machine::Gemini(machine) => machine.let_flow(&mut self.observed, out),
+            Machine::Vectors(machine) => machine.let_flow(out),
+            Machine::Relayed(machine) => machine.let_flow(out),
             Machine::Counted(_) | Machine::Unary(..) | Machine::Streamed(..) => false,
         }
     }
@@ -272,6 +305,8 @@ impl Translator {
             Machine::Responses(machine) => machine.push(bytes, observed, out)?,
             Machine::Gemini(machine) => machine.push(bytes, observed, out)?,
             Machine::Counted(machine) => machine.body.extend_from_slice(bytes),
+            Machine::Vectors(machine) => machine.push(bytes, out),
+            Machine::Relayed(machine) => return machine.push(bytes, observed, out),
             Machine::Unary(decoder, _) => decoder.body.extend_from_slice(bytes),
             Machine::Streamed(decoder, encoder) => {
                 let mut sink = |event: Event<'_>| {
@@ -301,6 +336,8 @@ impl Translator {
             Machine::Responses(machine) => machine.finish(end, observed, out)?,
             Machine::Gemini(machine) => machine.finish(end, observed, out)?,
             Machine::Counted(machine) => return machine.finish(end, out),
+            Machine::Vectors(machine) => return machine.finish(end, observed, out),
+            Machine::Relayed(machine) => return machine.finish(end, observed, out),
             Machine::Unary(decoder, encoder) => {
                 if end == End::Cut {
                     return Err(Fault::new(FaultKind::Truncated, "the provider's answer broke off"));
@@ -325,7 +362,7 @@ impl Translator {
             Machine::Messages(machine) => machine.close(out),
             Machine::Responses(machine) => machine.close(out),
             Machine::Gemini(machine) => machine.close(out),
-            Machine::Counted(_) => {}
+            Machine::Counted(_) | Machine::Vectors(_) | Machine::Relayed(_) => {}
             Machine::Streamed(_, encoder) => encoder.close(out),
             Machine::Unary(_, encoder) => encoder.close(out),
         }
@@ -340,7 +377,8 @@ impl Translator {
             Machine::Responses(machine) => machine.break_off(fault, out),
             Machine::Gemini(machine) => machine.break_off(fault, out),
             Machine::Streamed(_, encoder) => encoder.break_off(fault, out),
-            Machine::Counted(_) | Machine::Unary(..) => {}
+            Machine::Relayed(machine) => machine.break_off(fault, out),
+            Machine::Counted(_) | Machine::Vectors(_) | Machine::Unary(..) => {}
         }
     }
 

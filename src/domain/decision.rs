@@ -106,6 +106,12 @@ pub enum Breaker {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Refusal {
+    /// It does not converse: it is there for something else.
+    NoConversation,
+    /// It makes no embeddings.
+    NoEmbeddings,
+    /// There is nothing like the request's route for it.
+    NoRoute,
     /// It does not call functions.
     NoTools,
     /// It does not see pictures.
@@ -185,6 +191,7 @@ impl Refusal {
     /// The member of the request that cannot be served.
     pub fn param(self) -> &'static str {
         match self {
+            Self::NoConversation | Self::NoEmbeddings | Self::NoRoute => "model",
             Self::NoTools => "tools",
             Self::NoStructuredOutput => "response_format",
             Self::NoVision | Self::NoDocuments | Self::NoAudio | Self::NoVideo | Self::ContextTooShort { .. } => {
@@ -199,6 +206,9 @@ impl Refusal {
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::NoConversation => f.write_str("is no model for conversations"),
+            Self::NoEmbeddings => f.write_str("makes no embeddings"),
+            Self::NoRoute => f.write_str("has nothing behind this route"),
             Self::NoTools => f.write_str("does not call tools"),
             Self::NoVision => f.write_str("does not take pictures"),
             Self::NoDocuments => f.write_str("does not take documents"),

@@ -3,6 +3,7 @@
 use super::error::{ApiError, Reason};
 use crate::dialect::client::Client;
 use crate::dialect::gemini::client::call::{Call, below_version};
+use crate::dialect::work::Endpoint;
 use http::Method;
 
 /// The gateway's routes.
@@ -22,6 +23,10 @@ pub(super) enum Route {
     Completions,
     /// `GET` and `DELETE /v1/responses/{id}`.
     Response(String),
+    /// `POST /v1/embeddings`.
+    Embeddings,
+    /// `POST /v1/images/generations` and the other routes whose requests and answers pass as they are.
+    Relay(Endpoint),
     /// `GET /v1/models`.
     Models,
     /// `GET /v1/models/{id}`; the id may hold slashes.
@@ -65,12 +70,15 @@ pub(super) fn route(method: &Method, path: &str) -> Result<Route, ApiError> {
         "/v1/messages" | "/messages" => (Route::Messages, "POST"),
         "/v1/messages/count_tokens" | "/messages/count_tokens" => (Route::CountTokens, "POST"),
         "/v1/responses" | "/responses" => (Route::Responses, "POST"),
+        "/v1/embeddings" | "/embeddings" => (Route::Embeddings, "POST"),
         "/v1/completions" | "/completions" => (Route::Completions, "POST"),
         "/v1/models" | "/models" => (Route::Models, "GET"),
         _ => {
             let below = tidy.strip_prefix("/v1").unwrap_or(tidy);
             if let Some(call) = Call::of(&percent_decode(tidy)) {
                 (Route::Gemini(call), "POST")
+            } else if let Some(endpoint) = Endpoint::of_path(below) {
+                (Route::Relay(endpoint), "POST")
             } else if let Some(id) = below.strip_prefix("/models/") {
                 (Route::Model(percent_decode(id)), "GET")
             } else if let Some(id) = below.strip_prefix("/responses/").filter(|id| !id.contains('/')) {
@@ -163,6 +171,9 @@ mod tests {
             (Method::POST, "/v1/models/openai%2Fgpt-x:streamGenerateContent", gemini("openai/gpt-x", Asked::Stream)),
             (Method::POST, "/v1/v1beta/models/a/b:floor:countTokens", gemini("a/b:floor", Asked::Count)),
             (Method::GET, "/v1/models/x:floor", Route::Model("x:floor".into())),
+            (Method::POST, "/v1/embeddings", Route::Embeddings),
+            (Method::POST, "/v1/images/edits", Route::Relay(Endpoint::ImageEdits)),
+            (Method::POST, "/audio/speech/", Route::Relay(Endpoint::Speech)),
             (Method::GET, "/v1/models", Route::Models),
             (Method::GET, "/v1/models/openai/gpt-x", Route::Model("openai/gpt-x".into())),
             (Method::GET, "/v1/models/openai%2Fgpt-x", Route::Model("openai/gpt-x".into())),

@@ -344,6 +344,7 @@ pub(super) fn key(client: &ClientCtx, headers: &HeaderMap, plan: &Plan, asked: &
     put(asked);
     // Two formats may have the same body, and never the same answer; Anthropic's has switches in its headers.
     put(client.dialect.name().as_bytes());
+    put(client.record.route.as_bytes());
     for name in client.dialect.headers() {
         headers.get_all(*name).iter().for_each(|value| put(value.as_bytes()));
         put(&[]);

@@ -7,11 +7,12 @@ use super::error::{ApiError, Reason};
 use super::limit::Limited;
 use super::models::Listing;
 use super::plan::Plan;
-use super::{body, byok, cache, count, preset, respond, responses, scope, walk};
+use super::{body, byok, cache, count, preset, respond, responses, scope, walk, work};
 use crate::config::snapshot::CacheBackend;
 use crate::dialect::client::Client;
 use crate::dialect::gemini::client::call::{Call, Method};
 use crate::dialect::openai_chat::envelope::Envelope;
+use crate::dialect::work::Work;
 use bytes::Bytes;
 use pingora::protocols::http::ServerSession as Session;
 use serde_json::json;
@@ -83,6 +84,8 @@ impl Gateway {
                 self.chat(session, client, false, None).await
             }
             Route::Gemini(call) => self.chat(session, client, call.method == Method::Count, Some(call)).await,
+            Route::Embeddings => self.work(session, client, Work::Embed).await,
+            Route::Relay(endpoint) => self.work(session, client, Work::Relay(endpoint)).await,
             Route::Response(id) => responses::look_up(&self.core, session, client, &id).await,
             Route::CountTokens => self.chat(session, client, true, None).await,
             Route::Model(id) => self.model(session, client, &id).await,
@@ -117,6 +120,22 @@ impl Gateway {
             envelope = Box::pin(responses::go_on(&self.core, client, envelope)).await?;
         }
         (envelope.counts_tokens, envelope.stream) = (counts, envelope.stream && !counts);
+        self.serve(session, client, envelope).await
+    }
+
+    /// What is no conversation.
+    async fn work(&self, session: &mut Session, client: &mut ClientCtx, work: Work) -> Result<(), Stop> {
+        if *self.core.phase.borrow() == Phase::Ending {
+            return Err(ApiError::new(Reason::ShuttingDown, "the gateway is shutting down").into());
+        }
+        client.record.route = work.route().unwrap_or_default().into();
+        let body = body::read(session, client.snapshot.server.max_body_bytes).await?;
+        let envelope = Box::pin(work::read(session, client, work, body)).await?;
+        self.serve(session, client, envelope).await
+    }
+
+    /// Serves a request that is read and known.
+    async fn serve(&self, session: &mut Session, client: &mut ClientCtx, mut envelope: Envelope) -> Result<(), Stop> {
         let model: Arc<str> = envelope.model.as_str().into();
         self.core.telemetry.pending(client.record.id, Some(&model));
         client.record.requested_model = Some(model);
@@ -125,9 +144,7 @@ impl Gateway {
         let snapshot = client.snapshot.clone();
         let wishes = &envelope.extensions;
         let names_fallbacks = !wishes.fallback_models.is_empty() || !wishes.models.is_empty();
-        if let Some(completed) = preset::complete(&snapshot, &envelope)? {
-            envelope = completed;
-        }
+        preset::complete(&snapshot, &mut envelope)?;
         let mut plan = match Plan::new(&self.core, &snapshot, &envelope, fastrand::u64(..)) {
             Ok(plan) => plan,
             Err(none) => {
@@ -141,13 +158,14 @@ impl Gateway {
             byok::check(&snapshot, byok, client.holder.as_ref(), &plan)?;
             plan.unusable.extend(byok::unused(&snapshot, byok, &plan));
         }
-        if counts {
+        if envelope.counts_tokens {
             return Box::pin(count::answer(&self.core, session, client, &envelope, plan)).await;
         }
         // On a kept-alive connection a pipelined next request must not look like a client that misbehaves.
         session.set_pipelining_enabled(true);
         // A response has an id of its own, from which its client may go on.
-        if snapshot.cache.backend != CacheBackend::Off && envelope.client != Client::OpenAiResponses {
+        let is_cached = envelope.work.is_repeatable() && envelope.client != Client::OpenAiResponses;
+        if snapshot.cache.backend != CacheBackend::Off && is_cached {
             return Box::pin(cache::answer(&self.core, session, client, &envelope, plan)).await;
         }
         walk::serve(&self.core, session, client, &envelope, plan).await

@@ -202,7 +202,8 @@ impl Names<'_> {
             let named = |name: &String| self.of_model(name).ok().filter(|_| name != "auto");
             return listed.iter().filter_map(named).flat_map(|found| found.targets).collect();
         }
-        let live = self.snapshot.catalog.models().iter().filter(|row| row.status == Status::Live);
+        let models = self.snapshot.catalog.models().iter();
+        let live = models.filter(|row| row.status == Status::Live && row.class.converses());
         live.filter_map(|row| {
             let provider = self.snapshot.provider(&row.provider)?;
             Some(Target { provider: provider.clone(), model: row.clone() })

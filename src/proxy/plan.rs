@@ -12,6 +12,7 @@ use super::names::{Meaning, Names, Target};
 use crate::config::snapshot::{Provider, Snapshot, Sticky};
 use crate::dialect::extensions::{Extensions, ProviderChoice, Sort};
 use crate::dialect::openai_chat::envelope::Envelope;
+use crate::dialect::work::Work;
 use crate::domain::decision::{Candidate, Refusal, Rules};
 use crate::domain::{Decision, Strategy};
 use crate::provider::Status;
@@ -77,8 +78,12 @@ impl Plan {
     pub(super) fn new(core: &Core, snapshot: &Snapshot, envelope: &Envelope, seed: u64) -> Result<Self, NoPlan> {
         let discovered = core.discovered.load();
         let names = Names { snapshot, discovered: &discovered };
-        let planner = Planner { snapshot, names, wishes: &envelope.extensions };
+        let planner = Planner { snapshot, names, wishes: &envelope.extensions, work: envelope.work };
         let (meaning, absent) = planner.meaning(&envelope.model)?;
+        if meaning.auto && envelope.work != Work::Converse {
+            let message = "auto chooses among models for conversations: name the model";
+            return Err(ApiError::new(Reason::InvalidRequest, message).param("model").into());
+        }
         let (strategy, lock) = planner.strategy(&meaning)?;
         let (mut legs, dropped) = planner.legs(&meaning, strategy)?;
         let mut unusable: Vec<String> = absent.iter().map(|_| "model".to_owned()).chain(dropped).collect();
@@ -97,7 +102,7 @@ impl Plan {
         let fit = Fit::new(core, snapshot, envelope, Instant::now());
         let mixed = legs.first().is_some_and(|leg| leg.windows(2).any(|two| two[0].name() != two[1].name()));
         let (targets, decision) = choose(&fit, &mut rules, legs, meaning.auto)?;
-        let free = lock.is_none() && preferences.allow_fallbacks != Some(false);
+        let free = planner.converses() && lock.is_none() && preferences.allow_fallbacks != Some(false);
         let successors = if free { planner.successors(&meaning, &fit) } else { Vec::new() };
         Ok(Self {
             targets,
@@ -255,9 +260,15 @@ struct Planner<'a> {
     snapshot: &'a Snapshot,
     names: Names<'a>,
     wishes: &'a Extensions,
+    work: Work,
 }
 
 impl Planner<'_> {
+    /// Whether one model can stand in for another: vectors of two models have nothing to do with each other.
+    fn converses(&self) -> bool {
+        self.work == Work::Converse
+    }
+
     /// What the request asks for; where the provider of its model is not configured, the first of its own fallbacks that is available,
     /// with the provider that is missing.
     fn meaning(&self, model: &str) -> Result<(Meaning, Option<Arc<str>>), ApiError> {
@@ -351,11 +362,12 @@ impl Planner<'_> {
         let first = &meaning.targets[0];
         // The rows of `[[provider.model]]` are the operator's own; those of the catalog only say what succeeds a retired model.
         let own = || first.provider.models.iter().find(|row| Arc::ptr_eq(row, &first.model));
+        let general: &[String] = if self.converses() { &self.snapshot.routing.fallbacks } else { &[] };
         let configured = match &meaning.alias {
-            Some(alias) => &alias.fallbacks,
-            None => own().map_or(&self.snapshot.routing.fallbacks, |row| &row.fallbacks),
+            Some(alias) => alias.fallbacks.as_slice(),
+            None => own().map_or(general, |row| &row.fallbacks),
         };
-        (if configured.is_empty() { &self.snapshot.routing.fallbacks } else { configured }, false)
+        (if configured.is_empty() { general } else { configured }, false)
     }
 
     /// A fallback is a model, or a provider for the same model there.
@@ -401,7 +413,7 @@ impl Planner<'_> {
         match self.snapshot.routing.sticky {
             Sticky::Off => None,
             Sticky::Session => session(),
-            Sticky::Prefix => session().or_else(|| Some(bytes_hash(envelope.beginning()))),
+            Sticky::Prefix => session().or_else(|| self.converses().then(|| bytes_hash(envelope.beginning()))),
         }
     }
 

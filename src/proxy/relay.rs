@@ -76,6 +76,8 @@ pub(super) struct Rules<'a> {
     pub(super) stream: bool,
     /// The media type of the answer.
     pub(super) content_type: &'static str,
+    /// What the answer is, its provider says: it passes as it is.
+    pub(super) relays: bool,
     /// The request whose answer is kept.
     pub(super) keeps: Option<&'a Envelope>,
     /// The attempt is the one that a half-open breaker lets through: its first output is enough to let others through.
@@ -191,7 +193,12 @@ impl<'a, 'l> Relay<'a, 'l> {
     }
 
     async fn write_head(&mut self, framing: Framing) -> Result<(), Step> {
-        let mut head = respond::head(self.session, self.client, 200, self.rules.content_type, framing);
+        let content_type =
+            if self.rules.stream && !self.is_stream() { "application/json" } else { self.rules.content_type };
+        let mut head = respond::head(self.session, self.client, 200, content_type, framing);
+        if let Some(own) = self.lane.content_type.as_ref().filter(|_| self.rules.relays) {
+            head.put_value(&http::header::CONTENT_TYPE, own.clone());
+        }
         respond::put_routing(&mut head, self.client, Some(self.lane.target));
         self.client.record.status = 200;
         self.client.record.ttft = Some(self.client.started.elapsed());
@@ -268,7 +275,7 @@ impl<'a, 'l> Relay<'a, 'l> {
         if !self.lane.is_committed() {
             return Outcome::Failed(fault);
         }
-        if !self.rules.stream {
+        if !self.is_stream() {
             return Outcome::Cut(fault);
         }
         let shown = redacted(self.core, self.rules.byok, fault.clone());
@@ -311,6 +318,14 @@ impl<'a, 'l> Relay<'a, 'l> {
         self.follow(taken).await
     }
 
+    /// Whether the client gets events, among which there is a place for comments and for what goes wrong.
+    fn is_stream(&self) -> bool {
+        if !self.rules.relays {
+            return self.rules.stream;
+        }
+        self.lane.content_type.as_ref().is_some_and(|own| own.as_bytes().starts_with(b"text/event-stream"))
+    }
+
     fn commit_at(&self) -> Option<Instant> {
         let holds = matches!(self.lane.state, State::Held) && self.rules.stream;
         self.rules.gate.max_wait.filter(|_| holds).map(|wait| self.lane.begun + wait)
@@ -318,8 +333,8 @@ impl<'a, 'l> Relay<'a, 'l> {
 
     fn keepalive_at(&self) -> Option<Instant> {
         let gate = self.rules.gate;
-        let allowed = self.lane.is_committed() || gate.keepalive_before_commit;
-        (self.rules.stream && allowed && !gate.keepalive.is_zero()).then(|| self.last_write + gate.keepalive)
+        let allowed = self.lane.is_committed() || (gate.keepalive_before_commit && !self.rules.relays);
+        (self.is_stream() && allowed && !gate.keepalive.is_zero()).then(|| self.last_write + gate.keepalive)
     }
 
     fn wake_at(&self) -> Instant {

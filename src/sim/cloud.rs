@@ -47,9 +47,11 @@ fn azure(request: &Request) -> Option<Result<Request, Complaint>> {
         return Some(Err(Complaint::NoSuchPath { path: request.path.clone() }));
     }
     let mut body: Value = serde_json::from_slice(&request.body).unwrap_or_default();
-    if body.is_object() {
-        body["model"] = json!(deployment);
+    if !body.is_object() {
+        // A form.
+        return plain(&format!("/v1/{path}"), request.body.clone());
     }
+    body["model"] = json!(deployment);
     plain(&format!("/v1/{path}"), body.to_string().into_bytes())
 }
 

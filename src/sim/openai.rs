@@ -2,7 +2,6 @@
 //! Source: the API reference of `POST /chat/completions` and recordings of real exchanges.
 
 use super::answer::{Answer, Choice, Finish, Form, Question, Tool, ToolChoice, describe_base64, describe_url};
-use super::embedding::embed;
 use super::http::Request;
 use super::wire::{Complaint, Frame, Part, Reply, Route, items, object};
 use super::{completions, responses};
@@ -15,10 +14,9 @@ pub(super) fn route(request: &Request) -> Result<Route, Complaint> {
     match (request.method.as_str(), path) {
         ("POST", "/chat/completions" | "/responses") => Ok(Route::Generate),
         ("POST", _) if completions::PATHS.contains(&path) => Ok(Route::Generate),
-        ("POST", "/embeddings") => Ok(Route::Embed),
         ("GET", "/models") => Ok(Route::ListModels),
         ("GET", _) if path.starts_with("/models/") => Ok(Route::Model(path["/models/".len()..].to_owned())),
-        (_, "/chat/completions" | "/responses" | "/embeddings" | "/models") => Err(Complaint::BadMethod),
+        (_, "/chat/completions" | "/responses" | "/models") => Err(Complaint::BadMethod),
         _ => Err(Complaint::NoSuchPath { path: request.path.clone() }),
     }
 }
@@ -321,31 +319,6 @@ pub(super) fn frames(answer: &Answer, include_usage: bool) -> Vec<Frame> {
     }
     frames.push(Frame { part: Part::Terminator, event: None, data: "[DONE]".to_owned() });
     frames
-}
-
-/// `POST /embeddings`, one vector for each text, as floats.
-pub(super) fn embeddings(request: &Request) -> Result<Reply, Complaint> {
-    let Some(body) = object(request) else {
-        return Err(Complaint::bad("We could not parse the JSON body of your request."));
-    };
-    let model = body["model"].as_str().filter(|model| !model.is_empty());
-    let model = model.ok_or_else(|| Complaint::bad("you must provide a model parameter"))?;
-    if !body["encoding_format"].is_null() && body["encoding_format"] != "float" {
-        return Err(Complaint::bad_field("encoding_format", "This simulation knows the encoding 'float' alone."));
-    }
-    let texts: Vec<&str> = match &body["input"] {
-        Value::String(text) => vec![text],
-        texts => items(texts).iter().filter_map(Value::as_str).collect(),
-    };
-    if texts.is_empty() || texts.iter().any(|text| text.is_empty()) {
-        return Err(Complaint::bad_field("input", "'$.input' is invalid."));
-    }
-    let vector =
-        |(index, text): (usize, &&str)| json!({ "object": "embedding", "index": index, "embedding": embed(text) });
-    let data: Vec<Value> = texts.iter().enumerate().map(vector).collect();
-    let tokens: usize = texts.iter().map(|text| text.len().div_ceil(4)).sum();
-    let usage = json!({ "prompt_tokens": tokens, "total_tokens": tokens });
-    Ok(Reply::pretty(200, &json!({ "object": "list", "data": data, "model": model, "usage": usage })))
 }
 
 /// A text in two pieces, cut where a character begins.

@@ -3,10 +3,11 @@
 use super::Timeouts;
 use crate::config::net::BaseUrl;
 use crate::dialect::client::Client;
+use crate::dialect::embeddings::{self, Form};
 use crate::dialect::openai_chat::passthrough::Quirks;
 use crate::dialect::table::Dialect;
 use crate::domain::{ProviderKey, Secret};
-use crate::provider::{AuthScheme, Cloud, ModelRow, ProviderRow};
+use crate::provider::{AuthScheme, Cloud, ModelRow, OwnForm, ProviderRow};
 use crate::routing::fair_queue::Caps;
 use std::sync::Arc;
 
@@ -84,6 +85,36 @@ impl Provider {
         match &self.cloud {
             Some(cloud) => cloud.path(Dialect::OpenAiChat, model, false).replacen("/chat/completions", path, 1),
             None => path.to_owned(),
+        }
+    }
+
+    /// How one of its models is asked for vectors; `None` where there is no way to.
+    pub fn embedding_form(&self, model: &ModelRow) -> Option<Form> {
+        let own = || model.embeds.form.map(OwnForm::form);
+        Some(match (self.dialect_of(model), &self.cloud) {
+            (Dialect::OpenAiChat, _) => Form::OpenAi,
+            (Dialect::Gemini, Some(_)) => own().unwrap_or(Form::VertexPredict),
+            (Dialect::Gemini, None) => Form::Gemini,
+            (Dialect::Cohere, _) => Form::Cohere,
+            (Dialect::Ollama, _) => Form::Ollama,
+            (Dialect::BedrockConverse, _) if model.maker.as_deref() == Some("cohere") => Form::CohereOnBedrock,
+            (Dialect::BedrockConverse, _) => own().unwrap_or(Form::Titan),
+            (Dialect::AnthropicMessages, _) => return None,
+        })
+    }
+
+    /// The path of a request for vectors below the base URL, query included.
+    pub fn embedding_path(&self, model: &ModelRow, form: Form) -> String {
+        let of_chat = |method: &str| self.path(model, false).replacen(":generateContent", &format!(":{method}"), 1);
+        match (form, &self.cloud) {
+            // Perplexity's vectors have a version in their path, its conversations none.
+            (Form::OpenAi, None) if self.quirks.has(Quirks::INT8_EMBEDDINGS) && self.base.path.is_empty() => {
+                format!("/v1{}", embeddings::PATH)
+            }
+            (Form::OpenAi, _) => self.path_beside_chat(model, embeddings::PATH),
+            (Form::GeminiContent, Some(_)) => of_chat(embeddings::gemini::CONTENT),
+            (Form::VertexPredict, Some(_)) => of_chat(embeddings::gemini::PREDICT),
+            _ => form.path(&model.upstream),
         }
     }
 
