@@ -10,6 +10,7 @@ use super::plan::Plan;
 use super::{body, byok, cache, count, preset, respond, responses, scope, walk, work};
 use crate::config::snapshot::CacheBackend;
 use crate::dialect::client::Client;
+use crate::dialect::embeddings::gemini_client;
 use crate::dialect::gemini::client::call::{Call, Method};
 use crate::dialect::openai_chat::envelope::Envelope;
 use crate::dialect::work::Work;
@@ -83,9 +84,12 @@ impl Gateway {
             Route::Chat | Route::Messages | Route::Responses | Route::Completions => {
                 self.chat(session, client, false, None).await
             }
+            Route::Gemini(call) if call.method.embedding_route().is_some() => {
+                self.work(session, client, Work::Embed, Some(call)).await
+            }
             Route::Gemini(call) => self.chat(session, client, call.method == Method::Count, Some(call)).await,
-            Route::Embeddings => self.work(session, client, Work::Embed).await,
-            Route::Relay(endpoint) => self.work(session, client, Work::Relay(endpoint)).await,
+            Route::Embeddings => self.work(session, client, Work::Embed, None).await,
+            Route::Relay(endpoint) => self.work(session, client, Work::Relay(endpoint), None).await,
             Route::Response(id) => responses::look_up(&self.core, session, client, &id).await,
             Route::CountTokens => self.chat(session, client, true, None).await,
             Route::Model(id) => self.model(session, client, &id).await,
@@ -123,14 +127,24 @@ impl Gateway {
         self.serve(session, client, envelope).await
     }
 
-    /// What is no conversation.
-    async fn work(&self, session: &mut Session, client: &mut ClientCtx, work: Work) -> Result<(), Stop> {
+    /// What is no conversation; `call` is what the path says of it, where it does.
+    async fn work(
+        &self,
+        session: &mut Session,
+        client: &mut ClientCtx,
+        work: Work,
+        call: Option<Call>,
+    ) -> Result<(), Stop> {
         if *self.core.phase.borrow() == Phase::Ending {
             return Err(ApiError::new(Reason::ShuttingDown, "the gateway is shutting down").into());
         }
-        client.record.route = work.route().unwrap_or_default().into();
+        let route = call.as_ref().map_or(work.route(), |call| call.method.embedding_route());
+        client.record.route = route.unwrap_or_default().into();
         let body = body::read(session, client.snapshot.server.max_body_bytes).await?;
-        let envelope = Box::pin(work::read(session, client, work, body)).await?;
+        let envelope = match call {
+            Some(call) => gemini_client::scan(call.complete(body, None), call.method)?,
+            None => Box::pin(work::read(session, client, work, body)).await?,
+        };
         self.serve(session, client, envelope).await
     }
 

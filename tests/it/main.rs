@@ -23,6 +23,7 @@ mod fault_matrix;
 mod faults;
 mod gateway;
 mod gemini;
+mod gemini_embeddings;
 mod gemini_faults;
 mod hedging;
 mod keys;

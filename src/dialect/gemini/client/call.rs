@@ -17,6 +17,33 @@ pub enum Method {
     Stream,
     /// `:countTokens`.
     Count,
+    /// `:embedContent`.
+    Embed,
+    /// `:batchEmbedContents`.
+    EmbedBatch,
+}
+
+impl Method {
+    const ALL: [Self; 5] = [Self::Generate, Self::Stream, Self::Count, Self::Embed, Self::EmbedBatch];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Generate => "generateContent",
+            Self::Stream => "streamGenerateContent",
+            Self::Count => "countTokens",
+            Self::Embed => "embedContent",
+            Self::EmbedBatch => "batchEmbedContents",
+        }
+    }
+
+    /// The route of one that asks for vectors, as it stands in the log.
+    pub fn embedding_route(self) -> Option<&'static str> {
+        match self {
+            Self::Generate | Self::Stream | Self::Count => None,
+            Self::Embed => Some("POST /v1beta/models/{model}:embedContent"),
+            Self::EmbedBatch => Some("POST /v1beta/models/{model}:batchEmbedContents"),
+        }
+    }
 }
 
 /// A model and what is asked of it.
@@ -44,23 +71,13 @@ impl Call {
         let below = below_version(path).or_else(|| path.strip_prefix(VERSIONS[2])).unwrap_or(path);
         let rest = below.strip_prefix("/models/").or_else(|| below.strip_prefix('/').filter(|rest| is_tuned(rest)))?;
         let (model, method) = rest.rsplit_once(':')?;
-        let method = match method {
-            "generateContent" => Method::Generate,
-            "streamGenerateContent" => Method::Stream,
-            "countTokens" => Method::Count,
-            _ => return None,
-        };
+        let method = Method::ALL.into_iter().find(|known| known.name() == method)?;
         (!model.is_empty()).then(|| Self { model: model.to_owned(), method })
     }
 
     /// The path as the documents have it, whichever version was asked.
     pub fn path(&self) -> String {
-        let method = match self.method {
-            Method::Generate => "generateContent",
-            Method::Stream => "streamGenerateContent",
-            Method::Count => "countTokens",
-        };
-        format!("/v1beta/models/{}:{method}", self.model)
+        format!("/v1beta/models/{}:{}", self.model, self.method.name())
     }
 
     /// The body with what path and query say. One that is no object stays as it is: the scan says what is wrong with it.
@@ -116,6 +133,8 @@ mod tests {
             ),
             ("/v1/v1beta/models/@preset/a:generateContent", Some(call("@preset/a", Method::Generate))),
             ("/v1beta/tunedModels/x:generateContent", Some(call("tunedModels/x", Method::Generate))),
+            ("/v1beta/models/x:embedContent", Some(call("x", Method::Embed))),
+            ("/v1beta/models/a/b:batchEmbedContents", Some(call("a/b", Method::EmbedBatch))),
             ("/models/x:generateContent", Some(call("x", Method::Generate))),
             ("/v1beta/models/:generateContent", None),
             ("/v1beta/models/x:predict", None),

@@ -1,8 +1,10 @@
 //! What a preset adds to a body: most of its parameters stand inside `generationConfig` in this format, and all have other names.
 
+use crate::dialect::embeddings::gemini_client;
 use crate::dialect::openai_chat::edit::Edits;
 use crate::dialect::openai_chat::envelope::{Defaults, Envelope, Field, inside};
 use crate::dialect::openai_chat::write;
+use crate::dialect::work::Work;
 use crate::domain::Fault;
 use serde_json::{Value, json};
 
@@ -47,7 +49,9 @@ pub(in crate::dialect) fn with_defaults(envelope: &Envelope, defaults: &Defaults
     let place = envelope.members.iter().rfind(|member| member.field == Field::GenerationConfig);
     let config = place.map(|member| &body[member.value.clone()]).filter(|config| config.starts_with(b"{"));
     let mut members = Vec::new();
-    for (name, json) in defaults.members {
+    // What else a preset sets is meant for conversations.
+    let converses = envelope.work == Work::Converse;
+    for (name, json) in defaults.members.iter().filter(|_| converses) {
         let (camel, snake, json) = member(name, json)?;
         if config.is_none_or(|config| [camel, snake].iter().all(|name| inside(config, name.as_bytes()).is_none())) {
             let comma: &[u8] = if members.is_empty() { b"" } else { b"," };
@@ -67,7 +71,7 @@ pub(in crate::dialect) fn with_defaults(envelope: &Envelope, defaults: &Defaults
         (Some(place), None) => edits.replace(place.value.clone(), &[b"{", &members, b"}"]),
         (None, _) => added.extend_from_slice(&[b",\"generationConfig\":{", members.as_slice(), b"}"].concat()),
     }
-    if let Some(system) = defaults.system.filter(|_| envelope.last(Field::SystemInstruction).is_none()) {
+    if let Some(system) = defaults.system.filter(|_| converses && envelope.last(Field::SystemInstruction).is_none()) {
         let instruction = json!({ "parts": [{ "text": system }] }).to_string();
         added.extend_from_slice(format!(",\"systemInstruction\":{instruction}").as_bytes());
     }
@@ -76,5 +80,8 @@ pub(in crate::dialect) fn with_defaults(envelope: &Envelope, defaults: &Defaults
     }
     let mut out = Vec::new();
     edits.apply(body, &mut out);
-    super::envelope::scan(out.into())
+    match envelope.work {
+        Work::Embed => gemini_client::scan(out.into(), gemini_client::method(envelope)),
+        _ => super::envelope::scan(out.into()),
+    }
 }
