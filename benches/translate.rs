@@ -117,7 +117,7 @@ data: [DONE]
 
 "#;
 
-const SAMPLES: [Sample; 13] = [
+const SAMPLES: [Sample; 15] = [
     Sample {
         name: "OpenAI, passed through",
         client: Client::OpenAiChat,
@@ -218,6 +218,24 @@ const SAMPLES: [Sample; 13] = [
         end: ANTHROPIC_END,
     },
     Sample {
+        name: "Gemini, passed through",
+        client: Client::Gemini,
+        provider: Dialect::Gemini,
+        quirks: Quirks::NONE,
+        prelude: GEMINI_CHUNK,
+        chunk: GEMINI_CHUNK,
+        end: GEMINI_END,
+    },
+    Sample {
+        name: "OpenAI to Gemini",
+        client: Client::Gemini,
+        provider: Dialect::OpenAiChat,
+        quirks: Quirks::NONE,
+        prelude: OPENAI_PRELUDE,
+        chunk: OPENAI_CHUNK,
+        end: OPENAI_END,
+    },
+    Sample {
         name: "Text completions, passed through",
         client: Client::OpenAiCompletions,
         provider: Dialect::OpenAiChat,
@@ -258,6 +276,7 @@ fn measure(sample: &Sample) -> Result<(f64, f64, f64), String> {
         client: sample.client,
         provider: sample.provider,
         stream: true,
+        array: false,
         choices: 1,
         include_usage: true,
         exclude_reasoning: false,

@@ -109,6 +109,7 @@ fn put_together(client: Client, events: &[Value]) -> Value {
         Client::OpenAiChat | Client::OpenAiCompletions => chat(events),
         Client::AnthropicMessages => message(events),
         Client::OpenAiResponses => response(events),
+        Client::Gemini => generated(events),
     }
 }
 
@@ -158,6 +159,35 @@ fn chat(events: &[Value]) -> Value {
         }
     }
     json!([told, calls, thoughts])
+}
+
+/// Neighbouring texts of one kind are one, up to a signature.
+fn generated(answers: &[Value]) -> Value {
+    let (mut parts, mut finish, mut tokens) = (Vec::<Value>::new(), Value::Null, Value::Null);
+    let is_open = |part: &Value| part["text"].is_string() && part.get("thoughtSignature").is_none();
+    for answer in answers {
+        let candidate = &answer["candidates"][0];
+        for part in candidate["content"]["parts"].as_array().into_iter().flatten() {
+            match parts.last_mut() {
+                Some(last) if is_open(last) && part["text"].is_string() && last["thought"] == part["thought"] => {
+                    last["text"] =
+                        format!("{}{}", last["text"].as_str().unwrap(), part["text"].as_str().unwrap()).into();
+                    if let Some(signature) = part.get("thoughtSignature") {
+                        last["thoughtSignature"] = signature.clone();
+                    }
+                }
+                _ => parts.push(part.clone()),
+            }
+        }
+        if candidate["finishReason"].is_string() {
+            finish = candidate["finishReason"].clone();
+        }
+        if answer["usageMetadata"].is_object() {
+            tokens = answer["usageMetadata"]["candidatesTokenCount"].clone();
+        }
+    }
+    parts.retain(|part| part["text"] != "" || part.get("thoughtSignature").is_some());
+    json!([parts, finish, tokens])
 }
 
 fn message(events: &[Value]) -> Value {
@@ -249,6 +279,7 @@ fn a_stream_put_together_again_equals_the_whole_answer_for_every_pair() {
             });
             for client in CLIENTS {
                 let setup = |stream, answer_tool: &Option<String>| Setup {
+                    array: false,
                     client, provider: *provider, stream, choices: 1, include_usage: stream, exclude_reasoning: false,
                     id: "answer-1".into(), created: 7, model: "m".into(), answer_tool: answer_tool.clone(),
                     quirks: Quirks::NONE, asked: Some(Arc::clone(&asked)),

@@ -13,7 +13,7 @@ use super::openai_chat::envelope::Envelope;
 use super::openai_chat::quirks::Quirks;
 use super::openai_responses::asked::Asked;
 use super::table::{Dialect, Setup};
-use super::{anthropic_messages, openai_chat, openai_completions, openai_responses};
+use super::{anthropic_messages, gemini, openai_chat, openai_completions, openai_responses};
 use crate::domain::Fault;
 use bytes::Bytes;
 use serde_json::Value;
@@ -31,6 +31,8 @@ pub enum Client {
     OpenAiResponses,
     /// `POST /v1/completions`.
     OpenAiCompletions,
+    /// `POST /v1beta/models/{model}:generateContent` and its neighbours.
+    Gemini,
 }
 
 /// An error answer before it has a form. What a form has no place for is left out.
@@ -54,8 +56,8 @@ pub struct ErrorAnswer<'a> {
 
 impl Client {
     /// All of them, for listings and tests.
-    pub const ALL: [Self; 4] =
-        [Self::OpenAiChat, Self::AnthropicMessages, Self::OpenAiResponses, Self::OpenAiCompletions];
+    pub const ALL: [Self; 5] =
+        [Self::OpenAiChat, Self::AnthropicMessages, Self::OpenAiResponses, Self::OpenAiCompletions, Self::Gemini];
 
     /// Its name, for logs and tests.
     pub fn name(self) -> &'static str {
@@ -64,6 +66,7 @@ impl Client {
             Self::AnthropicMessages => "anthropic_messages",
             Self::OpenAiResponses => "openai_responses",
             Self::OpenAiCompletions => "openai_completions",
+            Self::Gemini => "gemini",
         }
     }
 
@@ -74,13 +77,30 @@ impl Client {
             Self::AnthropicMessages => "POST /v1/messages",
             Self::OpenAiResponses => "POST /v1/responses",
             Self::OpenAiCompletions => "POST /v1/completions",
+            Self::Gemini => "POST /v1beta/models/{model}:generateContent",
+        }
+    }
+
+    /// The route by which its clients ask for the tokens of a request, as it stands in the log.
+    pub fn counting_route(self) -> &'static str {
+        match self {
+            Self::Gemini => "POST /v1beta/models/{model}:countTokens",
+            _ => "POST /v1/messages/count_tokens",
+        }
+    }
+
+    /// The member that a number of tokens is told in.
+    pub fn counting_member(self) -> &'static str {
+        match self {
+            Self::Gemini => "totalTokens",
+            _ => "input_tokens",
         }
     }
 
     /// The headers that belong to the format: a provider of the same format gets them as they are.
     pub fn headers(self) -> &'static [&'static str] {
         match self {
-            Self::OpenAiChat | Self::OpenAiResponses | Self::OpenAiCompletions => &[],
+            Self::OpenAiChat | Self::OpenAiResponses | Self::OpenAiCompletions | Self::Gemini => &[],
             Self::AnthropicMessages => &["anthropic-version", "anthropic-beta"],
         }
     }
@@ -90,6 +110,7 @@ impl Client {
         match self {
             Self::OpenAiChat => provider == Dialect::OpenAiChat,
             Self::AnthropicMessages => provider == Dialect::AnthropicMessages,
+            Self::Gemini => provider == Dialect::Gemini,
             Self::OpenAiResponses => provider == Dialect::OpenAiChat && quirks.has(Quirks::RESPONSES),
             Self::OpenAiCompletions => provider == Dialect::OpenAiChat && quirks.has(Quirks::COMPLETIONS),
         }
@@ -125,7 +146,8 @@ impl Client {
     /// The top-level member that a system prompt is; `None` where it is a message.
     pub fn system_member(self) -> Option<&'static str> {
         match self {
-            Self::OpenAiChat | Self::OpenAiCompletions => None,
+            // It is no text in Google's.
+            Self::OpenAiChat | Self::OpenAiCompletions | Self::Gemini => None,
             Self::AnthropicMessages => Some("system"),
             Self::OpenAiResponses => Some("instructions"),
         }
@@ -146,6 +168,7 @@ impl Client {
             Self::AnthropicMessages => anthropic_messages::client::envelope::scan(body),
             Self::OpenAiResponses => openai_responses::envelope::scan(body),
             Self::OpenAiCompletions => openai_completions::envelope::scan(body),
+            Self::Gemini => gemini::client::envelope::scan(body),
         }
     }
 
@@ -159,6 +182,7 @@ impl Client {
             Self::AnthropicMessages => anthropic_messages::client::request::parse(body),
             Self::OpenAiResponses => Ok(openai_responses::request::parse(body, None)?.request),
             Self::OpenAiCompletions => openai_completions::request::parse(body),
+            Self::Gemini => gemini::client::request::parse(body),
         }
     }
 
@@ -181,6 +205,7 @@ impl Client {
             Self::AnthropicMessages => "msg_",
             Self::OpenAiResponses => "resp_",
             Self::OpenAiCompletions => "cmpl-",
+            Self::Gemini => "",
         };
         [prefix, request].concat()
     }
@@ -190,6 +215,7 @@ impl Client {
         match self {
             Self::OpenAiChat | Self::OpenAiResponses | Self::OpenAiCompletions => b": keepalive\n\n",
             Self::AnthropicMessages => anthropic_messages::client::stream::PING,
+            Self::Gemini => gemini::client::stream::KEEPALIVE,
         }
     }
 
@@ -205,6 +231,7 @@ impl Client {
                 error.metadata,
             ),
             Self::AnthropicMessages => anthropic_messages::client::error::render(error),
+            Self::Gemini => gemini::client::error::render(error),
         }
     }
 }
@@ -219,6 +246,8 @@ pub enum StreamWriter {
     OpenAiResponses(openai_responses::stream::StreamEncoder),
     /// Chunks of text.
     OpenAiCompletions(openai_completions::stream::StreamEncoder),
+    /// Answers, each a piece.
+    Gemini(gemini::client::stream::StreamEncoder),
 }
 
 impl StreamWriter {
@@ -231,6 +260,7 @@ impl StreamWriter {
             }
             Client::OpenAiResponses => Self::OpenAiResponses(openai_responses::stream::StreamEncoder::new(setup)),
             Client::OpenAiCompletions => Self::OpenAiCompletions(openai_completions::stream::StreamEncoder::new(setup)),
+            Client::Gemini => Self::Gemini(gemini::client::stream::StreamEncoder::new(setup)),
         }
     }
 
@@ -241,6 +271,7 @@ impl StreamWriter {
             Self::AnthropicMessages(writer) => writer.write(event, out),
             Self::OpenAiResponses(writer) => writer.write(event, out),
             Self::OpenAiCompletions(writer) => writer.write(event, out),
+            Self::Gemini(writer) => writer.write(event, out),
         }
     }
 
@@ -251,6 +282,7 @@ impl StreamWriter {
             Self::AnthropicMessages(writer) => writer.close(out),
             Self::OpenAiResponses(writer) => writer.close(out),
             Self::OpenAiCompletions(writer) => writer.close(out),
+            Self::Gemini(writer) => writer.close(out),
         }
     }
 
@@ -261,6 +293,7 @@ impl StreamWriter {
             Self::AnthropicMessages(writer) => writer.break_off(fault, out),
             Self::OpenAiResponses(writer) => writer.break_off(fault, out),
             Self::OpenAiCompletions(writer) => writer.break_off(fault, out),
+            Self::Gemini(writer) => writer.break_off(fault, out),
         }
     }
 }
@@ -275,6 +308,8 @@ pub enum WholeWriter {
     OpenAiResponses(openai_responses::response::UnaryEncoder),
     /// A `text_completion`.
     OpenAiCompletions(openai_completions::response::UnaryEncoder),
+    /// A `GenerateContentResponse`.
+    Gemini(gemini::client::response::UnaryEncoder),
 }
 
 impl WholeWriter {
@@ -289,6 +324,7 @@ impl WholeWriter {
             Client::OpenAiCompletions => {
                 Self::OpenAiCompletions(openai_completions::response::UnaryEncoder::new(setup))
             }
+            Client::Gemini => Self::Gemini(gemini::client::response::UnaryEncoder::new(setup)),
         }
     }
 
@@ -299,6 +335,7 @@ impl WholeWriter {
             Self::AnthropicMessages(writer) => writer.add(event),
             Self::OpenAiResponses(writer) => writer.add(event),
             Self::OpenAiCompletions(writer) => writer.add(event),
+            Self::Gemini(writer) => writer.add(event),
         }
     }
 
@@ -309,6 +346,7 @@ impl WholeWriter {
             Self::AnthropicMessages(writer) => writer.close(out),
             Self::OpenAiResponses(writer) => writer.close(out),
             Self::OpenAiCompletions(writer) => writer.close(out),
+            Self::Gemini(writer) => writer.close(out),
         }
     }
 }

@@ -10,6 +10,8 @@ use super::plan::Plan;
 use super::{body, byok, cache, count, preset, respond, responses, scope, walk, work};
 use crate::config::snapshot::CacheBackend;
 use crate::dialect::client::Client;
+use crate::dialect::embeddings::gemini_client;
+use crate::dialect::gemini::client::call::{Call, Method};
 use crate::dialect::openai_chat::envelope::Envelope;
 use crate::dialect::work::Work;
 use bytes::Bytes;
@@ -68,7 +70,9 @@ impl Gateway {
         if route.needs_key() {
             let now = client.record.arrived_unix_ms;
             let head = session.req_header();
-            let holder = authenticate(&client.snapshot, &head.headers, now)
+            // Of Google's clients some have their key in the query.
+            let query = head.uri.query().filter(|_| client.dialect == Client::Gemini);
+            let holder = authenticate(&client.snapshot, &head.headers, query, now)
                 .inspect_err(|_| self.core.limiter.bad_key(address))?;
             client.record.key_name = Some(holder.principal.key_name.clone());
             client.tenant = Some(holder.principal.key_hash);
@@ -78,12 +82,16 @@ impl Gateway {
         client.seat = Some(self.core.limiter.enter(&client.snapshot.limits).inspect_err(count)?);
         match route {
             Route::Chat | Route::Messages | Route::Responses | Route::Completions => {
-                self.chat(session, client, false).await
+                self.chat(session, client, false, None).await
             }
-            Route::Embeddings => self.work(session, client, Work::Embed).await,
-            Route::Relay(endpoint) => self.work(session, client, Work::Relay(endpoint)).await,
+            Route::Gemini(call) if call.method.embedding_route().is_some() => {
+                self.work(session, client, Work::Embed, Some(call)).await
+            }
+            Route::Gemini(call) => self.chat(session, client, call.method == Method::Count, Some(call)).await,
+            Route::Embeddings => self.work(session, client, Work::Embed, None).await,
+            Route::Relay(endpoint) => self.work(session, client, Work::Relay(endpoint), None).await,
             Route::Response(id) => responses::look_up(&self.core, session, client, &id).await,
-            Route::CountTokens => self.chat(session, client, true).await,
+            Route::CountTokens => self.chat(session, client, true, None).await,
             Route::Model(id) => self.model(session, client, &id).await,
             _ => {
                 let snapshot = client.snapshot.clone();
@@ -93,14 +101,24 @@ impl Gateway {
         }
     }
 
-    /// An answer of a model, or (`counts`) what asking for it would cost in tokens.
-    async fn chat(&self, session: &mut Session, client: &mut ClientCtx, counts: bool) -> Result<(), Stop> {
+    /// An answer of a model, or (`counts`) what asking for it would cost in tokens; `call` is what the path says of it, where it does.
+    async fn chat(
+        &self,
+        session: &mut Session,
+        client: &mut ClientCtx,
+        counts: bool,
+        call: Option<Call>,
+    ) -> Result<(), Stop> {
         if *self.core.phase.borrow() == Phase::Ending {
             return Err(ApiError::new(Reason::ShuttingDown, "the gateway is shutting down").into());
         }
         client.record.route =
-            if counts { "POST /v1/messages/count_tokens".into() } else { client.dialect.route().into() };
+            if counts { client.dialect.counting_route().into() } else { client.dialect.route().into() };
         let body = body::read(session, client.snapshot.server.max_body_bytes).await?;
+        let body = match call {
+            Some(call) => call.complete(body, session.req_header().uri.query()),
+            None => body,
+        };
         let mut envelope = client.dialect.scan(body)?;
         if envelope.previous.is_some() {
             envelope = Box::pin(responses::go_on(&self.core, client, envelope)).await?;
@@ -109,14 +127,24 @@ impl Gateway {
         self.serve(session, client, envelope).await
     }
 
-    /// What is no conversation.
-    async fn work(&self, session: &mut Session, client: &mut ClientCtx, work: Work) -> Result<(), Stop> {
+    /// What is no conversation; `call` is what the path says of it, where it does.
+    async fn work(
+        &self,
+        session: &mut Session,
+        client: &mut ClientCtx,
+        work: Work,
+        call: Option<Call>,
+    ) -> Result<(), Stop> {
         if *self.core.phase.borrow() == Phase::Ending {
             return Err(ApiError::new(Reason::ShuttingDown, "the gateway is shutting down").into());
         }
-        client.record.route = work.route().unwrap_or_default().into();
+        let route = call.as_ref().map_or(work.route(), |call| call.method.embedding_route());
+        client.record.route = route.unwrap_or_default().into();
         let body = body::read(session, client.snapshot.server.max_body_bytes).await?;
-        let envelope = Box::pin(work::read(session, client, work, body)).await?;
+        let envelope = match call {
+            Some(call) => gemini_client::scan(call.complete(body, None), call.method)?,
+            None => Box::pin(work::read(session, client, work, body)).await?,
+        };
         self.serve(session, client, envelope).await
     }
 

@@ -76,6 +76,8 @@ pub(super) struct Rules<'a> {
     /// When the client's whole request is over.
     pub(super) deadline: Instant,
     pub(super) stream: bool,
+    /// The media type of the answer.
+    pub(super) content_type: &'static str,
     /// What the answer is, its provider says: it passes as it is.
     pub(super) relays: bool,
     /// The request whose answer is kept.
@@ -193,7 +195,8 @@ impl<'a, 'l> Relay<'a, 'l> {
     }
 
     async fn write_head(&mut self, framing: Framing) -> Result<(), Step> {
-        let content_type = if self.is_stream() { "text/event-stream" } else { "application/json" };
+        let content_type =
+            if self.rules.stream && !self.is_stream() { "application/json" } else { self.rules.content_type };
         let mut head = respond::head(self.session, self.client, 200, content_type, framing);
         if let Some(own) = self.lane.content_type.as_ref().filter(|_| self.rules.relays) {
             head.put_value(&http::header::CONTENT_TYPE, own.clone());

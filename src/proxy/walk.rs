@@ -411,6 +411,7 @@ impl<'a> Walk<'a> {
             gate: &self.snapshot.gate,
             deadline: self.deadline,
             stream: self.envelope.stream,
+            content_type: self.envelope.content_type(),
             relays: matches!(self.envelope.work, Work::Relay(_)),
             keeps: self.envelope.keep.then_some(self.envelope),
             probe: (self.is_probe && !self.has_own_keys()).then(|| breaker_policy(&self.snapshot)),
@@ -453,7 +454,7 @@ impl<'a> Walk<'a> {
         match &message.vectors {
             Some(expected) => Translator::embedding(expected.as_ref().clone()),
             None if matches!(self.envelope.work, Work::Relay(_)) => Translator::relaying(),
-            None if self.envelope.counts_tokens => Translator::counting(),
+            None if self.envelope.counts_tokens => Translator::counting(self.envelope.client),
             None => Translator::new(self.setup(target, message)),
         }
     }
@@ -463,6 +464,7 @@ impl<'a> Walk<'a> {
             client: self.envelope.client,
             provider: target.dialect(),
             stream: self.envelope.stream,
+            array: self.envelope.array,
             choices: self.envelope.n.map_or(1, |n| u32::try_from(n).unwrap_or(u32::MAX)),
             include_usage: self.envelope.include_usage,
             exclude_reasoning: self.envelope.exclude_reasoning,
@@ -486,6 +488,7 @@ impl<'a> Walk<'a> {
         if target.speaks(self.envelope.client, &self.snapshot.catalog) {
             let path = provider.path_of(self.envelope.client, &target.model).unwrap_or(path);
             let body = target.passed_body(self.envelope);
+            let body = if counts { dialect.counting_body(model, body) } else { body };
             let head = self.session.req_header();
             let headers = passed_headers(self.envelope.client, &head.headers);
             // A cloud's own paths have their own queries.

@@ -9,8 +9,10 @@ use super::message::Message;
 use super::names::Target;
 use super::walk::Walk;
 use crate::config::snapshot::Snapshot;
+use crate::dialect::client::Client;
 use crate::dialect::embeddings::answer::Expected;
-use crate::dialect::embeddings::{Form, openai, passed};
+use crate::dialect::embeddings::gemini_client::{self, To};
+use crate::dialect::embeddings::{Encoding, Form, openai, passed};
 use crate::dialect::openai_chat::envelope::Envelope;
 use crate::dialect::relay;
 use crate::dialect::work::{Endpoint, Work};
@@ -63,8 +65,12 @@ impl Walk<'_> {
         }
         let none = || Fault::new(FaultKind::Unsupported, "this provider makes no embeddings");
         let form = provider.embedding_form(model).ok_or_else(none)?;
+        if self.envelope.client == Client::Gemini {
+            return self.render_google(target, form);
+        }
         let path = provider.embedding_path(model, form);
         let expected = |inputs, encoding| Expected {
+            client: Form::OpenAi,
             form,
             inputs,
             encoding,
@@ -86,6 +92,44 @@ impl Walk<'_> {
             more: bodies.collect(),
             vectors: Some(expected.into()),
             ..Message::new(path, first)
+        })
+    }
+
+    /// The same for a client that asks in Google's form.
+    fn render_google(&self, target: &Target, form: Form) -> Result<Message, Fault> {
+        let (provider, model) = (&target.provider, &target.model);
+        let client = gemini_client::form(self.envelope);
+        let expected = |form, inputs| Expected {
+            client,
+            form,
+            inputs,
+            encoding: Some(Encoding::Float),
+            packed: passed::packed(provider.quirks),
+            model: model.upstream.clone(),
+        };
+        if let Some(own) = gemini_client::passes(self.envelope, form) {
+            let body = gemini_client::body(self.envelope, &model.upstream);
+            let expected = expected(own, vec![gemini_client::inputs(self.envelope)]);
+            return Ok(Message {
+                vectors: Some(expected.into()),
+                ..Message::new(provider.embedding_path(model, own), body)
+            });
+        }
+        let to = To {
+            model: &model.upstream,
+            most: model.embeds.inputs,
+            strict: self.plan.require_parameters,
+            quirks: provider.quirks,
+        };
+        let sheets = gemini_client::render(self.envelope, form, &to)?;
+        let mut bodies = sheets.bodies.into_iter().map(Bytes::from);
+        let first = bodies.next().unwrap_or_default();
+        let expected = expected(form, sheets.inputs.into_iter().map(Some).collect());
+        Ok(Message {
+            dropped: sheets.dropped,
+            more: bodies.collect(),
+            vectors: Some(expected.into()),
+            ..Message::new(provider.embedding_path(model, form), first)
         })
     }
 }

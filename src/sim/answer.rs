@@ -243,12 +243,13 @@ pub(super) fn describe_url(url: &str) -> String {
     }
 }
 
-/// A number that depends on every byte of a text (FNV-1a): what simulated signatures are made of.
+/// A number that depends on every byte of a text (FNV-1a): what simulated signatures are made of. It is valid base64, which Google's
+/// clients demand.
 pub(super) fn fingerprint(text: &str) -> String {
     let hash = text
         .bytes()
         .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
-    format!("c2ltOnNpZ25hdHVyZTo{hash:016x}")
+    format!("c2ltOnNpZ25hdHVyZTox{hash:016x}")
 }
 
 #[cfg(test)]

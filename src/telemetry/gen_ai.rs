@@ -90,8 +90,10 @@ struct GenAiSeries {
 }
 
 /// What a model is asked for, by its routes; conversations have several.
-const OPERATIONS: [(&str, &str); 7] = [
+const OPERATIONS: [(&str, &str); 9] = [
     ("/v1/embeddings", "embeddings"),
+    ("/v1beta/models/{model}:embedContent", "embeddings"),
+    ("/v1beta/models/{model}:batchEmbedContents", "embeddings"),
     ("/v1/images/", "image_generation"),
     ("/v1/audio/speech", "speech"),
     ("/v1/audio/", "transcription"),

@@ -9,7 +9,11 @@ use orbyt::dialect::table::{Dialect, Setup, Translator};
 /// on where the stream was split.
 #[allow(dead_code, reason = "each fuzz target is a program of its own, and asks for one of the two")]
 pub fn answer(provider: Dialect, data: &[u8]) {
-    let client = |options| if options & 16 != 0 { Client::AnthropicMessages } else { Client::OpenAiChat };
+    let client = |options: u8| match options >> 4 & 3 {
+        0 => Client::OpenAiChat,
+        1 => Client::AnthropicMessages,
+        _ => Client::Gemini,
+    };
     in_any_split(data, |options| (client(options), provider, Quirks::default()));
 }
 
@@ -42,6 +46,7 @@ fn run<'a>(
         client,
         provider,
         stream: options & 1 != 0,
+        array: options & 16 != 0,
         choices: 1,
         include_usage: options & 2 != 0,
         exclude_reasoning: options & 4 != 0,

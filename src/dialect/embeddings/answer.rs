@@ -7,7 +7,7 @@
 //! ```
 
 use super::openai::{self, Packed};
-use super::{Answer, Encoding, Form};
+use super::{Answer, Encoding, Form, gemini_client};
 use crate::dialect::event::{End, Observed};
 use crate::domain::{Fault, FaultKind, Usage};
 use memchr::memmem;
@@ -17,6 +17,8 @@ use std::sync::Arc;
 /// What a request says about its answer.
 #[derive(Clone, Debug)]
 pub struct Expected {
+    /// The client's form: OpenAI's, or either of Google's.
+    pub client: Form,
     /// The provider's form.
     pub form: Form,
     /// How many inputs each of the exchanges had; `None` where nobody has counted them.
@@ -90,7 +92,7 @@ impl Vectors {
 
     /// Whether the provider's bytes may be the client's.
     fn passes(&self) -> bool {
-        self.expected.form == Form::OpenAi && self.expected.inputs.len() == 1
+        self.expected.form == self.expected.client && self.expected.inputs.len() == 1
     }
 
     /// Whether a vector that begins so is written as the client asked for it.
@@ -114,7 +116,7 @@ impl Vectors {
             (observed.usage, observed.output) = (openai::usage_in(&self.body), true);
             return Ok(());
         }
-        let Expected { form, inputs, encoding, packed, model } = &self.expected;
+        let Expected { client, form, inputs, encoding, packed, model } = &self.expected;
         let mut answer = self.read(*form, inputs)?;
         answer.usage = answer.usage.or_else(|| {
             let told = self.told?;
@@ -126,7 +128,10 @@ impl Vectors {
             out.extend_from_slice(&self.body);
             return Ok(());
         }
-        openai::write(&answer, encoding.unwrap_or_default(), model, *packed, out)
+        match client {
+            Form::OpenAi => openai::write(&answer, encoding.unwrap_or_default(), model, *packed, out),
+            _ => gemini_client::write(&answer, *client, *packed, out),
+        }
     }
 
     /// The vectors of all exchanges.

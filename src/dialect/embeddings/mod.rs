@@ -1,4 +1,4 @@
-//! Embeddings: OpenAI's `POST /embeddings` for clients, and the formats of providers.
+//! Embeddings: OpenAI's `POST /embeddings` for clients, also as Google's ask ([`gemini_client`]), and the formats of providers.
 //!
 //! ```text
 //!   client's body ──openai::parse──> Request ──Form::render──> provider's bodies, one for each batch of inputs
@@ -16,6 +16,7 @@ pub mod answer;
 pub mod bedrock;
 pub mod cohere;
 pub mod gemini;
+pub mod gemini_client;
 pub mod ollama;
 pub mod openai;
 mod own;

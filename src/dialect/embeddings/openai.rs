@@ -182,7 +182,8 @@ pub enum Packed {
     Bytes,
 }
 
-fn vector_as(vector: &RawValue, encoding: Encoding, bytes: Packed, out: &mut Vec<u8>) -> Result<(), Fault> {
+/// Writes a vector in the way that is asked for.
+pub(super) fn vector_as(vector: &RawValue, encoding: Encoding, bytes: Packed, out: &mut Vec<u8>) -> Result<(), Fault> {
     let wrong = || Fault::malformed("the provider sent a vector that is no list of numbers");
     let text = vector.get();
     let is_packed = text.starts_with('"');

@@ -203,8 +203,14 @@ fn a_provider_of_openais_form_gets_the_bytes_with_its_own_words() {
 
 /// What the client gets of bodies that follow each other.
 fn answered(form: Form, inputs: &[Option<usize>], encoding: Option<Encoding>, bodies: &str) -> (String, Option<u64>) {
-    let expected =
-        Expected { form, inputs: inputs.to_vec(), encoding, packed: Packed::Floats, model: "asked-for".into() };
+    let expected = Expected {
+        client: Form::OpenAi,
+        form,
+        inputs: inputs.to_vec(),
+        encoding,
+        packed: Packed::Floats,
+        model: "asked-for".into(),
+    };
     let (mut machine, mut observed, mut out) = (Vectors::new(expected), Observed::default(), Vec::new());
     for piece in bodies.as_bytes().chunks(3) {
         machine.push(piece, &mut out);
@@ -245,6 +251,7 @@ fn a_large_answer_flows_when_nothing_is_to_be_written_anew() {
     );
     let machine = |encoding| {
         let expected = Expected {
+            client: Form::OpenAi,
             form: Form::OpenAi,
             inputs: vec![Some(1)],
             encoding: Some(encoding),

@@ -14,7 +14,7 @@ use crate::dialect::client::Client;
 use crate::dialect::extensions::{Extensions, Members};
 use crate::dialect::relay::form::Form;
 use crate::dialect::work::Work;
-use crate::dialect::{anthropic_messages, openai_responses};
+use crate::dialect::{anthropic_messages, gemini, openai_responses};
 use crate::domain::decision::Parameter;
 use crate::domain::{Fault, FaultKind};
 use bytes::Bytes;
@@ -36,6 +36,8 @@ pub struct Envelope {
     pub counts_tokens: bool,
     /// Whether it wants a stream.
     pub stream: bool,
+    /// Gemini: whether the stream is one array instead of events (no `alt=sse`).
+    pub array: bool,
     /// Whether it wants a usage chunk in the stream.
     pub include_usage: bool,
     /// Whether `preset` is one of OpenRouter's own, and is left to it.
@@ -154,6 +156,10 @@ pub(in crate::dialect) enum Field {
     Store,
     PreviousResponseId,
     Preset,
+    Contents,
+    SystemInstruction,
+    GenerationConfig,
+    Alt,
     Other,
 }
 
@@ -195,6 +201,10 @@ impl Field {
             "store" => Self::Store,
             "previous_response_id" => Self::PreviousResponseId,
             "preset" => Self::Preset,
+            "contents" => Self::Contents,
+            "systemInstruction" | "system_instruction" => Self::SystemInstruction,
+            "generationConfig" | "generation_config" => Self::GenerationConfig,
+            "alt" => Self::Alt,
             _ => Self::Other,
         }
     }
@@ -232,6 +242,7 @@ impl Envelope {
             counts_tokens: false,
             model: String::new(),
             stream: false,
+            array: false,
             include_usage: false,
             keep: false,
             keeps_preset: false,
@@ -255,10 +266,23 @@ impl Envelope {
         &self.body
     }
 
+    /// The media type of an answer.
+    pub fn content_type(&self) -> &'static str {
+        if self.stream && !self.array { "text/event-stream" } else { "application/json" }
+    }
+
+    /// The sampling temperature, where this format has it deeper than at the top level.
+    pub fn nested_temperature(&self) -> Option<f64> {
+        (self.client == Client::Gemini).then(|| gemini::client::envelope::temperature(self)).flatten()
+    }
+
     /// The body for a provider of the same format.
     pub fn passthrough_body(&self, model: &str, quirks: Quirks) -> Vec<u8> {
         if self.client == Client::AnthropicMessages {
             return anthropic_messages::client::envelope::passthrough_body(self, model);
+        }
+        if self.client == Client::Gemini {
+            return gemini::client::envelope::passthrough_body(self);
         }
         if self.client == Client::OpenAiResponses {
             return openai_responses::envelope::passthrough_body(self, model);

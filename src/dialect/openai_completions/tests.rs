@@ -20,6 +20,7 @@ fn setup(provider: Dialect, stream: bool, quirks: Quirks) -> Setup {
         client: Client::OpenAiCompletions,
         provider,
         stream,
+        array: false,
         choices: 1,
         include_usage: true,
         exclude_reasoning: false,

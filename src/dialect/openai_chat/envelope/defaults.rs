@@ -1,6 +1,6 @@
 //! What a preset adds to a body: members that the client did not write, put beside those that it did. Every byte of the client's stays.
 
-use super::{Edits, Envelope, Field, inside, write};
+use super::{Client, Edits, Envelope, Field, gemini, inside, write};
 use crate::dialect::embeddings::passed;
 use crate::dialect::work::Work;
 use crate::domain::Fault;
@@ -30,6 +30,9 @@ impl Envelope {
     /// # Errors
     /// As [`Envelope::scan`]: of what the defaults bring along.
     pub fn with_defaults(&self, defaults: &Defaults<'_>) -> Result<Self, Fault> {
+        if self.client == Client::Gemini {
+            return gemini::client::with_defaults(self, defaults);
+        }
         if defaults.system.is_some() && !self.client.takes_system() {
             let message = format!("the preset sets a system prompt, which {} has no place for", self.client.route());
             return Err(Fault::bad_request("extra.preset", message));

@@ -1,7 +1,8 @@
 //! A body that is not translated whatever its provider: the model's name is exchanged, what is the gateway's cut out, and hardly anything
 //! else touched.
 
-use super::{Cutter, Edits, Envelope, Field, Work, write};
+use super::{Cutter, Edits, Envelope, Field, Member, Work, write};
+use std::borrow::Cow;
 
 impl Envelope {
     /// The body for a provider; members may be called otherwise there (`renamed`), or not be wanted (`is_cut`).
@@ -37,9 +38,14 @@ impl Envelope {
         self.stream && !matches!(self.work, Work::Relay(_))
     }
 
+    /// The name of a top-level member, escapes resolved.
+    pub(in crate::dialect) fn name_of(&self, member: &Member) -> Cow<'_, str> {
+        super::name(&self.body[member.key.clone()])
+    }
+
     /// The value of a top-level member by its name, the last one when there are several.
     pub(in crate::dialect) fn member(&self, name: &str) -> Option<&[u8]> {
-        let member = self.members.iter().rfind(|member| super::name(&self.body[member.key.clone()]) == name)?;
+        let member = self.members.iter().rfind(|member| self.name_of(member) == name)?;
         Some(&self.body[member.value.clone()])
     }
 }

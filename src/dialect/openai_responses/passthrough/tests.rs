@@ -10,6 +10,7 @@ fn setup(stream: bool) -> Setup {
         client: crate::dialect::client::Client::OpenAiResponses,
         provider: Dialect::OpenAiChat,
         stream,
+        array: false,
         choices: 1,
         include_usage: true,
         exclude_reasoning: false,
