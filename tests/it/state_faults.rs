@@ -263,24 +263,24 @@ async fn auto_chooses_among_what_the_key_may_use() {
     let models: String = (1..=8)
         .map(|number| {
             format!(
-                "[[provider.model]]\nid = \"sim-{number}\"\ncontext = 100000\nmax_output = 1000\n\
+                "[[provider.model]]\nid = \"model-{number}\"\ncontext = 100000\nmax_output = 1000\n\
                  input = \"{number}\"\noutput = \"{number}\"\n"
             )
         })
         .collect();
-    let names: Vec<String> = (1..=8).map(|number| format!("\"lab/sim-{number}\"")).collect();
+    let names: Vec<String> = (1..=8).map(|number| format!("\"lab/model-{number}\"")).collect();
     let provider = format!(
-        "[routing]\nauto = [{}]\n[[provider]]\nid = \"lab\"\nbase_url = \"{}\"\n{models}",
+        "[routing]\nauto = [{}]\n[[provider]]\nid = \"lab\"\nbase_url = \"{}\"\n[[provider.key]]\nsecret = \"s\"\n{models}",
         names.join(", "),
         sim.base_url()
     );
     let gateway = Gateway::builder().config(&provider).start().await;
-    let create = ["keys", "create", "--name", "last", "--models", "lab/sim-8"];
+    let create = ["keys", "create", "--name", "last", "--models", "lab/model-8"];
     let key = said(&gateway.data_dir(), None, &create, "").trim().to_owned();
     let answer = ask(&gateway, &key, "auto").await;
-    assert_ne!(answer.status, 403, "{}", answer.body_text());
+    assert_eq!(answer.status, 200, "{}\n{}", answer.body_text(), gateway.output());
     let asked: Vec<String> = sim.calls().iter().map(|call| call.json()["model"].to_string()).collect();
-    assert!(!asked.is_empty() && asked.iter().all(|model| model == "\"sim-8\""), "{asked:?}");
+    assert!(!asked.is_empty() && asked.iter().all(|model| model == "\"model-8\""), "{asked:?}");
 }
 
 #[tokio::test]
