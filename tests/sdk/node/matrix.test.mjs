@@ -48,13 +48,13 @@ async function play(name, driver, upstream, one) {
   }
 }
 
-/** The beginning, then the SDK's own error. */
+/** The beginning, then the SDK's own error; only that where the break came as soon as the first words, so that nothing was sent yet. */
 async function breaks(sdk, one, question) {
   let heard = "";
   await assert.rejects(async () => {
     for await (const text of sdk.texts(question)) heard += text;
   }, sdk.error);
-  assert.ok(heard && one.say.startsWith(heard.trim()), heard);
+  assert.ok(one.say.startsWith(heard.trim()), heard);
 }
 
 /** A stream that its reader leaves ends at the provider too. */

@@ -26,7 +26,7 @@ def test_matrix(gateway, driver, upstream, case):
         with pytest.raises(sdk.ERROR):
             for text in sdk.texts(*question):
                 heard += text
-        assert heard and case["say"].startswith(heard.strip())
+        assert case["say"].startswith(heard.strip())  # Nothing, where the break came with the first words.
     elif "status" in case or media in upstream.get("cannot", ()):
         with pytest.raises(sdk.ERROR) as refused:
             sdk.ask(stream, *question)
