@@ -40,7 +40,7 @@ test-sdks: build
 	@scripts/deps.sh test
 	@scripts/sdks.sh
 	$(VENV)/python -m pytest --quiet -p no:cacheprovider tests/sdk/python tests/corpus
-	$(VENV)/python tests/sdk/gateway.py node --test --test-reporter=spec tests/sdk/node/sdk.test.mjs tests/sdk/node/messages.test.mjs tests/sdk/node/responses.test.mjs
+	$(VENV)/python tests/sdk/gateway.py node --test --test-reporter=spec tests/sdk/node/sdk.test.mjs tests/sdk/node/matrix.test.mjs tests/sdk/node/completions.test.mjs tests/sdk/node/works.test.mjs tests/sdk/node/gemini.test.mjs
 
 test-snippets: build
 	@scripts/deps.sh test
@@ -51,6 +51,10 @@ corpus: build
 	python3 tests/corpus/replay_corpus.py --corpus $(CORPUS) --gateway target/debug/orbyt
 	python3 tests/corpus/replay_responses.py --corpus $(CORPUS) --gateway target/debug/orbyt
 	python3 tests/corpus/replay_messages.py --corpus $(CORPUS) --gateway target/debug/orbyt
+	python3 tests/corpus/replay_gemini.py --corpus $(CORPUS) --gateway target/debug/orbyt
+	python3 tests/corpus/replay_completions.py --corpus $(CORPUS) --gateway target/debug/orbyt
+	python3 tests/corpus/replay_embeddings.py --corpus $(CORPUS) --gateway target/debug/orbyt
+	python3 tests/corpus/replay_relays.py --corpus $(CORPUS) --gateway target/debug/orbyt
 
 bench: release
 	$(CARGO) bench --locked --bench gateway -- $(ARGS)

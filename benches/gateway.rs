@@ -206,6 +206,8 @@ enum Through {
     Orbyt,
     /// With [`EVERYTHING`] on.
     Everything,
+    /// The same, and one request in three asks what was asked before.
+    Repeats,
     /// The same, and every request asks the same: the cache answers.
     Cache,
 }
@@ -220,8 +222,8 @@ struct Case {
     stream: bool,
 }
 
-const CASES: [Case; 9] = {
-    use Through::{Bare, Cache, Everything, Orbyt};
+const CASES: [Case; 10] = {
+    use Through::{Bare, Cache, Everything, Orbyt, Repeats};
     const fn case(name: &'static str, against: usize, through: Through, model: &'static str, stream: bool) -> Case {
         Case { name, against, through, model, stream }
     }
@@ -230,11 +232,12 @@ const CASES: [Case; 9] = {
         case("Orbyt, JSON passed through", 0, Orbyt, "openai/bench", false),
         case("Orbyt, JSON from Anthropic", 0, Orbyt, "anthropic/bench", false),
         case("Orbyt with everything on, JSON", 0, Everything, "everything", false),
+        case("Orbyt with everything on, JSON, one in three again", 0, Repeats, "everything", false),
         case("Orbyt, JSON from the cache", 0, Cache, "everything", false),
-        case("bare Pingora, stream", 5, Bare, "bench", true),
-        case("Orbyt, stream passed through", 5, Orbyt, "openai/bench", true),
-        case("Orbyt, stream from Anthropic", 5, Orbyt, "anthropic/bench", true),
-        case("Orbyt with everything on, stream", 5, Everything, "everything", true),
+        case("bare Pingora, stream", 6, Bare, "bench", true),
+        case("Orbyt, stream passed through", 6, Orbyt, "openai/bench", true),
+        case("Orbyt, stream from Anthropic", 6, Orbyt, "anthropic/bench", true),
+        case("Orbyt with everything on, stream", 6, Everything, "everything", true),
     ]
 };
 
@@ -299,11 +302,13 @@ async fn one_case(bench: &Bench, case: &Case, window: Duration) -> Result<Cost, 
     let (process, address) = match case.through {
         Through::Bare => &bench.bare,
         Through::Orbyt => &bench.orbyt,
-        Through::Everything | Through::Cache => &bench.everything,
+        Through::Everything | Through::Repeats | Through::Cache => &bench.everything,
     };
     let mut request = load::request(*address, KEY, case.model, case.stream);
-    if matches!(case.through, Through::Cache) {
-        load::always_the_same(&mut request);
+    match case.through {
+        Through::Repeats => load::sometimes_again(&mut request),
+        Through::Cache => load::always_the_same(&mut request),
+        Through::Bare | Through::Orbyt | Through::Everything => {}
     }
     let before = process.cpu();
     let load = load::run(*address, request, CONNECTIONS, window, None).await?;

@@ -108,7 +108,16 @@ const COHERE_END: &str = "event: message-end\ndata: {\"type\":\"message-end\",\"
 const OLLAMA_CHUNK: &str = "{\"model\":\"m\",\"created_at\":\"2026-11-20T12:00:00.000000Z\",\"message\":{\"role\":\"assistant\",\"content\":\" token\"},\"done\":false}\n";
 const OLLAMA_END: &str = "{\"model\":\"m\",\"created_at\":\"2026-11-20T12:00:00.000000Z\",\"message\":{\"role\":\"assistant\",\"content\":\"\"},\"done\":true,\"done_reason\":\"stop\",\"prompt_eval_count\":4,\"eval_count\":5}\n";
 
-const SAMPLES: [Sample; 11] = [
+const TEXT_CHUNK: &str = r#"data: {"id":"cmpl-1","object":"text_completion","created":1763640000,"choices":[{"text":" token","index":0,"logprobs":null,"finish_reason":null}],"model":"m"}
+
+"#;
+const TEXT_END: &str = r#"data: {"id":"cmpl-1","object":"text_completion","created":1763640000,"choices":[{"text":"","index":0,"logprobs":null,"finish_reason":"stop"}],"model":"m"}
+
+data: [DONE]
+
+"#;
+
+const SAMPLES: [Sample; 15] = [
     Sample {
         name: "OpenAI, passed through",
         client: Client::OpenAiChat,
@@ -208,6 +217,42 @@ const SAMPLES: [Sample; 11] = [
         chunk: ANTHROPIC_CHUNK,
         end: ANTHROPIC_END,
     },
+    Sample {
+        name: "Gemini, passed through",
+        client: Client::Gemini,
+        provider: Dialect::Gemini,
+        quirks: Quirks::NONE,
+        prelude: GEMINI_CHUNK,
+        chunk: GEMINI_CHUNK,
+        end: GEMINI_END,
+    },
+    Sample {
+        name: "OpenAI to Gemini",
+        client: Client::Gemini,
+        provider: Dialect::OpenAiChat,
+        quirks: Quirks::NONE,
+        prelude: OPENAI_PRELUDE,
+        chunk: OPENAI_CHUNK,
+        end: OPENAI_END,
+    },
+    Sample {
+        name: "Text completions, passed through",
+        client: Client::OpenAiCompletions,
+        provider: Dialect::OpenAiChat,
+        quirks: Quirks::COMPLETIONS,
+        prelude: TEXT_CHUNK,
+        chunk: TEXT_CHUNK,
+        end: TEXT_END,
+    },
+    Sample {
+        name: "OpenAI's chat to text completions",
+        client: Client::OpenAiCompletions,
+        provider: Dialect::OpenAiChat,
+        quirks: Quirks::NONE,
+        prelude: OPENAI_PRELUDE,
+        chunk: OPENAI_CHUNK,
+        end: OPENAI_END,
+    },
 ];
 
 fn main() -> Result<(), String> {
@@ -231,6 +276,7 @@ fn measure(sample: &Sample) -> Result<(f64, f64, f64), String> {
         client: sample.client,
         provider: sample.provider,
         stream: true,
+        array: false,
         choices: 1,
         include_usage: true,
         exclude_reasoning: false,

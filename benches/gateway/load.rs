@@ -45,6 +45,17 @@ pub fn request(address: SocketAddr, key: &str, model: &str, stream: bool) -> Vec
     format!("{head}content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}", body.len()).into_bytes()
 }
 
+/// The same, and one request in [`REPEATS`] has the number of another.
+const AGAIN: &[u8] = b"Number ";
+const REPEATS: u64 = 3;
+
+/// Marks a request: one in three that [`run`] sends is one that was sent before.
+pub fn sometimes_again(request: &mut [u8]) {
+    if let Some(at) = memchr::memmem::find(request, NUMBER) {
+        request[at..at + NUMBER.len()].copy_from_slice(AGAIN);
+    }
+}
+
 /// Takes the number out of a request: all that [`run`] sends are the same then.
 pub fn always_the_same(request: &mut [u8]) {
     if let Some(at) = memchr::memmem::find(request, NUMBER) {
@@ -79,7 +90,8 @@ pub async fn run(
             let mut client = Client::connect(address).await?;
             let mut latencies = Vec::new();
             let mut request = request.to_vec();
-            let digits = memchr::memmem::find(&request, NUMBER).map(|at| at + NUMBER.len());
+            let digits = |mark: &[u8]| memchr::memmem::find(&request, mark).map(|at| at + mark.len());
+            let (anew, again) = (digits(NUMBER), digits(AGAIN));
             while !over.load(Ordering::Relaxed) {
                 if let Some(permits) = &permits {
                     match permits.acquire().await {
@@ -87,8 +99,9 @@ pub async fn run(
                         Err(_) => break,
                     }
                 }
-                if let Some(at) = digits {
+                if let Some(at) = anew.or(again) {
                     let number = numbers.fetch_add(1, Ordering::Relaxed);
+                    let number = if again.is_some() && number.is_multiple_of(REPEATS) { 0 } else { number };
                     request[at..at + 8].copy_from_slice(format!("{:08}", number % 100_000_000).as_bytes());
                 }
                 let sent = Instant::now();

@@ -74,11 +74,12 @@ BEGIN
     END IF;
     -- Of several gateways one makes it: `orbytd` in ASCII.
     PERFORM pg_advisory_xact_lock(122532302353508);
-    IF to_regclass(part) IS NULL THEN
-        EXECUTE format('CREATE TABLE %I PARTITION OF requests FOR VALUES FROM (%s) TO (%s)', part, wanted, wanted + 1);
-        EXECUTE format('ALTER TABLE %I ENABLE ROW LEVEL SECURITY', part);
-        EXECUTE format('ALTER TABLE %I FORCE ROW LEVEL SECURITY', part);
-    END IF;
+    EXECUTE format('CREATE TABLE %I PARTITION OF requests FOR VALUES FROM (%s) TO (%s)', part, wanted, wanted + 1);
+    EXECUTE format('ALTER TABLE %I ENABLE ROW LEVEL SECURITY', part);
+    EXECUTE format('ALTER TABLE %I FORCE ROW LEVEL SECURITY', part);
+EXCEPTION WHEN duplicate_table THEN
+    -- Another one has, while this one waited.
+    NULL;
 END $$;
 
 CREATE FUNCTION orbyt_ledger_forget(before integer) RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$

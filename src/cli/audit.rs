@@ -21,19 +21,42 @@ pub fn by_hand(action: &str, target: &str, org: Option<&Arc<str>>, details: &Val
     AuditEvent { org: org.cloned(), ..new_event(actor, "command line", action, target, details) }
 }
 
-/// Makes a change that is written down before: nothing changes without an entry. One that fails then gets a second entry.
+/// What a change can say of itself.
+pub trait Change {
+    /// Whether there was anything to change.
+    fn is_made(&self) -> bool;
+}
+
+impl Change for () {
+    fn is_made(&self) -> bool {
+        true
+    }
+}
+
+impl Change for bool {
+    fn is_made(&self) -> bool {
+        *self
+    }
+}
+
+/// Makes a change that is written down before: nothing changes without an entry. One that fails then, or finds nothing to change, gets a
+/// second entry.
 ///
 /// # Errors
 /// The database's, of either.
-pub async fn noted<T>(
+pub async fn noted<T: Change>(
     database: &dyn Database,
     event: AuditEvent,
     change: impl Future<Output = Result<T, StoreError>>,
 ) -> Result<T, StoreError> {
     database.append(&event).await?;
     let outcome = change.await;
-    if let Err(error) = &outcome {
-        let details = json!({"why": error.to_string()}).to_string();
+    let failure = match &outcome {
+        Ok(change) => (!change.is_made()).then(|| "nothing was there to change".to_owned()),
+        Err(error) => Some(error.to_string()),
+    };
+    if let Some(why) = failure {
+        let details = json!({"why": why}).to_string();
         let failed = AuditEvent { at: now_ms(), action: format!("{}.failed", event.action), details, ..event };
         // What is to be told is why the change failed.
         let _ = database.append(&failed).await;
@@ -58,7 +81,20 @@ pub async fn list(database: &dyn Database, args: &ListAuditArgs) -> Result<Strin
 fn as_line(AuditEntry { seq, event, .. }: &AuditEntry) -> String {
     let AuditEvent { at, actor, origin, action, target, details, .. } = event;
     let details = if details == "{}" { "" } else { details };
-    format!("{seq:>6} {} {action:<22} {target:<28} by {actor} from {origin} {details}", date(*at)).trim_end().to_owned()
+    let line = format!("{seq:>6} {} {action:<22} {target:<28} by {actor} from {origin} {details}", date(*at));
+    shown(line.trim_end())
+}
+
+/// A text of somebody else's for a terminal: control characters would be obeyed there.
+pub(super) fn shown(text: &str) -> String {
+    text.chars().fold(String::with_capacity(text.len()), |mut shown, c| {
+        if c.is_control() {
+            shown.extend(c.escape_default())
+        } else {
+            shown.push(c)
+        }
+        shown
+    })
 }
 
 fn as_json(AuditEntry { seq, event, hash }: &AuditEntry) -> Value {
@@ -94,4 +130,14 @@ pub async fn verify(database: &dyn Database, args: &VerifyAuditArgs) -> Result<S
         );
     }
     Ok(format!("{} entries, each as it was written. Last: {}", head.seq, head.hash))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::shown;
+
+    #[test]
+    fn a_terminal_is_told_nothing() {
+        assert_eq!(shown("größe\u{1b}[2J\u{9b}x\n"), "größe\\u{1b}[2J\\u{9b}x\\n");
+    }
 }

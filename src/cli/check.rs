@@ -1,13 +1,13 @@
 //! `orbyt check`: everything that is wrong with a configuration, before it is used.
 
-use crate::config::{self, Loaded, Problem, Snapshot, Source, StoredKeys};
+use crate::config::{self, Loaded, Problem, Snapshot, Source};
 use crate::dialect::table::Dialect;
 use crate::domain::ProviderKey;
 use crate::store::ports::database::StoreError;
 use crate::store::redis::Redis;
 use crate::wiring::ask::{Asker, Unanswered};
 use crate::wiring::shared;
-use crate::wiring::state::{State, steps_to_take};
+use crate::wiring::state::{Followed, State, steps_to_take};
 use std::io::{self, Write};
 
 /// Reads the configuration and writes every error and warning, one a line, then a summary.
@@ -17,9 +17,9 @@ use std::io::{self, Write};
 pub fn report(source: &Source, out: &mut impl Write) -> io::Result<Option<Snapshot>> {
     match config::load(source) {
         Ok(loaded) => {
-            let Some(stored) = database(&loaded.snapshot, out)? else { return Ok(None) };
+            let Some(followed) = database(&loaded.snapshot, out)? else { return Ok(None) };
             // Now that it is known which keys there are.
-            let again = config::load_with(source, &[], &stored, None);
+            let again = config::load_with(source, &followed.vault, &followed.keys, followed.prices.as_deref());
             let Loaded { snapshot, warnings, .. } = again.unwrap_or(loaded);
             lines(out, "warning", &warnings)?;
             if snapshot.providers.is_empty() {
@@ -44,22 +44,28 @@ pub fn report(source: &Source, out: &mut impl Write) -> io::Result<Option<Snapsh
     }
 }
 
-/// Looks at the database without changing it. Returns the gateway keys that it holds, as far as they can be known; `None` when the gateway
-/// could not start with it.
-fn database(snapshot: &Snapshot, out: &mut impl Write) -> io::Result<Option<StoredKeys>> {
+/// Looks at the database without changing it. Returns the keys that it holds, as far as they can be known; `None` when the gateway could not
+/// start with it.
+fn database(snapshot: &Snapshot, out: &mut impl Write) -> io::Result<Option<Followed>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let found = runtime.block_on(async {
         let steps = steps_to_take(&snapshot.server.data_dir, &snapshot.store).await?;
-        let keys = match steps {
+        let found = match steps {
             // Nothing is left to change in it, so that it can be opened.
-            Some(0) => State::open(&snapshot.server.data_dir, &snapshot.store).await?.look().await?.contents.keys,
-            _ => Vec::new(),
+            Some(0) => {
+                let state = State::open(&snapshot.server.data_dir, &snapshot.store).await?;
+                state.open_up(&state.look().await?.contents)
+            }
+            _ => Default::default(),
         };
-        Ok((steps, keys))
+        Ok((steps, found))
     });
-    let mut keys = Vec::new();
+    let mut followed = Followed::default();
     match found {
-        Ok((None | Some(0), found)) => keys = found,
+        Ok((None | Some(0), (found, problems))) => {
+            problems.iter().try_for_each(|problem| writeln!(out, "warning: {problem}"))?;
+            followed = found;
+        }
         Ok((Some(steps), _)) => {
             writeln!(out, "note: the next start brings the database up to date ({})", count(steps, "step"))?
         }
@@ -70,7 +76,7 @@ fn database(snapshot: &Snapshot, out: &mut impl Write) -> io::Result<Option<Stor
             return Ok(None);
         }
     }
-    Ok(Some(StoredKeys::new(keys, &[])))
+    Ok(Some(followed))
 }
 
 /// Asks every provider with each of its keys, and Redis where it is configured, and writes what they say, one line a key. Returns whether

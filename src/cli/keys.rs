@@ -60,11 +60,17 @@ async fn described(database: &dyn Database, args: &CreateKeyArgs, secret: &Secre
     if name.is_empty() || name.chars().count() > 100 || name.chars().any(char::is_control) {
         return Err("--name must have 1 to 100 characters".to_owned());
     }
+    if name.contains('/') {
+        // Keys of other organisations are called `organisation/name` in logs and rules.
+        return Err(format!("--name {name}: must not have a slash"));
+    }
+    let tidy = |list: &[String]| list.iter().map(|text| text.trim().to_owned()).collect::<Vec<_>>();
     let scopes = Scopes {
-        models: args.models.clone(),
-        providers: args.providers.clone(),
-        routes: args.routes.clone(),
-        addresses: args.addresses.clone(),
+        models: tidy(&args.models),
+        // Their ids are in lower case.
+        providers: tidy(&args.providers).iter().map(|id| id.to_lowercase()).collect(),
+        routes: tidy(&args.routes),
+        addresses: tidy(&args.addresses),
     };
     if let Some(mistake) = scopes::mistake(&scopes) {
         return Err(mistake);
@@ -162,6 +168,9 @@ pub async fn revoke(database: &dyn Database, args: &OneKeyArgs, now: u64) -> Res
 /// When there is no such key, or the name could mean several.
 pub async fn set_disabled(database: &dyn Database, args: &OneKeyArgs, disabled: bool) -> Result<String, String> {
     let key = named(database, &args.key).await?;
+    if key.revoked_at.is_some() {
+        return Err(format!("the key {} ({}) was revoked, for good: make a new one", key.name, key.id));
+    }
     let event = about(if disabled { "key.disable" } else { "key.enable" }, &key);
     let switch = database.set_key_disabled(&Access::System, &key.id, disabled);
     noted(database, event, switch).await.map_err(|error| error.to_string())?;
@@ -175,6 +184,9 @@ pub async fn set_disabled(database: &dyn Database, args: &OneKeyArgs, disabled: 
 pub async fn rotate(database: &dyn Database, args: &RotateKeyArgs, now: u64) -> Result<Made, String> {
     let overlap = duration(&args.overlap).ok_or_else(|| format!("--overlap {}: {DURATION}", args.overlap))?;
     let key = named(database, &args.one.key).await?;
+    if key.standing(now) == Standing::Expired {
+        return Err(format!("the key {} ({}) has expired: a new secret would not work either", key.name, key.id));
+    }
     let secret = new_secret().map_err(|error| error.to_string())?;
     let old_until = now.saturating_add(millis(overlap));
     let kept = kept(&secret, now);
@@ -221,6 +233,9 @@ fn millis(duration: Duration) -> u64 {
 /// A time from now (`30d`), or a date or time (`2027-01-31`, `2027-01-31T12:00:00Z`), in Unix milliseconds.
 fn expiry(text: &str, now: u64) -> Result<u64, String> {
     if let Some(duration) = duration(text) {
+        if duration.is_zero() {
+            return Err(format!("--expires {text}: has passed"));
+        }
         return Ok(now.saturating_add(millis(duration)));
     }
     let time = OffsetDateTime::parse(text, &Rfc3339)
@@ -246,6 +261,7 @@ mod tests {
         assert_eq!(expiry("1970-01-02", 1000), Ok(86_400_000));
         assert_eq!(expiry("1970-01-01T00:01:00+00:00", 1000), Ok(60_000));
         assert!(expiry("1970-01-01", 1000).unwrap_err().contains("has passed"));
+        assert!(expiry("0", 1000).unwrap_err().contains("has passed"));
         assert!(expiry("soon", 0).unwrap_err().starts_with("--expires soon: must be a duration"));
         assert_eq!(date(86_400_000), "1970-01-02T00:00:00Z");
     }

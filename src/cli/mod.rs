@@ -17,15 +17,16 @@ pub mod summary;
 pub mod tenants;
 pub mod vault;
 
-use crate::config::Source;
+use crate::config::{Source, StoreSettings};
 use crate::domain::Secret;
-use crate::wiring::state::{now_ms, ring};
+use crate::wiring::state::{Heard, State, now_ms, ring};
 use args::{
     AdminCommand, AuditCommand, BudgetsCommand, CatalogCommand, CheckArgs, Cli, Command, CreditsCommand, ExplainArgs,
     KeysCommand, OrgsCommand, ProjectsCommand, RequestsCommand, ResetTokenArgs, StateArgs, UsersCommand, VaultCommand,
 };
 use std::future::Future;
 use std::io::{self, Read, Write};
+use std::path::Path;
 use std::process::ExitCode;
 
 /// Does what the command line asks for. Errors are printed; the exit code says whether there were any.
@@ -45,7 +46,10 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Credits(command) => print(on_state(command.state().clone(), async |state| command.run(state).await)),
         Command::Catalog(command) => print(on_state(command.state().clone(), async |state| command.run(state).await)),
         Command::Requests(command) => print(on_state(command.state().clone(), async |state| command.run(state).await)),
-        Command::Vault(command) => print(on_state(command.state().clone(), async |state| command.run(state).await)),
+        Command::Vault(command) => {
+            let work = async |state: &State, settings: &StoreSettings| command.run(state, settings).await;
+            print(on_settings(command.state().clone(), work))
+        }
     }
 }
 
@@ -233,9 +237,9 @@ impl VaultCommand {
         }
     }
 
-    async fn run(&self, state: &crate::wiring::state::State) -> Result<Said, String> {
+    async fn run(&self, state: &State, settings: &StoreSettings) -> Result<Said, String> {
         match self {
-            Self::Add(args) => vault::add(state, args, &key_from_stdin()?, now_ms()).await.map(Said::note),
+            Self::Add(args) => vault::add(state, settings, args, &key_from_stdin()?, now_ms()).await.map(Said::note),
             Self::List(_) => vault::list(state).await.map(Said::output),
             Self::Remove(args) => vault::remove(state, args).await.map(Said::note),
             Self::Rotate(_) => vault::rotate(state).await.map(Said::note),
@@ -255,13 +259,39 @@ fn on_state(
     args: StateArgs,
     work: impl AsyncFnOnce(&crate::wiring::state::State) -> Result<Said, String>,
 ) -> Result<Said, String> {
+    on_settings(args, async |state: &State, _: &StoreSettings| work(state).await)
+}
+
+fn on_settings(
+    args: StateArgs,
+    work: impl AsyncFnOnce(&State, &StoreSettings) -> Result<Said, String>,
+) -> Result<Said, String> {
     let source = Source::of_process(args.config).map_err(|problem| problem.to_string())?;
     blocking(async {
         let (state, settings) = start::open_state(&source).await?;
-        let said = work(&state).await.map_err(|message| format!("error: {message}"))?;
-        ring(&settings.data_dir);
+        let mut said = work(&state, &settings).await.map_err(|message| format!("error: {message}"))?;
+        let heard = ring(&settings.data_dir);
+        // Lists have no note, and nothing that a gateway would have to hear of.
+        if !said.note.is_empty() {
+            said.note += &unheard(heard, &settings.data_dir, &state.database.place());
+        }
         Ok(said)
     })
+}
+
+/// What is to be said when no gateway has taken a change over.
+fn unheard(heard: Heard, data_dir: &Path, place: &str) -> String {
+    match heard {
+        Heard::Yes => String::new(),
+        Heard::NotYet => format!(
+            "\nnote: it is in {place}, but the gateway of {} has not taken it over yet: it will as soon as it can reach its database",
+            data_dir.display()
+        ),
+        Heard::Nobody => format!(
+            "\nnote: no gateway runs in {}: it is in {place}, where gateways elsewhere find it by themselves",
+            data_dir.display()
+        ),
+    }
 }
 
 fn print(outcome: Result<Said, String>) -> ExitCode {

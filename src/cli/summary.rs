@@ -142,6 +142,7 @@ fn example_model(snapshot: &Snapshot) -> Option<String> {
         let local = provider.models.first().map(|row| row.id.to_string());
         let live =
             snapshot.catalog.models().iter().filter(|row| row.provider == provider.id && row.status == Status::Live);
+        let live = live.filter(|row| row.class.converses());
         let small = live.min_by_key(|row| row.class != Class::Small).map(|row| row.id.to_string());
         // What the catalog knows of a provider that lists its own models may not be there.
         local.or(small.filter(|_| !provider.discovers))

@@ -48,7 +48,16 @@ pub struct Holder {
 
 /// The keys of providers that a project may use as its own, the best first: by the name of the provider.
 #[derive(Debug)]
-pub struct SavedKeys(Vec<(String, Arc<ProviderKey>)>);
+pub struct SavedKeys(Vec<(String, OwnKey)>);
+
+/// A key that was saved.
+#[derive(Clone, Debug)]
+pub enum OwnKey {
+    /// It can be used.
+    Key(Arc<ProviderKey>),
+    /// It does not open (its name).
+    Sealed(Arc<str>),
+}
 
 impl SavedKeys {
     /// Those of a project and of its organisation; the project's go first, and of several the one that was added last.
@@ -56,14 +65,17 @@ impl SavedKeys {
         let of_org = || saved.iter().rev().filter(|saved| *saved.org == *org);
         let of_project = of_org().filter(|saved| saved.project.as_deref() == Some(project));
         let keys = of_project.chain(of_org().filter(|saved| saved.project.is_none())).map(|saved| {
-            let key = ProviderKey::new(saved.key.name.as_str(), saved.key.secret.clone());
-            (saved.key.provider.clone(), Arc::new(key))
+            let key = saved.secret.as_ref().map_or_else(
+                || OwnKey::Sealed(saved.name.as_str().into()),
+                |secret| OwnKey::Key(Arc::new(ProviderKey::new(saved.name.as_str(), secret.clone()))),
+            );
+            (saved.provider.clone(), key)
         });
         Some(keys.collect::<Vec<_>>()).filter(|keys| !keys.is_empty()).map(Self)
     }
 
     /// The key for a provider of one of these names.
-    pub fn for_provider<'a>(&self, names: impl IntoIterator<Item = &'a str>) -> Option<&Arc<ProviderKey>> {
+    pub fn for_provider<'a>(&self, names: impl IntoIterator<Item = &'a str>) -> Option<&OwnKey> {
         let find = |name| self.0.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
         names.into_iter().find_map(find).map(|(_, key)| key)
     }
@@ -87,7 +99,7 @@ impl StoredKeys {
     /// Makes a book of all keys of the database. Keys of other organisations than the default one are called `organisation/name`, since
     /// limits go by the name.
     pub fn new(keys: Vec<ApiKey>, saved: &[SavedKey]) -> Self {
-        let secrets = saved.iter().flat_map(|saved| credential::secrets(&saved.key.secret)).collect();
+        let secrets = saved.iter().filter_map(|saved| saved.secret.as_ref()).flat_map(credential::secrets).collect();
         let mut book = Self { saved: secrets, ..Self::default() };
         let mut projects: HashMap<Arc<str>, Option<Arc<SavedKeys>>> = HashMap::new();
         for key in keys {
@@ -223,7 +235,7 @@ impl GatewayKeys {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::tenancy::{DEFAULT_PROJECT, KeySecret, Scopes, VaultKey};
+    use crate::domain::tenancy::{DEFAULT_PROJECT, KeySecret, Scopes};
     use std::collections::BTreeMap;
 
     fn stored(name: &str, secrets: &[(&str, Option<u64>)]) -> ApiKey {
@@ -309,7 +321,9 @@ mod tests {
         let saved = |org: &str, project: Option<&str>, provider: &str, secret: &str| SavedKey {
             org: org.into(),
             project: project.map(Into::into),
-            key: VaultKey { provider: provider.into(), name: "n".into(), secret: Secret::new(secret) },
+            provider: provider.into(),
+            name: "n".into(),
+            secret: Some(Secret::new(secret)),
         };
         let all = [
             saved(DEFAULT_ORG, Some(DEFAULT_PROJECT), "openai", "project's"),
@@ -318,14 +332,21 @@ mod tests {
             saved(DEFAULT_ORG, None, "groq", "later"),
             saved(DEFAULT_ORG, Some("prj_b"), "xai", "of another project"),
             saved("org_b", None, "cohere", "of another organisation"),
+            saved(DEFAULT_ORG, None, "mistral", "older"),
+            SavedKey { secret: None, ..saved(DEFAULT_ORG, None, "mistral", "") },
         ];
         let mut keys = GatewayKeys::default();
         keys.set_stored(Arc::new(StoredKeys::new(vec![stored("a", &[("k", None)])], &all)));
         let own = keys.find("k", 0).unwrap().saved.unwrap();
-        let key = |names: &[&str]| own.for_provider(names.iter().copied()).map(|key| key.secret.reveal().to_owned());
+        let key = |names: &[&str]| match own.for_provider(names.iter().copied()) {
+            Some(OwnKey::Key(key)) => Some(key.secret.reveal().to_owned()),
+            Some(OwnKey::Sealed(name)) => Some(format!("{name} does not open")),
+            None => None,
+        };
         assert_eq!((key(&["openai"]).as_deref(), key(&["x", "groq"]).as_deref()), (Some("project's"), Some("later")));
         assert_eq!((key(&["xai"]), key(&["cohere"])), (None, None));
-        assert_eq!(keys.secrets().count(), 6, "all are redacted");
+        assert_eq!(key(&["mistral"]).as_deref(), Some("n does not open"), "an older one does not pay for it");
+        assert_eq!(keys.secrets().count(), 7, "all are redacted");
         assert!(!format!("{keys:?}").contains("later"));
     }
 

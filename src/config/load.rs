@@ -102,11 +102,39 @@ pub fn load(source: &Source) -> Result<Loaded, Refused> {
 }
 
 /// Reads everything anew; the vault's keys join those of file and environment, rules may be for gateway keys of the database, and imported
-/// prices go before the catalog's.
+/// prices go before the catalog's. A key of the vault that nothing can be made of, such as one for a provider that there is not, is left out with a warning: a row of the database
+/// must not keep gateways from starting.
 ///
 /// # Errors
 /// Everything that is wrong, all at once.
 pub fn load_with(
+    source: &Source,
+    vault: &[VaultKey],
+    stored: &StoredKeys,
+    prices: Option<&PriceList>,
+) -> Result<Loaded, Refused> {
+    let whole = load_all(source, vault, stored, prices);
+    if vault.is_empty() || whole.is_ok() {
+        return whole;
+    }
+    let mut sound = load_all(source, &[], stored, prices)?;
+    let (mut kept, mut left_out) = (Vec::new(), Vec::new());
+    for key in vault {
+        kept.push(key.clone());
+        match load_all(source, &kept, stored, prices) {
+            Ok(loaded) => sound = loaded,
+            Err(refused) => {
+                kept.pop();
+                let why = refused.errors.first().map(|problem| problem.message.as_str()).unwrap_or_default();
+                left_out.push(Problem { place: place(key), message: format!("is left out: {why}") });
+            }
+        }
+    }
+    sound.warnings.extend(left_out);
+    Ok(sound)
+}
+
+fn load_all(
     source: &Source,
     vault: &[VaultKey],
     stored: &StoredKeys,
@@ -134,10 +162,14 @@ pub fn load_with(
     }
 }
 
+fn place(key: &VaultKey) -> Place {
+    Place::Env(format!("vault key {}/{}", key.provider, key.name))
+}
+
 /// A key of the vault beside the others of its provider, which it switches on where there is none.
 fn add(raw: &mut Raw, catalog: &Catalog, key: &VaultKey) {
     let id = |written: &str| catalog.provider(written).map_or(written.to_owned(), |row| row.id.to_string());
-    let place = || Place::Env(format!("vault key {}/{}", key.provider, key.name));
+    let place = || place(key);
     let wanted = id(&key.provider);
     let at = raw.providers.iter().position(|provider| id(&provider.id.value) == wanted).unwrap_or_else(|| {
         raw.providers.push(RawProvider::new(At::new(wanted.clone(), place())));
@@ -157,6 +189,10 @@ pub struct StoreSettings {
     pub store: Store,
     /// Whether the configuration brings an administrator's token.
     pub has_admin_token: bool,
+    /// The providers that are written down, as they are written.
+    pub providers: Vec<String>,
+    /// The built-in ones.
+    pub catalog: Arc<Catalog>,
 }
 
 /// Where the state of the gateway is. No other secret is looked up, because only the service itself may be able to.
@@ -172,7 +208,9 @@ pub fn store_settings(source: &Source) -> Result<StoreSettings, Refused> {
     if !report.errors.is_empty() {
         return Err(Refused { errors: report.errors, warnings: report.warnings });
     }
-    Ok(StoreSettings { data_dir, store, has_admin_token: raw.console.admin_token.is_some() })
+    let catalog = Arc::clone(&source.catalog);
+    let providers = raw.providers.iter().map(|provider| provider.id.value.clone()).collect();
+    Ok(StoreSettings { data_dir, store, has_admin_token: raw.console.admin_token.is_some(), providers, catalog })
 }
 
 /// What is written in the file and the environment, with no meaning yet.

@@ -57,6 +57,16 @@ impl BaseUrl {
         Ok(Self { tls, host, port, path: uri.path().trim_end_matches('/').to_owned(), authority })
     }
 
+    /// The path of what stands below it; with `/../` in front, beside the last segment of its own path.
+    pub fn path_to(&self, below: &str) -> String {
+        match below.strip_prefix("/..") {
+            Some(beside) if beside.starts_with('/') => {
+                self.path.rsplit_once('/').map_or("", |(parent, _)| parent).to_owned() + beside
+            }
+            _ => self.path.clone() + below,
+        }
+    }
+
     /// What goes into the `host` header: the host, with brackets around an IPv6 address, and the port unless it is the
     /// scheme's own.
     pub fn authority(&self) -> &str {
@@ -127,6 +137,20 @@ pub fn listeners_clash(one: &SocketAddr, other: &SocketAddr) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_stands_below_a_base_url_and_beside_it() {
+        for (base, below, path) in [
+            ("http://h/v1", "/completions", "/v1/completions"),
+            ("http://h", "/completions", "/completions"),
+            ("http://h/v1", "/../beta/completions", "/beta/completions"),
+            ("http://h/a/v1", "/../beta/completions", "/a/beta/completions"),
+            ("http://h", "/../beta/completions", "/beta/completions"),
+            ("http://h/v1", "/..x", "/v1/..x"),
+        ] {
+            assert_eq!(BaseUrl::parse(base).unwrap().path_to(below), path, "{base} {below}");
+        }
+    }
 
     #[test]
     fn base_urls_are_taken_apart_and_put_together() {

@@ -10,6 +10,7 @@ use super::budgets::BudgetBook;
 use super::keys::{GatewayKeys, StoredKeys};
 use super::net::IpNet;
 use crate::domain::secret::KeyHash;
+use crate::domain::tenancy::VaultKey;
 use crate::domain::{Limit, OnOutage, Scope, Secret, Strategy};
 use crate::provider::Catalog;
 use std::fmt;
@@ -508,6 +509,21 @@ impl Snapshot {
         self.keys.set_stored(keys);
         self.console.admin_token = self.console.admin_token.or(admin);
         self
+    }
+
+    /// Takes away keys that are in the vault no more, and providers that cannot be asked without them. Without reading anything: it holds
+    /// even while the configuration file cannot be used.
+    pub fn forget(&mut self, gone: &[VaultKey]) {
+        for key in gone {
+            let Some(id) = self.provider(&key.provider).map(|provider| provider.id.clone()) else { continue };
+            let of_id = self.providers.iter_mut().find(|provider| provider.id == id);
+            if let Some(provider) =
+                of_id.filter(|provider| provider.keys.iter().any(|own| own.name.starts_with(&*key.name)))
+            {
+                Arc::make_mut(provider).forget(key);
+            }
+            self.providers.retain(|provider| provider.id != id || !provider.keys.is_empty() || !provider.needs_key());
+        }
     }
 
     /// Every secret of the configuration in clear, for the redaction of texts that may repeat one.

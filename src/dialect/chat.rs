@@ -230,6 +230,22 @@ pub enum ResponseFormat {
     },
 }
 
+impl ResponseFormat {
+    /// The schema that the answer is to have, for formats that have no word for what it describes: then the schema says it.
+    pub fn described_schema(&self) -> Option<Cow<'_, Value>> {
+        let Self::JsonSchema { schema: Some(schema), description, .. } = self else { return None };
+        let says = description.as_deref().filter(|text| !text.is_empty());
+        match (says, schema) {
+            (Some(text), Value::Object(members)) if !members.contains_key("description") => {
+                let mut described = members.clone();
+                described.insert("description".to_owned(), text.into());
+                Some(Cow::Owned(described.into()))
+            }
+            _ => Some(Cow::Borrowed(schema)),
+        }
+    }
+}
+
 /// How much to think.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Reasoning {
@@ -279,6 +295,11 @@ pub const FORMAT_ANTHROPIC: &str = "anthropic-claude-v1";
 pub const FORMAT_GEMINI: &str = "google-gemini-v1";
 /// [`ReasoningDetail::format`] of Cohere's thoughts (text) and plans (summaries).
 pub const FORMAT_COHERE: &str = "cohere-command-v2";
+
+/// Whether thoughts of a format go back to their provider without any proof, so that the format alone has to be kept with them.
+pub fn is_unsigned(format: &str) -> bool {
+    format == FORMAT_COHERE
+}
 
 /// What a renderer has to know about the target model; the catalog fills it in.
 #[derive(Clone, Debug, PartialEq)]

@@ -13,7 +13,7 @@ use super::openai_chat::envelope::Envelope;
 use super::openai_chat::quirks::Quirks;
 use super::openai_responses::asked::Asked;
 use super::table::{Dialect, Setup};
-use super::{anthropic_messages, openai_chat, openai_responses};
+use super::{anthropic_messages, gemini, openai_chat, openai_completions, openai_responses};
 use crate::domain::Fault;
 use bytes::Bytes;
 use serde_json::Value;
@@ -29,6 +29,10 @@ pub enum Client {
     AnthropicMessages,
     /// `POST /v1/responses`.
     OpenAiResponses,
+    /// `POST /v1/completions`.
+    OpenAiCompletions,
+    /// `POST /v1beta/models/{model}:generateContent` and its neighbours.
+    Gemini,
 }
 
 /// An error answer before it has a form. What a form has no place for is left out.
@@ -52,7 +56,8 @@ pub struct ErrorAnswer<'a> {
 
 impl Client {
     /// All of them, for listings and tests.
-    pub const ALL: [Self; 3] = [Self::OpenAiChat, Self::AnthropicMessages, Self::OpenAiResponses];
+    pub const ALL: [Self; 5] =
+        [Self::OpenAiChat, Self::AnthropicMessages, Self::OpenAiResponses, Self::OpenAiCompletions, Self::Gemini];
 
     /// Its name, for logs and tests.
     pub fn name(self) -> &'static str {
@@ -60,6 +65,8 @@ impl Client {
             Self::OpenAiChat => "openai_chat",
             Self::AnthropicMessages => "anthropic_messages",
             Self::OpenAiResponses => "openai_responses",
+            Self::OpenAiCompletions => "openai_completions",
+            Self::Gemini => "gemini",
         }
     }
 
@@ -69,13 +76,31 @@ impl Client {
             Self::OpenAiChat => "POST /v1/chat/completions",
             Self::AnthropicMessages => "POST /v1/messages",
             Self::OpenAiResponses => "POST /v1/responses",
+            Self::OpenAiCompletions => "POST /v1/completions",
+            Self::Gemini => "POST /v1beta/models/{model}:generateContent",
+        }
+    }
+
+    /// The route by which its clients ask for the tokens of a request, as it stands in the log.
+    pub fn counting_route(self) -> &'static str {
+        match self {
+            Self::Gemini => "POST /v1beta/models/{model}:countTokens",
+            _ => "POST /v1/messages/count_tokens",
+        }
+    }
+
+    /// The member that a number of tokens is told in.
+    pub fn counting_member(self) -> &'static str {
+        match self {
+            Self::Gemini => "totalTokens",
+            _ => "input_tokens",
         }
     }
 
     /// The headers that belong to the format: a provider of the same format gets them as they are.
     pub fn headers(self) -> &'static [&'static str] {
         match self {
-            Self::OpenAiChat | Self::OpenAiResponses => &[],
+            Self::OpenAiChat | Self::OpenAiResponses | Self::OpenAiCompletions | Self::Gemini => &[],
             Self::AnthropicMessages => &["anthropic-version", "anthropic-beta"],
         }
     }
@@ -85,7 +110,9 @@ impl Client {
         match self {
             Self::OpenAiChat => provider == Dialect::OpenAiChat,
             Self::AnthropicMessages => provider == Dialect::AnthropicMessages,
+            Self::Gemini => provider == Dialect::Gemini,
             Self::OpenAiResponses => provider == Dialect::OpenAiChat && quirks.has(Quirks::RESPONSES),
+            Self::OpenAiCompletions => provider == Dialect::OpenAiChat && quirks.has(Quirks::COMPLETIONS),
         }
     }
 
@@ -106,7 +133,9 @@ impl Client {
             (Self::AnthropicMessages, _) => Ok(name),
             (Self::OpenAiResponses, "max_tokens" | "max_completion_tokens") => Ok("max_output_tokens"),
             (Self::OpenAiResponses, "user" | "reasoning" | "parallel_tool_calls") => Ok(name),
-            _ if same.contains(&name) => Ok(name),
+            (Self::OpenAiCompletions, "max_completion_tokens") => Ok("max_tokens"),
+            (Self::OpenAiCompletions, _) if openai_completions::envelope::has_member(name) => Ok(name),
+            (Self::OpenAiResponses, _) if same.contains(&name) => Ok(name),
             _ => {
                 let message = format!("the preset sets {name}, which {} has no member for", self.route());
                 Err(Fault::bad_request("extra.preset", message))
@@ -117,10 +146,16 @@ impl Client {
     /// The top-level member that a system prompt is; `None` where it is a message.
     pub fn system_member(self) -> Option<&'static str> {
         match self {
-            Self::OpenAiChat => None,
+            // It is no text in Google's.
+            Self::OpenAiChat | Self::OpenAiCompletions | Self::Gemini => None,
             Self::AnthropicMessages => Some("system"),
             Self::OpenAiResponses => Some("instructions"),
         }
+    }
+
+    /// Whether it has a place for a system prompt at all.
+    pub fn takes_system(self) -> bool {
+        self != Self::OpenAiCompletions
     }
 
     /// Looks at a body without building anything of it.
@@ -132,6 +167,8 @@ impl Client {
             Self::OpenAiChat => Envelope::scan(body),
             Self::AnthropicMessages => anthropic_messages::client::envelope::scan(body),
             Self::OpenAiResponses => openai_responses::envelope::scan(body),
+            Self::OpenAiCompletions => openai_completions::envelope::scan(body),
+            Self::Gemini => gemini::client::envelope::scan(body),
         }
     }
 
@@ -144,6 +181,8 @@ impl Client {
             Self::OpenAiChat => openai_chat::request::parse(body),
             Self::AnthropicMessages => anthropic_messages::client::request::parse(body),
             Self::OpenAiResponses => Ok(openai_responses::request::parse(body, None)?.request),
+            Self::OpenAiCompletions => openai_completions::request::parse(body),
+            Self::Gemini => gemini::client::request::parse(body),
         }
     }
 
@@ -165,6 +204,8 @@ impl Client {
             Self::OpenAiChat => "chatcmpl-",
             Self::AnthropicMessages => "msg_",
             Self::OpenAiResponses => "resp_",
+            Self::OpenAiCompletions => "cmpl-",
+            Self::Gemini => "",
         };
         [prefix, request].concat()
     }
@@ -172,15 +213,16 @@ impl Client {
     /// What a stream carries while nothing happens.
     pub fn keepalive(self) -> &'static [u8] {
         match self {
-            Self::OpenAiChat | Self::OpenAiResponses => b": keepalive\n\n",
+            Self::OpenAiChat | Self::OpenAiResponses | Self::OpenAiCompletions => b": keepalive\n\n",
             Self::AnthropicMessages => anthropic_messages::client::stream::PING,
+            Self::Gemini => gemini::client::stream::KEEPALIVE,
         }
     }
 
     /// The body of an error.
     pub fn error(self, error: &ErrorAnswer<'_>) -> Vec<u8> {
         match self {
-            Self::OpenAiChat | Self::OpenAiResponses => openai_chat::error::render(
+            Self::OpenAiChat | Self::OpenAiResponses | Self::OpenAiCompletions => openai_chat::error::render(
                 error.status,
                 error.error_type,
                 error.code,
@@ -189,6 +231,7 @@ impl Client {
                 error.metadata,
             ),
             Self::AnthropicMessages => anthropic_messages::client::error::render(error),
+            Self::Gemini => gemini::client::error::render(error),
         }
     }
 }
@@ -201,6 +244,10 @@ pub enum StreamWriter {
     AnthropicMessages(anthropic_messages::client::stream::StreamEncoder),
     /// `response.created` to `response.completed`.
     OpenAiResponses(openai_responses::stream::StreamEncoder),
+    /// Chunks of text.
+    OpenAiCompletions(openai_completions::stream::StreamEncoder),
+    /// Answers, each a piece.
+    Gemini(gemini::client::stream::StreamEncoder),
 }
 
 impl StreamWriter {
@@ -212,6 +259,8 @@ impl StreamWriter {
                 Self::AnthropicMessages(anthropic_messages::client::stream::StreamEncoder::new(setup))
             }
             Client::OpenAiResponses => Self::OpenAiResponses(openai_responses::stream::StreamEncoder::new(setup)),
+            Client::OpenAiCompletions => Self::OpenAiCompletions(openai_completions::stream::StreamEncoder::new(setup)),
+            Client::Gemini => Self::Gemini(gemini::client::stream::StreamEncoder::new(setup)),
         }
     }
 
@@ -221,6 +270,8 @@ impl StreamWriter {
             Self::OpenAiChat(writer) => writer.write(event, out),
             Self::AnthropicMessages(writer) => writer.write(event, out),
             Self::OpenAiResponses(writer) => writer.write(event, out),
+            Self::OpenAiCompletions(writer) => writer.write(event, out),
+            Self::Gemini(writer) => writer.write(event, out),
         }
     }
 
@@ -230,6 +281,8 @@ impl StreamWriter {
             Self::OpenAiChat(writer) => writer.close(out),
             Self::AnthropicMessages(writer) => writer.close(out),
             Self::OpenAiResponses(writer) => writer.close(out),
+            Self::OpenAiCompletions(writer) => writer.close(out),
+            Self::Gemini(writer) => writer.close(out),
         }
     }
 
@@ -239,6 +292,8 @@ impl StreamWriter {
             Self::OpenAiChat(writer) => writer.break_off(fault, out),
             Self::AnthropicMessages(writer) => writer.break_off(fault, out),
             Self::OpenAiResponses(writer) => writer.break_off(fault, out),
+            Self::OpenAiCompletions(writer) => writer.break_off(fault, out),
+            Self::Gemini(writer) => writer.break_off(fault, out),
         }
     }
 }
@@ -251,6 +306,10 @@ pub enum WholeWriter {
     AnthropicMessages(anthropic_messages::client::response::UnaryEncoder),
     /// A `response`.
     OpenAiResponses(openai_responses::response::UnaryEncoder),
+    /// A `text_completion`.
+    OpenAiCompletions(openai_completions::response::UnaryEncoder),
+    /// A `GenerateContentResponse`.
+    Gemini(gemini::client::response::UnaryEncoder),
 }
 
 impl WholeWriter {
@@ -262,6 +321,10 @@ impl WholeWriter {
                 Self::AnthropicMessages(anthropic_messages::client::response::UnaryEncoder::new(setup))
             }
             Client::OpenAiResponses => Self::OpenAiResponses(openai_responses::response::UnaryEncoder::new(setup)),
+            Client::OpenAiCompletions => {
+                Self::OpenAiCompletions(openai_completions::response::UnaryEncoder::new(setup))
+            }
+            Client::Gemini => Self::Gemini(gemini::client::response::UnaryEncoder::new(setup)),
         }
     }
 
@@ -271,6 +334,8 @@ impl WholeWriter {
             Self::OpenAiChat(writer) => writer.add(event),
             Self::AnthropicMessages(writer) => writer.add(event),
             Self::OpenAiResponses(writer) => writer.add(event),
+            Self::OpenAiCompletions(writer) => writer.add(event),
+            Self::Gemini(writer) => writer.add(event),
         }
     }
 
@@ -280,6 +345,8 @@ impl WholeWriter {
             Self::OpenAiChat(writer) => writer.close(out),
             Self::AnthropicMessages(writer) => writer.close(out),
             Self::OpenAiResponses(writer) => writer.close(out),
+            Self::OpenAiCompletions(writer) => writer.close(out),
+            Self::Gemini(writer) => writer.close(out),
         }
     }
 }

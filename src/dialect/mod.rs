@@ -27,10 +27,13 @@ pub mod losses;
 pub mod ndjson;
 pub mod ollama;
 pub mod openai_chat;
+pub mod openai_completions;
 pub mod openai_responses;
+pub mod relay;
 pub mod sse;
 pub mod table;
 pub mod text_files;
+pub mod work;
 
 #[cfg(test)]
 mod assembled;

@@ -5,14 +5,18 @@
 //!   openai_chat          bytes pass        decode → encode      decode → encode
 //!   anthropic_messages   decode → encode   bytes pass           decode → encode
 //!   openai_responses     decode → encode   decode → encode      decode → encode      (bytes pass where there is `/responses`)
+//!   gemini               decode → encode   decode → encode      decode → encode      (bytes pass to gemini)
+//!   openai_completions   decode → encode   decode → encode      decode → encode      (bytes pass where there is `/completions`)
 //! ```
 
 use super::chat::{ModelTraits, Rendered, Request};
 use super::client::{Client, StreamWriter, WholeWriter};
+use super::embeddings::answer::{Expected, Vectors};
 use super::event::{End, Event, Observed, Sink};
 use super::openai_chat::calls::call_ids;
 use super::openai_chat::passthrough::Quirks;
 use super::openai_responses::asked::Asked;
+use super::relay::answer::Relayed;
 use super::{anthropic_messages, bedrock_converse, cohere, gemini, ollama, openai_chat, openai_responses};
 use crate::domain::{Fault, FaultKind};
 use std::sync::Arc;
@@ -144,6 +148,8 @@ pub struct Setup {
     pub provider: Dialect,
     /// Whether the answer is streamed.
     pub stream: bool,
+    /// Gemini's clients: the stream is one array instead of events.
+    pub array: bool,
     /// How many choices the client asked for.
     pub choices: u32,
     /// Whether the client asked for a usage chunk.
@@ -174,7 +180,10 @@ enum Machine {
     OpenAiChat(openai_chat::passthrough::Passthrough),
     Messages(anthropic_messages::client::passthrough::Passthrough),
     Responses(openai_responses::passthrough::Passthrough),
+    Gemini(gemini::client::passthrough::Passthrough),
     Counted(Counted),
+    Vectors(Vectors),
+    Relayed(Relayed),
     Streamed(Decoder, StreamWriter),
     Unary(UnaryDecoder, WholeWriter),
 }
@@ -209,6 +218,12 @@ impl Translator {
             (Client::OpenAiResponses, Dialect::OpenAiChat) if setup.quirks.has(Quirks::RESPONSES) => {
                 Machine::Responses(openai_responses::passthrough::Passthrough::new(&setup))
             }
+            (Client::Gemini, Dialect::Gemini) => Machine::Gemini(gemini::client::passthrough::Passthrough::new(&setup)),
+            (Client::OpenAiCompletions, Dialect::OpenAiChat)
+                if setup.quirks.has(Quirks::COMPLETIONS) && !setup.quirks.has(Quirks::COMPLETIONS_AS_CHAT) =>
+            {
+                Machine::OpenAiChat(openai_chat::passthrough::Passthrough::new(&setup))
+            }
             _ if setup.stream => Machine::Streamed(Decoder::new(&setup), StreamWriter::new(&setup)),
             _ => Machine::Unary(UnaryDecoder::new(&setup), WholeWriter::new(&setup)),
         };
@@ -216,8 +231,33 @@ impl Translator {
     }
 
     /// The machine for a number of tokens.
-    pub fn counting() -> Self {
-        Self { machine: Machine::Counted(Counted::default()), observed: Observed::default() }
+    pub fn counting(client: Client) -> Self {
+        Self { machine: Machine::Counted(Counted { client, body: Vec::new() }), observed: Observed::default() }
+    }
+
+    /// The machine for vectors.
+    pub fn embedding(expected: Expected) -> Self {
+        Self { machine: Machine::Vectors(Vectors::new(expected)), observed: Observed::default() }
+    }
+
+    /// The machine for an answer that passes as it is, whatever it is.
+    pub fn relaying() -> Self {
+        Self { machine: Machine::Relayed(Relayed::default()), observed: Observed::default() }
+    }
+
+    /// Takes note of what the head calls the body; true when a body that passes as it is is to flow as it comes.
+    pub fn headed(&mut self, content_type: Option<&[u8]>) -> bool {
+        match &mut self.machine {
+            Machine::Relayed(machine) => machine.headed(content_type),
+            _ => false,
+        }
+    }
+
+    /// Takes note of the tokens of the input that a head told.
+    pub fn count_input(&mut self, tokens: u64) {
+        if let Machine::Vectors(machine) = &mut self.machine {
+            machine.count(tokens);
+        }
     }
 
     /// What has been seen so far.
@@ -231,7 +271,10 @@ impl Translator {
             Machine::OpenAiChat(machine) => machine.held_bytes(),
             Machine::Messages(machine) => machine.held_bytes(),
             Machine::Responses(machine) => machine.held_bytes(),
+            Machine::Gemini(machine) => machine.held_bytes(),
             Machine::Counted(machine) => machine.body.len(),
+            Machine::Vectors(machine) => machine.held_bytes(),
+            Machine::Relayed(machine) => machine.held_bytes(),
             Machine::Unary(decoder, _) => decoder.body.len(),
             Machine::Streamed(..) => 0,
         }
@@ -243,6 +286,9 @@ impl Translator {
             Machine::OpenAiChat(machine) => machine.let_flow(&mut self.observed, out),
             Machine::Messages(machine) => machine.let_flow(&mut self.observed, out),
             Machine::Responses(machine) => machine.let_flow(&mut self.observed, out),
+            Machine::Gemini(machine) => machine.let_flow(&mut self.observed, out),
+            Machine::Vectors(machine) => machine.let_flow(out),
+            Machine::Relayed(machine) => machine.let_flow(out),
             Machine::Counted(_) | Machine::Unary(..) | Machine::Streamed(..) => false,
         }
     }
@@ -257,7 +303,10 @@ impl Translator {
             Machine::OpenAiChat(machine) => machine.push(bytes, observed, out)?,
             Machine::Messages(machine) => machine.push(bytes, observed, out)?,
             Machine::Responses(machine) => machine.push(bytes, observed, out)?,
+            Machine::Gemini(machine) => machine.push(bytes, observed, out)?,
             Machine::Counted(machine) => machine.body.extend_from_slice(bytes),
+            Machine::Vectors(machine) => machine.push(bytes, out),
+            Machine::Relayed(machine) => return machine.push(bytes, observed, out),
             Machine::Unary(decoder, _) => decoder.body.extend_from_slice(bytes),
             Machine::Streamed(decoder, encoder) => {
                 let mut sink = |event: Event<'_>| {
@@ -285,7 +334,10 @@ impl Translator {
             Machine::OpenAiChat(machine) => machine.finish(end, observed, out)?,
             Machine::Messages(machine) => machine.finish(end, observed, out)?,
             Machine::Responses(machine) => machine.finish(end, observed, out)?,
+            Machine::Gemini(machine) => machine.finish(end, observed, out)?,
             Machine::Counted(machine) => return machine.finish(end, out),
+            Machine::Vectors(machine) => return machine.finish(end, observed, out),
+            Machine::Relayed(machine) => return machine.finish(end, observed, out),
             Machine::Unary(decoder, encoder) => {
                 if end == End::Cut {
                     return Err(Fault::new(FaultKind::Truncated, "the provider's answer broke off"));
@@ -309,7 +361,8 @@ impl Translator {
             Machine::OpenAiChat(machine) => machine.close(out),
             Machine::Messages(machine) => machine.close(out),
             Machine::Responses(machine) => machine.close(out),
-            Machine::Counted(_) => {}
+            Machine::Gemini(machine) => machine.close(out),
+            Machine::Counted(_) | Machine::Vectors(_) | Machine::Relayed(_) => {}
             Machine::Streamed(_, encoder) => encoder.close(out),
             Machine::Unary(_, encoder) => encoder.close(out),
         }
@@ -322,8 +375,10 @@ impl Translator {
             Machine::OpenAiChat(machine) => machine.break_off(fault, out),
             Machine::Messages(machine) => machine.break_off(fault, out),
             Machine::Responses(machine) => machine.break_off(fault, out),
+            Machine::Gemini(machine) => machine.break_off(fault, out),
             Machine::Streamed(_, encoder) => encoder.break_off(fault, out),
-            Machine::Counted(_) | Machine::Unary(..) => {}
+            Machine::Relayed(machine) => machine.break_off(fault, out),
+            Machine::Counted(_) | Machine::Vectors(_) | Machine::Unary(..) => {}
         }
     }
 
@@ -392,25 +447,26 @@ impl Decoder {
 }
 
 /// A provider's number of tokens.
-#[derive(Default)]
 struct Counted {
+    client: Client,
     body: Vec<u8>,
 }
 
 impl Counted {
-    /// Checks that it is one, and writes it in Anthropic's form, the only one in which clients ask.
+    /// Checks that it is one, and writes it in the client's form, as it came where it has that.
     fn finish(&self, end: End, out: &mut Vec<u8>) -> Result<(), Fault> {
         if end == End::Cut {
             return Err(Fault::new(FaultKind::Truncated, "the provider's answer broke off"));
         }
         let answer: serde_json::Value = serde_json::from_slice(&self.body).unwrap_or_default();
-        if answer["input_tokens"].is_u64() {
+        let wanted = self.client.counting_member();
+        if answer[wanted].is_u64() {
             out.extend_from_slice(&self.body);
             return Ok(());
         }
-        let total = answer["totalTokens"].as_u64();
+        let total = answer["totalTokens"].as_u64().or(answer["input_tokens"].as_u64());
         let total = total.ok_or_else(|| Fault::malformed("the provider's answer is no number of tokens"))?;
-        out.extend_from_slice(format!("{{\"input_tokens\":{total}}}").as_bytes());
+        out.extend_from_slice(format!("{{\"{wanted}\":{total}}}").as_bytes());
         Ok(())
     }
 }

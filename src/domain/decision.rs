@@ -106,6 +106,12 @@ pub enum Breaker {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Refusal {
+    /// It does not converse: it is there for something else.
+    NoConversation,
+    /// It makes no embeddings.
+    NoEmbeddings,
+    /// There is nothing like the request's route for it.
+    NoRoute,
     /// It does not call functions.
     NoTools,
     /// It does not see pictures.
@@ -123,7 +129,8 @@ pub enum Refusal {
         /// Its context in tokens.
         context: u64,
     },
-    /// It does not honour a parameter, and the request says `provider.require_parameters`.
+    /// It does not honour a parameter that the request cannot do without: of a text completion, or because it says
+    /// `provider.require_parameters`.
     NoParameter(Parameter),
     /// The request's `provider.only` leaves it out.
     NotAllowed,
@@ -147,6 +154,16 @@ pub enum Parameter {
     TopP,
     /// `reasoning` or `reasoning_effort`.
     Reasoning,
+    /// `prompt` of a text completion, when it is not one text.
+    Prompt,
+    /// `suffix` of a text completion.
+    Suffix,
+    /// `echo` of a text completion.
+    Echo,
+    /// `best_of` of a text completion.
+    BestOf,
+    /// `logprobs` of a text completion.
+    Logprobs,
 }
 
 impl Parameter {
@@ -156,6 +173,11 @@ impl Parameter {
             Self::Temperature => "temperature",
             Self::TopP => "top_p",
             Self::Reasoning => "reasoning",
+            Self::Prompt => "prompt",
+            Self::Suffix => "suffix",
+            Self::Echo => "echo",
+            Self::BestOf => "best_of",
+            Self::Logprobs => "logprobs",
         }
     }
 }
@@ -169,6 +191,7 @@ impl Refusal {
     /// The member of the request that cannot be served.
     pub fn param(self) -> &'static str {
         match self {
+            Self::NoConversation | Self::NoEmbeddings | Self::NoRoute => "model",
             Self::NoTools => "tools",
             Self::NoStructuredOutput => "response_format",
             Self::NoVision | Self::NoDocuments | Self::NoAudio | Self::NoVideo | Self::ContextTooShort { .. } => {
@@ -183,6 +206,9 @@ impl Refusal {
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::NoConversation => f.write_str("is no model for conversations"),
+            Self::NoEmbeddings => f.write_str("makes no embeddings"),
+            Self::NoRoute => f.write_str("has nothing behind this route"),
             Self::NoTools => f.write_str("does not call tools"),
             Self::NoVision => f.write_str("does not take pictures"),
             Self::NoDocuments => f.write_str("does not take documents"),
@@ -190,6 +216,7 @@ impl fmt::Display for Refusal {
             Self::NoVideo => f.write_str("does not take video"),
             Self::NoStructuredOutput => f.write_str("does not give the JSON that response_format asks for"),
             Self::ContextTooShort { context } => write!(f, "takes {context} tokens, fewer than the prompt has"),
+            Self::NoParameter(Parameter::Prompt) => f.write_str("takes one prompt, as a text"),
             Self::NoParameter(parameter) => write!(f, "does not honour {}", parameter.name()),
             Self::NotAllowed => f.write_str("is not in provider.only"),
             Self::Ignored => f.write_str("is in provider.ignore"),

@@ -237,8 +237,12 @@ pub struct SavedKey {
     pub org: Arc<str>,
     /// The project; `None` for all of the organisation's.
     pub project: Option<Arc<str>>,
-    /// The key.
-    pub key: VaultKey,
+    /// The provider's id.
+    pub provider: String,
+    /// Its name.
+    pub name: String,
+    /// The key; `None` for one that does not open. Nobody else's may pay in its place.
+    pub secret: Option<super::Secret>,
 }
 
 #[cfg(test)]

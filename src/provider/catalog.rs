@@ -14,7 +14,7 @@ use std::sync::Arc;
 const PROVIDERS: &str = include_str!("data/providers.toml");
 const FAMILIES: &str = include_str!("data/families.toml");
 /// One file for each provider that has models of its own in the catalog.
-const MODELS: [(&str, &str); 15] = [
+const MODELS: [(&str, &str); 17] = [
     ("openai", include_str!("data/models/openai.toml")),
     ("anthropic", include_str!("data/models/anthropic.toml")),
     ("google", include_str!("data/models/google.toml")),
@@ -22,6 +22,8 @@ const MODELS: [(&str, &str); 15] = [
     ("deepseek", include_str!("data/models/deepseek.toml")),
     ("xai", include_str!("data/models/xai.toml")),
     ("cohere", include_str!("data/models/cohere.toml")),
+    ("voyage", include_str!("data/models/voyage.toml")),
+    ("jina", include_str!("data/models/jina.toml")),
     ("meta", include_str!("data/models/meta.toml")),
     ("perplexity", include_str!("data/models/perplexity.toml")),
     ("groq", include_str!("data/models/groq.toml")),

@@ -3,6 +3,7 @@
 //! | cloud | path | format |
 //! |---|---|---|
 //! | `azure` | `/openai/v1/chat/completions`, or `/openai/deployments/{d}/chat/completions?api-version=…` | OpenAI's |
+//! | | `/openai/v1/responses`, or `/openai/responses?api-version=…` | OpenAI's Responses |
 //! | `bedrock` | `/model/{m}/converse[-stream]` | Converse |
 //! | `vertex` | `/v1/projects/{p}/locations/{l}/publishers/google/models/{m}:generateContent` | Gemini's |
 //! | | `…/publishers/anthropic/models/{m}:rawPredict`, `:streamRawPredict` | Anthropic's, without `model` |
@@ -133,6 +134,16 @@ impl Cloud {
         }
     }
 
+    /// The path of OpenAI's Responses where it is not beside the chat completions: dated versions of Azure's have them at no deployment.
+    pub fn responses_path(&self) -> Option<String> {
+        match self {
+            Self::Azure { api_version: Some(version) } if is_dated(version) => {
+                Some(format!("/openai/responses?api-version={version}"))
+            }
+            _ => None,
+        }
+    }
+
     /// The body as the cloud takes it: for Anthropic's models on Vertex the path names the model and the body the version.
     pub fn body(&self, dialect: Dialect, body: Vec<u8>) -> Vec<u8> {
         match (self, dialect) {
@@ -255,6 +266,12 @@ mod tests {
         assert_eq!(path(Some("v1")), "/openai/v1/chat/completions");
         assert_eq!(path(Some("preview")), "/openai/v1/chat/completions?api-version=preview");
         assert_eq!(path(Some("2024-10-21")), "/openai/deployments/my%20gpt/chat/completions?api-version=2024-10-21");
+        let responses = |version: &str| Cloud::Azure { api_version: Some(version.into()) }.responses_path();
+        assert_eq!(
+            responses("2025-03-01-preview").as_deref(),
+            Some("/openai/responses?api-version=2025-03-01-preview")
+        );
+        assert_eq!(responses("preview"), None);
     }
 
     #[test]

@@ -21,7 +21,7 @@ pub use catalog::Catalog;
 pub use classify::classify;
 pub use cloud::{Cloud, CloudKind};
 pub use limits::rate_limits;
-pub use model::{Capabilities, Class, ModelRow, Status};
+pub use model::{Capabilities, Class, Embeds, ModelRow, OwnForm, Status};
 pub use price_list::PriceList;
 pub use prices::{Prices, Tier};
 pub use row::{AuthScheme, ProviderRow};

@@ -2,7 +2,9 @@
 
 use super::prices::{Prices, RawPrices};
 use crate::dialect::chat::{ModelTraits, StructuredOutput, Thinking};
+use crate::dialect::embeddings::Form;
 use crate::dialect::openai_chat::quirks::Quirks;
+use crate::dialect::work::{Endpoint, Work};
 use serde::Deserialize;
 use std::sync::Arc;
 
@@ -54,6 +56,38 @@ pub struct ModelRow {
     pub sampling: bool,
     /// Whether a document or picture may be given by address.
     pub media_urls: bool,
+    /// How it is asked for vectors.
+    pub embeds: Embeds,
+}
+
+/// How a model is asked for vectors, where its provider asks its models in several ways.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Embeds {
+    /// The form that it alone has.
+    pub form: Option<OwnForm>,
+    /// How many inputs it takes at once, where that is not what its form allows.
+    pub inputs: Option<usize>,
+}
+
+/// A form that only some models of a cloud are asked in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OwnForm {
+    /// On Vertex AI: `embedContent`.
+    Content,
+    /// On Bedrock: Nova's.
+    Nova,
+}
+
+impl OwnForm {
+    /// As a form of embeddings.
+    pub fn form(self) -> Form {
+        match self {
+            Self::Content => Form::GeminiContent,
+            Self::Nova => Form::Nova,
+        }
+    }
 }
 
 impl ModelRow {
@@ -159,6 +193,18 @@ pub enum Class {
     Search,
     /// Speaks and hears.
     Audio,
+    /// Makes vectors of texts.
+    Embedding,
+    /// Makes pictures.
+    Image,
+    /// Speaks.
+    Speech,
+    /// Writes down what it hears.
+    Transcription,
+    /// Says what is harmful.
+    Moderation,
+    /// Puts documents in order.
+    Rerank,
 }
 
 impl Class {
@@ -172,6 +218,32 @@ impl Class {
             Self::Coding => &[Self::Coding, Self::Flagship, Self::Balanced, Self::Reasoning, Self::Small],
             Self::Search => &[Self::Search],
             Self::Audio => &[Self::Audio],
+            // The vectors of two models have nothing to do with each other, and what else is asked of these is their own.
+            Self::Embedding | Self::Image | Self::Speech | Self::Transcription | Self::Moderation | Self::Rerank => &[],
+        }
+    }
+
+    /// Whether models of this class converse.
+    pub fn converses(self) -> bool {
+        self.does(Work::Converse)
+    }
+
+    /// Whether models of this class do what is asked for.
+    pub fn does(self, work: Work) -> bool {
+        match self {
+            Self::Embedding => work == Work::Embed,
+            Self::Image => matches!(work, Work::Relay(Endpoint::ImageGenerations | Endpoint::ImageEdits)),
+            Self::Speech => work == Work::Relay(Endpoint::Speech),
+            Self::Transcription => matches!(work, Work::Relay(Endpoint::Transcriptions | Endpoint::Translations)),
+            Self::Moderation => work == Work::Relay(Endpoint::Moderations),
+            Self::Rerank => work == Work::Relay(Endpoint::Rerank),
+            Self::Audio => {
+                use Endpoint::{Speech, Transcriptions, Translations};
+                matches!(work, Work::Converse | Work::Relay(Speech | Transcriptions | Translations))
+            }
+            Self::Flagship | Self::Balanced | Self::Small | Self::Reasoning | Self::Coding | Self::Search => {
+                work == Work::Converse
+            }
         }
     }
 }
@@ -208,11 +280,13 @@ pub(super) struct RawAsk {
     structured: RawStructured,
     sampling: bool,
     media_urls: bool,
+    embed: Embeds,
 }
 
 impl Default for RawAsk {
     fn default() -> Self {
-        Self { thinking: None, structured: RawStructured::Native, sampling: true, media_urls: true }
+        let embed = Embeds::default();
+        Self { thinking: None, structured: RawStructured::Native, sampling: true, media_urls: true, embed }
     }
 }
 
@@ -312,6 +386,7 @@ impl RawModel {
             structured_output: self.ask.structured_output(),
             sampling: self.ask.sampling,
             media_urls: self.ask.media_urls,
+            embeds: self.ask.embed,
             id: self.id,
         };
         Ok((row, self.snapshots))
@@ -401,6 +476,7 @@ impl ModelRow {
             structured_output: family.map_or(StructuredOutput::Native, |family| family.ask.structured_output()),
             sampling: family.is_none_or(|family| family.ask.sampling),
             media_urls: family.is_none_or(|family| family.ask.media_urls),
+            embeds: family.map_or(Embeds::default(), |family| family.ask.embed),
         }
     }
 
@@ -421,6 +497,7 @@ impl ModelRow {
             structured_output: known.structured_output,
             sampling: known.sampling,
             media_urls: known.media_urls,
+            embeds: known.embeds,
             ..Self::unknown(provider, name, None)
         }
     }

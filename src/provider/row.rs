@@ -3,6 +3,7 @@
 use super::cloud::CloudKind;
 use crate::dialect::openai_chat::passthrough::Quirks;
 use crate::dialect::table::Dialect;
+use crate::domain::decision::Parameter;
 use serde::Deserialize;
 use std::sync::Arc;
 
@@ -76,6 +77,13 @@ pub struct ProviderRow {
     pub headers: Vec<(String, String)>,
     /// How it deviates from OpenAI's format.
     pub quirks: Quirks,
+    /// Where its text completions are, below the base URL, if it has [`Quirks::COMPLETIONS`]; `/../x` stands beside the last segment of
+    /// the base URL's path.
+    pub completions_path: String,
+    /// Those of its models in the catalog that can be asked there; `None` means all. What the catalog does not know is taken to be.
+    pub completions_models: Option<Vec<String>>,
+    /// What those that it has there do not honour, of what chats have no word for. With `prompt`, it takes one text alone.
+    pub completions_lacks: Vec<Parameter>,
     /// The environment variables of its keys; the first that is set counts.
     pub key_env: Vec<String>,
     /// The environment variables of its base URL; the first that is set counts.
@@ -194,6 +202,11 @@ pub(super) struct RawProvider {
     headers: Vec<(String, String)>,
     #[serde(default)]
     quirks: Vec<String>,
+    #[serde(default = "completions")]
+    completions_path: String,
+    completions_models: Option<Vec<String>>,
+    #[serde(default)]
+    completions_lacks: Vec<Parameter>,
     #[serde(default)]
     key_env: Vec<String>,
     #[serde(default)]
@@ -220,6 +233,11 @@ struct RawSide {
 
 fn openai_chat() -> String {
     Dialect::OpenAiChat.name().to_owned()
+}
+
+/// OpenAI's path of text completions.
+pub(crate) fn completions() -> String {
+    "/completions".to_owned()
 }
 
 fn bearer() -> String {
@@ -261,6 +279,9 @@ impl RawProvider {
             auth,
             headers: self.headers,
             quirks,
+            completions_path: self.completions_path,
+            completions_models: self.completions_models,
+            completions_lacks: self.completions_lacks,
             key_env: self.key_env,
             base_url_env: self.base_url_env,
             key_required: auth != AuthScheme::None,

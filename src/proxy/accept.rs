@@ -2,6 +2,8 @@
 
 use super::error::{ApiError, Reason};
 use crate::dialect::client::Client;
+use crate::dialect::gemini::client::call::{Call, below_version};
+use crate::dialect::work::Endpoint;
 use http::Method;
 
 /// The gateway's routes.
@@ -15,8 +17,16 @@ pub(super) enum Route {
     CountTokens,
     /// `POST /v1/responses`.
     Responses,
+    /// `POST /v1beta/models/{model}:generateContent` and its neighbours; the model may hold slashes.
+    Gemini(Call),
+    /// `POST /v1/completions`.
+    Completions,
     /// `GET` and `DELETE /v1/responses/{id}`.
     Response(String),
+    /// `POST /v1/embeddings`.
+    Embeddings,
+    /// `POST /v1/images/generations` and the other routes whose requests and answers pass as they are.
+    Relay(Endpoint),
     /// `GET /v1/models`.
     Models,
     /// `GET /v1/models/{id}`; the id may hold slashes.
@@ -60,10 +70,16 @@ pub(super) fn route(method: &Method, path: &str) -> Result<Route, ApiError> {
         "/v1/messages" | "/messages" => (Route::Messages, "POST"),
         "/v1/messages/count_tokens" | "/messages/count_tokens" => (Route::CountTokens, "POST"),
         "/v1/responses" | "/responses" => (Route::Responses, "POST"),
+        "/v1/embeddings" | "/embeddings" => (Route::Embeddings, "POST"),
+        "/v1/completions" | "/completions" => (Route::Completions, "POST"),
         "/v1/models" | "/models" => (Route::Models, "GET"),
         _ => {
             let below = tidy.strip_prefix("/v1").unwrap_or(tidy);
-            if let Some(id) = below.strip_prefix("/models/") {
+            if let Some(call) = Call::of(&percent_decode(tidy)) {
+                (Route::Gemini(call), "POST")
+            } else if let Some(endpoint) = Endpoint::of_path(below) {
+                (Route::Relay(endpoint), "POST")
+            } else if let Some(id) = below.strip_prefix("/models/") {
                 (Route::Model(percent_decode(id)), "GET")
             } else if let Some(id) = below.strip_prefix("/responses/").filter(|id| !id.contains('/')) {
                 (Route::Response(percent_decode(id)), "GET, DELETE")
@@ -89,7 +105,7 @@ const NO_INGEST: &str = "The gateway takes no traces, metrics or logs: it record
      through it, and set x-trace-id, traceparent or extra.trace_id to find them by your own trace";
 
 /// What Anthropic's SDKs may be given as their base URL's path.
-const ANTHROPIC: &str = "/anthropic";
+pub(super) const ANTHROPIC: &str = "/anthropic";
 
 /// The format of a path's clients, which errors before and beside its route are written in too.
 pub(super) fn dialect(path: &str) -> Client {
@@ -98,10 +114,14 @@ pub(super) fn dialect(path: &str) -> Client {
     let inner = inner.strip_prefix("/v1").unwrap_or(inner);
     let is_messages = inner.strip_prefix("/messages").is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
     let is_responses = inner.strip_prefix("/responses").is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-    if below || is_messages {
+    if below_version(path).is_some() || Call::of(&percent_decode(path.trim_end_matches('/'))).is_some() {
+        Client::Gemini
+    } else if below || is_messages {
         Client::AnthropicMessages
     } else if is_responses {
         Client::OpenAiResponses
+    } else if inner.trim_end_matches('/') == "/completions" {
+        Client::OpenAiCompletions
     } else {
         Client::OpenAiChat
     }
@@ -113,7 +133,7 @@ fn short(path: &str) -> String {
 }
 
 /// Undoes percent-encoding, which SDKs apply to the slash in a model's id. What is not an escape stays.
-fn percent_decode(text: &str) -> String {
+pub(super) fn percent_decode(text: &str) -> String {
     let bytes = text.as_bytes();
     let (mut out, mut at) = (Vec::with_capacity(bytes.len()), 0);
     while at < bytes.len() {
@@ -129,6 +149,11 @@ fn percent_decode(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dialect::gemini::client::call::Method as Asked;
+
+    fn gemini(model: &str, method: Asked) -> Route {
+        Route::Gemini(Call { model: model.to_owned(), method })
+    }
 
     #[test]
     fn finds_every_route() {
@@ -144,8 +169,17 @@ mod tests {
             (Method::GET, "/anthropic/v1/models", Route::Models),
             (Method::POST, "/v1/responses", Route::Responses),
             (Method::POST, "/v1/v1/responses/", Route::Responses),
+            (Method::POST, "/v1/completions", Route::Completions),
+            (Method::POST, "/completions/", Route::Completions),
             (Method::GET, "/v1/responses/resp_1", Route::Response("resp_1".into())),
             (Method::DELETE, "/v1/responses/resp_1", Route::Response("resp_1".into())),
+            (Method::POST, "/v1beta/models/gemini-x:generateContent", gemini("gemini-x", Asked::Generate)),
+            (Method::POST, "/v1/models/openai%2Fgpt-x:streamGenerateContent", gemini("openai/gpt-x", Asked::Stream)),
+            (Method::POST, "/v1/v1beta/models/a/b:floor:countTokens", gemini("a/b:floor", Asked::Count)),
+            (Method::GET, "/v1/models/x:floor", Route::Model("x:floor".into())),
+            (Method::POST, "/v1/embeddings", Route::Embeddings),
+            (Method::POST, "/v1/images/edits", Route::Relay(Endpoint::ImageEdits)),
+            (Method::POST, "/audio/speech/", Route::Relay(Endpoint::Speech)),
             (Method::GET, "/v1/models", Route::Models),
             (Method::GET, "/v1/models/openai/gpt-x", Route::Model("openai/gpt-x".into())),
             (Method::GET, "/v1/models/openai%2Fgpt-x", Route::Model("openai/gpt-x".into())),
@@ -166,6 +200,14 @@ mod tests {
         {
             assert_eq!(dialect(path), Client::AnthropicMessages, "{path}");
         }
+        for path in ["/v1/completions", "/completions/", "/v1/v1/completions"] {
+            assert_eq!(dialect(path), Client::OpenAiCompletions, "{path}");
+        }
+        for path in
+            ["/v1beta/models/x:generateContent", "/v1/models/a/b:countTokens", "/v1beta/x", "/v1/v1alpha/models"]
+        {
+            assert_eq!(dialect(path), Client::Gemini, "{path}");
+        }
         for path in ["/v1/chat/completions", "/v1/messages2", "/anthropics", "/", "/v1/models"] {
             assert_eq!(dialect(path), Client::OpenAiChat, "{path}");
         }
@@ -176,5 +218,7 @@ mod tests {
         assert_eq!(route(&Method::GET, "/v1/engines").unwrap_err().status, 404);
         let wrong = route(&Method::GET, "/v1/chat/completions").unwrap_err();
         assert_eq!((wrong.status, wrong.allow), (405, Some("POST")));
+        assert_eq!(route(&Method::GET, "/v1beta/models/x:generateContent").unwrap_err().status, 405);
+        assert_eq!(route(&Method::POST, "/v1beta/models/x:predict").unwrap_err().status, 404);
     }
 }

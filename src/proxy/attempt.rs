@@ -58,7 +58,7 @@ pub(super) struct Outgoing<'a> {
 /// `Configuration` when a configured header or path cannot be said in HTTP, `BadCredentials` when the key cannot.
 pub(super) fn head(outgoing: &Outgoing<'_>) -> Result<Box<RequestHeader>, Fault> {
     let provider = &outgoing.target.provider;
-    let path = provider.base.path.clone() + outgoing.path;
+    let path = provider.base.path_to(outgoing.path);
     let accept = provider.dialect_of(&outgoing.target.model).accepts(outgoing.stream);
     let authority = provider.base.authority();
     let wrong = |what: &str| Fault::new(FaultKind::Configuration, format!("provider {}: {what}", provider.id));

@@ -1,24 +1,34 @@
 //! Who is asking: the gateway key of a request.
 
+use super::accept::percent_decode;
 use super::error::{ApiError, Reason};
 use crate::config::keys::{Holder, NoEntry};
-use crate::config::snapshot::{Server, Snapshot};
+use crate::config::net::IpNet;
+use crate::config::snapshot::Snapshot;
 use crate::domain::tenancy::Standing;
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue};
+use std::borrow::Cow;
 use std::net::IpAddr;
 
-/// Finds the holder of the key in `authorization: Bearer …` or `x-api-key`. `now` is Unix milliseconds.
+/// Finds the holder of the key in `authorization: Bearer …`, `x-api-key` or `x-goog-api-key`, or in a query's `key`. `now` is Unix
+/// milliseconds.
 ///
 /// # Errors
 /// 401 that says what is missing.
-pub(super) fn authenticate(snapshot: &Snapshot, headers: &HeaderMap, now: u64) -> Result<Holder, ApiError> {
-    let Some(presented) = presented_key(headers) else {
+pub(super) fn authenticate(
+    snapshot: &Snapshot,
+    headers: &HeaderMap,
+    query: Option<&str>,
+    now: u64,
+) -> Result<Holder, ApiError> {
+    let presented = presented_key(headers).map(Cow::Borrowed);
+    let Some(presented) = presented.or_else(|| query.and_then(key_of_query)) else {
         return Err(ApiError::new(
             Reason::InvalidApiKey,
             "You did not send a gateway key: send it as `Authorization: Bearer KEY` or `x-api-key: KEY`",
         ));
     };
-    snapshot.keys.find(presented, now).map_err(|reason| match reason {
+    snapshot.keys.find(&presented, now).map_err(|reason| match reason {
         NoEntry::Unknown => ApiError::new(
             Reason::InvalidApiKey,
             "The gateway key is not known: check it, or ask the gateway's operator",
@@ -39,33 +49,46 @@ fn presented_key(headers: &HeaderMap) -> Option<&str> {
         let (scheme, key) = value.split_once(' ')?;
         scheme.eq_ignore_ascii_case("bearer").then_some(key.trim())
     });
-    let api_key = || headers.get("x-api-key").and_then(|value| value.to_str().ok());
-    bearer.filter(|key| !key.is_empty()).or_else(api_key).filter(|key| !key.is_empty())
+    let named = |name| headers.get(name).and_then(|value| value.to_str().ok()).filter(|key| !key.is_empty());
+    bearer.filter(|key| !key.is_empty()).or_else(|| named("x-api-key")).or_else(|| named("x-goog-api-key"))
+}
+
+/// The key in a query, escapes resolved.
+fn key_of_query(query: &str) -> Option<Cow<'_, str>> {
+    let key = query.split('&').find_map(|pair| pair.strip_prefix("key=")).filter(|key| !key.is_empty())?;
+    Some(if key.contains('%') { percent_decode(key).into() } else { key.into() })
 }
 
 /// The client's address: the peer's own, or, behind a trusted proxy, the last address in `x-forwarded-for` that is not a trusted
-/// proxy itself.
-pub(super) fn client_address(server: &Server, peer: Option<IpAddr>, headers: &HeaderMap) -> Option<IpAddr> {
-    let trusted = |address: IpAddr| server.trusted_proxies.iter().any(|net| net.contains(address));
+/// proxy itself. Not known when a hop before that one cannot be read: what stands to its left anybody may have written.
+pub(super) fn client_address(trusted: &[IpNet], peer: Option<IpAddr>, headers: &HeaderMap) -> Option<IpAddr> {
+    let trusted = |address: IpAddr| trusted.iter().any(|net| net.contains(address));
     let peer = peer?;
     if !trusted(peer) {
         return Some(peer);
     }
-    let forwarded = headers.get_all("x-forwarded-for").iter().filter_map(|value| value.to_str().ok());
-    let hops: Vec<IpAddr> =
-        forwarded.flat_map(|value| value.split(',')).filter_map(|hop| hop_address(hop.trim())).collect();
-    Some(hops.into_iter().rev().find(|hop| !trusted(*hop)).unwrap_or(peer))
+    let values: Vec<&HeaderValue> =
+        headers.get_all("x-forwarded-for").iter().filter(|value| !value.is_empty()).collect();
+    for value in values.into_iter().rev() {
+        for hop in value.to_str().ok()?.rsplit(',') {
+            let address = hop_address(hop.trim())?;
+            if !trusted(address) {
+                return Some(address);
+            }
+        }
+    }
+    Some(peer)
 }
 
-/// A hop as proxies write it: an address, some with the port.
+/// A hop as proxies write it: an address, some with the port, some in brackets.
 fn hop_address(hop: &str) -> Option<IpAddr> {
-    hop.parse().ok().or_else(|| hop.parse::<std::net::SocketAddr>().ok().map(|address| address.ip()))
+    let plain = hop.strip_prefix('[').and_then(|inner| inner.strip_suffix(']')).unwrap_or(hop);
+    plain.parse().ok().or_else(|| hop.parse::<std::net::SocketAddr>().ok().map(|address| address.ip()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http::HeaderValue;
 
     fn headers(list: &[(&'static str, &'static str)]) -> HeaderMap {
         let mut map = HeaderMap::new();
@@ -76,13 +99,47 @@ mod tests {
     }
 
     #[test]
-    fn reads_both_headers_and_prefers_the_bearer() {
+    fn a_key_in_a_query_may_be_escaped() {
+        assert_eq!(key_of_query("alt=sse&key=a%2Bb").as_deref(), Some("a+b"));
+        assert_eq!(key_of_query("key=&alt=sse"), None);
+        assert_eq!(key_of_query("monkey=a"), None);
+    }
+
+    #[test]
+    fn reads_the_headers_and_prefers_the_bearer() {
         assert_eq!(presented_key(&headers(&[("authorization", "Bearer a")])), Some("a"));
         assert_eq!(presented_key(&headers(&[("authorization", "bearer  a ")])), Some("a"));
         assert_eq!(presented_key(&headers(&[("x-api-key", "b")])), Some("b"));
         assert_eq!(presented_key(&headers(&[("authorization", "Bearer a"), ("x-api-key", "b")])), Some("a"));
+        assert_eq!(presented_key(&headers(&[("x-goog-api-key", "c"), ("x-api-key", "")])), Some("c"));
         for nothing in [headers(&[]), headers(&[("authorization", "Basic a")]), headers(&[("x-api-key", "")])] {
             assert_eq!(presented_key(&nothing), None);
         }
+    }
+
+    #[test]
+    fn a_hop_that_cannot_be_read_hides_what_stands_before_it() {
+        let proxies = ["10.0.0.0/8", "2001:db8::/32"].map(|net| IpNet::parse(net).unwrap());
+        let from = |peer: &str, hops: &[&'static str]| {
+            let list: Vec<_> = hops.iter().map(|hop| ("x-forwarded-for", *hop)).collect();
+            client_address(&proxies, peer.parse().ok(), &headers(&list)).map(|address| address.to_string())
+        };
+        for (hops, expected) in [
+            (&["192.0.2.1"][..], Some("192.0.2.1")),
+            (&["198.51.100.9, 192.0.2.1, 10.0.0.2"], Some("192.0.2.1")),
+            (&["198.51.100.9", "192.0.2.1:443, 10.0.0.2"], Some("192.0.2.1")),
+            (&["[2001:db9::1]"], Some("2001:db9::1")),
+            (&["[2001:db9::1]:443, [2001:db8::1]"], Some("2001:db9::1")),
+            (&["10.0.0.3"], Some("10.0.0.1")),
+            (&[], Some("10.0.0.1")),
+            // The proxy wrote what it saw, and what it saw was no address.
+            (&["192.0.2.1, unknown"], None),
+            (&["192.0.2.1, 192.0.2.300, 10.0.0.2"], None),
+            (&["192.0.2.1", "_hidden"], None),
+            (&["192.0.2.1, "], None),
+        ] {
+            assert_eq!(from("10.0.0.1", hops).as_deref(), expected, "{hops:?}");
+        }
+        assert_eq!(from("192.0.2.7", &["192.0.2.1, unknown"]).as_deref(), Some("192.0.2.7"), "nobody asked it");
     }
 }

@@ -5,7 +5,7 @@ use super::error::{ApiError, Reason};
 use super::names::Target;
 use super::plan::Plan;
 use super::walk::Walk;
-use crate::config::keys::{Holder, SavedKeys};
+use crate::config::keys::{Holder, OwnKey, SavedKeys};
 use crate::config::snapshot::{ByokFallback, Provider, Snapshot};
 use crate::dialect::extensions::Byok;
 use crate::domain::{Fault, ProviderKey, Secret};
@@ -44,6 +44,32 @@ pub(super) fn check(snapshot: &Snapshot, byok: &Byok, holder: Option<&Holder>, p
     Ok(())
 }
 
+/// Takes out of the plan the targets whose own key was saved and does not open: the gateway's must not pay in its place.
+///
+/// # Errors
+/// 500 that names the key when it is the one for the model asked for.
+pub(super) fn keep_to_open(byok: Option<&Byok>, holder: Option<&Holder>, plan: &mut Plan) -> Result<(), ApiError> {
+    let own = OwnKeys::of(byok, holder);
+    if own.saved.is_none() {
+        return Ok(());
+    }
+    if let Some((_, first)) = plan.targets.first()
+        && let Some(name) = own.sealed(plan, first)
+    {
+        let message = format!(
+            "the key {name:?} that your organisation has saved for {} does not open: ask the gateway's operator, or save it anew",
+            first.provider.id
+        );
+        return Err(ApiError::new(Reason::Internal, message).hopeless());
+    }
+    let sealed: Vec<bool> = plan.targets.iter().map(|(_, target)| own.sealed(plan, target).is_some()).collect();
+    let of_successors: Vec<bool> = plan.successors.iter().map(|target| own.sealed(plan, target).is_some()).collect();
+    let (mut sealed, mut of_successors) = (sealed.into_iter(), of_successors.into_iter());
+    plan.targets.retain(|_| !sealed.next().unwrap_or(false));
+    plan.successors.retain(|_| !of_successors.next().unwrap_or(false));
+    Ok(())
+}
+
 /// A key for a provider that is not there, which would leave the request to the gateway's keys.
 fn unknown(snapshot: &Snapshot, name: &str) -> ApiError {
     let shown: String = name.chars().take(100).collect();
@@ -75,8 +101,19 @@ impl<'a> OwnKeys<'a> {
 
     /// The one for a target: what the request brings goes first.
     pub(super) fn key(self, plan: &Plan, target: &Target) -> Option<Arc<ProviderKey>> {
-        let saved = || self.saved?.for_provider(names(target)).cloned();
+        let saved = || match self.saved?.for_provider(names(target))? {
+            OwnKey::Key(key) => Some(key.clone()),
+            OwnKey::Sealed(_) => None,
+        };
         key_for(self.brought, plan, target).or_else(saved)
+    }
+
+    /// The name of the one that is saved for a target and does not open, where the request brings no other.
+    fn sealed(self, plan: &Plan, target: &Target) -> Option<&'a Arc<str>> {
+        match self.saved?.for_provider(names(target))? {
+            OwnKey::Sealed(name) if key_for(self.brought, plan, target).is_none() => Some(name),
+            _ => None,
+        }
     }
 
     /// Whether a target is left out because none of them is for it: `[routing] byok_fallback = "deny"`. Who brings keys wants no others used;

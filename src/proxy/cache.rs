@@ -138,7 +138,8 @@ pub(super) async fn answer(
     let asked = asked(envelope.body(), envelope.stream).ok();
     let wish = asked.and_then(|asked| {
         let headers = &session.req_header().headers;
-        Wish::of(&client.snapshot.cache, envelope, headers, asked.temperature)
+        let temperature = asked.temperature.or_else(|| envelope.nested_temperature());
+        Wish::of(&client.snapshot.cache, envelope, headers, temperature)
     });
     let (Some(asked), Some(wish)) = (asked, wish) else {
         client.cache = Some(CacheNote::default());
@@ -288,11 +289,8 @@ impl Stage<'_> {
         };
         record.fallback = plan.targets.iter().find_map(of_model).is_some_and(|leg| leg > 0);
         record.status = 200;
-        let (content_type, framing) = match self.envelope.stream {
-            true => ("text/event-stream", Framing::Stream),
-            false => ("application/json", Framing::Length(answer.body.len())),
-        };
-        let mut head = respond::head(self.session, client, 200, content_type, framing);
+        let framing = if self.envelope.stream { Framing::Stream } else { Framing::Length(answer.body.len()) };
+        let mut head = respond::head(self.session, client, 200, self.envelope.content_type(), framing);
         respond::put_routing(&mut head, client, None);
         self.write(Piece::Head(head)).await?;
         self.client.record.ttft = Some(self.client.started.elapsed());
@@ -350,6 +348,7 @@ pub(super) fn key(client: &ClientCtx, headers: &HeaderMap, plan: &Plan, asked: &
     put(asked);
     // Two formats may have the same body, and never the same answer; Anthropic's has switches in its headers.
     put(client.dialect.name().as_bytes());
+    put(client.record.route.as_bytes());
     for name in client.dialect.headers() {
         headers.get_all(*name).iter().for_each(|value| put(value.as_bytes()));
         put(&[]);

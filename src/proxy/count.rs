@@ -1,4 +1,4 @@
-//! `POST /v1/messages/count_tokens`: counted by the provider that would serve the request where it can count, otherwise estimated, and
+//! `POST /v1/messages/count_tokens` and Google's `:countTokens`: counted by the provider that would serve the request where it can count, otherwise estimated, and
 //! then marked so in `x-orbyt-token-count`.
 //!
 //! ```text
@@ -42,7 +42,8 @@ pub(super) async fn answer(
             outcome => return outcome,
         }
     }
-    let body = Bytes::from(format!("{{\"input_tokens\":{}}}", envelope.estimated_input_tokens.max(1)));
+    let (member, tokens) = (envelope.client.counting_member(), envelope.estimated_input_tokens.max(1));
+    let body = Bytes::from(format!("{{\"{member}\":{tokens}}}"));
     let mut head = respond::head(session, client, 200, "application/json", Framing::Length(body.len()));
     head.put_static(&name::TOKEN_COUNT, "estimated");
     respond::send(session, client, head, body).await?;

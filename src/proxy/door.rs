@@ -1,7 +1,7 @@
 //! Where a connection comes in, and a request on it: its head is read, the gateway answers, the record is closed.
 //!
-//! HTTP/2 without TLS is told from HTTP/1 by three bytes. Pingora's own detection waits for all 24 bytes of the HTTP/2 preface and has no
-//! clock: a health check as short as `OPTIONS / HTTP/1.0` would hang, and a connection that says nothing would be held for ever.
+//! HTTP/2 without TLS is told from HTTP/1 by three bytes, and has as long for the rest of its preface as a connection may be silent.
+//! Pingora's own detection waits for all 24 bytes of the preface and has no clock: a health check as short as `OPTIONS / HTTP/1.0` would hang, and a connection that says nothing would be held for ever.
 
 use super::core::ClientCtx;
 use super::error::{ApiError, Reason};
@@ -17,10 +17,12 @@ use pingora::protocols::http::ServerSession;
 use pingora::server::ShutdownWatch;
 use pingora::{Error, ErrorType};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long a new connection may say nothing.
 const SILENCE: Duration = Duration::from_secs(60);
+/// With what a connection of HTTP/2 begins (RFC 9113, section 3.4).
+const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// How long a connection waits for its next request until the client says otherwise, in seconds: Pingora's own default.
 const KEEPALIVE: u64 = 60;
 
@@ -64,14 +66,28 @@ impl ServerApp for Door {
         if stream.get_ssl_digest().is_some() {
             return self.house.process_new(stream, shutdown).await;
         }
-        let mut start = [0; 3];
-        match tokio::time::timeout(SILENCE, stream.try_peek(&mut start)).await {
-            Ok(Ok(true)) if start == *b"PRI" => return self.house.process_new(stream, shutdown).await,
-            Ok(Ok(_)) => self.http1(stream, shutdown).await,
-            Ok(Err(_)) | Err(_) => {}
+        match is_http2(&mut stream, SILENCE).await {
+            Some(true) => return self.house.process_new(stream, shutdown).await,
+            Some(false) => self.http1(stream, shutdown).await,
+            None => {}
         }
         None
     }
+}
+
+/// Whether a new connection begins as HTTP/2 does; `None` for one that ends, or says too little for too long. Nothing is taken from it.
+async fn is_http2(stream: &mut Stream, silence: Duration) -> Option<bool> {
+    let begun = Instant::now();
+    let mut start = [0; 3];
+    let peeked = tokio::time::timeout(silence, stream.try_peek(&mut start)).await.ok()?.ok()?;
+    if !peeked || start != *b"PRI" {
+        return Some(false);
+    }
+    // Pingora waits for the rest of it, and has no clock.
+    let mut preface = [0; PREFACE.len()];
+    let left = silence.saturating_sub(begun.elapsed());
+    tokio::time::timeout(left, stream.try_peek(&mut preface)).await.ok()?.ok()?;
+    Some(preface == *PREFACE)
 }
 
 #[async_trait]
@@ -142,4 +158,40 @@ async fn refuse(session: &mut ServerSession, error: &Error) {
         let _ = session.write_error_response(head, body).await;
     }
     session.shutdown().await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::{TcpListener, TcpStream};
+
+    async fn connection(begins: &[u8]) -> (TcpStream, Stream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        client.write_all(begins).await.unwrap();
+        let (server, _) = listener.accept().await.unwrap();
+        (client, Box::new(pingora::protocols::l4::stream::Stream::from(server)))
+    }
+
+    #[tokio::test]
+    async fn the_preface_is_told_from_a_request_and_nothing_is_taken() {
+        for (begins, expected) in
+            [(&PREFACE[..], true), (b"GET / HTTP/1.1\r\n\r\n", false), (b"PRINT / HTTP/1.1\r\nhost: x\r\n\r\n", false)]
+        {
+            let (_client, mut stream) = connection(begins).await;
+            assert_eq!(is_http2(&mut stream, SILENCE).await, Some(expected));
+            let mut read = vec![0; begins.len()];
+            stream.read_exact(&mut read).await.unwrap();
+            assert_eq!(read, begins);
+        }
+    }
+
+    #[tokio::test]
+    async fn who_begins_and_says_no_more_is_not_waited_for_for_ever() {
+        for begins in [&b""[..], b"PR", b"PRI", b"PRI * HTTP/2.0\r\n\r\nSM\r\n"] {
+            let (_client, mut stream) = connection(begins).await;
+            assert_eq!(is_http2(&mut stream, Duration::from_millis(50)).await, None, "{begins:?}");
+        }
+    }
 }

@@ -6,11 +6,11 @@
 
 use super::attempt::{self, Outgoing};
 use super::core::{Core, breaker_policy};
-use super::exchange::{Broken, Piece, exchange};
+use super::exchange::{Broken, Piece, RESENDS, exchange};
 use super::lease::{Lease, Wanted};
 use super::names::Target;
 use crate::config::snapshot::Snapshot;
-use crate::dialect::embeddings::{self, Embedding};
+use crate::dialect::embeddings::{self, Embedding, passed};
 use crate::domain::{Clock, Fault, FaultKind, ProviderKey};
 use crate::provider::classify::classify;
 use crate::routing::breaker::{Change, Gate};
@@ -78,11 +78,15 @@ async fn ask(
     key: Option<&ProviderKey>,
     text: &str,
 ) -> Result<Embedding, Fault> {
-    let body = Bytes::from(embeddings::request(&target.model.upstream, text));
+    let provider = &target.provider;
+    let none = || Fault::new(FaultKind::Unsupported, "this provider makes no embeddings");
+    let form = provider.embedding_form(&target.model).ok_or_else(none)?;
+    let body = Bytes::from(embeddings::request(form, &target.model.upstream, text, provider.quirks)?);
     let timeouts = target.provider.timeouts.unwrap_or(snapshot.timeouts);
     let addresses = attempt::addresses(&core.dns, &target.provider, timeouts.connect).await?;
-    let path = target.provider.path_beside_chat(&target.model, embeddings::PATH);
-    let (mut at, mut resent) = (0, false);
+    let token = core.tokens.of_key(provider, key, timeouts.first_output).await?;
+    let path = provider.embedding_path(&target.model, form);
+    let (mut at, mut resent) = (0, 0);
     loop {
         let outgoing = Outgoing {
             target,
@@ -90,18 +94,20 @@ async fn ask(
             stream: false,
             path: &path,
             body: &body,
-            token: None,
+            token: token.as_ref(),
             headers: &[],
             address: addresses[at],
             timeouts,
         };
         let head = attempt::head(&outgoing)?;
         let peer = attempt::peer(&outgoing);
-        let exchange = pin!(exchange(&core.connections, &peer, target.provider.dialect, head, body.clone()));
+        let exchange = pin!(exchange(&core.connections, &peer, target.dialect(), head, body.clone()));
         match whole(exchange).await {
-            Ok(answer) if answer.status == 200 => return embeddings::parse(&answer.body),
+            Ok(answer) if answer.status == 200 => {
+                return embeddings::parse(form, &answer.body, passed::packed(provider.quirks));
+            }
             Ok(answer) => return Err(refusal(target, &answer)),
-            Err(broken) if broken.resend && !resent => resent = true,
+            Err(broken) if broken.resend && resent < RESENDS => resent += 1,
             Err(broken) if broken.fault.kind == FaultKind::Connect && at + 1 < addresses.len() => at += 1,
             Err(broken) => return Err(broken.fault),
         }
@@ -137,5 +143,5 @@ fn refusal(target: &Target, answer: &Answer) -> Fault {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
     let header = |name: &str| answer.headers.get(name).and_then(|value| value.to_str().ok());
     let unix_ms = u64::try_from(now).unwrap_or(u64::MAX);
-    classify(target.provider.dialect, answer.status, header, &answer.body, unix_ms)
+    classify(target.dialect(), answer.status, header, &answer.body, unix_ms)
 }

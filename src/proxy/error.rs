@@ -118,12 +118,7 @@ impl Reason {
                 "The gateway keeps no response of that id for this key",
             ),
             Self::UnknownUrl => (404, "invalid_request_error", "unknown_url", "There is no such route"),
-            Self::NoIngest => (
-                410,
-                "invalid_request_error",
-                "no_ingest",
-                "`/v1/traces` and its like: the gateway records what passes through it, and takes nothing else",
-            ),
+            Self::NoIngest => (410, "invalid_request_error", "no_ingest", "Traces are not taken: see the ledger"),
             Self::MethodNotAllowed => {
                 (405, "invalid_request_error", "method_not_allowed", "The route takes another method; see `Allow`")
             }

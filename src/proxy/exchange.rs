@@ -9,13 +9,15 @@
 //! An exchange is a stream of [`Piece`]s that is polled in the relay's `select!`. Dropping it closes the connection (HTTP/1) or resets
 //! the stream (HTTP/2): that is how a provider learns that nobody waits any more.
 
+use crate::dialect::embeddings::bedrock;
 use crate::dialect::table::Dialect;
 use crate::domain::{Fault, FaultKind, RateLimits};
 use crate::provider::rate_limits;
 use async_stream::try_stream;
 use bytes::Bytes;
-use futures::{FutureExt, Stream};
+use futures::{FutureExt, Stream, StreamExt};
 use http::HeaderMap;
+use http::header::HeaderName;
 use pingora::connectors::http::Connector;
 use pingora::connectors::{ConnectorOptions, TransportConnector};
 use pingora::http::RequestHeader;
@@ -28,6 +30,8 @@ use tokio::io::AsyncWriteExt;
 
 /// How many idle connections to providers are kept, with and without TLS.
 const IDLE_CONNECTIONS: usize = 4096;
+/// How often a request may be sent once more because the connection out of the pool had died: where one has, others have too.
+pub(super) const RESENDS: u32 = 16;
 /// A body up to here is copied behind its head, so that both are sent in one write.
 const TOGETHER: usize = 16 * 1024;
 
@@ -148,6 +152,8 @@ pub(super) fn exchange<'a>(
     head: Box<RequestHeader>,
     body: Bytes,
 ) -> impl Stream<Item = Result<Piece, Broken>> + 'a {
+    // Who takes anything has to be told what it is.
+    let any = head.headers.get(http::header::ACCEPT).is_some_and(|accepted| accepted == "*/*");
     try_stream! {
         // What is boxed is as large as a TLS handshake, and gone when the answer comes.
         let (mut link, sent) = if peer.is_tls() {
@@ -171,7 +177,7 @@ pub(super) fn exchange<'a>(
         let provider = link.session().map_err(|error| after_head(&error))?;
         let mut last = ended(provider).map_err(|error| after_head(&error))?;
         let answer = provider.response_header().map(|head| {
-            (head.status.as_u16(), kept(head.status, &head.headers), limits(dialect, &head.headers))
+            (head.status.as_u16(), kept(dialect, any, head.status, &head.headers), limits(dialect, &head.headers))
         });
         let (status, headers, limits) = answer.unwrap_or_default();
         yield Piece::Head { status, headers, limits, last };
@@ -296,12 +302,44 @@ fn limits(dialect: Dialect, headers: &HeaderMap) -> RateLimits {
 }
 
 /// The headers that triage asks for. Of a success that is next to nothing, and a map of all would be copied for every answer.
-fn kept(status: http::StatusCode, headers: &HeaderMap) -> HeaderMap {
+fn kept(dialect: Dialect, any: bool, status: http::StatusCode, headers: &HeaderMap) -> HeaderMap {
     if status.as_u16() >= 300 {
         return headers.clone();
     }
-    let encoding = headers.get(http::header::CONTENT_ENCODING);
-    encoding.map(|value| (http::header::CONTENT_ENCODING, value.clone())).into_iter().collect()
+    let counts = (dialect == Dialect::BedrockConverse).then_some(bedrock::TOKENS);
+    let media = any.then_some(http::header::CONTENT_TYPE.as_str());
+    let names = [Some(http::header::CONTENT_ENCODING.as_str()), counts, media];
+    let found = |name| Some((HeaderName::from_static(name), headers.get(name)?.clone()));
+    names.into_iter().flatten().filter_map(found).collect()
+}
+
+/// Several exchanges, one after the other, as one: the bodies of their answers follow each other, and the first that is refused ends it.
+pub(super) fn exchanges<'a>(
+    connections: &'a Connections,
+    peer: &'a HttpPeer,
+    dialect: Dialect,
+    requests: Vec<(Box<RequestHeader>, Bytes)>,
+) -> impl Stream<Item = Result<Piece, Broken>> + 'a {
+    try_stream! {
+        let mut left = requests.len();
+        for (head, body) in requests {
+            left -= 1;
+            let mut is_over = left == 0;
+            let mut pieces = Box::pin(exchange(connections, peer, dialect, head, body));
+            while let Some(mut piece) = pieces.next().await.transpose()? {
+                if let Piece::Head { status, .. } = &piece {
+                    is_over |= *status >= 300;
+                }
+                match &mut piece {
+                    Piece::Head { last, .. } | Piece::Body { last, .. } => *last &= is_over,
+                }
+                yield piece;
+            }
+            if is_over {
+                break;
+            }
+        }
+    }
 }
 
 /// The context of Pingora's error names addresses, which are not the client's to know.

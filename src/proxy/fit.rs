@@ -8,6 +8,7 @@ use super::names::Target;
 use crate::config::snapshot::{Provider, Snapshot};
 use crate::dialect::extensions::{MaxPrice, ProviderPreferences};
 use crate::dialect::openai_chat::envelope::{Envelope, Needs};
+use crate::dialect::work::Work;
 use crate::domain::Money;
 use crate::domain::decision::{Candidate, Facts, Parameter, Refusal};
 use crate::provider::Capabilities;
@@ -102,6 +103,13 @@ impl<'a> Fit<'a> {
         if preferences.max_price != MaxPrice::default() && !self.is_affordable(target) {
             return Some(Refusal::TooDear);
         }
+        if let Some(refusal) = self.wrong_work(target) {
+            return Some(refusal);
+        }
+        // Whatever is presumed of a model: what has no word in a chat cannot be said to one.
+        if let Some(parameter) = self.beyond_chat(target) {
+            return Some(Refusal::NoParameter(parameter));
+        }
         let missing = lack(&self.envelope.needs, &target.model.capabilities).or_else(|| self.parameter(target))?;
         if self.is_presumed_capable(target) {
             return None;
@@ -115,9 +123,35 @@ impl<'a> Fit<'a> {
         }
     }
 
+    /// Why the target does something else than what is asked for.
+    fn wrong_work(&self, target: &Target) -> Option<Refusal> {
+        let (work, provider) = (self.envelope.work, &target.provider);
+        let (has_way, refusal) = match work {
+            Work::Converse => (true, Refusal::NoConversation),
+            Work::Embed => (provider.embedding_form(&target.model).is_some(), Refusal::NoEmbeddings),
+            Work::Relay(endpoint) => (endpoint.path_at(target.dialect()).is_some(), Refusal::NoRoute),
+        };
+        let can = has_way && (target.model.class.does(work) || self.is_presumed_capable(target));
+        (!can).then_some(refusal)
+    }
+
+    /// What of a text completion has no word in a chat, and is not honoured by the target's route of text completions if it has one.
+    fn beyond_chat(&self, target: &Target) -> Option<Parameter> {
+        let (asked, lacks) = (&self.envelope.beyond_chat, &target.provider.row.completions_lacks);
+        let first = *asked.first()?;
+        if !target.speaks(self.envelope.client, &self.snapshot.catalog) {
+            return Some(first);
+        }
+        asked.iter().copied().find(|parameter| lacks.contains(parameter))
+    }
+
     /// Refuses targets whose context the prompt does not fit into: those that it cannot fit into for certain, and those that it does not
     /// fit into by the estimate when it fits elsewhere.
     pub(super) fn refuse_long_prompts(&self, targets: &[Target], candidates: &mut [Candidate]) {
+        // Of other works the context is that of one input among many.
+        if self.envelope.work != Work::Converse {
+            return;
+        }
         let tokens = self.envelope.estimated_input_tokens;
         let context = |target: &Target| target.model.context.filter(|context| *context < tokens);
         if targets.iter().all(|target| context(target).is_none()) {

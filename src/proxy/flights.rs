@@ -10,8 +10,8 @@
 
 use super::semantic::Found;
 use crate::store::ports::answers::AnswerKey;
+use ahash::HashMap;
 use parking_lot::Mutex;
-use std::collections::HashMap;
 use std::sync::Arc;
 use tokio::sync::watch;
 

@@ -7,9 +7,13 @@ use super::error::{ApiError, Reason};
 use super::limit::Limited;
 use super::models::Listing;
 use super::plan::Plan;
-use super::{body, byok, cache, count, preset, respond, responses, scope, walk};
+use super::{body, byok, cache, count, preset, respond, responses, scope, walk, work};
 use crate::config::snapshot::CacheBackend;
 use crate::dialect::client::Client;
+use crate::dialect::embeddings::gemini_client;
+use crate::dialect::gemini::client::call::{Call, Method};
+use crate::dialect::openai_chat::envelope::Envelope;
+use crate::dialect::work::Work;
 use bytes::Bytes;
 use pingora::protocols::http::ServerSession as Session;
 use serde_json::json;
@@ -51,7 +55,7 @@ impl Gateway {
     /// Walks the stages of a client's request.
     async fn answer(&self, session: &mut Session, client: &mut ClientCtx) -> Result<(), Stop> {
         let head = session.req_header();
-        let address = client_address(&client.snapshot.server, peer_address(session), &head.headers);
+        let address = client_address(&client.snapshot.server.trusted_proxies, peer_address(session), &head.headers);
         client.cors_origin = cors_origin(&client.snapshot.server.cors.allow_origins, session);
         client.dialect = accept::dialect(head.uri.path());
         let route = accept::route(&head.method, head.uri.path())?;
@@ -66,7 +70,9 @@ impl Gateway {
         if route.needs_key() {
             let now = client.record.arrived_unix_ms;
             let head = session.req_header();
-            let holder = authenticate(&client.snapshot, &head.headers, now)
+            // Of Google's clients some have their key in the query.
+            let query = head.uri.query().filter(|_| client.dialect == Client::Gemini);
+            let holder = authenticate(&client.snapshot, &head.headers, query, now)
                 .inspect_err(|_| self.core.limiter.bad_key(address))?;
             client.record.key_name = Some(holder.principal.key_name.clone());
             client.tenant = Some(holder.principal.key_hash);
@@ -75,9 +81,17 @@ impl Gateway {
         }
         client.seat = Some(self.core.limiter.enter(&client.snapshot.limits).inspect_err(count)?);
         match route {
-            Route::Chat | Route::Messages | Route::Responses => self.chat(session, client, false).await,
+            Route::Chat | Route::Messages | Route::Responses | Route::Completions => {
+                self.chat(session, client, false, None).await
+            }
+            Route::Gemini(call) if call.method.embedding_route().is_some() => {
+                self.work(session, client, Work::Embed, Some(call)).await
+            }
+            Route::Gemini(call) => self.chat(session, client, call.method == Method::Count, Some(call)).await,
+            Route::Embeddings => self.work(session, client, Work::Embed, None).await,
+            Route::Relay(endpoint) => self.work(session, client, Work::Relay(endpoint), None).await,
             Route::Response(id) => responses::look_up(&self.core, session, client, &id).await,
-            Route::CountTokens => self.chat(session, client, true).await,
+            Route::CountTokens => self.chat(session, client, true, None).await,
             Route::Model(id) => self.model(session, client, &id).await,
             _ => {
                 let snapshot = client.snapshot.clone();
@@ -87,19 +101,55 @@ impl Gateway {
         }
     }
 
-    /// An answer of a model, or (`counts`) what asking for it would cost in tokens.
-    async fn chat(&self, session: &mut Session, client: &mut ClientCtx, counts: bool) -> Result<(), Stop> {
+    /// An answer of a model, or (`counts`) what asking for it would cost in tokens; `call` is what the path says of it, where it does.
+    async fn chat(
+        &self,
+        session: &mut Session,
+        client: &mut ClientCtx,
+        counts: bool,
+        call: Option<Call>,
+    ) -> Result<(), Stop> {
         if *self.core.phase.borrow() == Phase::Ending {
             return Err(ApiError::new(Reason::ShuttingDown, "the gateway is shutting down").into());
         }
         client.record.route =
-            if counts { "POST /v1/messages/count_tokens".into() } else { client.dialect.route().into() };
+            if counts { client.dialect.counting_route().into() } else { client.dialect.route().into() };
         let body = body::read(session, client.snapshot.server.max_body_bytes).await?;
+        let body = match call {
+            Some(call) => call.complete(body, session.req_header().uri.query()),
+            None => body,
+        };
         let mut envelope = client.dialect.scan(body)?;
         if envelope.previous.is_some() {
             envelope = Box::pin(responses::go_on(&self.core, client, envelope)).await?;
         }
         (envelope.counts_tokens, envelope.stream) = (counts, envelope.stream && !counts);
+        self.serve(session, client, envelope).await
+    }
+
+    /// What is no conversation; `call` is what the path says of it, where it does.
+    async fn work(
+        &self,
+        session: &mut Session,
+        client: &mut ClientCtx,
+        work: Work,
+        call: Option<Call>,
+    ) -> Result<(), Stop> {
+        if *self.core.phase.borrow() == Phase::Ending {
+            return Err(ApiError::new(Reason::ShuttingDown, "the gateway is shutting down").into());
+        }
+        let route = call.as_ref().map_or(work.route(), |call| call.method.embedding_route());
+        client.record.route = route.unwrap_or_default().into();
+        let body = body::read(session, client.snapshot.server.max_body_bytes).await?;
+        let envelope = match call {
+            Some(call) => gemini_client::scan(call.complete(body, None), call.method)?,
+            None => Box::pin(work::read(session, client, work, body)).await?,
+        };
+        self.serve(session, client, envelope).await
+    }
+
+    /// Serves a request that is read and known.
+    async fn serve(&self, session: &mut Session, client: &mut ClientCtx, mut envelope: Envelope) -> Result<(), Stop> {
         if self.core.ledger.get().is_some() {
             client.entry.user.clone_from(&envelope.user);
             client.entry.extensions = Some(envelope.extensions.clone());
@@ -111,10 +161,9 @@ impl Gateway {
         let snapshot = client.snapshot.clone();
         let wishes = &envelope.extensions;
         let names_fallbacks = !wishes.fallback_models.is_empty() || !wishes.models.is_empty();
-        if let Some(completed) = preset::complete(&snapshot, &envelope)? {
-            envelope = completed;
-        }
-        let mut plan = match Plan::new(&self.core, &snapshot, &envelope, fastrand::u64(..)) {
+        preset::complete(&snapshot, &mut envelope)?;
+        let mut plan = match Plan::new(&self.core, &snapshot, &envelope, client.scopes().as_deref(), fastrand::u64(..))
+        {
             Ok(plan) => plan,
             Err(none) => {
                 client.record.decision = none.decision;
@@ -123,17 +172,19 @@ impl Gateway {
         };
         client.record.decision = plan.decision.take();
         plan.keep_to(client, &snapshot, names_fallbacks)?;
+        byok::keep_to_open(envelope.extensions.byok.as_ref(), client.holder.as_ref(), &mut plan)?;
         if let Some(byok) = &envelope.extensions.byok {
             byok::check(&snapshot, byok, client.holder.as_ref(), &plan)?;
             plan.unusable.extend(byok::unused(&snapshot, byok, &plan));
         }
-        if counts {
+        if envelope.counts_tokens {
             return Box::pin(count::answer(&self.core, session, client, &envelope, plan)).await;
         }
         // On a kept-alive connection a pipelined next request must not look like a client that misbehaves.
         session.set_pipelining_enabled(true);
         // A response has an id of its own, from which its client may go on.
-        if snapshot.cache.backend != CacheBackend::Off && envelope.client != Client::OpenAiResponses {
+        let is_cached = envelope.work.is_repeatable() && envelope.client != Client::OpenAiResponses;
+        if snapshot.cache.backend != CacheBackend::Off && is_cached {
             return Box::pin(cache::answer(&self.core, session, client, &envelope, plan)).await;
         }
         walk::serve(&self.core, session, client, &envelope, plan).await

@@ -14,14 +14,16 @@
 
 use super::attempt::{self, Outgoing};
 use super::core::{Phase, breaker_policy};
-use super::exchange::{Broken, Piece, exchange};
+use super::exchange::{Broken, Piece, RESENDS, exchange};
 use super::lane::{Lane, Taken};
 use super::lease::{Lease, Wanted};
+use super::message::Message;
 use super::names::Target;
 use super::queue::Slot;
 use super::relay::{Outcome, ended_by_shutdown};
-use super::walk::{Attempted, Message, Walk, unused};
+use super::walk::{Attempted, Walk, unused};
 use crate::config::snapshot::Timeouts;
+use crate::dialect::work::Work;
 use crate::domain::{AttemptRecord, Clock, Ended, FaultKind, Money, Verdict};
 use crate::routing::breaker::Gate;
 use crate::store::ports::live::KeyOutcome;
@@ -85,6 +87,10 @@ impl Walk<'_> {
     /// When an attempt at the target is late; `None` when no other is to be asked then.
     pub(super) fn late_after(&self, target: &Target) -> Option<Duration> {
         let (hedging, gate) = (self.snapshot.hedging?, &self.snapshot.gate);
+        // A picture that is asked for twice is paid for twice, and late by itself.
+        if matches!(self.envelope.work, Work::Relay(_)) {
+            return None;
+        }
         let early = self.envelope.stream && (gate.max_wait.is_some() || gate.keepalive_before_commit);
         if self.hedged || early || self.is_probe || self.has_own_keys() {
             return None;
@@ -105,10 +111,21 @@ impl Walk<'_> {
     ) -> Outcome {
         let until = lane.begun + late;
         match self.race(lane, exchange.as_mut(), None, until).await {
-            Raced::First(taken) => return self.relay(lane).run(taken, exchange.as_mut()).await,
-            Raced::Late | Raced::Second(_) => {}
-            over => return self.over(over),
+            Raced::First(taken) => self.relay(lane).run(taken, exchange.as_mut()).await,
+            // Few are late, so what that takes is kept out of the future of every request.
+            Raced::Late | Raced::Second(_) => Box::pin(self.run_beside(target, lease, lane, exchange)).await,
+            over => self.over(over),
         }
+    }
+
+    /// Goes on with an attempt that is late, and another one beside it.
+    async fn run_beside(
+        &mut self,
+        target: &Target,
+        lease: &mut Lease,
+        lane: &mut Lane<'_>,
+        mut exchange: Pieces<'_>,
+    ) -> Outcome {
         let Some(mut second) = self.second() else {
             return self.relay(lane).run(Taken::More, exchange.as_mut()).await;
         };
@@ -186,7 +203,7 @@ impl Walk<'_> {
         let target = self.plan.targets[at].1.clone();
         let slot = self.place_now(&target)?;
         // What has to be fetched first comes too late to help.
-        let message = self.render(&target).now_or_never()?.ok()?;
+        let message = self.render(&target).now_or_never()?.ok().filter(|message| message.more.is_empty())?;
         // Counts it among the targets that are known.
         self.core.targets.enter(&target.provider.id, &target.model.upstream, breaker_policy(&self.snapshot), now);
         let wanted = Wanted {
@@ -212,7 +229,7 @@ impl Walk<'_> {
             let failed = |fault| Broken { fault, resend: false };
             let addresses = attempt::addresses(&core.dns, &target.provider, timeouts.connect).await.map_err(failed)?;
             let token = core.tokens.of_key(&target.provider, key.as_deref(), timeouts.first_output).await.map_err(failed)?;
-            let (mut at, mut resent) = (0, false);
+            let (mut at, mut resent) = (0, 0);
             // As in `Walk::send`: a stale connection and an address that nobody listens at are no faults.
             'addresses: loop {
                 let outgoing = Outgoing {
@@ -231,8 +248,8 @@ impl Walk<'_> {
                 let mut pieces = pin!(exchange(&core.connections, &peer, target.dialect(), head, body.clone()));
                 while let Some(piece) = pieces.next().await {
                     match piece {
-                        Err(broken) if broken.resend && !resent => {
-                            resent = true;
+                        Err(broken) if broken.resend && resent < RESENDS => {
+                            resent += 1;
                             continue 'addresses;
                         }
                         Err(broken) if broken.fault.kind == FaultKind::Connect && at + 1 < addresses.len() => {

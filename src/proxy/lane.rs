@@ -14,11 +14,13 @@ use super::bill::Asked;
 use super::exchange::{Broken, Piece};
 use super::names::Target;
 use crate::config::snapshot::Timeouts;
+use crate::dialect::embeddings::bedrock;
 use crate::dialect::event::End;
 use crate::dialect::table::Translator;
 use crate::domain::{Clock, Fault, FaultKind, RateLimits};
 use futures::future::FutureExt;
 use futures::stream::{Stream, StreamExt};
+use http::HeaderValue;
 use std::pin::Pin;
 use std::time::{Duration, Instant};
 
@@ -80,6 +82,8 @@ pub(super) struct Lane<'a> {
     pub(super) first_output: Option<Duration>,
     /// The provider's status, once its head is there.
     pub(super) status: Option<u16>,
+    /// What the provider calls the body of its answer.
+    pub(super) content_type: Option<HeaderValue>,
     /// What its head told of the key's limits.
     pub(super) limits: RateLimits,
     /// The exchange broke off in a way that allows for sending the request once more.
@@ -104,6 +108,7 @@ impl<'a> Lane<'a> {
             last_piece: now,
             first_output: None,
             status: None,
+            content_type: None,
             limits: RateLimits::default(),
             resend: false,
             asked: Asked::default(),
@@ -199,6 +204,11 @@ impl<'a> Lane<'a> {
                     return Err(Fault::malformed("the provider compressed its answer although it was asked not to"));
                 } else {
                     self.state = State::Held;
+                    let content_type = headers.get(http::header::CONTENT_TYPE).cloned();
+                    self.stream |= self.translator.headed(content_type.as_ref().map(HeaderValue::as_bytes));
+                    self.content_type = content_type;
+                    let counted = headers.get(bedrock::TOKENS).and_then(|count| count.to_str().ok()?.parse().ok());
+                    counted.into_iter().for_each(|tokens| self.translator.count_input(tokens));
                 }
                 Ok(())
             }

@@ -67,7 +67,7 @@ impl Outcome {
 }
 
 /// Takes down a request whose complete answer is about to be written to its end, by its attempt.
-pub(super) fn seal_served(session: &Session, client: &mut ClientCtx, lane: &Lane<'_>) {
+pub(super) fn seal_served(session: &Session, client: &mut ClientCtx, lane: &Lane<'_>, more_bytes: usize) {
     let Some((begun, key_name)) = client.entry.trying.clone() else { return };
     let served = AttemptRecord {
         provider: lane.target.provider.id.clone(),
@@ -80,7 +80,7 @@ pub(super) fn seal_served(session: &Session, client: &mut ClientCtx, lane: &Lane
         message: None,
         verdict: "ok",
     };
-    seal(session, client, Ended::Complete, Some(&served), lane.out.len());
+    seal(session, client, Ended::Complete, Some(&served), more_bytes);
 }
 
 /// Takes down a request whose answer is about to be written to its end, with so many more bytes.
@@ -179,17 +179,16 @@ fn row<'a>(
     }
 }
 
-fn attempt<'a>(it: &AttemptRecord, redactor: &Redactor) -> LedgerAttempt<'a> {
-    let owned = |text: &str| -> Cow<'a, str> { Cow::Owned(text.to_owned()) };
+fn attempt<'a>(it: &'a AttemptRecord, redactor: &Redactor) -> LedgerAttempt<'a> {
     LedgerAttempt {
-        provider: owned(&it.provider),
-        model: owned(&redactor.redact(clip(&it.model, LONGEST_NAME))),
-        key_name: owned(&it.key_name),
+        provider: Cow::Borrowed(&it.provider),
+        model: redactor.redact(clip(&it.model, LONGEST_NAME)),
+        key_name: Cow::Borrowed(&it.key_name),
         started_us: micros(it.started),
         took_us: micros(it.took),
         status: it.status,
         reason: it.reason.map(Cow::Borrowed),
-        message: it.message.as_deref().map(|text| owned(clip(text, LONGEST_MESSAGE))),
+        message: it.message.as_deref().map(|text| clip(text, LONGEST_MESSAGE).into()),
         verdict: it.verdict.into(),
     }
 }

@@ -34,8 +34,8 @@ impl Decisions {
         let told = |error: super::error::ApiError| error.message.to_string();
         let mut client = ClientCtx::new(&self.core);
         let snapshot = client.snapshot.clone();
-        let plan =
-            Plan::new(&self.core, &snapshot, &self.envelope, fastrand::u64(..)).map_err(|none| told(none.error))?;
+        let plan = Plan::new(&self.core, &snapshot, &self.envelope, None, fastrand::u64(..))
+            .map_err(|none| told(none.error))?;
         client.quota = Quota::reserve(&self.core, &mut client, &self.envelope, &plan).await.map_err(told)?;
         let (_, target) = plan.targets.first().ok_or("no target")?;
         let now = Instant::now();

@@ -30,6 +30,7 @@ pub mod error;
 mod exchange;
 mod fit;
 mod flights;
+mod form;
 pub mod gateway;
 mod head;
 mod hedge;
@@ -40,6 +41,7 @@ mod limit;
 #[doc(hidden)]
 pub mod measure;
 mod media;
+mod message;
 mod models;
 mod names;
 pub mod oauth;
@@ -57,6 +59,7 @@ mod semantic;
 mod sigv4;
 mod triage;
 mod walk;
+mod work;
 
 pub use core::Core;
 pub use door::Door;

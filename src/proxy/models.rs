@@ -10,7 +10,7 @@ use crate::config::scopes::KeyScopes;
 use crate::config::snapshot::{Provider, Snapshot};
 use crate::dialect::chat::Thinking;
 use crate::domain::Money;
-use crate::provider::{ModelRow, Status};
+use crate::provider::{Class, ModelRow, Status};
 use arc_swap::Guard;
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
@@ -94,6 +94,8 @@ fn item(id: &str, row: &ModelRow) -> Value {
         ("audio", can.audio_input),
         ("video", can.video_input),
     ];
+    let (input, output) = modalities(row.class);
+    let inputs = inputs.map(|(name, can)| (if name == "text" { input } else { name }, can));
     let inputs: Vec<&str> = inputs.iter().filter(|(_, can)| *can).map(|(name, _)| *name).collect();
     json!({
         "id": id,
@@ -105,9 +107,9 @@ fn item(id: &str, row: &ModelRow) -> Value {
         "description": row.description,
         "context_length": row.context,
         "architecture": {
-            "modality": format!("{}->text", inputs.join("+")),
+            "modality": format!("{}->{output}", inputs.join("+")),
             "input_modalities": inputs,
-            "output_modalities": ["text"],
+            "output_modalities": [output],
             "tokenizer": null,
         },
         "pricing": pricing(row),
@@ -120,6 +122,18 @@ fn item(id: &str, row: &ModelRow) -> Value {
         "status": row.status.name(),
         "fallbacks": row.fallbacks,
     })
+}
+
+/// What a model of a class reads and gives, in OpenRouter's words.
+fn modalities(class: Class) -> (&'static str, &'static str) {
+    match class {
+        Class::Embedding => ("text", "embeddings"),
+        Class::Image => ("text", "image"),
+        Class::Speech => ("text", "audio"),
+        Class::Transcription => ("audio", "text"),
+        Class::Rerank => ("text", "rerank"),
+        _ => ("text", "text"),
+    }
 }
 
 /// Dollars per token as decimal strings; what is unknown is left out, not zero.
@@ -140,6 +154,9 @@ fn pricing(row: &ModelRow) -> Value {
 }
 
 fn parameters(row: &ModelRow) -> Vec<&'static str> {
+    if !row.class.converses() {
+        return Vec::new();
+    }
     let can = row.capabilities;
     let mut list = vec!["max_tokens", "stop"];
     let optional: [(bool, &[&str]); 5] = [

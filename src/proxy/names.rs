@@ -2,10 +2,14 @@
 
 use super::error::{ApiError, Reason};
 use crate::config::snapshot::{ModelAlias, Provider, Snapshot};
+use crate::dialect::client::Client;
 use crate::dialect::openai_chat::envelope::Envelope;
+use crate::dialect::openai_chat::quirks::Quirks;
+use crate::dialect::openai_completions::envelope::with_plain_prompt;
 use crate::dialect::table::Dialect;
 use crate::domain::Strategy;
-use crate::provider::{ModelRow, ProviderRow, Status};
+use crate::domain::decision::Parameter;
+use crate::provider::{Catalog, ModelRow, ProviderRow, Status};
 use std::sync::Arc;
 
 /// A model at a provider.
@@ -32,6 +36,30 @@ impl Target {
     /// The format that it is asked in.
     pub(super) fn dialect(&self) -> Dialect {
         self.provider.dialect_of(&self.model)
+    }
+
+    /// How it deviates from OpenAI's format. Whether it has the route of text completions is a matter of the model, too.
+    pub(super) fn quirks(&self, client: Client, catalog: &Catalog) -> Quirks {
+        let (provider, model) = (&self.provider, &*self.model.upstream);
+        let all = provider.quirks;
+        let Some(models) = provider.row.completions_models.as_ref().filter(|_| client == Client::OpenAiCompletions)
+        else {
+            return all;
+        };
+        let has_route = models.iter().any(|known| known == model) || catalog.model_at(&provider.id, model).is_none();
+        if has_route { all } else { all.without(Quirks::COMPLETIONS) }
+    }
+
+    /// The body of a request whose bytes are passed on.
+    pub(super) fn passed_body(&self, envelope: &Envelope) -> Vec<u8> {
+        let body = envelope.passthrough_body(&self.model.upstream, self.provider.quirks);
+        let takes_one_text = self.provider.row.completions_lacks.contains(&Parameter::Prompt);
+        if envelope.client == Client::OpenAiCompletions && takes_one_text { with_plain_prompt(body) } else { body }
+    }
+
+    /// Whether a client of this format can have its bytes passed on.
+    pub(super) fn speaks(&self, client: Client, catalog: &Catalog) -> bool {
+        client.is_spoken_by(self.dialect(), self.quirks(client, catalog))
     }
 }
 
@@ -174,7 +202,8 @@ impl Names<'_> {
             let named = |name: &String| self.of_model(name).ok().filter(|_| name != "auto");
             return listed.iter().filter_map(named).flat_map(|found| found.targets).collect();
         }
-        let live = self.snapshot.catalog.models().iter().filter(|row| row.status == Status::Live);
+        let models = self.snapshot.catalog.models().iter();
+        let live = models.filter(|row| row.status == Status::Live && row.class.converses());
         live.filter_map(|row| {
             let provider = self.snapshot.provider(&row.provider)?;
             Some(Target { provider: provider.clone(), model: row.clone() })

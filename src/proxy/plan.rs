@@ -9,9 +9,11 @@ use super::core::Core;
 use super::error::{ApiError, Reason};
 use super::fit::{Fit, named};
 use super::names::{Meaning, Names, Target};
+use crate::config::scopes::KeyScopes;
 use crate::config::snapshot::{Provider, Snapshot, Sticky};
 use crate::dialect::extensions::{Extensions, ProviderChoice, Sort};
 use crate::dialect::openai_chat::envelope::Envelope;
+use crate::dialect::work::Work;
 use crate::domain::decision::{Candidate, Refusal, Rules};
 use crate::domain::{Decision, Strategy};
 use crate::provider::Status;
@@ -70,20 +72,34 @@ impl From<ApiError> for NoPlan {
 }
 
 impl Plan {
-    /// Makes the plan of a request. `seed` decides whatever is left to chance.
+    /// Makes the plan of a request. `seed` decides whatever is left to chance. `auto` chooses among what the `scopes` of the key allow; a
+    /// model that was asked for by its name is held to them afterwards, so that the refusal can name it.
     ///
     /// # Errors
     /// 404 when nothing is meant by the model's name, 400 when the request contradicts itself or no target can serve it.
-    pub(super) fn new(core: &Core, snapshot: &Snapshot, envelope: &Envelope, seed: u64) -> Result<Self, NoPlan> {
+    pub(super) fn new(
+        core: &Core,
+        snapshot: &Snapshot,
+        envelope: &Envelope,
+        scopes: Option<&KeyScopes>,
+        seed: u64,
+    ) -> Result<Self, NoPlan> {
         let discovered = core.discovered.load();
         let names = Names { snapshot, discovered: &discovered };
-        let planner = Planner { snapshot, names, wishes: &envelope.extensions };
+        let planner = Planner { snapshot, names, wishes: &envelope.extensions, work: envelope.work };
         let (meaning, absent) = planner.meaning(&envelope.model)?;
+        if meaning.auto && envelope.work != Work::Converse {
+            let message = "auto chooses among models for conversations: name the model";
+            return Err(ApiError::new(Reason::InvalidRequest, message).param("model").into());
+        }
         let (strategy, lock) = planner.strategy(&meaning)?;
         let (mut legs, dropped) = planner.legs(&meaning, strategy)?;
         let mut unusable: Vec<String> = absent.iter().map(|_| "model".to_owned()).chain(dropped).collect();
         if let Some(provider) = &lock {
             planner.lock(&mut legs, provider);
+        }
+        if let Some(scopes) = scopes.filter(|_| meaning.auto) {
+            keep_to_scopes(&mut legs[0], scopes);
         }
         unusable.extend(planner.unknown_providers());
         let preferences = &envelope.extensions.preferences;
@@ -97,7 +113,7 @@ impl Plan {
         let fit = Fit::new(core, snapshot, envelope, Instant::now());
         let mixed = legs.first().is_some_and(|leg| leg.windows(2).any(|two| two[0].name() != two[1].name()));
         let (targets, decision) = choose(&fit, &mut rules, legs, meaning.auto)?;
-        let free = lock.is_none() && preferences.allow_fallbacks != Some(false);
+        let free = planner.converses() && lock.is_none() && preferences.allow_fallbacks != Some(false);
         let successors = if free { planner.successors(&meaning, &fit) } else { Vec::new() };
         Ok(Self {
             targets,
@@ -144,6 +160,16 @@ impl Plan {
     fn next_leg(&self, at: usize) -> Option<usize> {
         let leg = self.targets.get(at)?.0;
         (at + 1..self.targets.len()).find(|next| self.targets[*next].0 != leg)
+    }
+}
+
+/// Leaves to `auto` what the key may use, before the best are chosen; all of it where it may use none, so that it is told what it may.
+fn keep_to_scopes(leg: &mut Vec<Target>, scopes: &KeyScopes) {
+    let is_allowed = |target: &Target| {
+        scopes.allows_provider(&target.provider) && scopes.allows_model(&target.provider, &target.model)
+    };
+    if leg.iter().any(is_allowed) {
+        leg.retain(is_allowed);
     }
 }
 
@@ -255,9 +281,15 @@ struct Planner<'a> {
     snapshot: &'a Snapshot,
     names: Names<'a>,
     wishes: &'a Extensions,
+    work: Work,
 }
 
 impl Planner<'_> {
+    /// Whether one model can stand in for another: vectors of two models have nothing to do with each other.
+    fn converses(&self) -> bool {
+        self.work == Work::Converse
+    }
+
     /// What the request asks for; where the provider of its model is not configured, the first of its own fallbacks that is available,
     /// with the provider that is missing.
     fn meaning(&self, model: &str) -> Result<(Meaning, Option<Arc<str>>), ApiError> {
@@ -351,11 +383,12 @@ impl Planner<'_> {
         let first = &meaning.targets[0];
         // The rows of `[[provider.model]]` are the operator's own; those of the catalog only say what succeeds a retired model.
         let own = || first.provider.models.iter().find(|row| Arc::ptr_eq(row, &first.model));
+        let general: &[String] = if self.converses() { &self.snapshot.routing.fallbacks } else { &[] };
         let configured = match &meaning.alias {
-            Some(alias) => &alias.fallbacks,
-            None => own().map_or(&self.snapshot.routing.fallbacks, |row| &row.fallbacks),
+            Some(alias) => alias.fallbacks.as_slice(),
+            None => own().map_or(general, |row| &row.fallbacks),
         };
-        (if configured.is_empty() { &self.snapshot.routing.fallbacks } else { configured }, false)
+        (if configured.is_empty() { general } else { configured }, false)
     }
 
     /// A fallback is a model, or a provider for the same model there.
@@ -401,7 +434,7 @@ impl Planner<'_> {
         match self.snapshot.routing.sticky {
             Sticky::Off => None,
             Sticky::Session => session(),
-            Sticky::Prefix => session().or_else(|| Some(bytes_hash(envelope.beginning()))),
+            Sticky::Prefix => session().or_else(|| self.converses().then(|| bytes_hash(envelope.beginning()))),
         }
     }
 

@@ -1,25 +1,27 @@
 //! Presets: what `[[preset]]` says is put beside what the client wrote, before anything is planned.
 //!
 //! A request names one as `@preset/<slug>` or `<model>@preset/<slug>` in `model`, as `extra.preset`, or as OpenRouter's `preset`. What the
-//! request says wins, member by member. The client's bytes stay as they are; the preset's members are added to them.
+//! request says wins, member by member. The client's bytes stay as they are; the preset's members are added to them. OpenRouter has presets
+//! too: a `preset` that is none of ours is left to it, where the model is asked for there.
 
 use super::error::{ApiError, Reason};
 use crate::config::snapshot::{Preset, Snapshot};
 use crate::dialect::extensions::ProviderChoice;
 use crate::dialect::openai_chat::envelope::{Defaults, Envelope};
+use crate::dialect::openai_chat::quirks::Quirks;
 use std::sync::Arc;
 
 const MARK: &str = "@preset/";
 
-/// The request as its preset completes it; `None` when it names none.
+/// Completes a request by its preset, if it names one.
 ///
 /// # Errors
 /// 404 that names a preset that there is not, 400 for two different ones, or for one without a model where the request has none either.
-pub(super) fn complete(snapshot: &Snapshot, envelope: &Envelope) -> Result<Option<Envelope>, ApiError> {
+pub(super) fn complete(snapshot: &Snapshot, envelope: &mut Envelope) -> Result<(), ApiError> {
     let asked = envelope.extensions.preset.as_deref();
     let in_model = envelope.model.trim().split_once(MARK);
     let (slug, param) = match (in_model.map(|(_, slug)| slug.trim()), asked) {
-        (None, None) => return Ok(None),
+        (None, None) => return Ok(()),
         (Some(slug), Some(other)) if slug != other => {
             let message = format!("the model names the preset {slug:?}, and extra.preset names {other:?}: name one");
             return Err(ApiError::new(Reason::InvalidRequest, message).param("extra.preset"));
@@ -27,7 +29,13 @@ pub(super) fn complete(snapshot: &Snapshot, envelope: &Envelope) -> Result<Optio
         (Some(slug), _) => (slug, "model"),
         (None, Some(slug)) => (slug, "extra.preset"),
     };
-    let preset = snapshot.preset(slug).ok_or_else(|| unknown(snapshot, slug, param))?;
+    let Some(preset) = snapshot.preset(slug) else {
+        if in_model.is_none() && has_presets(snapshot, &envelope.model) && envelope.names_openrouter_preset() {
+            envelope.keeps_preset = true;
+            return Ok(());
+        }
+        return Err(unknown(snapshot, slug, param));
+    };
     let model = match in_model.map(|(model, _)| model.trim()) {
         None => None,
         Some("") => Some(preset.model.as_deref().ok_or_else(|| without_model(slug, param))?),
@@ -36,7 +44,14 @@ pub(super) fn complete(snapshot: &Snapshot, envelope: &Envelope) -> Result<Optio
     let defaults = Defaults { model, system: preset.system.as_deref(), members: &preset.parameters };
     let mut completed = envelope.with_defaults(&defaults)?;
     prefer(preset, &mut completed);
-    Ok(Some(completed))
+    *envelope = completed;
+    Ok(())
+}
+
+/// Whether the provider that a model's name begins with has presets of its own.
+fn has_presets(snapshot: &Snapshot, model: &str) -> bool {
+    let provider = model.trim().split_once('/').and_then(|(prefix, _)| snapshot.provider(prefix));
+    provider.is_some_and(|provider| provider.quirks.has(Quirks::OPENROUTER_NATIVE))
 }
 
 /// The preset's fallbacks and strategy, where the request has none of its own.

@@ -44,7 +44,10 @@ impl Quota {
     ) -> Result<Option<Self>, ApiError> {
         let snapshot = client.snapshot.clone();
         let key = client.record.key_name.clone().unwrap_or_default();
-        let subjects = subjects(&snapshot.limits, own_limits(client), &key, envelope.user.as_deref(), &plan.asked);
+        // A key of the database has a bucket of its own, though one of the configuration, or one that was revoked, has its name.
+        let stored = client.holder.as_ref().and_then(|holder| holder.principal.key.as_ref());
+        let names = KeyNames { name: &key, bucket: stored.map_or(&key, |stored| &stored.id) };
+        let subjects = subjects(&snapshot.limits, own_limits(client), names, envelope.user.as_deref(), &plan.asked);
         if subjects.is_empty() {
             return Ok(None);
         }
@@ -88,11 +91,20 @@ fn own_limits(client: &ClientCtx) -> Option<&Arc<[Limit]>> {
     Some(&key.limits).filter(|limits| !limits.is_empty())
 }
 
+/// What a key is called.
+#[derive(Clone, Copy)]
+struct KeyNames<'a> {
+    /// By which rules match.
+    name: &'a Arc<str>,
+    /// By which its use is counted.
+    bucket: &'a Arc<str>,
+}
+
 /// Whom the rules are for: of the rules of a scope the first that matches. A key's own limits hold in the place of a rule.
 fn subjects(
     limits: &Limits,
     own: Option<&Arc<[Limit]>>,
-    key: &Arc<str>,
+    key: KeyNames<'_>,
     user: Option<&str>,
     model: &Arc<str>,
 ) -> Vec<Subject> {
@@ -105,10 +117,10 @@ fn subjects(
     let mut add = |scope, limits: Option<&Arc<[Limit]>>, name: &dyn Fn() -> Arc<str>| {
         subjects.extend(limits.map(|limits| Subject { scope, name: name(), limits: limits.clone() }));
     };
-    add(Scope::Key, own.or_else(|| limits_of(Scope::Key, key)), &|| key.clone());
+    add(Scope::Key, own.or_else(|| limits_of(Scope::Key, key.name)), &|| key.bucket.clone());
     if let Some(user) = user {
         // Two customers may each have a user of this name.
-        add(Scope::User, limits_of(Scope::User, user), &|| bounded(format!("{key}\u{1f}{user}")));
+        add(Scope::User, limits_of(Scope::User, user), &|| bounded(format!("{}\u{1f}{user}", key.bucket)));
     }
     add(Scope::Model, limits_of(Scope::Model, model), &|| {
         if model.len() > LONGEST_NAME { bounded(model.to_string()) } else { model.clone() }
@@ -184,7 +196,7 @@ pub(super) fn put_standings(head: &mut Head, standings: &Standings) {
 fn shown(time: Duration) -> String {
     let millis = u64::try_from(time.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX);
     if millis < 1000 {
-        return if millis == 0 { "0s".to_owned() } else { format!("{millis}ms") };
+        return if millis == 0 { "0s".to_owned() } else { [itoa::Buffer::new().format(millis), "ms"].concat() };
     }
     let (seconds, millis) = (millis / 1000, millis % 1000);
     let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);

@@ -30,7 +30,7 @@ pub(super) struct Recorder {
 impl Recorder {
     /// The answer is complete with this last piece, which nobody has seen yet: whoever has seen it and asks again finds it in the
     /// cache. What was `filtered` for its content is not kept.
-    pub(super) async fn complete(mut self, last: &[u8], filtered: bool, record: &RequestRecord, now_unix_ms: u64) {
+    pub(super) async fn complete(mut self, last: &Bytes, filtered: bool, record: &RequestRecord, now_unix_ms: u64) {
         self.tape.take_down(last);
         let (leader, located) = (self.leader.take(), self.located.take());
         let is_fallback = self.is_fallback;
@@ -78,9 +78,11 @@ impl Recorder {
     }
 }
 
-/// A copy of an answer, piece by piece.
+/// A copy of an answer, piece by piece. An answer of one piece shares it with the client's connection.
 #[derive(Debug)]
 pub(super) struct Tape {
+    /// The first piece, while there is no other.
+    only: Bytes,
     body: Vec<u8>,
     ends: Vec<usize>,
     /// The most that is kept; an answer beyond it is forgotten.
@@ -91,25 +93,35 @@ pub(super) struct Tape {
 impl Tape {
     /// One for answers of up to so many bytes.
     pub(super) fn new(most: usize) -> Self {
-        Self { body: Vec::new(), ends: Vec::new(), most, over: false }
+        Self { only: Bytes::new(), body: Vec::new(), ends: Vec::new(), most, over: false }
     }
 
     /// Takes the next piece down.
-    pub(super) fn take_down(&mut self, piece: &[u8]) {
-        self.over |= piece.len() > self.most - self.body.len();
+    pub(super) fn take_down(&mut self, piece: &Bytes) {
+        let length = self.ends.last().copied().unwrap_or(0);
+        self.over |= piece.len() > self.most - length;
         if self.over {
-            (self.body, self.ends) = (Vec::new(), Vec::new());
-        } else if !piece.is_empty() {
-            self.body.extend_from_slice(piece);
-            self.ends.push(self.body.len());
+            (self.only, self.body, self.ends) = (Bytes::new(), Vec::new(), Vec::new());
+            return;
         }
+        if piece.is_empty() {
+            return;
+        }
+        if self.ends.is_empty() {
+            self.only = piece.clone();
+        } else {
+            self.body.extend_from_slice(&std::mem::take(&mut self.only));
+            self.body.extend_from_slice(piece);
+        }
+        self.ends.push(length + piece.len());
     }
 
     /// The whole answer and where its pieces ended; `None` when it was too large or there was none.
     fn finish(mut self) -> Option<(Bytes, Vec<usize>)> {
         self.body.shrink_to_fit();
         self.ends.shrink_to_fit();
-        (!self.over && !self.ends.is_empty()).then(|| (self.body.into(), self.ends))
+        let body = if self.ends.len() == 1 { self.only } else { self.body.into() };
+        (!self.over && !self.ends.is_empty()).then_some((body, self.ends))
     }
 }
 
@@ -119,12 +131,15 @@ mod tests {
 
     #[test]
     fn keeps_pieces_up_to_its_bound_and_nothing_of_a_larger_answer() {
-        let mut tape = Tape::new(5);
-        [&b"ab"[..], b"", b"cde"].iter().for_each(|piece| tape.take_down(piece));
-        assert_eq!(tape.finish(), Some((Bytes::from_static(b"abcde"), vec![2, 5])));
-        let mut tape = Tape::new(5);
-        [&b"ab"[..], b"cdef", b"g"].iter().for_each(|piece| tape.take_down(piece));
-        assert_eq!(tape.finish(), None);
+        let taken = |pieces: &[&'static [u8]]| {
+            let mut tape = Tape::new(5);
+            pieces.iter().for_each(|piece| tape.take_down(&Bytes::from_static(piece)));
+            tape.finish()
+        };
+        assert_eq!(taken(&[b"ab", b"", b"c", b"de"]), Some((Bytes::from_static(b"abcde"), vec![2, 3, 5])));
+        assert_eq!(taken(&[b"", b"abcde"]), Some((Bytes::from_static(b"abcde"), vec![5])));
+        assert_eq!(taken(&[b"ab", b"cdef", b"g"]), None);
+        assert_eq!(taken(&[b"abcdef"]), None);
         assert_eq!(Tape::new(5).finish(), None);
     }
 }

@@ -76,6 +76,10 @@ pub(super) struct Rules<'a> {
     /// When the client's whole request is over.
     pub(super) deadline: Instant,
     pub(super) stream: bool,
+    /// The media type of the answer.
+    pub(super) content_type: &'static str,
+    /// What the answer is, its provider says: it passes as it is.
+    pub(super) relays: bool,
     /// The request whose answer is kept.
     pub(super) keeps: Option<&'a Envelope>,
     /// The attempt is the one that a half-open breaker lets through: its first output is enough to let others through.
@@ -191,8 +195,12 @@ impl<'a, 'l> Relay<'a, 'l> {
     }
 
     async fn write_head(&mut self, framing: Framing) -> Result<(), Step> {
-        let content_type = if self.rules.stream { "text/event-stream" } else { "application/json" };
+        let content_type =
+            if self.rules.stream && !self.is_stream() { "application/json" } else { self.rules.content_type };
         let mut head = respond::head(self.session, self.client, 200, content_type, framing);
+        if let Some(own) = self.lane.content_type.as_ref().filter(|_| self.rules.relays) {
+            head.put_value(&http::header::CONTENT_TYPE, own.clone());
+        }
         respond::put_routing(&mut head, self.client, Some(self.lane.target));
         self.client.record.status = 200;
         self.client.record.ttft = Some(self.client.started.elapsed());
@@ -208,19 +216,27 @@ impl<'a, 'l> Relay<'a, 'l> {
         }
     }
 
-    /// Writes what is there. Small pieces are copied into one allocation of their own size, so that the buffer is used again.
-    async fn write(&mut self, end: bool) -> Step {
+    /// Takes what is there for the client. Small pieces are copied into one allocation of their own size, so that the buffer is used again.
+    fn take_out(&mut self) -> Bytes {
         const SMALL: usize = 16 * 1024;
-        let bytes = if self.lane.out.len() <= SMALL {
-            let bytes = Bytes::copy_from_slice(&self.lane.out);
-            self.lane.out.clear();
-            bytes
-        } else {
-            Bytes::from(std::mem::take(&mut self.lane.out))
-        };
+        if self.lane.out.len() > SMALL {
+            return Bytes::from(std::mem::take(&mut self.lane.out));
+        }
+        let bytes = Bytes::copy_from_slice(&self.lane.out);
+        self.lane.out.clear();
+        bytes
+    }
+
+    /// Writes what is there.
+    async fn write(&mut self, end: bool) -> Step {
+        let bytes = self.take_out();
         if let Some(recorder) = &mut self.client.recorder {
             recorder.tape.take_down(&bytes);
         }
+        self.send(bytes, end).await
+    }
+
+    async fn send(&mut self, bytes: Bytes, end: bool) -> Step {
         match timeout(WRITE_TIMEOUT, self.session.write_response_body(bytes, end)).await {
             Ok(Ok(())) => {
                 self.last_write = Instant::now();
@@ -234,19 +250,24 @@ impl<'a, 'l> Relay<'a, 'l> {
 
     /// The answer is complete: sends what is left and ends the client's response.
     async fn complete(&mut self) -> Outcome {
+        if self.client.recorder.is_some() {
+            // What is kept is kept without the room that it grew into.
+            self.lane.out.shrink_to_fit();
+        }
+        let last = self.take_out();
         if let Some(recorder) = self.client.recorder.take() {
             let filtered = self.lane.translator.observed().filtered;
-            recorder.complete(&self.lane.out, filtered, &self.client.record, now_unix_ms()).await;
+            recorder.complete(&last, filtered, &self.client.record, now_unix_ms()).await;
         }
         if !self.lane.is_committed() {
-            let framing = if self.rules.stream { Framing::Stream } else { Framing::Length(self.lane.out.len()) };
+            let framing = if self.rules.stream { Framing::Stream } else { Framing::Length(last.len()) };
             if let Err(Step::End(outcome)) = self.write_head(framing).await {
                 return outcome;
             }
         }
         note_usage(self.client, self.lane, true);
-        ledger::seal_served(self.session, self.client, self.lane);
-        match self.write(true).await {
+        ledger::seal_served(self.session, self.client, self.lane, last.len());
+        match self.send(last, true).await {
             Step::End(outcome) => outcome,
             Step::GoOn => Outcome::Served,
         }
@@ -258,7 +279,7 @@ impl<'a, 'l> Relay<'a, 'l> {
         if !self.lane.is_committed() {
             return Outcome::Failed(fault);
         }
-        if !self.rules.stream {
+        if !self.is_stream() {
             return Outcome::Cut(fault);
         }
         let shown = redacted(self.core, self.rules.byok, fault.clone());
@@ -301,6 +322,14 @@ impl<'a, 'l> Relay<'a, 'l> {
         self.follow(taken).await
     }
 
+    /// Whether the client gets events, among which there is a place for comments and for what goes wrong.
+    fn is_stream(&self) -> bool {
+        if !self.rules.relays {
+            return self.rules.stream;
+        }
+        self.lane.content_type.as_ref().is_some_and(|own| own.as_bytes().starts_with(b"text/event-stream"))
+    }
+
     fn commit_at(&self) -> Option<Instant> {
         let holds = matches!(self.lane.state, State::Held) && self.rules.stream;
         self.rules.gate.max_wait.filter(|_| holds).map(|wait| self.lane.begun + wait)
@@ -308,8 +337,8 @@ impl<'a, 'l> Relay<'a, 'l> {
 
     fn keepalive_at(&self) -> Option<Instant> {
         let gate = self.rules.gate;
-        let allowed = self.lane.is_committed() || gate.keepalive_before_commit;
-        (self.rules.stream && allowed && !gate.keepalive.is_zero()).then(|| self.last_write + gate.keepalive)
+        let allowed = self.lane.is_committed() || (gate.keepalive_before_commit && !self.rules.relays);
+        (self.is_stream() && allowed && !gate.keepalive.is_zero()).then(|| self.last_write + gate.keepalive)
     }
 
     fn wake_at(&self) -> Instant {

@@ -1,11 +1,13 @@
 //! What a key may be used for: refused with a 403 that names what was asked, and left out of what was not asked by name.
 
+use super::accept::{ANTHROPIC, percent_decode};
 use super::core::ClientCtx;
 use super::error::{ApiError, Reason};
 use super::plan::Plan;
 use crate::config::keys::Holder;
 use crate::config::scopes::KeyScopes;
 use crate::config::snapshot::{Provider, Snapshot};
+use crate::dialect::gemini::client::call::Call;
 use crate::provider::ModelRow;
 use std::net::IpAddr;
 
@@ -27,8 +29,13 @@ pub(super) fn admit(holder: Option<&Holder>, address: Option<IpAddr>, path: &str
     Ok(())
 }
 
-/// A path as the documents have it, in whichever of its forms it was sent.
+/// A path as the documents have it, in whichever of its forms it was sent. One by which Google's clients ask is never one of OpenAI's list
+/// of models, though it may begin like one.
 fn canonical(path: &str) -> String {
+    if let Some(call) = Call::of(&percent_decode(path.trim_end_matches('/'))) {
+        return call.path().chars().take(200).collect();
+    }
+    let path = path.strip_prefix(ANTHROPIC).filter(|rest| rest.starts_with('/')).unwrap_or(path);
     let mut rest = path.trim_matches('/');
     while let Some(below) = rest.strip_prefix("v1/") {
         rest = below;
@@ -94,9 +101,13 @@ mod tests {
 
     #[test]
     fn a_path_has_one_form() {
+        assert_eq!(canonical("/anthropic/v1/messages"), "/v1/messages");
         for path in ["/v1/chat/completions", "/chat/completions/", "/v1/v1/chat/completions"] {
             assert_eq!(canonical(path), "/v1/chat/completions", "{path}");
         }
         assert_eq!(canonical("/v1/models/a/b"), "/v1/models/a/b");
+        for path in ["/v1/models/a%2Fb:generateContent", "/v1/v1beta/models/a/b:generateContent/"] {
+            assert_eq!(canonical(path), "/v1beta/models/a/b:generateContent", "{path}");
+        }
     }
 }

@@ -21,6 +21,7 @@ use crate::config::snapshot::{Provider, Semantic};
 use crate::dialect::client::Client;
 use crate::dialect::openai_chat::envelope::Envelope;
 use crate::dialect::openai_chat::question::question;
+use crate::dialect::work::Work;
 use crate::domain::SemanticRecord;
 use crate::store::ports::answers::StoredAnswer;
 use crate::store::ports::vectors::{Place, Vector};
@@ -80,7 +81,7 @@ fn may_see(client: &ClientCtx, envelope: &Envelope, provider: &Provider) -> bool
 impl Search {
     /// `None` when the request is not to be compared with others, or has no time for it.
     pub(super) fn of(client: &ClientCtx, envelope: &Envelope, plan: &Plan) -> Option<Self> {
-        let settings = wanted(client, envelope)?;
+        let settings = wanted(client, envelope).filter(|_| envelope.work == Work::Converse)?;
         // A question is known by OpenAI's format alone; switches in headers, as other formats have them, are no part of it.
         if client.dialect != Client::OpenAiChat {
             return None;

@@ -11,26 +11,27 @@ use super::bill::note_usage;
 use super::budget::Funds;
 use super::core::{ClientCtx, Core, Phase, Stop, breaker_policy};
 use super::error::{ApiError, Reason};
-use super::exchange::exchange;
+use super::exchange::{RESENDS, exchange, exchanges};
 use super::lane::{Lane, Taken};
 use super::lease::{Lease, Wanted};
 use super::media;
+use super::message::{Message, passed_headers, passed_query};
 use super::names::Target;
 use super::plan::Plan;
 use super::queue::{Busy, Place, Slot};
 use super::quota::{BYTES_A_TOKEN, Quota};
 use super::relay::{Outcome, Relay, Rules};
+use super::work::batches;
 use crate::config::snapshot::{CacheBackend, Snapshot, Timeouts};
 use crate::dialect::chat;
-use crate::dialect::client::Client;
 use crate::dialect::openai_chat::envelope::Envelope;
 use crate::dialect::openai_responses::asked::Asked as ResponseAsked;
 use crate::dialect::table::{Setup, Translator};
+use crate::dialect::work::Work;
 use crate::domain::record::SKIPPED;
 use crate::domain::{AttemptRecord, Ended, Fault, FaultKind, KeyId, RateLimits, Secret};
 use crate::routing::breaker::Gate;
 use crate::store::ports::live::Ask;
-use bytes::Bytes;
 use pingora::protocols::http::ServerSession as Session;
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -66,15 +67,6 @@ pub(super) struct Walk<'a> {
     pub(super) ready_in: Option<Duration>,
     /// What it knows about targets that take no more requests at once.
     pub(super) busy: Busy,
-}
-
-/// The rendered request of a target.
-pub(super) struct Message {
-    pub(super) path: String,
-    pub(super) body: Bytes,
-    pub(super) headers: Vec<(&'static str, String)>,
-    pub(super) dropped: Vec<String>,
-    answer_tool: Option<String>,
 }
 
 /// An attempt that is over.
@@ -349,7 +341,7 @@ impl<'a> Walk<'a> {
             Ok(token) => token,
             Err(fault) => return Attempted::failed(fault),
         };
-        let (mut at, mut resent) = (0, false);
+        let (mut at, mut resent) = (0, 0);
         loop {
             let attempted = self.try_address(target, lease, message, addresses[at], timeouts, token.as_ref()).await;
             if attempted.status == Some(401)
@@ -358,7 +350,7 @@ impl<'a> Walk<'a> {
                 self.core.tokens.forget(&key.secret);
             }
             match &attempted.outcome {
-                Outcome::Failed(_) if attempted.resend && !resent => resent = true,
+                Outcome::Failed(_) if attempted.resend && resent < RESENDS => resent += 1,
                 Outcome::Failed(fault) if fault.kind == FaultKind::Connect && at + 1 < addresses.len() => at += 1,
                 _ => return attempted,
             }
@@ -393,11 +385,20 @@ impl<'a> Walk<'a> {
         let translator = self.translator(target, message);
         let last = self.is_last(self.at, Instant::now());
         let mut lane = Lane::new(target, translator, self.snapshot.gate.max_bytes, timeouts)
-            .streamed(self.envelope.stream)
+            .streamed(self.envelope.streams_at_once())
             .last(last)
             .asked(self.asked_with(lease));
         let (core, dialect, body) = (self.core, target.dialect(), message.body.clone());
-        let outcome = match self.late_after(target) {
+        let late = self.late_after(target).filter(|_| message.more.is_empty());
+        let outcome = match late {
+            None if !message.more.is_empty() => {
+                let requests = match batches(&outgoing, head, message) {
+                    Ok(requests) => requests,
+                    Err(fault) => return Attempted::failed(fault),
+                };
+                let mut exchange = Box::pin(exchanges(&core.connections, &peer, dialect, requests));
+                Box::pin(self.relay(&mut lane).run(Taken::More, exchange.as_mut())).await
+            }
             None => {
                 // Pinned here: as an argument it would be copied.
                 let exchange = pin!(exchange(&core.connections, &peer, dialect, head, body));
@@ -405,7 +406,7 @@ impl<'a> Walk<'a> {
             }
             Some(late) => {
                 let exchange = Box::pin(exchange(&core.connections, &peer, dialect, head, body));
-                Box::pin(self.run_hedged(target, lease, &mut lane, exchange, late)).await
+                self.run_hedged(target, lease, &mut lane, exchange, late).await
             }
         };
         self.take_stock(target, lease, &lane, outcome)
@@ -417,6 +418,8 @@ impl<'a> Walk<'a> {
             gate: &self.snapshot.gate,
             deadline: self.deadline,
             stream: self.envelope.stream,
+            content_type: self.envelope.content_type(),
+            relays: matches!(self.envelope.work, Work::Relay(_)),
             keeps: self.envelope.keep.then_some(self.envelope),
             probe: (self.is_probe && !self.has_own_keys()).then(|| breaker_policy(&self.snapshot)),
             byok: self.envelope.extensions.byok.as_ref(),
@@ -455,7 +458,12 @@ impl<'a> Walk<'a> {
 
     /// What makes an answer of the target's the client's.
     pub(super) fn translator(&self, target: &Target, message: &Message) -> Translator {
-        if self.envelope.counts_tokens { Translator::counting() } else { Translator::new(self.setup(target, message)) }
+        match &message.vectors {
+            Some(expected) => Translator::embedding(expected.as_ref().clone()),
+            None if matches!(self.envelope.work, Work::Relay(_)) => Translator::relaying(),
+            None if self.envelope.counts_tokens => Translator::counting(self.envelope.client),
+            None => Translator::new(self.setup(target, message)),
+        }
     }
 
     fn setup(&self, target: &Target, message: &Message) -> Setup {
@@ -463,6 +471,7 @@ impl<'a> Walk<'a> {
             client: self.envelope.client,
             provider: target.dialect(),
             stream: self.envelope.stream,
+            array: self.envelope.array,
             choices: self.envelope.n.map_or(1, |n| u32::try_from(n).unwrap_or(u32::MAX)),
             include_usage: self.envelope.include_usage,
             exclude_reasoning: self.envelope.exclude_reasoning,
@@ -470,20 +479,23 @@ impl<'a> Walk<'a> {
             created: self.client.created(),
             model: target.model.upstream.clone(),
             answer_tool: message.answer_tool.clone(),
-            quirks: target.provider.quirks,
+            quirks: target.quirks(self.envelope.client, &self.snapshot.catalog),
             asked: self.asked.clone(),
         }
     }
 
     pub(super) async fn render(&mut self, target: &Target) -> Result<Message, Fault> {
+        if self.envelope.work != Work::Converse {
+            return self.render_work(target);
+        }
         let (provider, dialect) = (&target.provider, target.dialect());
         let (model, counts) = (&target.model.upstream, self.envelope.counts_tokens);
         let path =
             if counts { dialect.counting_path(model) } else { provider.path(&target.model, self.envelope.stream) };
-        if self.envelope.client.is_spoken_by(dialect, provider.quirks) {
-            let beside = self.envelope.client.own_path().map(|own| provider.path_beside_chat(&target.model, own));
-            let path = beside.unwrap_or(path);
-            let body = self.envelope.passthrough_body(model, provider.quirks);
+        if target.speaks(self.envelope.client, &self.snapshot.catalog) {
+            let path = provider.path_of(self.envelope.client, &target.model).unwrap_or(path);
+            let body = target.passed_body(self.envelope);
+            let body = if counts { dialect.counting_body(model, body) } else { body };
             let head = self.session.req_header();
             let headers = passed_headers(self.envelope.client, &head.headers);
             // A cloud's own paths have their own queries.
@@ -492,7 +504,7 @@ impl<'a> Walk<'a> {
                 Some(cloud) => (path, cloud.body(dialect, body)),
                 None => (path + query, body),
             };
-            return Ok(Message { path, body: body.into(), headers, dropped: Vec::new(), answer_tool: None });
+            return Ok(Message { headers, ..Message::new(path, body) });
         }
         if self.request.is_none() {
             let (request, asked) = self.envelope.client.read(self.envelope)?;
@@ -512,13 +524,9 @@ impl<'a> Walk<'a> {
             Some(cloud) => cloud.body(dialect, rendered.body),
             None => rendered.body,
         };
-        Ok(Message {
-            path,
-            body: if counts { dialect.counting_body(model, body) } else { body }.into(),
-            headers: rendered.headers,
-            dropped: rendered.dropped,
-            answer_tool: rendered.answer_tool,
-        })
+        let body = if counts { dialect.counting_body(model, body) } else { body };
+        let (headers, dropped, answer_tool) = (rendered.headers, rendered.dropped, rendered.answer_tool);
+        Ok(Message { headers, dropped, answer_tool, ..Message::new(path, body) })
     }
 
     /// Waits before the next try, and notices a client that hangs up and a gateway that ends meanwhile.
@@ -541,21 +549,6 @@ impl<'a> Walk<'a> {
             }
         }
     }
-}
-
-/// The part of a client's query that belongs to its format.
-fn passed_query(client: Client, query: Option<&str>) -> &'static str {
-    let is_beta = || query.is_some_and(|query| query.split('&').any(|pair| pair == "beta=true"));
-    if client == Client::AnthropicMessages && is_beta() { "?beta=true" } else { "" }
-}
-
-/// The headers of a client's that belong to its format, for a provider that speaks the same.
-fn passed_headers(client: Client, headers: &http::HeaderMap) -> Vec<(&'static str, String)> {
-    let named = |name: &&'static str| {
-        let values: Vec<&str> = headers.get_all(*name).iter().filter_map(|value| value.to_str().ok()).collect();
-        (!values.is_empty()).then(|| (*name, values.join(",")))
-    };
-    client.headers().iter().filter_map(named).collect()
 }
 
 /// What a request names and nobody acts on, whoever serves it.

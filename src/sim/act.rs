@@ -99,17 +99,22 @@ pub(super) fn with_answer(
     let acts = match fault {
         SimFault::Html => return reply(dialect, &Reply::html(200, "Welcome"), answer.number),
         _ if question.stream => streamed(fault, dialect, question, answer),
-        _ => unary(fault, dialect, answer),
+        _ => {
+            let whole = if fault == SimFault::RoleOnly { dialect.hollow(answer) } else { dialect.unary(answer) };
+            with_reply(fault, dialect, whole, answer.number)
+        }
     };
     if pause.is_zero() { acts } else { acts.into_iter().flat_map(|act| [Act::Pause(pause), act]).collect() }
 }
 
-fn unary(fault: SimFault, dialect: SimDialect, answer: &Answer) -> Vec<Act> {
-    let error = || Reply { status: 200, ..dialect.complain(&Complaint::ServerError) };
+/// An answer that is not streamed, with a fault that begins with a success.
+pub(super) fn with_reply(fault: SimFault, dialect: SimDialect, whole: Reply, number: u64) -> Vec<Act> {
     let whole = match fault {
-        SimFault::RoleOnly => dialect.hollow(answer),
-        SimFault::ErrorFirst | SimFault::ErrorAfterPrelude | SimFault::ErrorAfterTokens => error(),
-        _ => dialect.unary(answer),
+        SimFault::Html => Reply::html(200, "Welcome"),
+        SimFault::ErrorFirst | SimFault::ErrorAfterPrelude | SimFault::ErrorAfterTokens => {
+            Reply { status: 200, ..dialect.complain(&Complaint::ServerError) }
+        }
+        _ => whole,
     };
     let half = whole.body[..whole.body.len() / 2].to_vec();
     let body = match fault {
@@ -123,7 +128,7 @@ fn unary(fault: SimFault, dialect: SimDialect, answer: &Answer) -> Vec<Act> {
         _ => whole.body.clone(),
     };
     let framing = if fault == SimFault::NoTerminator { Framing::Close } else { Framing::Length(body.len()) };
-    let mut first = reply_head(dialect, &whole, framing, answer.number);
+    let mut first = reply_head(dialect, &whole, framing, number);
     if fault == SimFault::HugeHead {
         first = with_huge_head(first);
     }

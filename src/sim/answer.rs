@@ -1,8 +1,8 @@
 //! What a simulated model says: computed from the question alone, so that a test can tell whether everything arrived.
 //!
 //! It repeats the last text of the user, says what media it saw and what tools answered, calls the first tool that it is
-//! offered (or every tool that the text names, each one twice when the text says "twice") as long as no result is there,
-//! and fills in a JSON schema when one is asked for. A token is a word.
+//! offered (or every tool that the text names, each one twice when the text says "twice") as long as no result is there (and
+//! after that the tools of which a result says `next: NAME`, as an agent goes on), and fills in a JSON schema when one is asked for. A token is a word.
 
 use super::schema;
 use serde_json::{Value, json};
@@ -13,6 +13,8 @@ pub(super) struct Question {
     pub model: String,
     /// OpenAI: asked for as a response, not as a chat completion.
     pub responses: bool,
+    /// OpenAI: asked for as a text completion, and answered as one.
+    pub texts: bool,
     pub stream: bool,
     /// OpenAI: the client wants a usage chunk. The others always send usage.
     pub include_usage: bool,
@@ -67,6 +69,8 @@ pub(super) struct Answer {
     pub number: u64,
     /// [`Question::responses`].
     pub responses: bool,
+    /// [`Question::texts`].
+    pub texts: bool,
     pub model: String,
     pub reasoning: Vec<String>,
     pub choices: Vec<Choice>,
@@ -128,6 +132,7 @@ pub(super) fn answer(question: &Question, number: u64) -> Answer {
     Answer {
         number,
         responses: question.responses,
+        texts: question.texts,
         model: question.model.clone(),
         reasoning,
         choices,
@@ -139,14 +144,24 @@ pub(super) fn answer(question: &Question, number: u64) -> Answer {
 }
 
 fn calls(question: &Question, number: u64) -> Vec<Call> {
-    if question.tools.is_empty() || !question.tool_results.is_empty() {
+    let goes_on = |tool: &&Tool| {
+        let asked = format!("next: {}", tool.name);
+        question.tool_results.iter().any(|(_, text)| text.contains(&asked))
+    };
+    if question.tools.is_empty()
+        || (!question.tool_results.is_empty() && !question.tools.iter().any(|tool| goes_on(&tool)))
+    {
         return Vec::new();
     }
     let mut chosen: Vec<&Tool> = match &question.tool_choice {
         ToolChoice::None => return Vec::new(),
         ToolChoice::Named(name) => question.tools.iter().filter(|tool| tool.name == *name).collect(),
         ToolChoice::Auto | ToolChoice::Any => {
-            let named: Vec<_> = question.tools.iter().filter(|tool| question.last_text.contains(&tool.name)).collect();
+            let is_named = |tool: &&Tool| match question.tool_results.is_empty() {
+                true => question.last_text.contains(&tool.name),
+                false => goes_on(tool),
+            };
+            let named: Vec<_> = question.tools.iter().filter(is_named).collect();
             if named.is_empty() { question.tools.iter().take(1).collect() } else { named }
         }
     };
@@ -228,12 +243,13 @@ pub(super) fn describe_url(url: &str) -> String {
     }
 }
 
-/// A number that depends on every byte of a text (FNV-1a): what simulated signatures are made of.
+/// A number that depends on every byte of a text (FNV-1a): what simulated signatures are made of. It is valid base64, which Google's
+/// clients demand.
 pub(super) fn fingerprint(text: &str) -> String {
     let hash = text
         .bytes()
         .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
-    format!("c2ltOnNpZ25hdHVyZTo{hash:016x}")
+    format!("c2ltOnNpZ25hdHVyZTox{hash:016x}")
 }
 
 #[cfg(test)]
@@ -273,6 +289,9 @@ mod tests {
         assert_eq!(names(&question), ["beta"]);
         question.tool_results = vec![("beta".to_owned(), "42".to_owned())];
         assert_eq!(said(&question), "beta said: 42");
+        (question.tool_choice, question.last_text) = (ToolChoice::Auto, "alpha".to_owned());
+        question.tool_results = vec![("alpha".to_owned(), "42, next: beta".to_owned())];
+        assert_eq!(names(&question), ["beta"]);
     }
 
     #[test]

@@ -237,6 +237,7 @@ impl Answer {
             choice["delta"]["content"]
                 .as_str()
                 .or_else(|| choice["message"]["content"].as_str())
+                .or_else(|| choice["text"].as_str())
                 .unwrap_or_default()
                 .to_owned()
         };

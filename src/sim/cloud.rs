@@ -3,6 +3,7 @@
 //!
 //! ```text
 //!   OpenAi      /openai/v1/chat/completions · /openai/deployments/<d>/chat/completions?api-version=…      api-key, or a bearer token
+//!               /openai/v1/responses · /openai/responses?api-version=…
 //!   Gemini      /v1/projects/<p>/locations/<l>/publishers/google/models/<m>:<method>                      a bearer token
 //!   Anthropic   /v1/projects/<p>/locations/<l>/publishers/anthropic/models/<m>:rawPredict, :streamRawPredict
 //!   any         POST /token                     a signed claim or a refresh token for an access token
@@ -35,6 +36,9 @@ fn azure(request: &Request) -> Option<Result<Request, Complaint>> {
         headers.extend(key.iter().map(|key| ("authorization".to_owned(), format!("Bearer {key}"))));
         Some(Ok(Request { path: path.to_owned(), headers, body, ..request.clone() }))
     };
+    if rest == "responses" && request.query.contains("api-version=") {
+        return plain("/v1/responses", request.body.clone());
+    }
     if let Some(path) = rest.strip_prefix("v1") {
         return plain(&format!("/v1{path}"), request.body.clone());
     }
@@ -43,9 +47,11 @@ fn azure(request: &Request) -> Option<Result<Request, Complaint>> {
         return Some(Err(Complaint::NoSuchPath { path: request.path.clone() }));
     }
     let mut body: Value = serde_json::from_slice(&request.body).unwrap_or_default();
-    if body.is_object() {
-        body["model"] = json!(deployment);
+    if !body.is_object() {
+        // A form.
+        return plain(&format!("/v1/{path}"), request.body.clone());
     }
+    body["model"] = json!(deployment);
     plain(&format!("/v1/{path}"), body.to_string().into_bytes())
 }
 

@@ -17,6 +17,7 @@ mod bedrock;
 pub mod client;
 mod cloud;
 mod cohere;
+mod completions;
 pub mod embedding;
 mod fault;
 mod gemini;
@@ -29,7 +30,9 @@ mod script;
 mod server;
 #[cfg(test)]
 mod tests;
+mod vectors;
 mod wire;
+mod works;
 
 pub use act::Act;
 pub use cloud::TOKEN;
@@ -98,7 +101,8 @@ impl Call {
 
     /// Whether it asked for embeddings.
     pub fn is_embedding(&self) -> bool {
-        self.path.ends_with("/embeddings")
+        SimDialect::ALL.into_iter().any(|dialect| vectors::is_asked(dialect, &self.path))
+            || ["/embeddings", ":predict", ":embedContent"].iter().any(|end| self.path.ends_with(end))
     }
 }
 

@@ -2,10 +2,9 @@
 //! Source: the API reference of `POST /chat/completions` and recordings of real exchanges.
 
 use super::answer::{Answer, Choice, Finish, Form, Question, Tool, ToolChoice, describe_base64, describe_url};
-use super::embedding::embed;
 use super::http::Request;
-use super::responses;
 use super::wire::{Complaint, Frame, Part, Reply, Route, items, object};
+use super::{completions, responses};
 use serde_json::{Value, json};
 
 const CREATED: u64 = 1_763_640_000;
@@ -14,10 +13,10 @@ pub(super) fn route(request: &Request) -> Result<Route, Complaint> {
     let path = request.path.strip_prefix("/v1").unwrap_or(&request.path);
     match (request.method.as_str(), path) {
         ("POST", "/chat/completions" | "/responses") => Ok(Route::Generate),
-        ("POST", "/embeddings") => Ok(Route::Embed),
+        ("POST", _) if completions::PATHS.contains(&path) => Ok(Route::Generate),
         ("GET", "/models") => Ok(Route::ListModels),
         ("GET", _) if path.starts_with("/models/") => Ok(Route::Model(path["/models/".len()..].to_owned())),
-        (_, "/chat/completions" | "/responses" | "/embeddings" | "/models") => Err(Complaint::BadMethod),
+        (_, "/chat/completions" | "/responses" | "/models") => Err(Complaint::BadMethod),
         _ => Err(Complaint::NoSuchPath { path: request.path.clone() }),
     }
 }
@@ -25,6 +24,9 @@ pub(super) fn route(request: &Request) -> Result<Route, Complaint> {
 pub(super) fn read(request: &Request) -> Result<Question, Complaint> {
     if request.path.ends_with("/responses") {
         return responses::read(request);
+    }
+    if !request.path.ends_with("/chat/completions") {
+        return completions::read(request);
     }
     if !request.header("content-type").is_some_and(|value| value.starts_with("application/json")) {
         return Err(Complaint::bad("Unsupported content type: this API takes 'application/json'."));
@@ -200,7 +202,7 @@ fn read_form(format: &Value) -> Form {
     }
 }
 
-fn finish_reason(finish: &Finish) -> &'static str {
+pub(super) fn finish_reason(finish: &Finish) -> &'static str {
     match finish {
         Finish::Stop | Finish::StopSequence(_) => "stop",
         Finish::Length => "length",
@@ -208,7 +210,7 @@ fn finish_reason(finish: &Finish) -> &'static str {
     }
 }
 
-fn usage(answer: &Answer) -> Value {
+pub(super) fn usage(answer: &Answer) -> Value {
     let completion = answer.visible_tokens + answer.reasoning.len();
     json!({
         "prompt_tokens": answer.prompt_tokens,
@@ -234,6 +236,9 @@ pub(super) fn unary(answer: &Answer) -> Reply {
     if answer.responses {
         return responses::unary(answer);
     }
+    if answer.texts {
+        return completions::unary(answer);
+    }
     let choice = |(index, choice): (usize, &Choice)| {
         let content = if choice.calls.is_empty() { json!(choice.text.concat()) } else { Value::Null };
         let mut message = json!({ "role": "assistant", "content": content, "refusal": null, "annotations": [] });
@@ -256,6 +261,9 @@ pub(super) fn hollow(answer: &Answer) -> Reply {
     if answer.responses {
         return responses::hollow(answer);
     }
+    if answer.texts {
+        return completions::hollow(answer);
+    }
     let message = json!({ "role": "assistant", "content": null });
     completion(answer, vec![json!({ "index": 0, "message": message, "logprobs": null, "finish_reason": null })])
 }
@@ -263,6 +271,9 @@ pub(super) fn hollow(answer: &Answer) -> Reply {
 pub(super) fn frames(answer: &Answer, include_usage: bool) -> Vec<Frame> {
     if answer.responses {
         return responses::frames(answer);
+    }
+    if answer.texts {
+        return completions::frames(answer, include_usage);
     }
     let chunk = |part: Part, choices: Value, usage: Option<Value>| {
         let mut chunk = json!({
@@ -308,31 +319,6 @@ pub(super) fn frames(answer: &Answer, include_usage: bool) -> Vec<Frame> {
     }
     frames.push(Frame { part: Part::Terminator, event: None, data: "[DONE]".to_owned() });
     frames
-}
-
-/// `POST /embeddings`, one vector for each text, as floats.
-pub(super) fn embeddings(request: &Request) -> Result<Reply, Complaint> {
-    let Some(body) = object(request) else {
-        return Err(Complaint::bad("We could not parse the JSON body of your request."));
-    };
-    let model = body["model"].as_str().filter(|model| !model.is_empty());
-    let model = model.ok_or_else(|| Complaint::bad("you must provide a model parameter"))?;
-    if !body["encoding_format"].is_null() && body["encoding_format"] != "float" {
-        return Err(Complaint::bad_field("encoding_format", "This simulation knows the encoding 'float' alone."));
-    }
-    let texts: Vec<&str> = match &body["input"] {
-        Value::String(text) => vec![text],
-        texts => items(texts).iter().filter_map(Value::as_str).collect(),
-    };
-    if texts.is_empty() || texts.iter().any(|text| text.is_empty()) {
-        return Err(Complaint::bad_field("input", "'$.input' is invalid."));
-    }
-    let vector =
-        |(index, text): (usize, &&str)| json!({ "object": "embedding", "index": index, "embedding": embed(text) });
-    let data: Vec<Value> = texts.iter().enumerate().map(vector).collect();
-    let tokens: usize = texts.iter().map(|text| text.len().div_ceil(4)).sum();
-    let usage = json!({ "prompt_tokens": tokens, "total_tokens": tokens });
-    Ok(Reply::pretty(200, &json!({ "object": "list", "data": data, "model": model, "usage": usage })))
 }
 
 /// A text in two pieces, cut where a character begins.

@@ -83,7 +83,10 @@ fn read_items(list: &[Value], question: &mut Question) -> Result<(), Complaint> 
                     "The encrypted content could not be verified. Reason: Encrypted content could not be decrypted.";
                 return Err(Complaint::bad_field(at, message));
             }
-            "function_call" => open.push((text("call_id"), text("name"))),
+            "function_call" => {
+                question.tool_results.clear();
+                open.push((text("call_id"), text("name")));
+            }
             "function_call_output" => {
                 let Some(position) = open.iter().position(|(id, _)| *id == text("call_id")) else {
                     let message =

@@ -6,7 +6,7 @@ use super::cloud;
 use super::http::{self, Request};
 use super::script::{Script, Step, is_unknown};
 use super::wire::{Complaint, Reply, Route, SimDialect};
-use super::{Call, SimFault, openai};
+use super::{Call, SimFault, vectors, works};
 use parking_lot::{Condvar, Mutex};
 use std::io;
 use std::net::SocketAddr;
@@ -228,7 +228,7 @@ impl Shared {
         let key = dialect.key(request);
         let model = dialect.model(request).unwrap_or_default();
         // Only calls of a model are scripted; lists of models are not.
-        let scripted = matches!(route, Route::Generate | Route::Embed | Route::CountTokens);
+        let scripted = matches!(route, Route::Generate | Route::Embed | Route::Work(_) | Route::CountTokens);
         let step = if scripted { state.script.next(key, &model) } else { Step::OK };
         let (fault, pause) = match &step {
             Step::Fault(fault) => (*fault, Duration::ZERO),
@@ -247,8 +247,10 @@ impl Shared {
             return (step, acts);
         }
         let acts = match self.answer(state, request, &route, key) {
-            Ok(Served::Reply(reply)) if pause.is_zero() => act::reply(dialect, &reply, number),
-            Ok(Served::Reply(reply)) => [vec![Act::Pause(pause)], act::reply(dialect, &reply, number)].concat(),
+            Ok(Served::Reply(reply)) => {
+                let acts = act::with_reply(fault, dialect, reply, number);
+                if pause.is_zero() { acts } else { [vec![Act::Pause(pause)], acts].concat() }
+            }
             Ok(Served::Answer(question)) => {
                 act::with_answer(fault, dialect, &question, &answer(&question, number), pause)
             }
@@ -279,9 +281,13 @@ impl Shared {
                 let model = self.dialect.model(request).unwrap_or_default();
                 known(&model).map(|()| Served::Reply(self.dialect.count(request.body.len() / 4)))
             }
+            Route::Work(work) => {
+                known(&self.dialect.model(request).unwrap_or_default())?;
+                works::reply(*work, request).map(Served::Reply)
+            }
             Route::Embed => {
                 known(&self.dialect.model(request).unwrap_or_default())?;
-                openai::embeddings(request).map(Served::Reply)
+                vectors::reply(self.dialect, request).map(Served::Reply)
             }
             Route::Generate => {
                 let question = self.dialect.read(request)?;

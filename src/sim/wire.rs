@@ -2,8 +2,9 @@
 
 use super::answer::{Answer, Question};
 use super::http::Request;
-use super::{anthropic, bedrock, cohere, gemini, ollama, openai};
+use super::{anthropic, bedrock, cohere, gemini, ollama, openai, vectors, works};
 use serde_json::{Value, json};
+use works::Work;
 
 /// The dialect that a simulated provider speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -130,6 +131,7 @@ pub(super) enum Route {
     /// The tokens of a request, without an answer to it.
     CountTokens,
     Embed,
+    Work(Work),
     ListModels,
     Model(String),
 }
@@ -174,6 +176,12 @@ impl SimDialect {
     }
 
     pub(super) fn route(self, request: &Request) -> Result<Route, Complaint> {
+        if vectors::is_asked(self, &request.path) {
+            return if request.method == "POST" { Ok(Route::Embed) } else { Err(Complaint::BadMethod) };
+        }
+        if let Some(work) = works::asked(self, &request.path) {
+            return if request.method == "POST" { Ok(Route::Work(work)) } else { Err(Complaint::BadMethod) };
+        }
         match self {
             Self::OpenAi => openai::route(request),
             Self::Anthropic => anthropic::route(request),
@@ -202,10 +210,7 @@ impl SimDialect {
         match self {
             Self::Gemini => gemini::model_and_method(&request.path).map(|(model, _)| model.to_owned()),
             Self::Bedrock => bedrock::model_and_operation(&request.path).map(|(model, _)| model),
-            Self::OpenAi | Self::Anthropic | Self::Cohere | Self::Ollama => {
-                let body: Value = serde_json::from_slice(&request.body).ok()?;
-                body["model"].as_str().map(str::to_owned)
-            }
+            Self::OpenAi | Self::Anthropic | Self::Cohere | Self::Ollama => works::model(request),
         }
     }
 

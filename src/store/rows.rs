@@ -2,6 +2,7 @@
 
 use crate::domain::tenancy::Scopes;
 use crate::domain::{Limit, Measure, Money};
+use crate::store::ports::database::StoreError;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -84,6 +85,64 @@ pub(super) fn stored_money(amount: Money) -> String {
 /// An amount out of a database; `None` when it is something else.
 pub(super) fn read_money(picos: &str) -> Option<Money> {
     picos.parse().ok().map(Money::from_picos)
+}
+
+/// The parts of a key that are JSON, as they stand in its row.
+pub(super) struct KeyText<'a> {
+    pub(super) scopes: &'a str,
+    pub(super) metadata: &'a str,
+    pub(super) limits: &'a str,
+}
+
+/// The same, read.
+pub(super) struct KeyParts {
+    pub(super) scopes: Scopes,
+    pub(super) metadata: BTreeMap<String, String>,
+    pub(super) limits: Arc<[Limit]>,
+    /// One of them is not what any version has written, so the key must let nobody in.
+    pub(super) is_void: bool,
+}
+
+/// In the place of scopes that cannot be read: an address that nobody comes from.
+const NOWHERE: &str = "unreadable";
+
+impl KeyText<'_> {
+    /// Reads all. What cannot be read is told by the key's id, and leaves a key that may be used from nowhere.
+    pub(super) fn read(&self, id: &str, problems: &mut Vec<String>) -> KeyParts {
+        let (scopes, metadata, limits) = (scopes(self.scopes), metadata(self.metadata), limits(self.limits));
+        let columns = [("scopes", scopes.is_some()), ("metadata", metadata.is_some()), ("limits", limits.is_some())];
+        let damaged: Vec<&str> = columns.into_iter().filter(|(_, is_read)| !is_read).map(|(name, _)| name).collect();
+        let is_void = !damaged.is_empty();
+        if is_void {
+            problems.push(format!(
+                "the key {id} cannot be read (api_keys: {}): it is void until its row is put right",
+                damaged.join(", ")
+            ));
+        }
+        let nowhere = || Scopes { addresses: vec![NOWHERE.to_owned()], ..Scopes::default() };
+        KeyParts {
+            scopes: scopes.filter(|_| !is_void).unwrap_or_else(nowhere),
+            metadata: metadata.unwrap_or_default(),
+            limits: limits.unwrap_or_else(|| [].into()),
+            is_void,
+        }
+    }
+}
+
+/// Where the id of the master key stands among the gateway's facts.
+pub(super) const MASTER_KEY: &str = "master_key_id";
+
+/// The id of the master key in an envelope (`v1.<id>.<nonce>.<ciphertext>`).
+pub(super) fn sealed_with(envelope: &str) -> Option<&str> {
+    envelope.split('.').nth(1)
+}
+
+/// Why a row that was sealed with another key is not taken.
+pub(super) fn other_master_key(ours: &str, theirs: &str) -> StoreError {
+    StoreError::Refused(format!(
+        "the keys of this database are sealed with the master key {theirs}, and this would be sealed with {ours}: take over master.key \
+         or ORBYT_MASTER_KEY from another gateway"
+    ))
 }
 
 /// A time as databases have it.

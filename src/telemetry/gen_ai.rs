@@ -9,7 +9,6 @@ use parking_lot::RwLock;
 use prometheus::{Histogram, HistogramOpts, HistogramVec, Registry};
 use std::sync::{Arc, OnceLock};
 
-const OPERATION: &str = "chat";
 const TOKENS: &[f64] = &[
     1.0,
     4.0,
@@ -79,8 +78,9 @@ impl GenAi {
 /// A kind of error: a status, or how the answer broke off. Neither means success.
 type ErrorType = (Option<u16>, &'static str);
 
-/// The children of one model at one provider, made when first needed.
-pub(super) struct GenAiSeries {
+/// The children of one model at one provider that is asked for one thing, made when first needed.
+struct GenAiSeries {
+    operation: &'static str,
     provider: Arc<str>,
     model: Arc<str>,
     tokens: [OnceLock<Histogram>; 2],
@@ -89,10 +89,46 @@ pub(super) struct GenAiSeries {
     output_token: OnceLock<Histogram>,
 }
 
-impl GenAiSeries {
+/// What a model is asked for, by its routes; conversations have several.
+const OPERATIONS: [(&str, &str); 9] = [
+    ("/v1/embeddings", "embeddings"),
+    ("/v1beta/models/{model}:embedContent", "embeddings"),
+    ("/v1beta/models/{model}:batchEmbedContents", "embeddings"),
+    ("/v1/images/", "image_generation"),
+    ("/v1/audio/speech", "speech"),
+    ("/v1/audio/", "transcription"),
+    ("/v1/moderations", "moderation"),
+    ("/v1/rerank", "rerank"),
+    ("", "chat"),
+];
+
+/// The children of one model at one provider, apart for each of [`OPERATIONS`].
+pub(super) struct GenAiModel {
+    provider: Arc<str>,
+    model: Arc<str>,
+    series: [OnceLock<Box<GenAiSeries>>; OPERATIONS.len()],
+}
+
+impl GenAiModel {
     /// `provider` is the value of `gen_ai.provider.name`.
     pub fn new(provider: Arc<str>, model: Arc<str>) -> Self {
+        Self { provider, model, series: [const { OnceLock::new() }; OPERATIONS.len()] }
+    }
+
+    /// Notes a finished request.
+    pub fn observe(&self, families: &GenAi, record: &RequestRecord) {
+        let path = record.route.strip_prefix("POST ").unwrap_or(&record.route);
+        let known = self.series.iter().zip(OPERATIONS).find(|(_, (prefix, _))| path.starts_with(prefix));
+        let Some((series, (_, operation))) = known else { return };
+        let new = || Box::new(GenAiSeries::new(operation, self.provider.clone(), self.model.clone()));
+        series.get_or_init(new).observe(families, record);
+    }
+}
+
+impl GenAiSeries {
+    fn new(operation: &'static str, provider: Arc<str>, model: Arc<str>) -> Self {
         Self {
+            operation,
             provider,
             model,
             tokens: [const { OnceLock::new() }; 2],
@@ -102,8 +138,8 @@ impl GenAiSeries {
         }
     }
 
-    pub fn observe(&self, families: &GenAi, record: &RequestRecord) {
-        let labels = [OPERATION, &*self.provider, &*self.model];
+    fn observe(&self, families: &GenAi, record: &RequestRecord) {
+        let labels = [self.operation, &*self.provider, &*self.model];
         let error = error_type(record);
         self.count_duration(families, error, record.latency.as_secs_f64());
         if let Some(usage) = record.usage {
@@ -131,7 +167,7 @@ impl GenAiSeries {
             return child.observe(seconds);
         }
         let label = error.0.map_or_else(|| error.1.to_owned(), |status| status.to_string());
-        let child = families.duration.with_label_values(&[OPERATION, &*self.provider, &*self.model, &label]);
+        let child = families.duration.with_label_values(&[self.operation, &*self.provider, &*self.model, &label]);
         child.observe(seconds);
         let mut durations = self.durations.write();
         if !durations.iter().any(|(known, _)| *known == error) {

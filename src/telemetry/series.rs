@@ -1,6 +1,6 @@
 //! The metrics that are labelled by provider and model, with a cache of their resolved children.
 
-use super::gen_ai::{GenAi, GenAiSeries};
+use super::gen_ai::{GenAi, GenAiModel};
 use super::metrics::registered;
 use crate::domain::{AttemptRecord, Money, RequestRecord, Usage};
 use ahash::HashMap;
@@ -60,7 +60,7 @@ struct Series {
     first_token: OnceLock<Histogram>,
     tokens: [OnceLock<IntCounter>; 5],
     cost: OnceLock<Counter>,
-    gen_ai: GenAiSeries,
+    gen_ai: GenAiModel,
 }
 
 impl SeriesCache {
@@ -191,7 +191,7 @@ impl SeriesCache {
 impl Series {
     fn new(provider: Arc<str>, otel_name: Arc<str>, model: Arc<str>) -> Self {
         Self {
-            gen_ai: GenAiSeries::new(otel_name, Arc::clone(&model)),
+            gen_ai: GenAiModel::new(otel_name, Arc::clone(&model)),
             provider,
             model,
             requests: RwLock::default(),

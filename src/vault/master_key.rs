@@ -86,6 +86,23 @@ impl MasterKeys {
         Self(std::iter::once(key).chain(self.0.iter().cloned()).collect())
     }
 
+    /// The same keys, with the one of an id first; `None` when it is not among them.
+    pub fn led_by(&self, id: &str) -> Option<Self> {
+        let first = self.by_id(id)?;
+        let rest = self.0.iter().filter(|key| *key != first);
+        Some(Self(std::iter::once(first).chain(rest).cloned().collect()))
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// The first alone.
     pub fn without_old(&self) -> Self {
         Self(self.0.iter().take(1).cloned().collect())
@@ -124,6 +141,9 @@ mod tests {
         assert_eq!(MasterKeys::parse(&keys.to_text()).unwrap(), keys);
         assert_eq!(keys.without_old().by_id(&b.id()), None);
         assert_eq!(keys.without_old().with_new(b.clone()).current(), Some(&b));
+        let turned = keys.led_by(&b.id()).unwrap();
+        assert_eq!((turned.current(), turned.by_id(&a.id()), turned.len()), (Some(&b), Some(&a), 2));
+        assert_eq!(keys.without_old().led_by(&b.id()), None);
         assert_ne!(MasterKey::random().unwrap(), MasterKey::random().unwrap());
     }
 

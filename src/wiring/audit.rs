@@ -13,8 +13,9 @@ use tokio::sync::{mpsc, oneshot};
 
 /// How many events wait at most; later ones are lost, and counted.
 const ROOM: usize = 10_000;
-/// How long until the database is tried again.
+/// How long until the database is tried again, longer each time.
 const AGAIN: Duration = Duration::from_secs(1);
+const LATER: Duration = Duration::from_secs(30);
 
 enum Order {
     Write(Box<AuditEvent>),
@@ -59,7 +60,12 @@ const TOLD: &str = "told_by_another_node";
 
 fn event(change: &StateChange<'_>) -> Option<AuditEvent> {
     let (action, target, details) = match *change {
-        StateChange::KeyExhausted { why: TOLD, .. } | StateChange::KeyDisabled { why: TOLD, .. } => return None,
+        StateChange::KeyExhausted { why: TOLD, .. }
+        | StateChange::KeyDisabled { why: TOLD, .. }
+        | StateChange::KeyCooldown { why: TOLD, .. } => return None,
+        StateChange::KeyCooldown { provider, key, rest, why } => {
+            ("provider_key.cooldown", format!("{provider}/{key}"), json!({"why": why, "for_s": rest.as_secs()}))
+        }
         StateChange::KeyExhausted { provider, key, rest, why } => {
             ("provider_key.exhausted", format!("{provider}/{key}"), json!({"why": why, "for_s": rest.as_secs()}))
         }
@@ -91,10 +97,14 @@ async fn write(state: Arc<State>, mut orders: mpsc::Receiver<Order>, lost: Arc<A
 }
 
 async fn insist(state: &State, event: &AuditEvent) {
+    let mut wait = AGAIN;
     loop {
         match state.database.append(event).await {
             Ok(_) => return,
-            Err(StoreError::Unavailable(_) | StoreError::Conflict(_)) => tokio::time::sleep(AGAIN).await,
+            Err(StoreError::Unavailable(_) | StoreError::Conflict(_)) => {
+                tokio::time::sleep(wait).await;
+                wait = (wait * 2).min(LATER);
+            }
             Err(error) => return log::error!("the audit log does not take {}: {error}", event.action),
         }
     }

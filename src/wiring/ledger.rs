@@ -168,7 +168,7 @@ impl Writer {
                 spool.keep(frames);
             }
         }
-        let batch = match drain.next() {
+        let batch = match drain.next_batch() {
             Ok(batch) => batch,
             Err(error) => {
                 self.stick(format!("the spool cannot be read: {error}"));

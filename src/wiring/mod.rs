@@ -86,8 +86,9 @@ pub fn start(parts: Parts) -> Result<Running, String> {
     telemetry.metrics.set_question_source(move || vectors.held());
     telemetry.metrics.set_pool_source(move || pool_state(&observed));
     let (state, followed) = state.map_or_else(Default::default, |(state, followed)| (Some(state), followed));
-    let books = state.as_ref().map(|state| keep_books(&core, &snapshot, state)).transpose()?.flatten();
-    let console = start_console(&core, &snapshot, state.as_ref())?;
+    let shown = Arc::new(Mutex::new(LedgerState::default()));
+    let books = state.as_ref().map(|state| keep_books(&core, &snapshot, state, shown.clone())).transpose()?.flatten();
+    let console = start_console(&core, &snapshot, state.as_ref(), shown)?;
     snapshot.console.listen = console.addresses().to_vec();
     let trail = state.clone().map(|state| {
         let (trail, writing) = Trail::begin(state);
@@ -200,6 +201,7 @@ fn keep_books(
     core: &Arc<Core>,
     snapshot: &Snapshot,
     state: &Arc<State>,
+    shown: Arc<Mutex<LedgerState>>,
 ) -> Result<Option<(ledger::Books, impl Future<Output = ()> + Send + use<>)>, String> {
     let wanted = &snapshot.telemetry;
     if !wanted.ledger {
@@ -208,7 +210,6 @@ fn keep_books(
     let data_dir = snapshot.server.data_dir.clone();
     let spool = ledger::open_spool(&data_dir, wanted.spool_max_bytes, state::now_ms())?;
     let _ = core.ledger.set(spool.clone());
-    let shown = Arc::new(Mutex::new(LedgerState::default()));
     let (seen, configured) = (shown.clone(), core.clone());
     core.telemetry.metrics.set_ledger_source(move || seen.lock().clone());
     let retention = Box::new(move || configured.snapshot.load().telemetry.ledger_retention);
@@ -250,7 +251,12 @@ fn known_models(snapshot: &Snapshot) -> Vec<Arc<str>> {
     snapshot.catalog.models().iter().chain(local).map(|row| row.upstream.clone()).collect()
 }
 
-fn start_console(core: &Arc<Core>, snapshot: &Snapshot, state: Option<&Arc<State>>) -> Result<Console, String> {
+fn start_console(
+    core: &Arc<Core>,
+    snapshot: &Snapshot,
+    state: Option<&Arc<State>>,
+    shown: Arc<Mutex<LedgerState>>,
+) -> Result<Console, String> {
     let (token, health, ready, degraded) = (core.clone(), core.clone(), core.clone(), core.clone());
     let accounts = core.clone();
     let (recent, redactor) = (core.telemetry.recent.clone(), core.telemetry.redactor.clone());
@@ -258,7 +264,7 @@ fn start_console(core: &Arc<Core>, snapshot: &Snapshot, state: Option<&Arc<State
         metrics: core.telemetry.metrics.clone(),
         live: core.telemetry.live.clone(),
         admin_token: Arc::new(move || token.snapshot.load().console.admin_token),
-        health: Arc::new(move || health_report(&health)),
+        health: Arc::new(move || health_report(&health, &shown.lock())),
         accounts: Arc::new(move || account_report(&accounts)),
         ledger: state.map(|state| -> Arc<dyn Ledger> { state.database.clone() }),
         explain: Arc::new(move |id| serde_json::to_value(recent.explain(id, &redactor)?).ok()),
@@ -321,7 +327,7 @@ fn account_report(core: &Core) -> serde_json::Value {
     serde_json::json!({ "accounts": accounts })
 }
 
-fn health_report(core: &Core) -> serde_json::Value {
+fn health_report(core: &Core, ledger: &LedgerState) -> serde_json::Value {
     let snapshot = core.snapshot.load();
     let statuses = core.pool.statuses(Instant::now());
     let providers: Vec<serde_json::Value> = snapshot
@@ -350,7 +356,13 @@ fn health_report(core: &Core) -> serde_json::Value {
             })
         })
         .collect();
-    serde_json::json!({"providers": providers, "targets": targets})
+    let ledger = serde_json::json!({
+        "spool_bytes": ledger.spool_bytes,
+        "waiting_bytes": ledger.waiting_bytes,
+        "lost": ledger.lost,
+        "stuck": ledger.stuck,
+    });
+    serde_json::json!({"providers": providers, "targets": targets, "ledger": ledger})
 }
 
 /// Fixes ports that were left to the system, and finds out before anything starts whether every port is free.

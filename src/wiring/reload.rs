@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 /// Editors write in several steps; the file is read when it has been quiet for so long.
 const QUIET: Duration = Duration::from_millis(200);
@@ -21,6 +21,7 @@ const QUIET: Duration = Duration::from_millis(200);
 pub(super) struct Watch {
     core: Arc<Core>,
     follower: Arc<Follower>,
+    vault: watch::Receiver<u64>,
     source: Source,
     files: Vec<PathBuf>,
     certificates: Option<Arc<Certificates>>,
@@ -46,7 +47,8 @@ impl Watch {
         let hangup = signal(SignalKind::hangup()).map_err(|error| format!("cannot catch SIGHUP: {error}"))?;
         let (changed, changes) = mpsc::channel::<()>(1);
         let watcher = watcher(&files, changed.clone());
-        Ok(Self { core, follower, source, files, certificates, hangup, changed, changes, watcher })
+        let vault = follower.vault_changes();
+        Ok(Self { core, follower, vault, source, files, certificates, hangup, changed, changes, watcher })
     }
 
     /// Reloads for as long as the gateway runs.
@@ -54,7 +56,7 @@ impl Watch {
         loop {
             tokio::select! {
                 _ = self.hangup.recv() => {}
-                () = self.follower.vault_changed.notified() => {}
+                Ok(()) = self.vault.changed() => {}
                 Some(()) = self.changes.recv() => {
                     while tokio::time::timeout(QUIET, self.changes.recv()).await.is_ok_and(|change| change.is_some()) {}
                 }
@@ -62,6 +64,8 @@ impl Watch {
             if self.watcher.is_none() {
                 self.watcher = watcher(&self.files, self.changed.clone());
             }
+            // Before what is read with them: what changes meanwhile is a reason to read again.
+            let vault_changes = *self.vault.borrow_and_update();
             let (again, followed) = (self.source.clone(), self.follower.followed());
             // Reading files blocks, so it happens beside the runtime.
             match tokio::task::spawn_blocking(move || start::reload(&again, &followed)).await {
@@ -69,6 +73,7 @@ impl Watch {
                 Ok(Err(message)) => refuse(&self.core, &message),
                 Err(error) => refuse(&self.core, &error.to_string()),
             }
+            self.follower.reloaded(vault_changes);
         }
     }
 

@@ -10,7 +10,6 @@ What is compared: the body and the `anthropic-` headers that the provider receiv
 name and `extra`), and the answer with the recorded one: equal bytes, or for an error the same type and message.
 """
 
-import collections
 import concurrent.futures
 import http.client
 import json

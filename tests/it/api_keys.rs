@@ -5,6 +5,7 @@ use crate::postgres;
 use orbyt::sim::client::{self, Answer};
 use orbyt::sim::{Sim, SimDialect};
 use serde_json::Value;
+use std::ffi::OsStr;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 /// Runs a command on the state in this directory, or in this database.
-pub fn orbyt(data_dir: &Path, url: Option<&str>, arguments: &[&str], input: &str) -> Output {
+pub fn orbyt(data_dir: &Path, url: Option<&str>, arguments: &[impl AsRef<OsStr>], input: &str) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_orbyt"));
     command.args(arguments).env_clear().env("ORBYT_DATA_DIR", data_dir).envs(url.map(|url| ("DATABASE_URL", url)));
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -22,9 +23,10 @@ pub fn orbyt(data_dir: &Path, url: Option<&str>, arguments: &[&str], input: &str
 }
 
 /// What a command that has to succeed prints on standard output.
-pub fn said(data_dir: &Path, url: Option<&str>, arguments: &[&str], input: &str) -> String {
+pub fn said(data_dir: &Path, url: Option<&str>, arguments: &[impl AsRef<OsStr>], input: &str) -> String {
     let output = orbyt(data_dir, url, arguments, input);
     let error = String::from_utf8_lossy(&output.stderr);
+    let arguments: Vec<_> = arguments.iter().map(AsRef::as_ref).collect();
     assert!(output.status.success(), "{arguments:?}: {error}");
     String::from_utf8(output.stdout).unwrap()
 }
@@ -136,6 +138,7 @@ async fn mistakes_name_the_argument() {
     for (arguments, says) in [
         (&["keys", "create", "--name", "taken"][..], "--name taken: there is a key of that name"),
         (&["keys", "create", "--name", " "], "--name must have 1 to 100 characters"),
+        (&["keys", "create", "--name", "org/a"], "--name org/a: must not have a slash"),
         (&["keys", "create", "--name", "a", "--expires", "soon"], "--expires soon: must be a duration"),
         (&["keys", "create", "--name", "a", "--addresses", "home"], "\"home\" is neither an address nor a network"),
         (&["keys", "create", "--name", "a", "--project", "x"], "--project x: there is no such project"),

@@ -69,9 +69,13 @@ async fn every_command_that_changes_something_is_in_it() {
 #[tokio::test]
 async fn what_happens_to_the_gateway_is_in_it() {
     let sim = Sim::start(SimDialect::OpenAi).unwrap();
-    let gateway = Gateway::builder().provider("openai", &sim).start().await;
+    let keys = ["key-of-openai", "another-key-of-openai"];
+    let gateway = Gateway::builder().provider_with_keys("openai", &sim, &keys).start().await;
     sim.on_key("key-of-openai", SimFault::BadKey);
-    gateway.chat(&saying("openai/sim-ok", "x", false)).await;
+    // One of the two goes first, by chance.
+    for _ in 0..20 {
+        gateway.chat(&saying("openai/sim-ok", "x", false)).await;
+    }
     let written = async |action: &str| {
         let started = std::time::Instant::now();
         while !actions(&gateway.data_dir()).iter().any(|written| written == action) {
@@ -84,6 +88,9 @@ async fn what_happens_to_the_gateway_is_in_it() {
     let disabled = all.iter().find(|entry| entry["action"] == "provider_key.disabled").unwrap();
     assert!(disabled["target"].as_str().unwrap().starts_with("openai/"), "{disabled}");
     assert_eq!(disabled["actor"], "gateway");
+    sim.on_key("another-key-of-openai", SimFault::RateLimitedRetryAfter);
+    gateway.chat(&saying("openai/sim-ok", "x", false)).await;
+    written("provider_key.cooldown").await;
     gateway.signal(libc::SIGHUP);
     written("config.reload").await;
     assert!(verify(&gateway.data_dir(), &[]).is_ok());

@@ -10,11 +10,11 @@ use sha2::{Digest, Sha256};
 use std::time::Instant;
 
 /// A configuration with one provider.
-fn provider(id: &str, sim: &Sim, more: &str) -> String {
+pub(crate) fn provider(id: &str, sim: &Sim, more: &str) -> String {
     format!("[retry]\nmax = 0\n[[provider]]\nid = \"{id}\"\nbase_url = \"http://{}\"\n{more}\n", sim.address())
 }
 
-fn key(secret: &str) -> String {
+pub(crate) fn key(secret: &str) -> String {
     format!("[[provider.key]]\nsecret = '{secret}'\n")
 }
 
@@ -244,7 +244,7 @@ fn account(token_uri: &str) -> String {
 }
 
 /// A gateway with Vertex behind a simulated provider, whose account stands in a file.
-async fn vertex(sim: &Sim, token_uri: &str, more: &str) -> (Gateway, tempfile::TempDir) {
+pub(crate) async fn vertex(sim: &Sim, token_uri: &str, more: &str) -> (Gateway, tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("account.json");
     std::fs::write(&file, account(token_uri)).unwrap();

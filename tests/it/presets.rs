@@ -67,3 +67,21 @@ async fn presets_are_listed_and_unknown_ones_named() {
     let message = error["error"]["message"].as_str().unwrap();
     assert!(message.contains("\"breif\"") && message.contains("there are brief"), "{message}");
 }
+
+#[tokio::test]
+async fn openrouters_own_preset_is_left_to_it_and_to_nobody_else() {
+    let (openrouter, other) = (Sim::start(SimDialect::OpenAi).unwrap(), Sim::start(SimDialect::OpenAi).unwrap());
+    let builder = Gateway::builder().config("[retry]\nmax = 0\n").provider("openrouter", &openrouter);
+    let gateway = builder.provider("other", &other).start().await;
+    let mut request = saying("openrouter/a/model", "one two", false);
+    request["preset"] = json!("of-my-account");
+    request["models"] = json!(["other/m"]);
+    assert_eq!(gateway.chat(&request).await.status, 200);
+    assert_eq!(openrouter.calls().pop().unwrap().json()["preset"], "of-my-account");
+    openrouter.always(orbyt::sim::SimFault::ServerError);
+    let answer = gateway.chat(&request).await;
+    assert_eq!((answer.status, answer.header("x-provider")), (200, "other"), "{}", answer.body_text());
+    assert_eq!(other.calls().pop().unwrap().json().get("preset"), None);
+    request["model"] = json!("other/m");
+    assert_eq!(gateway.chat(&request).await.status, 404, "nobody there knows it");
+}

@@ -30,6 +30,12 @@ async fn every_format_and_the_count_of_tokens_are_held_to_them() {
     let messages =
         |model: &str| json!({"model": model, "max_tokens": 9, "messages": [{"role": "user", "content": "x"}]});
     let responses = |model: &str| json!({"model": model, "input": "x"});
+    for path in ["/v1/embeddings", "/v1/audio/speech", "/v1/moderations"] {
+        let answer = ask(&gateway, &key, path, &responses("other/sim-ok")).await;
+        assert_eq!(answer.status, 403, "{path}: {}", answer.body_text());
+        let answer = ask(&gateway, &key, path, &responses("mine/sim-ok")).await;
+        assert_eq!(answer.status, 200, "{path}: {}", answer.body_text());
+    }
     for model in ["other/sim-ok", "claude/sim-ok"] {
         for (path, body) in [
             ("/v1/chat/completions", chat(model)),
@@ -61,6 +67,8 @@ async fn every_format_and_the_count_of_tokens_are_held_to_them() {
         ("/v1/messages", messages("mine/sim-ok"), 200),
         ("/v1/messages/count_tokens", messages("mine/sim-ok"), 403),
         ("/v1/responses", responses("mine/sim-ok"), 403),
+        ("/v1/embeddings", responses("mine/sim-ok"), 403),
+        ("/v1/audio/speech", responses("mine/sim-ok"), 403),
     ] {
         assert_eq!(ask(&gateway, &routes, path, &body).await.status, status, "{path}");
     }

@@ -12,7 +12,16 @@ use std::time::Instant;
 const SECRET: &str = "sk-canary-of-the-vault-0123456789";
 
 fn add(data_dir: &Path, provider: &str, name: &str, secret: &str) {
-    said(data_dir, None, &["vault", "add", provider, "--name", name], secret);
+    said(data_dir, None, &with_file(data_dir, &["vault", "add", provider, "--name", name]), secret);
+}
+
+/// The arguments with a file that knows the provider `lab`, as the gateway's own does.
+fn with_file(data_dir: &Path, arguments: &[&str]) -> Vec<String> {
+    let file = data_dir.join("lab.toml");
+    std::fs::create_dir_all(data_dir).unwrap();
+    std::fs::write(&file, "[[provider]]\nid = \"lab\"\nbase_url = \"http://127.0.0.1:9\"\n").unwrap();
+    let file = ["-c".to_owned(), file.to_str().unwrap().to_owned()];
+    arguments.iter().map(|argument| (*argument).to_owned()).chain(file).collect()
 }
 
 /// A gateway whose provider `lab` wants a key and has none but what the vault has.
@@ -173,7 +182,7 @@ async fn a_lost_master_key_is_not_replaced_behind_the_operators_back() {
     let kept = std::fs::read(&file).unwrap();
     std::fs::remove_file(&file).unwrap();
     for arguments in [&["vault", "add", "lab", "--name", "two"][..], &["vault", "rotate"]] {
-        let output = orbyt(state.path(), None, arguments, "sk-another-key-0123456789");
+        let output = orbyt(state.path(), None, &with_file(state.path(), arguments), "sk-another-key-0123456789");
         assert!(!output.status.success() && told(&output).contains("there is no master key"), "{}", told(&output));
         assert!(!file.exists(), "another one was made");
     }
@@ -197,9 +206,19 @@ async fn a_key_that_a_project_has_saved_serves_its_own_requests_and_nobody_elses
     };
     let key = created.trim();
     assert_eq!(used_by(key, "lab/sim-ok").await.1, SECRET);
-    said(state.path(), None, &["vault", "add", "lab", "--name", "org", "--org", "default"], "sk-of-the-organisation");
+    said(
+        state.path(),
+        None,
+        &with_file(state.path(), &["vault", "add", "lab", "--name", "org", "--org", "default"]),
+        "sk-of-the-organisation",
+    );
     assert_eq!(used_by(key, "lab/sim-ok").await.1, "sk-of-the-organisation");
-    said(state.path(), None, &["vault", "add", "lab", "--name", "own", "--project", "default"], OWN);
+    said(
+        state.path(),
+        None,
+        &with_file(state.path(), &["vault", "add", "lab", "--name", "own", "--project", "default"]),
+        OWN,
+    );
     let (answer, used) = used_by(key, "lab/sim-ok").await;
     assert_eq!((answer.status, used.as_str()), (200, OWN), "the project's goes before the organisation's");
     assert_eq!(used_key(&gateway, &sim).await.as_deref(), Some(SECRET), "a key of the configuration has no project");
@@ -217,7 +236,8 @@ async fn a_key_that_a_project_has_saved_serves_its_own_requests_and_nobody_elses
     said(state.path(), None, &["vault", "remove", "own"], "");
     assert_eq!(used_by(key, "lab/sim-ok").await.1, "sk-of-the-organisation");
     assert!(!gateway.output().contains(OWN) && !answer.body_text().contains(OWN));
-    let error = orbyt(state.path(), None, &["vault", "add", "lab", "--project", "nowhere"], OWN);
+    let error =
+        orbyt(state.path(), None, &with_file(state.path(), &["vault", "add", "lab", "--project", "nowhere"]), OWN);
     assert!(told(&error).contains("--project nowhere: there is no such project"), "{}", told(&error));
 }
 
@@ -234,7 +254,7 @@ async fn who_brings_keys_for_others_is_served_with_the_one_that_is_saved() {
     let ask = async || gateway.ask("/v1/chat/completions", &[("x-api-key", created.trim())], &body).await;
     let answer = ask().await;
     assert_eq!((answer.status, lab.generations()), (400, 0), "{}", answer.body_text());
-    said(&state, None, &["vault", "add", "lab", "--name", "own", "--org", "default"], OWN);
+    said(&state, None, &with_file(&state, &["vault", "add", "lab", "--name", "own", "--org", "default"]), OWN);
     let answer = ask().await;
     assert_eq!(answer.status, 200, "{}", answer.body_text());
     let used = lab.calls().pop().and_then(|call| call.header("authorization").map(str::to_owned));

@@ -64,6 +64,13 @@ def running(**environment):
             "ANTHROPIC_BASE_URL": offer["anthropic"]["base_url"],
             "GEMINI_API_KEY": offer["google"]["key"],
             "GEMINI_BASE_URL": offer["google"]["base_url"],
+            "COHERE_API_KEY": offer["cohere"]["key"],
+            "COHERE_BASE_URL": offer["cohere"]["base_url"],
+            "OLLAMA_API_KEY": offer["ollama"]["key"],
+            # With `/api` it is Ollama's own format, without it the OpenAI-compatible one.
+            "OLLAMA_BASE_URL": offer["ollama"]["base_url"] + "/api",
+            "AWS_BEARER_TOKEN_BEDROCK": offer["bedrock"]["key"],
+            "BEDROCK_BASE_URL": offer["bedrock"]["base_url"],
             **environment,
         }
         variables = {name: value for name, value in variables.items() if value}

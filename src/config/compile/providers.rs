@@ -11,6 +11,7 @@ use crate::dialect::openai_chat::passthrough::Quirks;
 use crate::dialect::table::Dialect;
 use crate::domain::{KeyQuota, Money, ProviderKey, Secret};
 use crate::provider::credential::{self, GoogleAccount};
+use crate::provider::row::completions;
 use crate::provider::{AuthScheme, ModelRow, Prices, ProviderRow, Tier};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -144,6 +145,9 @@ impl Compiler<'_> {
             auth,
             headers: usual.map(|row| row.headers.clone()).unwrap_or_default(),
             quirks,
+            completions_path: known.map_or_else(completions, |row| row.completions_path.clone()),
+            completions_models: known.and_then(|row| row.completions_models.clone()),
+            completions_lacks: known.map(|row| row.completions_lacks.clone()).unwrap_or_default(),
             key_env: known.map(|row| row.key_env.clone()).unwrap_or_default(),
             base_url_env: known.map(|row| row.base_url_env.clone()).unwrap_or_default(),
             key_required: auth != AuthScheme::None && known.is_none_or(|row| row.key_required || raw.auth.is_some()),

@@ -47,9 +47,9 @@ impl Compiler<'_> {
             }
             return None;
         };
-        if provider.dialect != Dialect::OpenAiChat {
+        if provider.dialect == Dialect::AnthropicMessages {
             let format = provider.dialect.name();
-            self.report.error(at.problem(format!("must be at an OpenAI-compatible provider; {id} speaks {format}")));
+            self.report.error(at.problem(format!("must be at a provider that makes embeddings; {id} speaks {format}")));
             return None;
         }
         Some(Semantic {

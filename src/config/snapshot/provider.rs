@@ -2,10 +2,13 @@
 
 use super::Timeouts;
 use crate::config::net::BaseUrl;
+use crate::dialect::client::Client;
+use crate::dialect::embeddings::{self, Form};
 use crate::dialect::openai_chat::passthrough::Quirks;
 use crate::dialect::table::Dialect;
+use crate::domain::tenancy::VaultKey;
 use crate::domain::{ProviderKey, Secret};
-use crate::provider::{AuthScheme, Cloud, ModelRow, ProviderRow};
+use crate::provider::{AuthScheme, Cloud, ModelRow, OwnForm, ProviderRow};
 use crate::routing::fair_queue::Caps;
 use std::sync::Arc;
 
@@ -86,10 +89,65 @@ impl Provider {
         }
     }
 
+    /// How one of its models is asked for vectors; `None` where there is no way to.
+    pub fn embedding_form(&self, model: &ModelRow) -> Option<Form> {
+        let own = || model.embeds.form.map(OwnForm::form);
+        Some(match (self.dialect_of(model), &self.cloud) {
+            (Dialect::OpenAiChat, _) => Form::OpenAi,
+            (Dialect::Gemini, Some(_)) => own().unwrap_or(Form::VertexPredict),
+            (Dialect::Gemini, None) => Form::Gemini,
+            (Dialect::Cohere, _) => Form::Cohere,
+            (Dialect::Ollama, _) => Form::Ollama,
+            (Dialect::BedrockConverse, _) if model.maker.as_deref() == Some("cohere") => Form::CohereOnBedrock,
+            (Dialect::BedrockConverse, _) => own().unwrap_or(Form::Titan),
+            (Dialect::AnthropicMessages, _) => return None,
+        })
+    }
+
+    /// The path of a request for vectors below the base URL, query included.
+    pub fn embedding_path(&self, model: &ModelRow, form: Form) -> String {
+        let of_chat = |method: &str| self.path(model, false).replacen(":generateContent", &format!(":{method}"), 1);
+        match (form, &self.cloud) {
+            // Perplexity's vectors have a version in their path, its conversations none.
+            (Form::OpenAi, None) if self.quirks.has(Quirks::INT8_EMBEDDINGS) && self.base.path.is_empty() => {
+                format!("/v1{}", embeddings::PATH)
+            }
+            (Form::OpenAi, _) => self.path_beside_chat(model, embeddings::PATH),
+            (Form::GeminiContent, Some(_)) => of_chat(embeddings::gemini::CONTENT),
+            (Form::VertexPredict, Some(_)) => of_chat(embeddings::gemini::PREDICT),
+            _ => form.path(&model.upstream),
+        }
+    }
+
+    /// The path of a request that passes to one of its models, where a client's format has a path of its own.
+    pub fn path_of(&self, client: Client, model: &ModelRow) -> Option<String> {
+        let elsewhere = self.cloud.as_ref().and_then(Cloud::responses_path);
+        let own = match client {
+            Client::OpenAiResponses if elsewhere.is_some() => return elsewhere,
+            Client::OpenAiCompletions => &*self.row.completions_path,
+            _ => client.own_path()?,
+        };
+        Some(self.path_beside_chat(model, own))
+    }
+
     /// Whether it counts the tokens of a request for one of its models. Clouds are not asked:
     /// each has a path and a body of its own for that.
     pub fn counts_tokens(&self, model: &ModelRow) -> bool {
         self.cloud.is_none() && self.dialect_of(model).counts_tokens()
+    }
+
+    /// Takes away a key that came out of the vault. Says whether it was there.
+    pub(super) fn forget(&mut self, gone: &VaultKey) -> bool {
+        let text = gone.secret.reveal();
+        // One secret may hold several keys, which are numbered then.
+        let is_part = |key: &ProviderKey| {
+            key.secret == gone.secret || text.split(',').any(|part| part.trim() == key.secret.reveal())
+        };
+        let is_called =
+            |name: &str| name.strip_prefix(&*gone.name).is_some_and(|rest| rest.is_empty() || rest.starts_with('_'));
+        let before = self.keys.len();
+        self.keys.retain(|key| !(is_called(&key.name) && is_part(key)));
+        before != self.keys.len()
     }
 
     /// Whether a key has to be leased before it can be asked.

@@ -38,7 +38,7 @@ fn what_is_wrong_is_told_with_its_place() {
         ),
         (
             "model = 'claude/v'",
-            "orbyt.toml:12:9: cache.semantic.model: must be at an OpenAI-compatible provider; claude speaks anthropic_messages",
+            "orbyt.toml:12:9: cache.semantic.model: must be at a provider that makes embeddings; claude speaks anthropic_messages",
         ),
         ("threshold = 1.5", "orbyt.toml:12:13: cache.semantic.threshold: must be a number from 0 to 1"),
         ("max_entries = 0", "orbyt.toml:12:15: cache.semantic.max_entries: must be a whole number from 1 to 1000000"),

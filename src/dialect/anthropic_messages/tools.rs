@@ -50,8 +50,8 @@ pub(super) fn render<'a>(
     };
     let mut out = Tooling::default();
     let by_tool = match &request.response_format {
-        Some(ResponseFormat::JsonSchema { schema: Some(schema), .. }) if native => {
-            out.format = grammar.admit(schema);
+        Some(format @ ResponseFormat::JsonSchema { schema: Some(_), .. }) if native => {
+            out.format = format.described_schema().and_then(|schema| grammar.admit(&schema));
             out.format.is_none()
         }
         Some(ResponseFormat::JsonSchema { .. } | ResponseFormat::JsonObject) => true,

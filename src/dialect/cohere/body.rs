@@ -100,7 +100,7 @@ pub(super) struct DocumentData<'a> {
 #[serde(tag = "type", rename = "json_object")]
 pub(super) struct Format<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub json_schema: Option<&'a Value>,
+    pub json_schema: Option<Cow<'a, Value>>,
 }
 
 /// A tool that the model may call.

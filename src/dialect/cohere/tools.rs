@@ -114,8 +114,8 @@ fn form<'a>(
         None | Some(ResponseFormat::Text) => Form::Text,
         // Where a tool must be called there is no text whose form could matter.
         Some(_) if callable && offer.choice == Some(REQUIRED) => Form::Text,
-        Some(ResponseFormat::JsonSchema { schema: Some(schema), .. }) if native => {
-            Form::Native(Format { json_schema: Some(schema) })
+        Some(format @ ResponseFormat::JsonSchema { schema: Some(_), .. }) if native => {
+            Form::Native(Format { json_schema: format.described_schema() })
         }
         Some(ResponseFormat::JsonSchema { schema: Some(schema), description, .. }) => {
             if schema.get("type").and_then(Value::as_str) != Some("object") {

@@ -1,9 +1,9 @@
 //! Ollama's own `POST /api/embed`.
 
-use super::{Answer, Request, complete, input_tokens};
+use super::{Answer, Request, broken, input_tokens, read, sheet};
 use crate::dialect::chat::Rendered;
 use crate::dialect::losses::Losses;
-use crate::domain::{Fault, FaultKind};
+use crate::domain::Fault;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -29,10 +29,7 @@ pub fn render(request: &Request, model: &str, require_parameters: bool) -> Resul
             _ => losses.drop(name, "this provider has no such parameter")?,
         }
     }
-    if request.user.as_deref().is_some_and(|user| !user.is_empty()) {
-        losses.drop("user", "this provider has no field for the end user")?;
-    }
-    Ok(Rendered { body: body.to_string().into_bytes(), dropped: losses.into_names(), ..Rendered::default() })
+    sheet(&body, request, losses)
 }
 
 #[derive(Deserialize)]
@@ -42,17 +39,13 @@ struct Reply {
     prompt_eval_count: Option<u64>,
 }
 
-/// Reads an answer to this many inputs.
+/// Reads an answer.
 ///
 /// # Errors
-/// `Empty` without any byte, `Malformed` when it is not an answer or a vector is missing.
-pub fn decode(body: &[u8], inputs: usize) -> Result<Answer, Fault> {
-    if body.trim_ascii().is_empty() {
-        return Err(Fault::new(FaultKind::Empty, "the provider's answer is empty"));
-    }
-    let broken = || Fault::malformed("the provider's answer is not one of embeddings");
-    let reply: Reply = serde_json::from_slice(body).map_err(|_| broken())?;
+/// `Empty` without any byte, `Malformed` when it is not an answer.
+pub fn decode(body: &[u8]) -> Result<Answer, Fault> {
+    let reply: Reply = read(body)?;
     let vectors = reply.embeddings.ok_or_else(broken)?;
     let usage = reply.prompt_eval_count.map(input_tokens);
-    complete(Answer { model: reply.model.unwrap_or_default(), vectors, usage }, inputs)
+    Ok(Answer { model: reply.model.unwrap_or_default(), vectors, usage })
 }

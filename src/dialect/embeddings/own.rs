@@ -1,32 +1,16 @@
-//! OpenAI's embeddings, as the gateway itself asks for them: one text in, one vector out.
-//! Source: the API reference of `POST /v1/embeddings`.
+//! The one vector that the gateway itself asks for, of whichever provider: one text in, one list of numbers out.
 
+use super::openai::{self, Packed};
+use super::{Form, Sheets, passed};
+use crate::dialect::openai_chat::quirks::Quirks;
 use crate::domain::{Fault, Usage};
-use serde::Deserialize;
 use serde_json::json;
 
-/// What is appended to a provider's base URL.
+/// What is appended to the base URL of a provider of OpenAI's form.
 pub const PATH: &str = "/embeddings";
 
 /// The most dimensions that a vector may have; the largest known models have half as many.
 pub const MOST_DIMENSIONS: usize = 8192;
-
-#[derive(Deserialize)]
-struct Answer {
-    data: [Item; 1],
-    usage: Option<Counts>,
-}
-
-#[derive(Deserialize)]
-struct Item {
-    embedding: Vec<f32>,
-}
-
-#[derive(Clone, Copy, Deserialize)]
-struct Counts {
-    prompt_tokens: Option<u64>,
-    total_tokens: Option<u64>,
-}
 
 /// A text's vector, as long as the model makes it, and what it took.
 #[derive(Clone, Debug, PartialEq)]
@@ -38,48 +22,63 @@ pub struct Embedding {
 }
 
 /// The body that asks for the vector of a text.
-pub fn request(model: &str, text: &str) -> Vec<u8> {
+///
+/// # Errors
+/// None that a text could bring about.
+pub fn request(form: Form, model: &str, text: &str, quirks: Quirks) -> Result<Vec<u8>, Fault> {
     // The format is the default, but the official clients override it: said, so that it holds everywhere.
-    json!({ "model": model, "input": text, "encoding_format": "float" }).to_string().into_bytes()
+    let body = json!({ "model": model, "input": text, "encoding_format": "float" }).to_string().into_bytes();
+    if form == Form::OpenAi {
+        return Ok(passed::body(&passed::scan(body.into())?, model, quirks));
+    }
+    let Sheets { mut bodies, .. } = form.render(&openai::parse(&body)?, model, None, false)?;
+    Ok(bodies.pop().unwrap_or_default())
 }
 
 /// Reads the answer.
 ///
 /// # Errors
 /// `Malformed` when it is none, has not exactly one vector, or one that is empty, too long or not made of finite numbers.
-pub fn parse(body: &[u8]) -> Result<Embedding, Fault> {
-    let answer: Answer =
-        serde_json::from_slice(body).map_err(|_| Fault::malformed("the answer is not an embedding"))?;
-    let [Item { embedding: vector }] = answer.data;
+pub fn parse(form: Form, body: &[u8], packed: Packed) -> Result<Embedding, Fault> {
+    let answer = form.decode(body, Some(1))?;
+    let vector = answer.vectors.first().and_then(|vector| openai::numbers(vector, packed)).unwrap_or_default();
     if vector.is_empty() || vector.len() > MOST_DIMENSIONS || !vector.iter().all(|value| value.is_finite()) {
         return Err(Fault::malformed("the embedding is no vector"));
     }
-    let usage = answer.usage.and_then(|counts| {
-        let prompt_tokens = counts.prompt_tokens.or(counts.total_tokens)?;
-        Some(Usage { prompt_tokens, total_tokens: prompt_tokens, ..Usage::default() })
-    });
-    Ok(Embedding { vector, usage })
+    Ok(Embedding { vector, usage: answer.usage })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn read(body: &str) -> Result<Embedding, Fault> {
+        parse(Form::OpenAi, body.as_bytes(), Packed::Floats)
+    }
+
     #[test]
     fn asks_for_one_text() {
-        let body: serde_json::Value = serde_json::from_slice(&request("m", "a \"b\"")).unwrap();
-        assert_eq!(body, json!({"model": "m", "input": "a \"b\"", "encoding_format": "float"}));
+        let asked = |form, quirks| -> serde_json::Value {
+            serde_json::from_slice(&request(form, "m", "a \"b\"", quirks).unwrap()).unwrap()
+        };
+        let plain = json!({"model": "m", "input": "a \"b\"", "encoding_format": "float"});
+        assert_eq!(asked(Form::OpenAi, Quirks::NONE), plain);
+        assert_eq!(asked(Form::OpenAi, Quirks::BARE_FLOATS), json!({"model": "m", "input": "a \"b\""}));
+        assert_eq!(asked(Form::Titan, Quirks::NONE), json!({"inputText": "a \"b\""}));
     }
 
     #[test]
     fn reads_the_vector_and_what_it_took() {
         let body = json!({"object": "list", "model": "m", "usage": {"prompt_tokens": 3, "total_tokens": 3},
             "data": [{"object": "embedding", "index": 0, "embedding": [0.5, -1, 0]}]});
-        let read = parse(body.to_string().as_bytes()).unwrap();
-        assert_eq!(read.vector, [0.5, -1.0, 0.0]);
-        assert_eq!(read.usage, Some(Usage { prompt_tokens: 3, total_tokens: 3, ..Usage::default() }));
-        assert_eq!(parse(br#"{"data":[{"embedding":[1]}]}"#).unwrap().usage, None);
-        assert_eq!(parse(br#"{"data":[{"embedding":[1]}],"usage":{}}"#).unwrap().usage, None);
+        let embedding = read(&body.to_string()).unwrap();
+        assert_eq!(embedding.vector, [0.5, -1.0, 0.0]);
+        assert_eq!(embedding.usage, Some(Usage { prompt_tokens: 3, total_tokens: 3, ..Usage::default() }));
+        assert_eq!(read(r#"{"data":[{"embedding":[1]}]}"#).unwrap().usage, None);
+        assert_eq!(read(r#"{"data":[{"embedding":[1]}],"usage":{}}"#).unwrap().usage, None);
+        assert_eq!(read(r#"{"data":[{"embedding":"AACAPw=="}]}"#).unwrap().vector, [1.0]);
+        let google = br#"{"embeddings":[{"values":[2]}]}"#;
+        assert_eq!(parse(Form::Gemini, google, Packed::Floats).unwrap().vector, [2.0]);
     }
 
     #[test]
@@ -94,11 +93,11 @@ mod tests {
             r#"{"data":[{"embedding":[1]},{"embedding":[1]}]}"#,
             r#"{"data":[{"embedding":["1"]}]}"#,
             r#"{"data":[{"embedding":[1e39]}]}"#,
-            r#"{"data":[{"embedding":"AACAPw=="}]}"#,
+            r#"{"data":[{"embedding":"AACA"}]}"#,
             r#"{"data":[{"embedding":[1"#,
             &long,
         ] {
-            assert!(parse(body.as_bytes()).is_err(), "{body:.60}");
+            assert!(read(body).is_err(), "{body:.60}");
         }
     }
 }

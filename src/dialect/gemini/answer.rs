@@ -23,6 +23,9 @@ use crate::dialect::event::{Event, FinishReason, ReasoningDelta, ReasoningPiece,
 use crate::domain::{Fault, FaultKind, Usage};
 use serde_json::{Value, json};
 
+/// The word for an answer whose prompt was blocked, where that counts as one.
+const BLOCKED: &str = "SAFETY";
+
 /// More candidates than any request may ask for; a bound for hostile providers.
 const MAX_CHOICES: u32 = 128;
 
@@ -44,6 +47,8 @@ pub struct Answer {
     id: String,
     counts: Counts,
     choices: Vec<Choice>,
+    /// Whether a blocked prompt is an answer that is cut for its content, not a fault.
+    takes_blocks: bool,
 }
 
 /// One candidate.
@@ -75,6 +80,16 @@ impl Answer {
     /// The machine for one answer; `answer_tool` is [`crate::dialect::chat::Rendered::answer_tool`].
     pub fn new(answer_tool: Option<String>) -> Self {
         Self { answer_tool, ..Self::default() }
+    }
+
+    /// The machine that watches an answer which the client gets as it is: a blocked prompt is one too.
+    pub fn watching() -> Self {
+        Self { takes_blocks: true, ..Self::default() }
+    }
+
+    /// Whether every choice that began has a finish reason; more may follow all the same.
+    pub fn has_finish_reason(&self) -> bool {
+        !self.choices.is_empty() && self.choices.iter().all(|choice| choice.finish.is_some())
     }
 
     /// Takes one frame of the stream, or the whole unary answer. Several JSON objects in one frame, as from a server that forgets
@@ -140,6 +155,10 @@ impl Answer {
             && let Some(feedback) = chunk.prompt_feedback
             && let Some(fault) = blocked(&feedback)
         {
+            if self.takes_blocks {
+                self.choices.push(Choice { finish: Some(BLOCKED.to_owned()), ..Choice::default() });
+                return Ok(());
+            }
             return self.fail(fault, sink);
         }
         for (position, candidate) in candidates.into_iter().enumerate() {
@@ -349,7 +368,7 @@ impl Choice {
 
 /// OpenAI's word for Google's. The hub has four words; what none of them fits counts as `stop` (`tool_calls` beside calls), and the
 /// provider's own word goes along.
-fn finish_reason(native: &str, calls: bool) -> FinishReason {
+pub(super) fn finish_reason(native: &str, calls: bool) -> FinishReason {
     match native {
         "MAX_TOKENS" | "CONTINUATION" => FinishReason::Length,
         "SAFETY"
@@ -368,6 +387,21 @@ fn finish_reason(native: &str, calls: bool) -> FinishReason {
         _ if calls => FinishReason::ToolCalls,
         _ => FinishReason::Stop,
     }
+}
+
+/// Whether this is one of Google's finish reasons that says more than OpenAI's word for it.
+pub(super) fn is_word(native: &str) -> bool {
+    const OTHERS: [&str; 8] = [
+        "STOP",
+        "OTHER",
+        "MALFORMED_FUNCTION_CALL",
+        "UNEXPECTED_TOOL_CALL",
+        "TOO_MANY_TOOL_CALLS",
+        "NO_IMAGE",
+        "IMAGE_OTHER",
+        "MAX_TOKENS",
+    ];
+    OTHERS.contains(&native) || finish_reason(native, false) == FinishReason::ContentFilter
 }
 
 /// The fault of a prompt that was refused as a whole.

@@ -144,9 +144,9 @@ fn citation((uri, title): (&str, Option<&str>), start: u64, end: u64) -> Value {
     })
 }
 
-/// Turns places in bytes into places in characters. Text in ASCII, where they are the same, is only counted.
+/// Turns places in bytes into places in characters, and back. Text in ASCII, where they are the same, is only counted.
 #[derive(Debug, Default)]
-struct Places {
+pub(super) struct Places {
     runs: Vec<Run>,
     kept: usize,
 }
@@ -158,7 +158,7 @@ enum Run {
 }
 
 impl Places {
-    fn push(&mut self, text: &str) {
+    pub fn push(&mut self, text: &str) {
         let room = self.kept + text.len() <= MAX_KEPT_TEXT;
         if text.is_ascii() || !room {
             match self.runs.last_mut() {
@@ -191,6 +191,27 @@ impl Places {
         }
         characters + (byte - bytes)
     }
+
+    /// The place in bytes of a place in characters.
+    pub fn bytes(&self, character: u64) -> u64 {
+        let (mut bytes, mut characters) = (0, 0);
+        for run in &self.runs {
+            let rest = character - characters;
+            match run {
+                Run::Ascii(length) if rest <= *length => return bytes + rest,
+                Run::Ascii(length) => (bytes, characters) = (bytes + length, characters + length),
+                Run::Other(text) => {
+                    let within =
+                        text.char_indices().map(|(at, _)| at as u64).nth(usize::try_from(rest).unwrap_or(usize::MAX));
+                    if let Some(at) = within {
+                        return bytes + at;
+                    }
+                    (bytes, characters) = (bytes + text.len() as u64, characters + text.chars().count() as u64);
+                }
+            }
+        }
+        bytes + (character - characters)
+    }
 }
 
 #[cfg(test)]
@@ -219,6 +240,7 @@ mod tests {
             pieces.iter().for_each(|piece| places.push(piece));
             for (characters, (bytes, _)) in text.char_indices().enumerate() {
                 assert_eq!(places.characters(bytes as u64), characters as u64);
+                assert_eq!(places.bytes(characters as u64), bytes as u64);
             }
             assert_eq!(places.characters(text.len() as u64), text.chars().count() as u64);
         }

@@ -9,6 +9,8 @@
 //! A stream consists of whole answers in the unary form, one for each piece, so one machine reads both; [`stream`] only cuts the
 //! pieces out.
 //!
+//! [`client`] is the other side: clients that speak this format.
+//!
 //! Sources: the public reference of the Gemini API (`ai.google.dev/api/generate-content`, `…/docs/thought-signatures`,
 //! `…/docs/function-calling`, `…/docs/thinking`), the types of Google's `google-genai` client, and recorded traffic.
 
@@ -16,6 +18,7 @@ pub mod answer;
 pub mod body;
 pub mod calls;
 pub mod citations;
+pub mod client;
 pub mod contents;
 pub mod count;
 pub mod documents;

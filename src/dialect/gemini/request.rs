@@ -112,7 +112,7 @@ fn generation_config(
         tools::Form::Json => set("responseMimeType", "application/json".into()),
         tools::Form::Schema(schema) => {
             set("responseMimeType", "application/json".into());
-            set("responseJsonSchema", (*schema).clone());
+            set("responseJsonSchema", schema.clone().into_owned());
         }
     }
     if let Some(modalities) = modalities(request, losses)? {

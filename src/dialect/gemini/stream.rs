@@ -32,7 +32,12 @@ enum Framing {
 impl Decoder {
     /// The decoder of an answer; `answer_tool` is [`crate::dialect::chat::Rendered::answer_tool`].
     pub fn new(answer_tool: Option<String>) -> Self {
-        Self { framing: Framing::Unknown, answer: Answer::new(answer_tool) }
+        Self::of(Answer::new(answer_tool))
+    }
+
+    /// The decoder around a machine.
+    pub(super) fn of(answer: Answer) -> Self {
+        Self { framing: Framing::Unknown, answer }
     }
 
     /// Takes the next bytes, cut anywhere.

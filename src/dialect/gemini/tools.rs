@@ -22,7 +22,7 @@ pub enum Form<'a> {
     /// By `responseMimeType`.
     Json,
     /// By `responseMimeType` and `responseJsonSchema`.
-    Schema(&'a Value),
+    Schema(Cow<'a, Value>),
     /// By the answer tool.
     Tool {
         /// What the schema says of itself.
@@ -54,7 +54,9 @@ pub fn form<'a>(request: &'a Request, traits: &ModelTraits, losses: &mut Losses)
         None | Some(ResponseFormat::Text) => Form::Text,
         // Where a function must be called there is no text whose form could matter.
         Some(_) if callable && forced && !native => Form::Text,
-        Some(ResponseFormat::JsonSchema { schema: Some(schema), .. }) if native => Form::Schema(schema),
+        Some(format @ ResponseFormat::JsonSchema { schema: Some(_), .. }) if native => {
+            format.described_schema().map_or(Form::Json, Form::Schema)
+        }
         Some(ResponseFormat::JsonSchema { schema: Some(schema), description, .. }) => {
             Form::Tool { description: description.as_deref(), schema }
         }

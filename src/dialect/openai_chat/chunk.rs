@@ -22,6 +22,9 @@ use std::sync::Arc;
 /// OpenAI's bound of `n`; an index beyond it is no choice.
 const MAX_CHOICES: u64 = 128;
 
+/// The same of text completions, where each of many prompts has `n` choices.
+const MAX_TEXTS: u64 = 4096;
+
 /// Which of the two forms of an answer is looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shape {
@@ -51,6 +54,8 @@ pub struct Seen {
 /// Looks at the chunks of one answer, one after the other.
 pub struct Inspector {
     shape: Shape,
+    /// The choices are those of text completions, in both shapes: a `text` each.
+    texts: bool,
     quirks: Quirks,
     exclude_reasoning: bool,
     choices: Vec<Choice>,
@@ -86,6 +91,7 @@ struct Choice {
 struct Places {
     index: Option<u64>,
     body: Option<Range<usize>>,
+    text: Option<Range<usize>>,
     finish: Option<Range<usize>>,
 }
 
@@ -94,6 +100,7 @@ impl Inspector {
     pub fn new(shape: Shape, quirks: Quirks, exclude_reasoning: bool, answer: Arc<str>) -> Self {
         Self {
             shape,
+            texts: false,
             quirks,
             exclude_reasoning,
             choices: Vec::new(),
@@ -103,6 +110,12 @@ impl Inspector {
             text: Vec::new(),
             thoughts: Vec::new(),
         }
+    }
+
+    /// The same for text completions.
+    #[must_use]
+    pub fn of_texts(self, texts: bool) -> Self {
+        Self { texts, ..self }
     }
 
     /// Looks at one JSON text, which must be UTF-8. What it says goes to `observed`, what is to be changed to [`Self::edits`].
@@ -170,10 +183,10 @@ impl Inspector {
             None if !known.is_empty() => self.edits.insert(start, &[b"\"id\":", known, b","]),
             _ => {}
         }
-        const OBJECT: &[u8] = b"\"chat.completion.chunk\"";
+        let word: &[u8] = if self.texts { b"\"text_completion\"" } else { b"\"chat.completion.chunk\"" };
         match object {
-            Some(object) if json[object.clone()] != *OBJECT => self.edits.replace(object, &[OBJECT]),
-            None => self.edits.insert(start, &[b"\"object\":", OBJECT, b","]),
+            Some(object) if json[object.clone()] != *word => self.edits.replace(object, &[word]),
+            None => self.edits.insert(start, &[b"\"object\":", word, b","]),
             Some(_) => {}
         }
     }
@@ -189,7 +202,9 @@ impl Inspector {
             let text = &json[value.clone()];
             match scan::inner(&json[key]) {
                 b"index" => places.index = scan::integer(text),
-                name if name == body => places.body = (text.first() == Some(&b'{')).then_some(value),
+                b"text" if self.texts => places.text = Some(value),
+                // Together has a delta beside the text, which says the same.
+                name if name == body && !self.texts => places.body = (text.first() == Some(&b'{')).then_some(value),
                 b"finish_reason" => places.finish = Some(value),
                 b"error" if text != b"null" => seen.choice_error = Some(value),
                 _ => {}
@@ -197,13 +212,16 @@ impl Inspector {
             Ok::<(), Invalid>(())
         })?;
         let index = places.index.unwrap_or(if self.shape == Shape::Whole { ordinal } else { 0 });
-        if index >= MAX_CHOICES {
+        if index >= if self.texts { MAX_TEXTS } else { MAX_CHOICES } {
             return Err(Invalid { at: place.start, what: "the index of a choice is beyond any n" });
         }
         let index = index as u32;
         observed.choices_begun = observed.choices_begun.max(index + 1);
         let slot = self.slot(index);
         let finish = places.finish.filter(|finish| json[finish.start] == b'"');
+        if let Some(text) = places.text {
+            observed.note(&Event::Text { choice: index, text: text_of(&json[text]) });
+        }
         if let Some(body) = places.body {
             self.message(json, body.start, slot, finish.is_some(), observed)?;
         }

@@ -12,7 +12,10 @@ use super::scan::{Cursor, Invalid, integer};
 use super::write;
 use crate::dialect::client::Client;
 use crate::dialect::extensions::{Extensions, Members};
-use crate::dialect::{anthropic_messages, openai_responses};
+use crate::dialect::relay::form::Form;
+use crate::dialect::work::Work;
+use crate::dialect::{anthropic_messages, gemini, openai_responses};
+use crate::domain::decision::Parameter;
 use crate::domain::{Fault, FaultKind};
 use bytes::Bytes;
 use memchr::memmem;
@@ -25,14 +28,20 @@ use std::sync::{Arc, LazyLock};
 pub struct Envelope {
     /// The client's format.
     pub client: Client,
+    /// What it asks for.
+    pub work: Work,
     /// The model that the client asks for, as it wrote it.
     pub model: String,
     /// Only the tokens of the input are asked for, not an answer.
     pub counts_tokens: bool,
     /// Whether it wants a stream.
     pub stream: bool,
+    /// Gemini: whether the stream is one array instead of events (no `alt=sse`).
+    pub array: bool,
     /// Whether it wants a usage chunk in the stream.
     pub include_usage: bool,
+    /// Whether `preset` is one of OpenRouter's own, and is left to it.
+    pub keeps_preset: bool,
     /// Responses: whether the answer is to be kept, so that another request can go on from it (`store`).
     pub keep: bool,
     /// Responses: the answer that the request goes on from (`previous_response_id`).
@@ -52,6 +61,10 @@ pub struct Envelope {
     /// Estimated input tokens: a quarter of the bytes of `messages` and `tools`, base64 data left out. For routing and reservations, not
     /// for the bill.
     pub estimated_input_tokens: u64,
+    /// The form that the request is, where it is none of JSON; the body is an empty object then.
+    pub(in crate::dialect) form: Option<Arc<Form>>,
+    /// Text completions: what of the request has no word in a chat, so that only a provider that has the route itself can serve it.
+    pub beyond_chat: Vec<Parameter>,
     pub(in crate::dialect) body: Bytes,
     pub(in crate::dialect) members: Vec<Member>,
 }
@@ -110,6 +123,11 @@ pub(in crate::dialect) struct Member {
 pub(in crate::dialect) enum Field {
     Model,
     Messages,
+    Prompt,
+    Suffix,
+    Echo,
+    BestOf,
+    Logprobs,
     Tools,
     ResponseFormat,
     Stream,
@@ -138,6 +156,10 @@ pub(in crate::dialect) enum Field {
     Store,
     PreviousResponseId,
     Preset,
+    Contents,
+    SystemInstruction,
+    GenerationConfig,
+    Alt,
     Other,
 }
 
@@ -146,6 +168,11 @@ impl Field {
         match name {
             "model" => Self::Model,
             "messages" => Self::Messages,
+            "prompt" => Self::Prompt,
+            "suffix" => Self::Suffix,
+            "echo" => Self::Echo,
+            "best_of" => Self::BestOf,
+            "logprobs" => Self::Logprobs,
             "tools" | "functions" => Self::Tools,
             "response_format" => Self::ResponseFormat,
             "stream" => Self::Stream,
@@ -174,6 +201,10 @@ impl Field {
             "store" => Self::Store,
             "previous_response_id" => Self::PreviousResponseId,
             "preset" => Self::Preset,
+            "contents" => Self::Contents,
+            "systemInstruction" | "system_instruction" => Self::SystemInstruction,
+            "generationConfig" | "generation_config" => Self::GenerationConfig,
+            "alt" => Self::Alt,
             _ => Self::Other,
         }
     }
@@ -207,11 +238,14 @@ impl Envelope {
         let members = members(&body)?;
         Ok(Self {
             client,
+            work: Work::Converse,
             counts_tokens: false,
             model: String::new(),
             stream: false,
+            array: false,
             include_usage: false,
             keep: false,
+            keeps_preset: false,
             previous: None,
             max_tokens: None,
             n: None,
@@ -220,6 +254,8 @@ impl Envelope {
             extensions: NO_EXTENSIONS.clone(),
             needs: Needs::default(),
             estimated_input_tokens: 0,
+            form: None,
+            beyond_chat: Vec::new(),
             body,
             members,
         })
@@ -230,14 +266,31 @@ impl Envelope {
         &self.body
     }
 
+    /// The media type of an answer.
+    pub fn content_type(&self) -> &'static str {
+        if self.stream && !self.array { "text/event-stream" } else { "application/json" }
+    }
+
+    /// The sampling temperature, where this format has it deeper than at the top level.
+    pub fn nested_temperature(&self) -> Option<f64> {
+        (self.client == Client::Gemini).then(|| gemini::client::envelope::temperature(self)).flatten()
+    }
+
     /// The body for a provider of the same format.
     pub fn passthrough_body(&self, model: &str, quirks: Quirks) -> Vec<u8> {
         if self.client == Client::AnthropicMessages {
             return anthropic_messages::client::envelope::passthrough_body(self, model);
         }
+        if self.client == Client::Gemini {
+            return gemini::client::envelope::passthrough_body(self);
+        }
         if self.client == Client::OpenAiResponses {
             return openai_responses::envelope::passthrough_body(self, model);
         }
+        // Text completions know the old name alone, at every provider.
+        let renamed =
+            if self.client == Client::OpenAiCompletions { Quirks::MAX_COMPLETION_TOKENS } else { Quirks::NONE };
+        let quirks = quirks.without(renamed);
         let (mut edits, mut cutter) = (Edits::default(), Cutter::default());
         let ask_for_usage = self.stream && !self.include_usage && !quirks.has(Quirks::NO_STREAM_OPTIONS);
         let mut to_add = ask_for_usage && self.last(Field::StreamOptions).is_none();
@@ -282,6 +335,7 @@ impl Envelope {
         let text = &self.body[member.value.clone()];
         match member.field {
             Field::Usage => !quirks.has(Quirks::OPENROUTER_NATIVE) && inside(text, b"include").is_some(),
+            Field::Preset => !(self.keeps_preset && quirks.has(Quirks::OPENROUTER_NATIVE)),
             Field::StreamOptions => quirks.has(Quirks::NO_STREAM_OPTIONS),
             // Under its new name it would stand beside the one that is there already.
             Field::MaxCompletionTokens => quirks.has(Quirks::MAX_TOKENS) && self.last(Field::MaxTokens).is_some(),
@@ -316,7 +370,7 @@ impl Envelope {
         Some(&self.body[member.value.clone()]).filter(|text| *text != b"null")
     }
 
-    fn read_options(&mut self) -> Result<(), Fault> {
+    pub(in crate::dialect) fn read_options(&mut self) -> Result<(), Fault> {
         self.read_model()?;
         self.stream = self.boolean(Field::Stream, "stream")?.unwrap_or(false);
         let options = self.last(Field::StreamOptions);
@@ -325,6 +379,16 @@ impl Envelope {
         }
         self.include_usage = self.stream && options.is_some_and(|text| is_true(text, b"include_usage"));
         self.n = self.count(Field::N, "n")?;
+        self.read_user()?;
+        let max_tokens = self.count(Field::MaxTokens, "max_tokens")?;
+        self.max_tokens = self.count(Field::MaxCompletionTokens, "max_completion_tokens")?.or(max_tokens);
+        self.exclude_reasoning = self.last(Field::Reasoning).is_some_and(|text| is_true(text, b"exclude"))
+            || self.last(Field::IncludeReasoning) == Some(b"false");
+        Ok(())
+    }
+
+    /// Reads `user`.
+    pub(in crate::dialect) fn read_user(&mut self) -> Result<(), Fault> {
         self.user = match self.last(Field::User) {
             Some(text) if text.starts_with(b"\"") => {
                 serde_json::from_slice(text).map_err(|_| must_be("user", "a string"))?
@@ -333,10 +397,6 @@ impl Envelope {
             None => None,
         };
         self.user = self.user.take().filter(|user| !user.is_empty());
-        let max_tokens = self.count(Field::MaxTokens, "max_tokens")?;
-        self.max_tokens = self.count(Field::MaxCompletionTokens, "max_completion_tokens")?.or(max_tokens);
-        self.exclude_reasoning = self.last(Field::Reasoning).is_some_and(|text| is_true(text, b"exclude"))
-            || self.last(Field::IncludeReasoning) == Some(b"false");
         Ok(())
     }
 
@@ -354,6 +414,11 @@ impl Envelope {
             return Err(Fault::bad_request("model", "you must provide a model"));
         }
         Ok(())
+    }
+
+    /// Whether a preset is named as OpenRouter has it, beside the model.
+    pub fn names_openrouter_preset(&self) -> bool {
+        self.last(Field::Preset).is_some()
     }
 
     /// Without a model, the preset that was asked for stands in its place.
@@ -525,6 +590,7 @@ pub(in crate::dialect) fn base64_bytes(text: &[u8], bare: bool) -> usize {
 
 mod closer;
 mod defaults;
+mod relayed;
 
 pub use defaults::Defaults;
 

@@ -3,7 +3,7 @@
 use super::fields::{Fields, Path};
 use crate::dialect::chat::{Media, Message, Part, PartKind, ReasoningDetail, ReasoningKind, Role, ToolCall};
 use crate::domain::Fault;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// Reads `messages`.
 ///
@@ -118,7 +118,17 @@ fn part(value: Value, path: &Path<'_>, reasoning: &mut Vec<ReasoningDetail>) -> 
             return Err(path.member("type").must_be(expected));
         }
     };
-    Ok(Some(Part { kind, cache_control: fields.any("cache_control") }))
+    Ok(Some(Part { kind, cache_control: cache_mark(&mut fields) }))
+}
+
+/// Anthropic's marker as it stands, or OpenAI's for the same: `prompt_cache_breakpoint`, whose shortest time is half an hour.
+pub(in crate::dialect) fn cache_mark(fields: &mut Fields<'_>) -> Option<Value> {
+    let breakpoint = fields.any("prompt_cache_breakpoint");
+    let mark = |point: Value| match point.get("ttl").and_then(Value::as_str) {
+        Some(_) => json!({"type": "ephemeral", "ttl": "1h"}),
+        None => json!({"type": "ephemeral"}),
+    };
+    fields.any("cache_control").or(breakpoint.map(mark))
 }
 
 fn image(fields: &mut Fields<'_>) -> Result<PartKind, Fault> {

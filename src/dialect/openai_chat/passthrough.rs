@@ -1,4 +1,5 @@
-//! A compatible provider's answer on its way to an OpenAI client: the bytes pass, watched, and repaired only where a quirk shows.
+//! A compatible provider's answer on its way to an OpenAI client: the bytes pass, watched, and repaired only where a quirk shows. Chat
+//! completions and text completions alike: they differ in their choices alone.
 //!
 //! ```text
 //!                     first byte
@@ -17,7 +18,9 @@ use super::calls::call_ids;
 use super::chunk::{Inspector, Seen, Shape, member};
 use super::scan::Balance;
 use super::{error, response, scan, stream, usage, write};
+use crate::dialect::client::Client;
 use crate::dialect::event::{End, Event, Observed};
+use crate::dialect::openai_completions::stream as texts;
 use crate::dialect::sse::{Frame, Opening, Parser};
 use crate::dialect::table::Setup;
 use crate::domain::{Fault, FaultKind};
@@ -52,6 +55,8 @@ struct Chunks {
     inspector: Inspector,
     quirks: Quirks,
     include_usage: bool,
+    /// They are those of text completions.
+    texts: bool,
     /// The usage chunk that the client is still to get.
     usage: HeldUsage,
     /// Whether `[DONE]` has come.
@@ -92,14 +97,17 @@ impl Passthrough {
     /// The machine for an answer.
     pub fn new(setup: &Setup) -> Self {
         let shape = if setup.stream { Shape::Chunk } else { Shape::Whole };
+        let texts = setup.client == Client::OpenAiCompletions;
         let (mut id, mut model) = (Vec::new(), Vec::new());
         write::string(&setup.id, &mut id);
         write::string(&setup.model, &mut model);
         Self {
             state: if setup.stream { State::Start } else { State::Unary },
             chunks: Chunks {
-                inspector: Inspector::new(shape, setup.quirks, setup.exclude_reasoning, setup.id.clone()),
+                inspector: Inspector::new(shape, setup.quirks, setup.exclude_reasoning, setup.id.clone())
+                    .of_texts(texts),
                 quirks: setup.quirks,
+                texts,
                 include_usage: setup.include_usage,
                 usage: HeldUsage::default(),
                 done: false,
@@ -202,7 +210,8 @@ impl Passthrough {
         if self.stream {
             let chunks = &self.chunks;
             let (id, model) = chunks.identity();
-            stream::write_break_off(id, chunks.created(), model, fault, out);
+            let write = if chunks.texts { texts::write_break_off } else { stream::write_break_off };
+            write(id, chunks.created(), model, fault, out);
         }
     }
 
@@ -234,6 +243,11 @@ impl Passthrough {
     /// A whole answer although a stream was asked for: the client gets a stream of it.
     fn stream_of_body(&mut self, observed: &mut Observed, out: &mut Vec<u8>) -> Result<(), Fault> {
         let body = checked(self.body.trim_ascii())?;
+        if self.chunks.texts {
+            self.chunks.whole_text(body, observed, out)?;
+            self.state = State::Done;
+            return Ok(());
+        }
         let mut encoder = stream::StreamEncoder::new(&self.setup);
         response::decode(body, &call_ids(&self.setup.id), &mut |event: Event<'_>| {
             observed.note(&event);
@@ -354,13 +368,26 @@ impl Chunks {
         false
     }
 
+    /// A whole text completion although a stream was asked for: it is a chunk as it stands, the only one.
+    fn whole_text(&mut self, body: &[u8], observed: &mut Observed, out: &mut Vec<u8>) -> Result<(), Fault> {
+        self.quirks = self.quirks.with(Quirks::USAGE_IN_CHUNKS);
+        let line: Vec<u8> = body.iter().map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { *byte }).collect();
+        let raw = [b"data: ", &line[..], b"\n\n"].concat();
+        let frame = Frame { event: b"", data: std::borrow::Cow::Borrowed(&line), raw: &raw };
+        if self.chunk(&line, &frame, observed, out)? {
+            return Ok(());
+        }
+        Err(self.inspector.inspect(body, observed).map_or_else(|invalid| broken(&invalid, body), |_| truncated()))
+    }
+
     fn close(&mut self, out: &mut Vec<u8>) {
         match self.usage.form {
             UsageForm::None => {}
             UsageForm::Frame => out.extend_from_slice(&self.usage.bytes),
             UsageForm::Object => {
                 let (id, model) = self.identity();
-                stream::write_usage_chunk(id, self.created(), model, &self.usage.bytes, out);
+                let write = if self.texts { texts::write_usage_chunk } else { stream::write_usage_chunk };
+                write(id, self.created(), model, &self.usage.bytes, out);
             }
         }
         out.extend_from_slice(stream::DONE);

@@ -2,7 +2,7 @@
 
 /// A set of deviations. Only what a set names is repaired; all other bytes pass as they are.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
-pub struct Quirks(u16);
+pub struct Quirks(u32);
 
 impl Quirks {
     /// No deviation: every byte passes.
@@ -33,6 +33,17 @@ impl Quirks {
     pub const REPLAY_REASONING: Self = Self(1 << 11);
     /// Route: the provider has OpenAI's `/responses` too, so that requests of that form pass as they are.
     pub const RESPONSES: Self = Self(1 << 12);
+    /// Route: the provider has OpenAI's `/completions` too (its row may have another path, and name the models that alone have it), so
+    /// that requests of that form pass as they are.
+    pub const COMPLETIONS: Self = Self(1 << 13);
+    /// Answer: what comes of that route has the form of chat completions (Mistral's fill-in-the-middle).
+    pub const COMPLETIONS_AS_CHAT: Self = Self(1 << 14);
+    /// Embeddings, request: floats are the default and not to be asked for, so `encoding_format: "float"` is cut.
+    pub const BARE_FLOATS: Self = Self(1 << 20);
+    /// Embeddings, request: `dimensions` is called `output_dimension`.
+    pub const OUTPUT_DIMENSION: Self = Self(1 << 21);
+    /// Embeddings: vectors are signed bytes in base64 and nothing else, so `encoding_format` is cut and the client gets numbers.
+    pub const INT8_EMBEDDINGS: Self = Self(1 << 22);
 
     /// Every deviation of answers: for a provider that nobody has written a row for. Its requests pass untouched.
     pub const ALL_TOLERANT: Self = Self(
@@ -44,7 +55,7 @@ impl Quirks {
             | Self::CHUNK_FIELDS.0,
     );
 
-    const NAMES: [(&'static str, Self); 15] = [
+    const NAMES: [(&'static str, Self); 20] = [
         ("none", Self::NONE),
         ("all_tolerant", Self::ALL_TOLERANT),
         ("max_tokens", Self::MAX_TOKENS),
@@ -60,6 +71,11 @@ impl Quirks {
         ("chunk_fields", Self::CHUNK_FIELDS),
         ("replay_reasoning", Self::REPLAY_REASONING),
         ("responses", Self::RESPONSES),
+        ("completions", Self::COMPLETIONS),
+        ("completions_as_chat", Self::COMPLETIONS_AS_CHAT),
+        ("bare_floats", Self::BARE_FLOATS),
+        ("output_dimension", Self::OUTPUT_DIMENSION),
+        ("int8_embeddings", Self::INT8_EMBEDDINGS),
     ];
 
     /// The set of one name as it is written in the catalog and the configuration; `None` when there is no such name.
@@ -75,6 +91,18 @@ impl Quirks {
     /// Whether all of `other` are in the set.
     pub const fn has(self, other: Self) -> bool {
         self.0 & other.0 == other.0
+    }
+
+    /// Whether the format is OpenAI's own in every detail: a route more is no deviation.
+    pub const fn is_plain(self) -> bool {
+        let routes = Self::RESPONSES.with(Self::COMPLETIONS).with(Self::COMPLETIONS_AS_CHAT);
+        self.without(routes).0 == 0
+    }
+
+    /// The set without what is in `other`.
+    #[must_use]
+    pub const fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
     }
 
     /// Both sets together.

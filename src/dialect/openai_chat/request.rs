@@ -20,6 +20,14 @@ pub fn parse(body: &[u8]) -> Result<Request, Fault> {
     let Value::Object(rest) = value else {
         return Err(Fault::new(FaultKind::BadRequest, "the body must be a JSON object"));
     };
+    read(rest)
+}
+
+/// Reads the members of a request.
+///
+/// # Errors
+/// As [`parse`].
+pub(in crate::dialect) fn read(rest: Map<String, Value>) -> Result<Request, Fault> {
     let root = Path::top("");
     let mut fields = Fields { rest, path: &root };
     let stream = fields.boolean("stream")?.unwrap_or(false);

@@ -243,7 +243,7 @@ fn part(value: Value, path: &Path<'_>) -> Result<Part, Fault> {
             return Err(path.member("type").must_be(expected));
         }
     };
-    Ok(Part { kind, cache_control: fields.any("cache_control") })
+    Ok(Part { kind, cache_control: chat::cache_mark(&mut fields) })
 }
 
 fn image(fields: &mut Fields<'_>) -> Result<PartKind, Fault> {

@@ -22,6 +22,7 @@ pub mod output;
 pub mod passthrough;
 pub mod request;
 pub mod response;
+mod retold;
 pub mod seal;
 pub mod stream;
 pub mod tools;

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!                     first byte
-//!   Start ── `{` or `[` ─────────> Unary ──finish──> checked ──── too large to be held ──> Flowing
+//!   Start ── `{` or `[` ─────────> Unary ──finish──> checked (or, where a stream was asked for, turned into one)
+//!     │                              └──── too large to be held ──> Flowing
 //!     └────── anything else ─────> Frames ── completed · incomplete ──> Ended (that event waits for `close`)
 //!                                    └────── error · failed ──────────> the attempt ends
 //! ```
@@ -12,7 +13,7 @@
 
 use super::output::{Answer, Status};
 use super::stream::write_event;
-use super::{error, usage};
+use super::{error, retold, usage};
 use crate::dialect::event::{End, Event, FinishReason, Observed};
 use crate::dialect::openai_chat::chunk::member;
 use crate::dialect::openai_chat::error as chat_error;
@@ -202,13 +203,22 @@ impl Passthrough {
         if !is_answer {
             return Err(Fault::malformed("the provider's answer is no response: it has no output"));
         }
-        if self.stream {
-            return Err(Fault::malformed("the provider answered a request for a stream with a whole response"));
+        // One that goes on in the background has no end that a stream could be given.
+        if self.stream && !matches!(response["status"].as_str(), Some("completed" | "incomplete")) {
+            return Err(Fault::malformed(
+                "the provider answered a request for a stream with a response that is not complete",
+            ));
         }
         observed.output_bytes += body.len() as u64;
         note_response(body, observed);
         finished(reason(&response), observed);
-        out.extend_from_slice(body);
+        if self.stream {
+            let Events { sequence, last, .. } = &mut self.events;
+            retold::write_items(&response, sequence, out);
+            retold::write_last(&response, body, sequence, last);
+        } else {
+            out.extend_from_slice(body);
+        }
         Ok(())
     }
 }

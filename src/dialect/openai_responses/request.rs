@@ -113,6 +113,7 @@ fn user(fields: &mut Fields<'_>) -> Result<Option<String>, Fault> {
     Ok(fields.text("safety_identifier")?.or(user))
 }
 
+/// `reasoning`; what OpenAI alone can do about it stays among the members that nobody has a word for.
 fn reasoning(fields: &mut Fields<'_>) -> Result<Option<Reasoning>, Fault> {
     let Some(value) = fields.any("reasoning") else { return Ok(None) };
     let path = Path::top("reasoning");
@@ -121,6 +122,11 @@ fn reasoning(fields: &mut Fields<'_>) -> Result<Option<Reasoning>, Fault> {
     // OpenRouter's members, which its clients send here too.
     let (max_tokens, enabled) = (given.count("max_tokens")?, given.boolean("enabled")?);
     let exclude = given.boolean("exclude")?.unwrap_or(false);
+    for (name, default) in [("mode", "standard"), ("context", "auto")] {
+        if let Some(word) = given.text(name)?.filter(|word| word != default) {
+            fields.rest.insert(format!("reasoning.{name}"), word.into());
+        }
+    }
     if effort.is_none() && max_tokens.is_none() && enabled.is_none() && !exclude {
         return Ok(None);
     }

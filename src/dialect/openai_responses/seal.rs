@@ -1,10 +1,10 @@
-//! What other providers signed or encrypted, in the one opaque member that a reasoning item has: `encrypted_content`.
+//! What other providers signed, encrypted or want back, in the one opaque member that a reasoning item has: `encrypted_content`.
 //!
 //! Clients give reasoning items back as they got them. The seal holds the hub's whole [`ReasoningDetail`], its text too: a provider
 //! checks the signature against the very text, and clients may shorten what they show. It is an envelope, not a secret: what needs to be
 //! secret is encrypted by the provider already.
 
-use crate::dialect::chat::{ReasoningDetail, ReasoningKind};
+use crate::dialect::chat::{ReasoningDetail, ReasoningKind, is_unsigned};
 use crate::dialect::event::ReasoningPiece;
 use crate::dialect::openai_chat::fields::Path;
 use crate::dialect::openai_chat::{message, stream};
@@ -31,6 +31,12 @@ pub fn seal(detail: &ReasoningDetail) -> Option<String> {
         ReasoningKind::Encrypted(data) => {
             stream::write_detail(detail.index, id, format, ReasoningPiece::Encrypted(data), &mut json);
         }
+        ReasoningKind::Text { text, signature: None } if is_unsigned(format) => {
+            stream::write_detail(detail.index, id, format, ReasoningPiece::Text(text), &mut json);
+        }
+        ReasoningKind::Summary(text) if is_unsigned(format) => {
+            stream::write_detail(detail.index, id, format, ReasoningPiece::Summary(text), &mut json);
+        }
         ReasoningKind::Text { signature: None, .. } | ReasoningKind::Summary(_) => return None,
     }
     Some(format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(json)))
@@ -55,7 +61,7 @@ pub fn open(text: &str) -> Option<ReasoningDetail> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dialect::chat::{FORMAT_ANTHROPIC, FORMAT_GEMINI};
+    use crate::dialect::chat::{FORMAT_ANTHROPIC, FORMAT_COHERE, FORMAT_GEMINI};
 
     #[test]
     fn what_is_sealed_is_opened_unchanged() {
@@ -69,6 +75,8 @@ mod tests {
             (ReasoningKind::Encrypted("redacted".into()), None, FORMAT_ANTHROPIC),
             (ReasoningKind::Encrypted("c2ln".into()), Some("call_1".to_owned()), FORMAT_GEMINI),
             (ReasoningKind::Encrypted("gAAAAAB".into()), None, FORMAT_OPENAI),
+            (ReasoningKind::Text { text: "thought".into(), signature: None }, None, FORMAT_COHERE),
+            (ReasoningKind::Summary("plan".into()), None, FORMAT_COHERE),
         ] {
             let detail = ReasoningDetail { kind, id, format: Some(format.into()), index: 0 };
             let sealed = seal(&detail).unwrap();

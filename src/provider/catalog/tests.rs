@@ -2,8 +2,10 @@
 
 use super::*;
 use crate::dialect::chat::{StructuredOutput, Thinking};
+use crate::dialect::openai_chat::quirks::Quirks;
 use crate::dialect::table::Dialect;
-use crate::provider::model::Capabilities;
+use crate::dialect::work::{Endpoint, Work};
+use crate::provider::model::{Capabilities, Embeds, OwnForm};
 use crate::provider::row::AuthScheme;
 
 fn catalog() -> Catalog {
@@ -19,19 +21,37 @@ fn first<'a>(catalog: &'a Catalog, bare: &str) -> &'a str {
 }
 
 #[test]
+fn who_completes_texts_is_said_with_models_that_there_are() {
+    let catalog = catalog();
+    for row in catalog.providers() {
+        let has_route = row.quirks.has(Quirks::COMPLETIONS);
+        assert!(has_route || (row.completions_models.is_none() && row.completions_lacks.is_empty()), "{}", row.id);
+        assert!(row.completions_path.starts_with('/'), "{}", row.id);
+        for model in row.completions_models.iter().flatten() {
+            assert_eq!(at(&catalog, &row.id, model), format!("{}/{model}", row.id));
+        }
+    }
+    let has_route: Vec<&str> =
+        catalog.providers().iter().filter(|row| row.quirks.has(Quirks::COMPLETIONS)).map(|row| &*row.id).collect();
+    let expected = ["openai", "mistral", "deepseek", "together", "fireworks", "openrouter", "ollama", "vllm"];
+    assert_eq!(has_route, expected);
+}
+
+#[test]
 fn the_data_is_large_enough_and_complete() {
     let catalog = catalog();
     assert!(catalog.models().len() >= 130, "{} models", catalog.models().len());
-    assert_eq!(catalog.providers().len(), 19);
+    assert_eq!(catalog.providers().len(), 21);
     for row in catalog.models() {
         assert!(row.snapshot_of.is_none());
         assert_eq!(row.id.split_once('/').map(|(provider, _)| provider), Some(row.provider.as_ref()));
         let makes_no_promise = ["huggingface", "openrouter", "ollama"].contains(&row.provider.as_ref());
+        let makes_no_promise = makes_no_promise || !row.class.converses();
         assert!(makes_no_promise || row.context.is_some(), "{} has no context", row.id);
         if let (Some(input), Some(output)) = (row.prices.input, row.prices.output) {
             let cheaper = |price: Option<crate::domain::Money>| price.is_none_or(|price| price <= input);
             assert!(cheaper(row.prices.cached_input), "{}: a cached token costs more than a new one", row.id);
-            assert!(output >= input, "{}: output costs less than input", row.id);
+            assert!(output >= input || !row.class.converses(), "{}: output costs less than input", row.id);
         }
         for tier in &row.prices.above {
             assert!(tier.input > row.prices.input, "{}: a long prompt is cheaper", row.id);
@@ -411,7 +431,8 @@ fn an_unknown_model_is_asked_as_its_family() {
 #[test]
 fn known_claudes_are_asked_as_the_family_of_their_name_would_be() {
     let catalog = catalog();
-    for row in catalog.models().iter().filter(|row| ["anthropic", "google"].contains(&row.provider.as_ref())) {
+    let known = catalog.models().iter().filter(|row| ["anthropic", "google"].contains(&row.provider.as_ref()));
+    for row in known.filter(|row| row.class.converses()) {
         let Some(family) = catalog.family(&row.upstream) else { continue };
         let guessed = ModelRow::unknown(&row.provider, &row.upstream, Some(family));
         let thinks = |row: &ModelRow| std::mem::discriminant(&row.thinking);
@@ -554,4 +575,33 @@ fn an_estimate_is_the_dearest_of_what_a_model_may_be() {
     let most = |row: &ModelRow| row.prices.estimate(1000, 1000);
     let alike = catalog.models().iter().filter(|row| row.class == unknown.class);
     assert_eq!(estimated.estimate(1000, 1000), alike.filter_map(|row| most(row)).max(), "{of}");
+}
+
+#[test]
+fn what_a_model_is_for_is_known_and_nothing_else_stands_in_for_it() {
+    let catalog = catalog();
+    let row = |id: &str| catalog.find(id).first().map(|row| Arc::clone(row)).expect(id);
+    for (id, work) in [
+        ("text-embedding-3-small", Work::Embed),
+        ("voyage/voyage-3.5", Work::Embed),
+        ("gpt-image-1", Work::Relay(Endpoint::ImageEdits)),
+        ("tts-1", Work::Relay(Endpoint::Speech)),
+        ("whisper-1", Work::Relay(Endpoint::Translations)),
+        ("omni-moderation-latest", Work::Relay(Endpoint::Moderations)),
+        ("rerank-v3.5", Work::Relay(Endpoint::Rerank)),
+        ("gpt-4o", Work::Converse),
+    ] {
+        let row = row(id);
+        assert!(row.class.does(work), "{id}");
+        assert_eq!(row.class.converses(), work == Work::Converse, "{id}");
+    }
+    let vectors = row("openai/text-embedding-3-small");
+    assert!(catalog.equivalent(&vectors, "cohere").is_none());
+    let same = catalog.equivalent(&vectors, "openrouter").map(|row| row.id.as_ref());
+    assert_eq!(same, Some("openrouter/openai/text-embedding-3-small"));
+    let embeds = |provider: &str, name: &str| catalog.unknown_model_at(provider, name).embeds;
+    assert_eq!(embeds("vertex", "gemini-embedding-2").form, Some(OwnForm::Content));
+    assert_eq!(embeds("vertex", "text-embedding-005").inputs, Some(250));
+    assert_eq!(embeds("bedrock", "amazon.nova-2-multimodal-embeddings-v1:0").form, Some(OwnForm::Nova));
+    assert_eq!(embeds("bedrock", "amazon.titan-embed-text-v2:0"), Embeds::default());
 }

@@ -30,10 +30,8 @@ fn core(env: &[(&str, &str)], file: &str) -> Arc<Core> {
 fn plan(core: &Arc<Core>, body: &str) -> Result<Plan, ApiError> {
     let snapshot = core.snapshot.load_full();
     let mut envelope = Envelope::scan(body.to_owned().into()).unwrap();
-    if let Some(completed) = preset::complete(&snapshot, &envelope)? {
-        envelope = completed;
-    }
-    Plan::new(core, &snapshot, &envelope, 1).map_err(|none| none.error)
+    preset::complete(&snapshot, &mut envelope)?;
+    Plan::new(core, &snapshot, &envelope, None, 1).map_err(|none| none.error)
 }
 
 /// The plan as `leg:provider/model` words.

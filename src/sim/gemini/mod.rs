@@ -131,7 +131,9 @@ pub(super) fn frames(answer: &Answer) -> Vec<Frame> {
         }
     }
     for (index, choice) in answer.choices.iter().enumerate() {
-        let mut last = candidate(index, vec![signature_part(answer).unwrap_or_else(|| json!({ "text": "" }))]);
+        // Where something is called, the call is signed.
+        let signature = signature_part(answer).filter(|_| choice.calls.is_empty());
+        let mut last = candidate(index, vec![signature.unwrap_or_else(|| json!({ "text": "" }))]);
         last["finishReason"] = json!(finish_reason(&choice.finish));
         push(Part::Finish, last, 0);
     }

@@ -174,6 +174,7 @@ impl LastKnown {
             prices: file.prices.map(Into::into),
             budgets: all(file.budgets, BudgetRow::read).ok_or_else(|| damaged("a budget is none"))?,
             credits: all(file.credits, CreditRow::read).ok_or_else(|| damaged("a credit is none"))?,
+            problems: Vec::new(),
         }))
     }
 }
@@ -341,6 +342,7 @@ mod tests {
             prices: Some("{}".into()),
             budgets: vec![budget],
             credits: vec![credit],
+            problems: Vec::new(),
         }
     }
 

@@ -7,4 +7,4 @@ pub mod spool;
 
 pub use credentials::{Earlier, earlier_credentials, set_aside};
 pub use last_known::LastKnown;
-pub use private::write_private;
+pub use private::{lock, make_private, write_private};

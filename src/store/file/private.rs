@@ -10,15 +10,48 @@ use std::path::Path;
 /// # Errors
 /// The system's; the file is then as it was.
 pub fn write_private(path: &Path, contents: &[u8]) -> io::Result<()> {
-    let directory = match path.parent() {
+    put(path, contents, |temporary| fs::rename(temporary, path))
+}
+
+/// Makes a file of mode 0600, unless there is one: that is then left as it is, and the answer is false.
+///
+/// # Errors
+/// The system's.
+pub fn make_private(path: &Path, contents: &[u8]) -> io::Result<bool> {
+    let made =
+        put(path, contents, |temporary| fs::hard_link(temporary, path).and_then(|()| fs::remove_file(temporary)));
+    match made {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        made => made.map(|()| true),
+    }
+}
+
+/// Keeps other processes from what is done to the files of a directory until it is dropped. Blocks while another one has it.
+///
+/// # Errors
+/// The system's.
+pub fn lock(path: &Path) -> io::Result<File> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(directory(path))?;
+    let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?;
+    file.lock()?;
+    Ok(file)
+}
+
+fn directory(path: &Path) -> &Path {
+    match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
-    };
+    }
+}
+
+/// Writes it beside its place and moves it there.
+fn put(path: &Path, contents: &[u8], place: impl FnOnce(&Path) -> io::Result<()>) -> io::Result<()> {
+    let directory = directory(path);
     fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{}.new", std::process::id()));
     let temporary = directory.join(name);
-    let result = write_new(&temporary, contents).and_then(|()| fs::rename(&temporary, path));
+    let result = write_new(&temporary, contents).and_then(|()| place(&temporary));
     if result.is_err() {
         // What is half written is of no use; that it cannot be removed is not what went wrong.
         let _ = fs::remove_file(&temporary);

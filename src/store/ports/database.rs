@@ -83,6 +83,8 @@ pub struct Contents {
     pub budgets: Vec<Budget>,
     /// What was paid in advance.
     pub credits: Vec<Credit>,
+    /// What could not be read: by its row, for the log. A key among them is in `keys`, void.
+    pub problems: Vec<String>,
 }
 
 /// How the connection to the database is.

@@ -10,7 +10,8 @@ pub trait ProviderKeys: Send + Sync {
     /// Adds a key.
     ///
     /// # Errors
-    /// A conflict when the provider has a key of that name, a refusal when it is another organisation's.
+    /// A conflict when the provider has a key of that name, a refusal when it is another organisation's, or when it was sealed with another
+    /// master key than [`ProviderKeys::master_key`], which every gateway of the database has.
     async fn add_provider_key(&self, access: &Access, key: &SealedKey) -> Result<(), StoreError>;
 
     /// All keys in sight, the oldest first.
@@ -30,4 +31,16 @@ pub trait ProviderKeys: Send + Sync {
     /// # Errors
     /// The database's.
     async fn reseal_provider_key(&self, access: &Access, id: &str, old: &str, new: &str) -> Result<bool, StoreError>;
+
+    /// The id of the master key that new rows have to be sealed with; `None` while there never was one.
+    ///
+    /// # Errors
+    /// The database's.
+    async fn master_key(&self) -> Result<Option<String>, StoreError>;
+
+    /// From now on new rows have to be sealed with this one.
+    ///
+    /// # Errors
+    /// The database's.
+    async fn set_master_key(&self, id: &str) -> Result<(), StoreError>;
 }

@@ -5,39 +5,46 @@ use crate::domain::secret::KeyHash;
 use crate::domain::tenancy::{ApiKey, KeySecret};
 use crate::store::ports::api_keys::ApiKeys;
 use crate::store::ports::database::{Access, StoreError};
-use crate::store::rows::{limits, limits_json, metadata, metadata_json, read_time, scopes, scopes_json, stored_time};
+use crate::store::rows::{KeyText, limits_json, metadata_json, read_time, scopes_json, stored_time};
 use async_trait::async_trait;
 use std::collections::HashMap;
 use tokio_postgres::{Row, Transaction};
 
-/// All that the transaction's role sees.
-pub(super) async fn all(transaction: &Transaction<'_>) -> Result<Vec<ApiKey>, Trouble> {
+/// All that the transaction's role sees. What cannot be read is void and added to `problems`: it must not keep the others from being known.
+pub(super) async fn all(transaction: &Transaction<'_>, problems: &mut Vec<String>) -> Result<Vec<ApiKey>, Trouble> {
     let query = "SELECT key_id, sha256, shown, created_at, expires_at FROM api_key_secrets \
                  ORDER BY created_at DESC, (expires_at IS NULL) DESC";
     let mut by_key: HashMap<String, Vec<KeySecret>> = HashMap::new();
     for row in transaction.query(query, &[]).await? {
         let id: String = row.try_get(0)?;
-        let secret = secret(&row, &id)?;
-        by_key.entry(id).or_default().push(secret);
+        match secret(&row)? {
+            Some(secret) => by_key.entry(id).or_default().push(secret),
+            None => problems.push(format!("a secret of the key {id} is damaged (api_key_secrets): it lets nobody in")),
+        }
     }
     let query = "SELECT id, org_id, project_id, name, owner, workflow, scopes::text, metadata::text, disabled, created_at, \
                  expires_at, revoked_at, limits::text FROM api_keys ORDER BY created_at, id";
-    transaction.query(query, &[]).await?.iter().map(|row| key(row, &mut by_key)).collect()
+    transaction.query(query, &[]).await?.iter().map(|row| key(row, &mut by_key, problems)).collect()
 }
 
-fn secret(row: &Row, id: &str) -> Result<KeySecret, Trouble> {
-    let hash = KeyHash::from_hex(row.try_get(1)?);
-    Ok(KeySecret {
-        hash: hash.ok_or_else(|| Trouble::damaged(&format!("api_key_secrets of {id}")))?,
+fn secret(row: &Row) -> Result<Option<KeySecret>, Trouble> {
+    let Some(hash) = KeyHash::from_hex(row.try_get(1)?) else { return Ok(None) };
+    Ok(Some(KeySecret {
+        hash,
         shown: row.try_get(2)?,
         created_at: read_time(row.try_get(3)?),
         expires_at: row.try_get::<_, Option<i64>>(4)?.map(read_time),
-    })
+    }))
 }
 
-fn key(row: &Row, secrets: &mut HashMap<String, Vec<KeySecret>>) -> Result<ApiKey, Trouble> {
+fn key(
+    row: &Row,
+    secrets: &mut HashMap<String, Vec<KeySecret>>,
+    problems: &mut Vec<String>,
+) -> Result<ApiKey, Trouble> {
     let id: &str = row.try_get(0)?;
-    let damaged = |column: &str| Trouble::damaged(&format!("api_keys/{id} ({column})"));
+    let read =
+        KeyText { scopes: row.try_get(6)?, metadata: row.try_get(7)?, limits: row.try_get(12)? }.read(id, problems);
     let text = |at| row.try_get::<_, &str>(at);
     let time = |at| row.try_get::<_, Option<i64>>(at).map(|time| time.map(read_time));
     Ok(ApiKey {
@@ -47,10 +54,10 @@ fn key(row: &Row, secrets: &mut HashMap<String, Vec<KeySecret>>) -> Result<ApiKe
         name: text(3)?.into(),
         owner: row.try_get(4)?,
         workflow: row.try_get(5)?,
-        limits: limits(text(12)?).ok_or_else(|| damaged("limits"))?,
-        scopes: scopes(text(6)?).ok_or_else(|| damaged("scopes"))?,
-        metadata: metadata(text(7)?).ok_or_else(|| damaged("metadata"))?,
-        disabled: row.try_get(8)?,
+        limits: read.limits,
+        scopes: read.scopes,
+        metadata: read.metadata,
+        disabled: read.is_void || row.try_get(8)?,
         created_at: read_time(row.try_get(9)?),
         expires_at: time(10)?,
         revoked_at: time(11)?,
@@ -103,7 +110,7 @@ impl ApiKeys for PostgresDatabase {
     }
 
     async fn keys(&self, access: &Access) -> Result<Vec<ApiKey>, StoreError> {
-        self.transact(access, async |transaction| all(transaction).await).await
+        self.transact(access, async |transaction| all(transaction, &mut Vec::new()).await).await
     }
 
     async fn revoke_key(&self, access: &Access, id: &str, now: u64) -> Result<bool, StoreError> {

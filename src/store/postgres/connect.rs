@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::task::JoinHandle;
 use tokio_postgres::config::SslMode;
-use tokio_postgres::{Client, Config, Error};
+use tokio_postgres::{CancelToken, Client, Config, Error};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 /// The runtime of all connections.
@@ -92,6 +92,17 @@ impl Connector {
             Ok(outcome) => outcome.map_err(|error| failed(place, &error)),
             Err(_) => Err(StoreError::Unavailable(format!("cannot reach {place}: no answer within {CONNECT:?}"))),
         }
+    }
+}
+
+impl Connector {
+    /// Asks the server to give up what a connection is at, which is not waited for.
+    pub(super) fn cancel(&self, token: CancelToken) {
+        let tls = self.tls.clone();
+        self.handle.spawn(async move {
+            // One that cannot be reached will notice by itself that the connection is gone.
+            let _ = tokio::time::timeout(CONNECT, token.cancel_query(tls)).await;
+        });
     }
 }
 

@@ -19,6 +19,8 @@ use tokio_postgres::AsyncMessage;
 /// How often the connection is tried, and how long it may take to answer: a cable that is cut says nothing.
 const PING: Duration = Duration::from_secs(1);
 const PONG: Duration = Duration::from_secs(2);
+/// How long bringing the schema up to date may take, waiting for another gateway that does so included.
+const SETTLED: Duration = Duration::from_secs(300);
 /// Waits between two tries to connect.
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 const LONGEST_WAIT: Duration = Duration::from_secs(2);
@@ -78,7 +80,8 @@ async fn listen(
         schema::migrate(&mut client, place).await?;
         client.batch_execute("LISTEN orbyt_changed").await.map_err(|error| super::failed(place, &error))
     };
-    if let Err(error) = outcome.await {
+    let slow = || StoreError::Unavailable(format!("{place} was not up to date within {SETTLED:?}"));
+    if let Err(error) = tokio::time::timeout(SETTLED, outcome).await.unwrap_or_else(|_| Err(slow())) {
         moved.abort();
         return Err(error);
     }

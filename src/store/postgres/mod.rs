@@ -31,6 +31,11 @@ use tokio_postgres::{Client, Config, Error, IsolationLevel, Transaction};
 
 /// How long a connection may take to come up, and a request for one to wait.
 const CONNECT: Duration = Duration::from_secs(3);
+/// How long an opening waits for the first connection to listen; then it goes on in the background.
+const FIRST: Duration = Duration::from_secs(10);
+/// What the server itself gives up after, before [`ANSWER`] is over: otherwise each transaction that waits for a lock would go on occupying
+/// a connection there that nobody here counts any more.
+const SERVERS_PATIENCE: &str = "SET LOCAL lock_timeout = '2s'; SET LOCAL statement_timeout = '4s';";
 /// How long a whole transaction may take. A cable that is cut says nothing, so every wait has an end.
 const ANSWER: Duration = Duration::from_secs(5);
 
@@ -38,6 +43,7 @@ const ANSWER: Duration = Duration::from_secs(5);
 pub struct PostgresDatabase {
     place: String,
     pool: Pool,
+    connector: Connector,
     link: watch::Receiver<Link>,
     /// Dropped last: the connections live on its thread.
     _keeper: Keeper,
@@ -63,19 +69,28 @@ impl PostgresDatabase {
             .runtime(Runtime::Tokio1)
             .build()
             .map_err(|error| StoreError::Refused(format!("the pool of connections: {error}")))?;
-        let (tell, mut link) = watch::channel(Link { revision: 0, down: Some("not connected yet".into()) });
+        let (tell, mut link) = watch::channel(Link {
+            revision: 0,
+            down: Some(format!("{place} has not answered yet, or waits for a lock").into()),
+        });
         let (begun, first) = tokio::sync::oneshot::channel();
-        keeper.handle().spawn(listen::keep_listening(connector, place.clone(), tell, begun));
-        match first.await {
-            Ok(Err(error @ (StoreError::Refused(_) | StoreError::Damaged(_)))) => return Err(error),
-            Ok(Ok(()) | Err(_)) => {}
-            Err(_) => return Err(StoreError::Unavailable(format!("{place}: the connection's task has ended"))),
+        keeper.handle().spawn(listen::keep_listening(connector.clone(), place.clone(), tell, begun));
+        match tokio::time::timeout(FIRST, first).await {
+            Ok(Ok(Err(error @ (StoreError::Refused(_) | StoreError::Damaged(_))))) => return Err(error),
+            // One that is reached and waits for somebody else's lock is away too, for now.
+            Ok(Ok(Ok(()) | Err(_))) | Err(_) => {}
+            Ok(Err(_)) => return Err(StoreError::Unavailable(format!("{place}: the connection's task has ended"))),
         }
         link.mark_unchanged();
-        Ok(Self { place, pool, link, _keeper: keeper })
+        Ok(Self { place, pool, connector, link, _keeper: keeper })
     }
 
     async fn client(&self) -> Result<Object, StoreError> {
+        let link = self.link.borrow().clone();
+        if let Link { revision: 0, down: Some(why) } = link {
+            // Nothing is known of its schema yet.
+            return Err(StoreError::Unavailable(why.to_string()));
+        }
         self.pool.get().await.map_err(|error| match error {
             PoolError::Backend(error) => failed(&self.place, &error),
             PoolError::Timeout(_) => StoreError::Unavailable(format!("{} does not answer", self.place)),
@@ -90,10 +105,12 @@ impl PostgresDatabase {
         work: impl AsyncFnOnce(&mut Client) -> Result<T, Trouble>,
     ) -> Result<T, StoreError> {
         let mut client = client;
+        let cancel = client.cancel_token();
         match tokio::time::timeout(ANSWER, work(&mut client)).await {
             Ok(outcome) => outcome.map_err(|trouble| trouble.told(&self.place)),
             Err(_) => {
                 drop(Object::take(client));
+                self.connector.cancel(cancel);
                 Err(StoreError::Unavailable(format!("{} did not answer within {ANSWER:?}", self.place)))
             }
         }
@@ -122,10 +139,12 @@ impl PostgresDatabase {
 /// Takes on the role of an access for the rest of the transaction.
 async fn take_on(transaction: &Transaction<'_>, access: &Access) -> Result<(), Trouble> {
     match access {
-        Access::System => transaction.batch_execute("SET LOCAL ROLE orbyt_system").await?,
+        Access::System => {
+            transaction.batch_execute(&format!("{SERVERS_PATIENCE} SET LOCAL ROLE orbyt_system")).await?;
+        }
         Access::Org(org) => {
             transaction.execute("SELECT set_config('orbyt.org_id', $1, true)", &[&&**org]).await?;
-            transaction.batch_execute("SET LOCAL ROLE orbyt_app").await?;
+            transaction.batch_execute(&format!("{SERVERS_PATIENCE} SET LOCAL ROLE orbyt_app")).await?;
         }
     }
     Ok(())
@@ -262,13 +281,16 @@ impl Database for PostgresDatabase {
 
     async fn contents(&self) -> Result<Contents, StoreError> {
         self.transact(&Access::System, async |transaction| {
+            let mut problems = Vec::new();
+            let keys = api_keys::all(transaction, &mut problems).await?;
             Ok(Contents {
-                keys: api_keys::all(transaction).await?,
+                keys,
                 provider_keys: provider_keys::all(transaction).await?,
                 admin_token: admin_token(transaction).await?,
                 prices: fact(transaction, PRICES).await?.map(Into::into),
                 budgets: budgets::all(transaction).await?,
                 credits: budgets::credits(transaction).await?,
+                problems,
             })
         })
         .await

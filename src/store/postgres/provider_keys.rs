@@ -1,10 +1,10 @@
 //! Keys of providers, sealed.
 
-use super::{PostgresDatabase, Trouble};
+use super::{PostgresDatabase, Trouble, take_on};
 use crate::domain::tenancy::SealedKey;
 use crate::store::ports::database::{Access, StoreError};
 use crate::store::ports::provider_keys::ProviderKeys;
-use crate::store::rows::{read_time, stored_time};
+use crate::store::rows::{MASTER_KEY, other_master_key, read_time, sealed_with, stored_time};
 use async_trait::async_trait;
 use tokio_postgres::Transaction;
 
@@ -28,10 +28,36 @@ pub(super) async fn all(transaction: &Transaction<'_>) -> Result<Vec<SealedKey>,
     rows.iter().map(key).collect()
 }
 
+/// The id of the master key in use: what was written down, else that of the latest row. The fact stays as it is until the end of the
+/// transaction, so that no row is added with a key that is being replaced.
+async fn master_key(transaction: &Transaction<'_>) -> Result<Option<String>, Trouble> {
+    let fact = "SELECT value FROM gateway_facts WHERE name = $1 FOR SHARE";
+    if let Some(row) = transaction.query_opt(fact, &[&MASTER_KEY]).await? {
+        return Ok(Some(row.try_get(0)?));
+    }
+    let latest = "SELECT envelope FROM provider_keys ORDER BY created_at DESC, id DESC LIMIT 1";
+    let Some(row) = transaction.query_opt(latest, &[]).await? else { return Ok(None) };
+    Ok(sealed_with(row.try_get(0)?).map(str::to_owned))
+}
+
+async fn set_master_key(transaction: &Transaction<'_>, id: &str) -> Result<(), Trouble> {
+    let put = "INSERT INTO gateway_facts (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value";
+    transaction.execute(put, &[&MASTER_KEY, &id]).await?;
+    Ok(())
+}
+
 #[async_trait]
 impl ProviderKeys for PostgresDatabase {
     async fn add_provider_key(&self, access: &Access, key: &SealedKey) -> Result<(), StoreError> {
-        self.transact(access, async |transaction| {
+        self.transact(&Access::System, async |transaction| {
+            if let Some(ours) = sealed_with(&key.envelope) {
+                match master_key(transaction).await? {
+                    Some(theirs) if theirs != ours => return Err(Trouble::Store(other_master_key(ours, &theirs))),
+                    _ => set_master_key(transaction, ours).await?,
+                }
+            }
+            // From here on, whoever it is for may do it or not.
+            take_on(transaction, access).await?;
             let put = "INSERT INTO provider_keys (id, org_id, provider, name, shown, created_at, envelope, project_id) \
                        VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
             let (id, org, created) = (&*key.id, key.org.as_deref(), stored_time(key.created_at));
@@ -72,5 +98,13 @@ impl ProviderKeys for PostgresDatabase {
             Ok(transaction.execute(put, &[&id, &old, &new]).await? > 0)
         })
         .await
+    }
+
+    async fn master_key(&self) -> Result<Option<String>, StoreError> {
+        self.transact(&Access::System, async |transaction| master_key(transaction).await).await
+    }
+
+    async fn set_master_key(&self, id: &str) -> Result<(), StoreError> {
+        self.transact(&Access::System, async |transaction| set_master_key(transaction, id).await).await
     }
 }

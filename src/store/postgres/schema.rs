@@ -4,6 +4,7 @@ use super::{Trouble, connect, failed, place};
 use crate::domain::Secret;
 use crate::store::migrations::{Applied, Migration, pending};
 use crate::store::ports::database::StoreError;
+use std::time::Duration;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, GenericClient};
 
@@ -14,11 +15,16 @@ pub const MIGRATIONS: &[Migration] = &[
     Migration { version: 3, name: "0003_own", sql: include_str!("../../../migrations/postgres/0003_own.sql") },
     Migration { version: 4, name: "0004_audit", sql: include_str!("../../../migrations/postgres/0004_audit.sql") },
     Migration { version: 5, name: "0005_ledger", sql: include_str!("../../../migrations/postgres/0005_ledger.sql") },
-    Migration { version: 6, name: "0006_money", sql: include_str!("../../../migrations/postgres/0006_money.sql") },
+    Migration { version: 6, name: "0006_people", sql: include_str!("../../../migrations/postgres/0006_people.sql") },
+    Migration { version: 7, name: "0007_money", sql: include_str!("../../../migrations/postgres/0007_money.sql") },
 ];
 
 /// Of this lock's number nobody else may think: `orbyt` in ASCII.
 const LOCK: i64 = 0x6f_72_62_79_74;
+/// How long it is waited for, and for tables that a step changes, before the whole is tried again later.
+const PATIENCE: &str = "SET lock_timeout = '30s'";
+/// How long a look at the schema may take.
+const LOOK: Duration = Duration::from_secs(5);
 
 /// Roles belong to the whole server, so another database may have made them, even in this moment.
 const ROLES: &str = "
@@ -46,8 +52,8 @@ BEGIN
 END $$";
 
 /// What an operator has to do where the gateway's user may not.
-const ROLES_BY_HAND: &str =
-    "CREATE ROLE orbyt_app NOLOGIN; CREATE ROLE orbyt_system NOLOGIN; GRANT orbyt_app, orbyt_system TO <its user>;";
+const ROLES_BY_HAND: &str = "CREATE ROLE orbyt_app NOLOGIN; CREATE ROLE orbyt_system NOLOGIN; GRANT orbyt_app, orbyt_system TO <its user>; \
+     (from Postgres 16 on: … TO <its user> WITH INHERIT FALSE, SET TRUE;)";
 
 /// Brings the schema up to date: everything or nothing, one gateway at a time.
 pub(super) async fn migrate(client: &mut Client, place: &str) -> Result<(), StoreError> {
@@ -55,8 +61,19 @@ pub(super) async fn migrate(client: &mut Client, place: &str) -> Result<(), Stor
     if pending(place, &applied(client).await.map_err(told)?, MIGRATIONS)?.is_empty() {
         return Ok(());
     }
+    // The lock is the session's, taken before the transaction: a transaction that had waited for it would go on knowing that the tables are
+    // not there. It ends with the connection, if not before.
+    client.batch_execute(PATIENCE).await.map_err(told)?;
+    client.execute("SELECT pg_advisory_lock($1)", &[&LOCK]).await.map_err(told)?;
+    take_all(client, place).await?;
+    client.execute("SELECT pg_advisory_unlock($1)", &[&LOCK]).await.map_err(told)?;
+    client.batch_execute("RESET lock_timeout").await.map_err(told)
+}
+
+/// Takes what is left, under the lock.
+async fn take_all(client: &mut Client, place: &str) -> Result<(), StoreError> {
+    let told = |error: tokio_postgres::Error| failed(place, &error);
     let transaction = client.transaction().await.map_err(told)?;
-    transaction.execute("SELECT pg_advisory_xact_lock($1)", &[&LOCK]).await.map_err(told)?;
     // Another gateway may have been first.
     let left = pending(place, &applied(&transaction).await.map_err(told)?, MIGRATIONS)?;
     transaction.batch_execute(ROLES).await.map_err(|error| match error.code() {
@@ -110,7 +127,9 @@ pub async fn check(url: &Secret) -> Result<usize, StoreError> {
     let place = place(&config);
     let (client, connection) = connect::Connector::new(tokio::runtime::Handle::current(), config).raw(&place).await?;
     let moved = tokio::spawn(connection);
-    let found = applied(&client).await.map_err(|error| failed(&place, &error));
+    let found = tokio::time::timeout(LOOK, applied(&client)).await;
     moved.abort();
+    let silent = || StoreError::Unavailable(format!("{place} did not answer within {LOOK:?}"));
+    let found = found.map_err(|_| silent())?.map_err(|error| failed(&place, &error));
     Ok(pending(&place, &found?, MIGRATIONS)?.len())
 }

@@ -5,13 +5,18 @@ use crate::domain::secret::KeyHash;
 use crate::domain::tenancy::{ApiKey, KeySecret};
 use crate::store::ports::api_keys::ApiKeys;
 use crate::store::ports::database::{Access, StoreError};
-use crate::store::rows::{limits, limits_json, metadata, metadata_json, read_time, scopes, scopes_json, stored_time};
+use crate::store::rows::{KeyText, limits_json, metadata_json, read_time, scopes_json, stored_time};
 use async_trait::async_trait;
 use rusqlite::{Row, Transaction, params};
 use std::collections::HashMap;
 use std::sync::Arc;
 
-pub(super) fn all(transaction: &Transaction<'_>, access: &Access) -> Result<Vec<ApiKey>, Trouble> {
+/// All in sight. What cannot be read is void and added to `problems`: it must not keep the others from being known.
+pub(super) fn all(
+    transaction: &Transaction<'_>,
+    access: &Access,
+    problems: &mut Vec<String>,
+) -> Result<Vec<ApiKey>, Trouble> {
     let mut by_key: HashMap<String, Vec<KeySecret>> = HashMap::new();
     let mut query = transaction.prepare(
         "SELECT key_id, sha256, shown, created_at, expires_at FROM api_key_secrets \
@@ -20,8 +25,10 @@ pub(super) fn all(transaction: &Transaction<'_>, access: &Access) -> Result<Vec<
     let mut rows = query.query(params![access.org()])?;
     while let Some(row) = rows.next()? {
         let id: String = row.get(0)?;
-        let secret = secret(row, &id)?;
-        by_key.entry(id).or_default().push(secret);
+        match secret(row)? {
+            Some(secret) => by_key.entry(id).or_default().push(secret),
+            None => problems.push(format!("a secret of the key {id} is damaged (api_key_secrets): it lets nobody in")),
+        }
     }
     let mut query = transaction.prepare(
         "SELECT id, org_id, project_id, name, owner, workflow, scopes, metadata, disabled, created_at, expires_at, revoked_at, limits \
@@ -30,24 +37,29 @@ pub(super) fn all(transaction: &Transaction<'_>, access: &Access) -> Result<Vec<
     let mut rows = query.query(params![access.org()])?;
     let mut keys = Vec::new();
     while let Some(row) = rows.next()? {
-        keys.push(key(row, &mut by_key)?);
+        keys.push(key(row, &mut by_key, problems)?);
     }
     Ok(keys)
 }
 
-fn secret(row: &Row<'_>, id: &str) -> Result<KeySecret, Trouble> {
-    let hash = KeyHash::from_hex(&row.get::<_, String>(1)?);
-    Ok(KeySecret {
-        hash: hash.ok_or_else(|| Trouble::damaged(&format!("api_key_secrets of {id}")))?,
+fn secret(row: &Row<'_>) -> Result<Option<KeySecret>, Trouble> {
+    let Some(hash) = KeyHash::from_hex(&row.get::<_, String>(1)?) else { return Ok(None) };
+    Ok(Some(KeySecret {
+        hash,
         shown: row.get(2)?,
         created_at: read_time(row.get(3)?),
         expires_at: row.get::<_, Option<i64>>(4)?.map(read_time),
-    })
+    }))
 }
 
-fn key(row: &Row<'_>, secrets: &mut HashMap<String, Vec<KeySecret>>) -> Result<ApiKey, Trouble> {
+fn key(
+    row: &Row<'_>,
+    secrets: &mut HashMap<String, Vec<KeySecret>>,
+    problems: &mut Vec<String>,
+) -> Result<ApiKey, Trouble> {
     let id: String = row.get(0)?;
-    let damaged = |column: &str| Trouble::damaged(&format!("api_keys/{id} ({column})"));
+    let (scopes, metadata, limits): (String, String, String) = (row.get(6)?, row.get(7)?, row.get(12)?);
+    let read = KeyText { scopes: &scopes, metadata: &metadata, limits: &limits }.read(&id, problems);
     let text = |at| row.get::<_, String>(at).map(Arc::from);
     let time = |at| row.get::<_, Option<i64>>(at).map(|time| time.map(read_time));
     Ok(ApiKey {
@@ -56,10 +68,10 @@ fn key(row: &Row<'_>, secrets: &mut HashMap<String, Vec<KeySecret>>) -> Result<A
         name: text(3)?,
         owner: row.get(4)?,
         workflow: row.get(5)?,
-        limits: limits(&row.get::<_, String>(12)?).ok_or_else(|| damaged("limits"))?,
-        scopes: scopes(&row.get::<_, String>(6)?).ok_or_else(|| damaged("scopes"))?,
-        metadata: metadata(&row.get::<_, String>(7)?).ok_or_else(|| damaged("metadata"))?,
-        disabled: row.get(8)?,
+        limits: read.limits,
+        scopes: read.scopes,
+        metadata: read.metadata,
+        disabled: read.is_void || row.get(8)?,
         created_at: read_time(row.get(9)?),
         expires_at: time(10)?,
         revoked_at: time(11)?,
@@ -122,7 +134,7 @@ impl ApiKeys for SqliteDatabase {
 
     async fn keys(&self, access: &Access) -> Result<Vec<ApiKey>, StoreError> {
         let access = access.clone();
-        self.read(move |transaction| all(transaction, &access)).await
+        self.read(move |transaction| all(transaction, &access, &mut Vec::new())).await
     }
 
     async fn revoke_key(&self, access: &Access, id: &str, now: u64) -> Result<bool, StoreError> {

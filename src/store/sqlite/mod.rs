@@ -244,13 +244,16 @@ impl Database for SqliteDatabase {
 
     async fn contents(&self) -> Result<Contents, StoreError> {
         self.read(|transaction| {
+            let mut problems = Vec::new();
+            let keys = api_keys::all(transaction, &Access::System, &mut problems)?;
             Ok(Contents {
-                keys: api_keys::all(transaction, &Access::System)?,
+                keys,
                 provider_keys: provider_keys::all(transaction, &Access::System)?,
                 admin_token: admin_token(transaction)?,
                 prices: fact(transaction, PRICES)?.map(Into::into),
                 budgets: budgets::all(transaction, &Access::System)?,
                 credits: budgets::credits(transaction, &Access::System)?,
+                problems,
             })
         })
         .await

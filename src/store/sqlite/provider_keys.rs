@@ -4,9 +4,9 @@ use super::{SqliteDatabase, Trouble};
 use crate::domain::tenancy::SealedKey;
 use crate::store::ports::database::{Access, StoreError};
 use crate::store::ports::provider_keys::ProviderKeys;
-use crate::store::rows::{read_time, stored_time};
+use crate::store::rows::{MASTER_KEY, other_master_key, read_time, sealed_with, stored_time};
 use async_trait::async_trait;
-use rusqlite::{Transaction, params};
+use rusqlite::{OptionalExtension, Transaction, params};
 use std::sync::Arc;
 
 pub(super) fn all(transaction: &Transaction<'_>, access: &Access) -> Result<Vec<SealedKey>, Trouble> {
@@ -29,6 +29,23 @@ pub(super) fn all(transaction: &Transaction<'_>, access: &Access) -> Result<Vec<
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
+/// The id of the master key in use: what was written down, else that of the latest row.
+fn master_key(transaction: &Transaction<'_>) -> Result<Option<String>, Trouble> {
+    let fact = "SELECT value FROM gateway_facts WHERE name = ?1";
+    if let Some(id) = transaction.query_row(fact, [MASTER_KEY], |row| row.get(0)).optional()? {
+        return Ok(Some(id));
+    }
+    let latest = "SELECT envelope FROM provider_keys ORDER BY created_at DESC, id DESC LIMIT 1";
+    let envelope: Option<String> = transaction.query_row(latest, [], |row| row.get(0)).optional()?;
+    Ok(envelope.as_deref().and_then(sealed_with).map(str::to_owned))
+}
+
+fn set_master_key(transaction: &Transaction<'_>, id: &str) -> Result<(), Trouble> {
+    let put = "INSERT INTO gateway_facts (name, value) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET value = excluded.value";
+    transaction.execute(put, params![MASTER_KEY, id])?;
+    Ok(())
+}
+
 #[async_trait]
 impl ProviderKeys for SqliteDatabase {
     async fn add_provider_key(&self, access: &Access, key: &SealedKey) -> Result<(), StoreError> {
@@ -36,6 +53,12 @@ impl ProviderKeys for SqliteDatabase {
         self.write(move |transaction| {
             if !access.reaches(key.org.as_deref()) {
                 return Err(Trouble::unknown("organisation"));
+            }
+            if let Some(ours) = sealed_with(&key.envelope) {
+                match master_key(transaction)? {
+                    Some(theirs) if theirs != ours => return Err(Trouble::Store(other_master_key(ours, &theirs))),
+                    _ => set_master_key(transaction, ours)?,
+                }
             }
             transaction.execute(
                 "INSERT INTO provider_keys (id, org_id, provider, name, shown, created_at, envelope, project_id) \
@@ -78,5 +101,14 @@ impl ProviderKeys for SqliteDatabase {
             Ok(transaction.execute(put, params![id, old, new, access.org()])? > 0)
         })
         .await
+    }
+
+    async fn master_key(&self) -> Result<Option<String>, StoreError> {
+        self.read(master_key).await
+    }
+
+    async fn set_master_key(&self, id: &str) -> Result<(), StoreError> {
+        let id = id.to_owned();
+        self.write(move |transaction| set_master_key(transaction, &id)).await
     }
 }

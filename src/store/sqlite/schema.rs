@@ -3,11 +3,12 @@
 use super::{BUSY, failed};
 use crate::store::migrations::{Applied, Migration, pending};
 use crate::store::ports::database::StoreError;
-use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior, params};
+use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior, params};
 use std::fs::{DirBuilder, OpenOptions};
 use std::io::ErrorKind;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 /// The steps of the schema.
 pub const MIGRATIONS: &[Migration] = &[
@@ -16,8 +17,12 @@ pub const MIGRATIONS: &[Migration] = &[
     Migration { version: 3, name: "0003_own", sql: include_str!("../../../migrations/sqlite/0003_own.sql") },
     Migration { version: 4, name: "0004_audit", sql: include_str!("../../../migrations/sqlite/0004_audit.sql") },
     Migration { version: 5, name: "0005_ledger", sql: include_str!("../../../migrations/sqlite/0005_ledger.sql") },
-    Migration { version: 6, name: "0006_money", sql: include_str!("../../../migrations/sqlite/0006_money.sql") },
+    Migration { version: 6, name: "0006_people", sql: include_str!("../../../migrations/sqlite/0006_people.sql") },
+    Migration { version: 7, name: "0007_money", sql: include_str!("../../../migrations/sqlite/0007_money.sql") },
 ];
+
+/// How long until a file that others are switching is tried again.
+const MOMENT: Duration = Duration::from_millis(10);
 
 /// Opens the file, which only its owner may read, and brings the schema up to date.
 pub(super) fn open(path: &Path) -> Result<Connection, StoreError> {
@@ -48,7 +53,14 @@ fn make(path: &Path) -> Result<(), StoreError> {
 fn settle(connection: &Connection, path: &Path) -> Result<(), StoreError> {
     let told = |error| failed(path, &error);
     connection.busy_timeout(BUSY).map_err(told)?;
-    connection.pragma_update(None, "journal_mode", "WAL").map_err(told)?;
+    // SQLite does not wait for others where a new file is switched to WAL, whatever the timeout says.
+    let begun = Instant::now();
+    while let Err(error) = connection.pragma_update(None, "journal_mode", "WAL") {
+        if error.sqlite_error_code() != Some(ErrorCode::DatabaseBusy) || begun.elapsed() > BUSY {
+            return Err(told(error));
+        }
+        std::thread::sleep(MOMENT);
+    }
     // A revocation must not be undone by a power cut.
     connection.pragma_update(None, "synchronous", "FULL").map_err(told)?;
     connection.pragma_update(None, "foreign_keys", true).map_err(told)?;

@@ -20,16 +20,23 @@ fn path(data_dir: &Path) -> PathBuf {
     data_dir.join("orbyt.sock")
 }
 
-/// Tells the gateway of this data directory that the database has changed. Says whether one has taken the change over.
-pub fn ring(data_dir: &Path) -> bool {
-    let heard = || -> std::io::Result<bool> {
-        let mut stream = UnixStream::connect(path(data_dir))?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        let mut answer = Vec::new();
-        stream.read_to_end(&mut answer)?;
-        Ok(answer == ANSWER)
-    };
-    heard().unwrap_or(false)
+/// What became of a ring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Heard {
+    /// The gateway has taken the change over.
+    Yes,
+    /// A gateway is there and has not said so.
+    NotYet,
+    /// There is none.
+    Nobody,
+}
+
+/// Tells the gateway of this data directory that the database has changed.
+pub fn ring(data_dir: &Path) -> Heard {
+    let Ok(mut stream) = UnixStream::connect(path(data_dir)) else { return Heard::Nobody };
+    let mut answer = Vec::new();
+    let read = stream.set_read_timeout(Some(PATIENCE)).and_then(|()| stream.read_to_end(&mut answer));
+    if read.is_ok() && answer == ANSWER { Heard::Yes } else { Heard::NotYet }
 }
 
 /// Listens, unless another gateway does so at this place. Must be called in a runtime.

@@ -11,14 +11,22 @@ use crate::provider::PriceList;
 use crate::proxy::Core;
 use crate::store::ports::database::Contents;
 use crate::telemetry::StateChange;
+use crate::wiring::provider_keys;
 use parking_lot::Mutex;
 use std::sync::Arc;
-use std::time::Duration;
-use tokio::sync::{Mutex as AsyncMutex, Notify};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+use tokio::sync::{Mutex as AsyncMutex, watch};
 
 /// How long until the database is asked again when it could not answer, and when nothing was heard of it.
 const SOON: Duration = Duration::from_secs(1);
 const IN_CASE: Duration = Duration::from_secs(30);
+/// The longest of the waits for a database that cannot answer, and the wait while something in it cannot be used: what that lacks, such as
+/// a master key, nobody tells of when it comes.
+const LATER: Duration = Duration::from_secs(8);
+const REPAIRED: Duration = Duration::from_secs(5);
+/// How long whoever asks for the database's contents waits for a reload of the configuration.
+const RELOADED: Duration = Duration::from_secs(2);
 /// What the database is called in the log.
 const DATABASE: &str = "database";
 /// How often, and after how long, what did not fit together is read again.
@@ -32,8 +40,11 @@ pub struct Follower {
     pub(super) parents: Mutex<Parents>,
     /// What the database held when it was last asked. One at a time asks.
     known: AsyncMutex<Known>,
-    /// The vault or the prices have changed, so that the configuration has to be read again with them.
-    pub(in crate::wiring) vault_changed: Notify,
+    /// Counts the changes of the vault and of the prices, after each of which the configuration has to be read again with them, and how far that has come.
+    vault_changes: watch::Sender<u64>,
+    reloaded: watch::Sender<u64>,
+    /// Something in the database cannot be used.
+    is_unsettled: AtomicBool,
 }
 
 pub(super) struct Parents {
@@ -76,7 +87,16 @@ impl Follower {
         let followed_first = followed.clone();
         let parents = Mutex::new(Parents { configuration, followed });
         let known = AsyncMutex::new(Known { contents: None, problems: Vec::new(), owes_first_start });
-        let follower = Arc::new(Self { core, state, parents, known, vault_changed: Notify::new() });
+        let (vault_changes, reloaded) = (watch::Sender::new(0), watch::Sender::new(0));
+        let follower = Arc::new(Self {
+            core,
+            state,
+            parents,
+            known,
+            vault_changes,
+            reloaded,
+            is_unsettled: AtomicBool::new(false),
+        });
         follower.take_keys(followed_first);
         follower
     }
@@ -93,6 +113,16 @@ impl Follower {
     /// Takes a new configuration.
     pub fn configure(&self, configuration: Snapshot) {
         self.publish(|parents| parents.configuration = configuration);
+    }
+
+    /// The count of changes of the vault, for whoever reads the configuration again after each of them.
+    pub(in crate::wiring) fn vault_changes(&self) -> watch::Receiver<u64> {
+        self.vault_changes.subscribe()
+    }
+
+    /// The configuration was read again after so many changes, or could not be.
+    pub(in crate::wiring) fn reloaded(&self, changes: u64) {
+        self.reloaded.send_replace(changes);
     }
 
     /// What the database holds, as a configuration needs it.
@@ -112,7 +142,8 @@ impl Follower {
             }
         };
         self.back();
-        if known.contents.as_ref() == Some(&contents) {
+        // What could not be used may be of use now, though the database has not changed: a master key was put in its place.
+        if known.contents.as_ref() == Some(&contents) && known.problems.is_empty() {
             return true;
         }
         let contents = self.pay_first_start(state, &mut known, contents).await;
@@ -125,15 +156,18 @@ impl Follower {
             self.take_keys(followed.clone());
         }
         self.take_budgets(state, followed.budgets).await;
-        self.take_prices(followed.prices);
-        self.take_vault(followed.vault);
+        self.take_prices(followed.prices).await;
+        self.take_vault(followed.vault).await;
+        self.is_unsettled.store(!problems.is_empty(), Ordering::Relaxed);
         if known.problems != problems {
             for problem in &problems {
                 log::error!("{problem}");
             }
             known.problems = problems;
         }
-        if let Err(error) = state.keep_copy(&contents) {
+        if known.contents.as_ref() != Some(&contents)
+            && let Err(error) = state.keep_copy(&contents)
+        {
             log::warn!("{error}");
         }
         known.contents = Some(contents);
@@ -154,23 +188,44 @@ impl Follower {
         });
     }
 
-    fn take_prices(&self, prices: Option<Arc<PriceList>>) {
+    /// Takes over imported prices, with which the configuration is read again.
+    async fn take_prices(&self, prices: Option<Arc<PriceList>>) {
         if self.parents.lock().followed.prices == prices {
             return;
         }
         self.publish(|parents| parents.followed.prices = prices);
-        self.vault_changed.notify_one();
+        self.read_again().await;
     }
 
-    fn take_vault(&self, vault: Vec<VaultKey>) {
-        if self.parents.lock().followed.vault == vault {
-            return;
-        }
+    /// Takes over the vault. What is in it no more is not used from now on, even if the configuration cannot be read; for what is new the
+    /// configuration is read again, which is waited for.
+    async fn take_vault(&self, vault: Vec<VaultKey>) {
+        let gone: Vec<VaultKey> = {
+            let before = &self.parents.lock().followed.vault;
+            if *before == vault {
+                return;
+            }
+            before.iter().filter(|key| !vault.contains(key)).cloned().collect()
+        };
         // What was registered before goes, so it is all said again; requests in flight still use the old keys.
         let old = self.core.snapshot.load_full();
         self.core.telemetry.redactor.register(old.secrets().chain(vault.iter().map(|key| &key.secret)));
-        self.publish(|parents| parents.followed.vault = vault);
-        self.vault_changed.notify_one();
+        self.publish(|parents| {
+            parents.configuration.forget(&gone);
+            parents.followed.vault = vault;
+        });
+        self.core.pool.configure(&provider_keys(&self.core.snapshot.load()), Instant::now());
+        self.read_again().await;
+    }
+
+    /// Has the configuration read again, and waits for that.
+    async fn read_again(&self) {
+        self.vault_changes.send_modify(|changes| *changes += 1);
+        if self.vault_changes.receiver_count() > 0 {
+            let (changes, mut reloaded) = (*self.vault_changes.borrow(), self.reloaded.subscribe());
+            // One that takes longer is in force a moment after the change is said to be.
+            let _ = tokio::time::timeout(RELOADED, reloaded.wait_for(|done| *done >= changes)).await;
+        }
     }
 
     /// Makes the first credentials when the database was away at the start and turns out to be empty.
@@ -209,6 +264,7 @@ impl Follower {
             Err(error) => log::debug!("changes by other programs are noticed a moment later: orbyt.sock: {error}"),
         }
         let mut link = state.database.link();
+        let mut again = SOON;
         loop {
             let down = link.borrow_and_update().down.clone();
             let is_there = match down {
@@ -218,7 +274,12 @@ impl Follower {
                 }
                 None => self.refresh().await,
             };
-            let wait = if is_there { IN_CASE } else { SOON };
+            let wait = match is_there {
+                true if self.is_unsettled.load(Ordering::Relaxed) => REPAIRED,
+                true => IN_CASE,
+                false => again,
+            };
+            again = if is_there { SOON } else { (again * 2).min(LATER) };
             if matches!(tokio::time::timeout(wait, link.changed()).await, Ok(Err(_))) {
                 return;
             }

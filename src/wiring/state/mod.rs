@@ -4,7 +4,7 @@ mod doorbell;
 mod follow;
 mod spend;
 
-pub use doorbell::ring;
+pub use doorbell::{Heard, ring};
 pub use follow::Follower;
 
 use crate::config::{BudgetBook, Store, StoredKeys};
@@ -13,15 +13,17 @@ use crate::domain::audit::AuditEvent;
 use crate::domain::secret::KeyHash;
 use crate::domain::tenancy::{ApiKey, DEFAULT_ORG, DEFAULT_PROJECT, KeySecret, SavedKey, Scopes, SealedKey, VaultKey};
 use crate::provider::PriceList;
-use crate::store::file::{LastKnown, earlier_credentials, set_aside, write_private};
+use crate::store::file::{LastKnown, earlier_credentials, lock, make_private, set_aside, write_private};
 use crate::store::ports::database::{Access, Contents, Database, StoreError};
 use crate::store::postgres::{PostgresDatabase, check as check_server};
 use crate::store::sqlite::{SqliteDatabase, check as check_file};
 use crate::vault::{self, MasterKey, MasterKeys};
-use std::collections::BTreeMap;
+use parking_lot::Mutex;
+use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The file of the master key in the data directory, where the configuration gives none.
@@ -34,6 +36,8 @@ pub struct State {
     data_dir: PathBuf,
     /// The master keys of the configuration; `None` for those of the file.
     given: Option<MasterKeys>,
+    /// The keys of rows that have opened, by what they were sealed for: a master key that is being changed must not take away what serves.
+    opened: Mutex<HashMap<String, Secret>>,
     last_known: Option<LastKnown>,
 }
 
@@ -84,7 +88,7 @@ impl State {
             }
             None => (Arc::new(SqliteDatabase::open(data_dir)?), None),
         };
-        Ok(Self { database, data_dir: data_dir.to_owned(), given, last_known })
+        Ok(Self { database, data_dir: data_dir.to_owned(), given, opened: Mutex::default(), last_known })
     }
 
     /// What the database holds; while it is away, what it held when it was last seen.
@@ -173,8 +177,38 @@ impl State {
             return Ok(None);
         }
         let key = MasterKey::random().map_err(|error| StoreError::Unavailable(error.to_string()))?;
-        self.write_master_keys(&MasterKeys::default().with_new(key))?;
-        Ok(Some(self.master_key_file()))
+        let (path, text) = (self.master_key_file(), MasterKeys::default().with_new(key).to_text());
+        // Another process may have made one in this moment, and have sealed with it.
+        let made = make_private(&path, text.as_bytes()).map_err(|error| cannot_write(&path, &error))?;
+        Ok(made.then_some(path))
+    }
+
+    /// Keeps other processes of this data directory from changing the master key, or sealing with it, until it is dropped. Blocks.
+    ///
+    /// # Errors
+    /// When the lock's file cannot be made.
+    pub fn lock_master_key(&self) -> Result<Option<File>, StoreError> {
+        if self.given.is_some() {
+            return Ok(None);
+        }
+        let path = self.data_dir.join("master.key.lock");
+        lock(&path).map(Some).map_err(|error| cannot_write(&path, &error))
+    }
+
+    /// The master keys with the one first that the database's rows are to be sealed with.
+    ///
+    /// # Errors
+    /// The file's or the database's.
+    pub async fn sealing_keys(&self) -> Result<MasterKeys, StoreError> {
+        let keys = self.master_keys()?;
+        let in_use = self.database.master_key().await?;
+        // Without it, sealing works and the database refuses what is sealed, saying why.
+        Ok(in_use.and_then(|id| keys.led_by(&id)).unwrap_or(keys))
+    }
+
+    /// Whether other gateways, with master keys in files of their own, may use the database.
+    pub fn is_shared(&self) -> bool {
+        self.last_known.is_some()
     }
 
     /// Puts these keys into the file.
@@ -183,14 +217,14 @@ impl State {
     /// When it cannot be written.
     pub fn write_master_keys(&self, keys: &MasterKeys) -> Result<(), StoreError> {
         let path = self.master_key_file();
-        write_private(&path, keys.to_text().as_bytes()).map_err(|error| {
-            StoreError::Refused(format!("cannot write {}: {error}; set ORBYT_MASTER_KEY", path.display()))
-        })
+        write_private(&path, keys.to_text().as_bytes()).map_err(|error| cannot_write(&path, &error))
     }
 
-    /// What the data plane runs on, and everything that is wrong with single rows of the vault: those are left out.
+    /// What the data plane runs on, and everything that is wrong with single rows. Of the vault's, those that do not open serve on as they
+    /// last did, or are left out; those of organisations then stand for themselves, so that nobody else's key pays instead.
     pub fn open_up(&self, contents: &Contents) -> (Followed, Vec<String>) {
         let (vault, saved, mut problems) = self.unseal(&contents.provider_keys);
+        problems.extend(contents.problems.iter().cloned());
         let prices = contents.prices.as_ref().and_then(|json| match PriceList::from_json(json.as_bytes()) {
             Ok(list) => Some(Arc::new(list)),
             Err(error) => {
@@ -205,29 +239,45 @@ impl State {
 
     /// The keys that serve everybody, those of organisations, and what is wrong with others.
     fn unseal(&self, sealed: &[SealedKey]) -> (Vec<VaultKey>, Vec<SavedKey>, Vec<String>) {
-        if sealed.is_empty() {
-            return (Vec::new(), Vec::new(), Vec::new());
-        }
-        let keys = match self.master_keys() {
-            Ok(keys) => keys,
-            Err(error) => return (Vec::new(), Vec::new(), vec![error.to_string()]),
-        };
         let (mut opened, mut saved, mut problems) = (Vec::new(), Vec::new(), Vec::new());
+        let mut known = self.opened.lock();
+        let mut still_known = HashMap::new();
+        let keys = if sealed.is_empty() { Ok(MasterKeys::default()) } else { self.master_keys() };
+        let keys = keys.unwrap_or_else(|error| {
+            problems.push(error.to_string());
+            MasterKeys::default()
+        });
         for row in sealed {
             let SealedKey { org, project, provider, name, envelope, .. } = row;
-            match vault::open(&keys, &row.identity(), envelope) {
-                Ok(secret) => {
-                    let key = VaultKey { provider: provider.clone(), name: name.clone(), secret };
-                    match org {
-                        None => opened.push(key),
-                        Some(org) => saved.push(SavedKey { org: org.clone(), project: project.clone(), key }),
-                    }
+            let identity = row.identity();
+            let secret = vault::open(&keys, &identity, envelope).map_or_else(
+                |error| {
+                    let before = known.get(&identity).cloned();
+                    let serves = if before.is_some() { "; it serves as it last did" } else { "" };
+                    problems.push(format!("vault: key {name} of {provider}: {error}{serves}"));
+                    before
+                },
+                Some,
+            );
+            if let Some(secret) = &secret {
+                still_known.insert(identity, secret.clone());
+            }
+            let (provider, name) = (provider.clone(), name.clone());
+            match (org, secret) {
+                (None, Some(secret)) => opened.push(VaultKey { provider, name, secret }),
+                (None, None) => {}
+                (Some(org), secret) => {
+                    saved.push(SavedKey { org: org.clone(), project: project.clone(), provider, name, secret });
                 }
-                Err(error) => problems.push(format!("vault: key {name} of {provider}: {error}")),
             }
         }
+        *known = still_known;
         (opened, saved, problems)
     }
+}
+
+fn cannot_write(path: &Path, error: &std::io::Error) -> StoreError {
+    StoreError::Refused(format!("cannot write {}: {error}; set ORBYT_MASTER_KEY", path.display()))
 }
 
 /// Looks at the database that is configured without changing it: how many steps of the schema are left to take, or `None` when there is none
@@ -264,8 +314,12 @@ pub fn new_key(id: String, name: &str, secret: KeySecret, now: u64) -> ApiKey {
 
 /// An event of now, of no organisation, on this machine.
 pub fn new_event(actor: String, origin: &str, action: &str, target: &str, details: &serde_json::Value) -> AuditEvent {
-    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let host = if host.trim().is_empty() { "this machine" } else { host.trim() };
+    // Read once: events are also made where a request waits.
+    static HOST: LazyLock<String> = LazyLock::new(|| {
+        let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+        if host.trim().is_empty() { "this machine".to_owned() } else { host.trim().to_owned() }
+    });
+    let host = &*HOST;
     AuditEvent {
         at: now_ms(),
         org: None,

@@ -1,4 +1,4 @@
-"""One gateway before three simulated providers for all tests, and fresh ones for those that leave a mark on theirs."""
+"""One gateway before simulated providers of every format for all tests, and fresh ones for those that leave a mark on theirs."""
 
 import json
 import pathlib
@@ -12,8 +12,10 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 from gateway import running  # noqa: E402  (found by the path above)
 
-# One model of each upstream format; the tests run against all of them.
-MODELS = ["openai/gpt-4o", "anthropic/claude-sonnet-4-20250514", "google/gemini-2.5-flash"]
+# One model of each upstream format, one that sees, and what cannot be asked of them; the tests run against all of them, here and in Node.
+MATRIX = json.loads((pathlib.Path(__file__).resolve().parents[1] / "matrix.json").read_text(encoding="utf-8"))
+UPSTREAMS = MATRIX["upstreams"]
+MODELS = [upstream["model"] for upstream in UPSTREAMS]
 
 
 @pytest.fixture(scope="session")
@@ -36,10 +38,15 @@ def client(gateway):
     return openai.OpenAI(base_url=gateway.url, api_key=gateway.key, max_retries=0)
 
 
-@pytest.fixture(params=MODELS, ids=["openai", "anthropic", "google"])
+@pytest.fixture(params=MODELS, ids=[upstream["provider"] for upstream in UPSTREAMS])
 def model(request):
     """A model of each upstream format."""
     return request.param
+
+
+def can(model, what):
+    """Whether a model's format has a place for something; where it has none, a test asserts what the documents say comes instead."""
+    return not any(what in upstream.get("cannot", ()) for upstream in UPSTREAMS if upstream["model"] == model)
 
 
 def calls_of(gateway, marker):

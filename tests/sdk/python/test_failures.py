@@ -2,13 +2,11 @@
 
 import openai
 import pytest
+from conftest import MODELS
 
 HELLO = [{"role": "user", "content": "Hello there"}]
-OTHERS = {
-    "openai": "anthropic/claude-sonnet-4-20250514",
-    "anthropic": "google/gemini-2.5-flash",
-    "google": "openai/gpt-4o",
-}
+# Who stands in for whom: the next upstream.
+OTHERS = {model.split("/")[0]: other for model, other in zip(MODELS, MODELS[1:] + MODELS[:1], strict=True)}
 
 
 def test_a_wrong_key(gateway):
@@ -17,12 +15,6 @@ def test_a_wrong_key(gateway):
         client.chat.completions.create(model="openai/gpt-4o", messages=HELLO)
     assert raised.value.code
     assert "wrong" not in raised.value.message
-
-
-def test_an_unknown_model(client, model):
-    provider = model.split("/")[0]
-    with pytest.raises(openai.NotFoundError):
-        client.chat.completions.create(model=f"{provider}/sim-404", messages=HELLO)
 
 
 def test_a_request_without_messages(client, model):
@@ -34,12 +26,6 @@ def test_a_request_without_messages(client, model):
 def test_an_extension_that_is_not_one(client, model):
     with pytest.raises(openai.BadRequestError, match="retries"):
         client.chat.completions.create(model=model, messages=HELLO, extra_body={"extra": {"retries": 3}})
-
-
-def test_a_request_that_the_provider_refuses(client, model):
-    provider = model.split("/")[0]
-    with pytest.raises(openai.BadRequestError):
-        client.chat.completions.create(model=f"{provider}/sim-400", messages=HELLO)
 
 
 def test_a_rate_limit_when_nobody_else_can_serve(fresh, model):
@@ -81,15 +67,3 @@ def test_a_first_choice_that_serves_says_so(client, model):
     assert raw.headers["x-orbyt-fallback"] == "false"
     assert raw.headers["x-orbyt-attempts"] == "1"
     assert raw.headers["x-provider"] == model.split("/")[0]
-
-
-def test_a_stream_cut_after_it_began_is_an_error(fresh, model):
-    provider = model.split("/")[0]
-    client = openai.OpenAI(base_url=fresh.url, api_key=fresh.key, max_retries=0)
-    text = [{"role": "user", "content": "word " * 50}]
-    stream = client.chat.completions.create(model=f"{provider}/sim-cut-after-tokens", messages=text, stream=True)
-    pieces = []
-    with pytest.raises(openai.APIError):
-        for chunk in stream:
-            pieces.append(chunk.choices[0].delta.content or "")
-    assert "".join(pieces).startswith("word word ")

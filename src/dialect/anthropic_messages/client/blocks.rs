@@ -10,7 +10,7 @@
 //! Providers that call several tools at once may send pieces of their arguments by turns. Clients run a tool as soon as its block is
 //! stopped, so a call is stopped only when its arguments are whole: what belongs to later blocks waits for that.
 
-use super::thoughts::Foreign;
+use super::thoughts::{Foreign, unsigned};
 use crate::dialect::anthropic_messages::conversation::tool_id;
 use crate::dialect::chat::FORMAT_ANTHROPIC;
 use crate::dialect::event::{Event, FinishReason, ReasoningDelta, ReasoningPiece};
@@ -56,7 +56,8 @@ enum Open {
     Text,
     Thinking {
         index: u32,
-        signed: bool,
+        /// Whose thoughts they are, and whether a summary of them, until a signature has come.
+        unsigned: Option<Origin>,
     },
     Call {
         index: u32,
@@ -64,11 +65,13 @@ enum Open {
     },
 }
 
+type Origin = (&'static str, bool);
+
 /// What an event has for a block.
 #[derive(Clone)]
 enum Piece<'a> {
     Text(Cow<'a, str>),
-    Thought { index: u32, text: Cow<'a, str> },
+    Thought { index: u32, origin: Origin, text: Cow<'a, str> },
     Signature { index: u32, signature: Cow<'a, str> },
     Redacted(Cow<'a, str>),
     Call { index: u32, id: Cow<'a, str>, name: Cow<'a, str> },
@@ -80,7 +83,7 @@ impl Piece<'_> {
         let own = |text: Cow<'_, str>| Cow::Owned(text.into_owned());
         match self {
             Self::Text(text) => Piece::Text(own(text)),
-            Self::Thought { index, text } => Piece::Thought { index, text: own(text) },
+            Self::Thought { index, origin, text } => Piece::Thought { index, origin, text: own(text) },
             Self::Signature { index, signature } => Piece::Signature { index, signature: own(signature) },
             Self::Redacted(data) => Piece::Redacted(own(data)),
             Self::Call { index, id, name } => Piece::Call { index, id: own(id), name: own(name) },
@@ -167,14 +170,14 @@ impl Blocks {
                 }
                 writer.text(&text);
             }
-            Piece::Thought { index, text } => {
-                self.think(index, writer);
+            Piece::Thought { index, origin, text } => {
+                self.think(index, origin, writer);
                 writer.thinking(&text);
             }
             Piece::Signature { index, signature } => {
-                self.think(index, writer);
+                self.think(index, ("", false), writer);
                 writer.signature(&signature);
-                self.open = Open::Thinking { index, signed: true };
+                self.open = Open::Thinking { index, unsigned: None };
             }
             Piece::Redacted(data) => {
                 self.stop(writer);
@@ -197,11 +200,11 @@ impl Blocks {
         }
     }
 
-    fn think(&mut self, at: u32, writer: &mut impl Writer) {
+    fn think(&mut self, at: u32, origin: Origin, writer: &mut impl Writer) {
         if !matches!(&self.open, Open::Thinking { index, .. } if *index == at) {
             self.stop(writer);
             writer.thinking_begins();
-            self.open = Open::Thinking { index: at, signed: false };
+            self.open = Open::Thinking { index: at, unsigned: Some(origin) };
         }
     }
 
@@ -209,8 +212,8 @@ impl Blocks {
         match std::mem::take(&mut self.open) {
             Open::Idle => return,
             // Who sends it back must be known not to be Anthropic's.
-            Open::Thinking { signed: false, .. } => {
-                writer.signature(&Foreign { format: "", id: None, data: "" }.seal());
+            Open::Thinking { unsigned: Some((format, is_summary)), .. } => {
+                writer.signature(&unsigned(format, is_summary));
             }
             Open::Thinking { .. } | Open::Text | Open::Call { .. } => {}
         }
@@ -237,7 +240,10 @@ fn thought<'a>(delta: &ReasoningDelta<'a>) -> Piece<'a> {
         }
     };
     match delta.piece {
-        ReasoningPiece::Text(text) | ReasoningPiece::Summary(text) => Piece::Thought { index, text: text.into() },
+        ReasoningPiece::Text(text) | ReasoningPiece::Summary(text) => {
+            let origin = (delta.format, matches!(delta.piece, ReasoningPiece::Summary(_)));
+            Piece::Thought { index, origin, text: text.into() }
+        }
         ReasoningPiece::Signature(signature) => Piece::Signature { index, signature: own(signature) },
         ReasoningPiece::Encrypted(data) => Piece::Redacted(own(data)),
     }

@@ -29,7 +29,7 @@ pub fn parse(body: &[u8]) -> Result<Request, Fault> {
     let stream = fields.boolean("stream")?.unwrap_or(false);
     let messages = content::messages(&mut fields, &mut lost)?;
     let (tool_choice, parallel_tool_calls) = tool_choice(&mut fields)?;
-    let mut output = output(&mut fields)?;
+    let mut output = output(&mut fields, &mut lost)?;
     let reasoning = reasoning(&mut fields, output.effort.take())?;
     let mut request = Request {
         messages,
@@ -91,7 +91,7 @@ struct Output {
 }
 
 /// `output_config`, and `output_format` as it was called before.
-fn output(fields: &mut Fields<'_>) -> Result<Output, Fault> {
+fn output(fields: &mut Fields<'_>, lost: &mut Lost) -> Result<Output, Fault> {
     let mut output = Output::default();
     let path = Path::top("output_format");
     if let Some(value) = fields.any("output_format") {
@@ -103,6 +103,9 @@ fn output(fields: &mut Fields<'_>) -> Result<Output, Fault> {
         output.effort = config.text("effort")?;
         if let Some(value) = config.any("format") {
             output.format = Some(format(value, &path.member("format"))?);
+        }
+        for name in config.rest.keys() {
+            lost.note(&format!("output_config.{name}"));
         }
     }
     Ok(output)

@@ -14,6 +14,7 @@ fn setup(provider: Dialect, stream: bool) -> Setup {
         client: Client::AnthropicMessages,
         provider,
         stream,
+        array: false,
         choices: 1,
         include_usage: true,
         exclude_reasoning: false,

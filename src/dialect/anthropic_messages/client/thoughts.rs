@@ -8,11 +8,21 @@
 //!   orbyt:v1:<format>:<length of the call's id>:<the call's id><data>
 //! ```
 
-use crate::dialect::chat::{FORMAT_ANTHROPIC, ReasoningDetail, ReasoningKind};
+use crate::dialect::chat::{FORMAT_ANTHROPIC, ReasoningDetail, ReasoningKind, is_unsigned};
 use std::borrow::Cow;
 
 /// What a signature begins with that is not Anthropic's.
 pub(super) const MARK: &str = "orbyt:v1:";
+
+/// What follows the format where a block is a summary (a plan, to Cohere) and no thought.
+const SUMMARY: &str = "+summary";
+
+/// The signature of thoughts that nobody signed: whose they are, where that has to be known, and that they are not Anthropic's.
+pub(super) fn unsigned(format: &str, is_summary: bool) -> String {
+    let format = if is_unsigned(format) { format } else { "" };
+    let format = if is_summary && !format.is_empty() { format!("{format}{SUMMARY}") } else { format.to_owned() };
+    Foreign { format: &format, id: None, data: "" }.seal()
+}
 
 /// What stands behind the mark.
 #[derive(Debug, PartialEq, Eq)]
@@ -41,6 +51,10 @@ impl<'a> Foreign<'a> {
 /// A `thinking` block of an earlier answer.
 pub(super) fn thinking(text: String, signature: &str, index: u32) -> ReasoningDetail {
     let (format, id, data) = origin(signature);
+    if let Some(format) = format.as_deref().and_then(|format| format.strip_suffix(SUMMARY)) {
+        let format = Some(Cow::Owned(format.to_owned()));
+        return ReasoningDetail { kind: ReasoningKind::Summary(text), id, format, index };
+    }
     let signature = Some(data.to_owned()).filter(|data| !data.is_empty());
     ReasoningDetail { kind: ReasoningKind::Text { text, signature }, id, format, index }
 }
@@ -67,6 +81,7 @@ fn origin(signature: &str) -> Origin<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dialect::chat::FORMAT_COHERE;
 
     #[test]
     fn what_is_sealed_is_read_again() {
@@ -79,6 +94,15 @@ mod tests {
             let foreign = Foreign { format, id, data };
             assert_eq!(Foreign::unseal(&foreign.seal()), Some(foreign));
         }
+    }
+
+    #[test]
+    fn unsigned_thoughts_and_plans_say_whose_they_are_where_that_counts() {
+        let read = |format: &str, is_summary| thinking("t".into(), &unsigned(format, is_summary), 0);
+        assert_eq!(read(FORMAT_COHERE, false).format.as_deref(), Some(FORMAT_COHERE));
+        assert_eq!(read(FORMAT_COHERE, true).kind, ReasoningKind::Summary("t".into()));
+        assert_eq!(read(FORMAT_COHERE, true).format.as_deref(), Some(FORMAT_COHERE));
+        assert_eq!((read("", true).format, read("google-gemini-v1", false).format), (None, None));
     }
 
     #[test]

@@ -12,6 +12,12 @@ fn city() -> Value {
     json!({"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"], "additionalProperties": false})
 }
 
+/// The schema as it is sent: what the form describes has no other place.
+fn described(mut schema: Value) -> Value {
+    schema["description"] = "A city.".into();
+    schema
+}
+
 fn asked(schema: Option<Value>) -> Request {
     let format = ResponseFormat::JsonSchema {
         name: "city".into(),
@@ -41,7 +47,7 @@ fn names(body: &Value) -> Vec<&str> {
 fn a_schema_goes_into_its_field_where_there_is_one() {
     let rendered = render(&asked(Some(city())), &native());
     let body: Value = serde_json::from_slice(&rendered.body).unwrap();
-    assert_eq!(body["output_config"]["format"], json!({"type": "json_schema", "schema": city()}));
+    assert_eq!(body["output_config"]["format"], json!({"type": "json_schema", "schema": described(city())}));
     assert_eq!((rendered.answer_tool, &body["tools"]), (None, &Value::Null));
     assert!(rendered.dropped.is_empty());
 }
@@ -87,7 +93,7 @@ fn the_clients_tools_stay_callable() {
     // A call that the client demands is the answer, so there is no other one to give form to.
     assert_eq!(sent(Some(ToolChoice::Required)), (None, json!({"type": "any"}), 1));
     let both = body(&with_tool(asked(Some(city())), Some(ToolChoice::Required)), &native());
-    assert_eq!(both["output_config"]["format"]["schema"], city());
+    assert_eq!(both["output_config"]["format"]["schema"], described(city()));
     let named = Some(ToolChoice::Function("look".into()));
     assert_eq!(sent(named), (None, json!({"type": "tool", "name": "look"}), 1));
 }
@@ -120,7 +126,7 @@ fn thinking_gives_way_to_the_answer_tool_where_it_must() {
 fn an_answer_that_is_no_object_is_refused_where_it_must_be_one() {
     let list = json!({"type": "array", "items": {"type": "string"}});
     assert_eq!(refused(&asked(Some(list.clone())), &target()), "response_format.json_schema.schema");
-    assert_eq!(body(&asked(Some(list.clone())), &native())["output_config"]["format"]["schema"], list);
+    assert_eq!(body(&asked(Some(list.clone())), &native())["output_config"]["format"]["schema"], described(list));
 }
 
 #[test]
@@ -143,6 +149,7 @@ fn a_schema_is_closed_and_its_constraints_are_told() {
     assert_eq!(
         sent,
         json!({
+            "description": "A city.",
             "type": "object",
             "title": "City",
             "properties": {

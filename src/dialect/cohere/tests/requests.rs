@@ -162,7 +162,9 @@ fn the_form_of_the_answer_alone_and_beside_tools() {
     let form =
         json!({"type": "json_schema", "json_schema": {"name": "x", "description": "The number.", "schema": schema}});
     let (alone, _) = body(asking(json!({"response_format": form})));
-    assert_eq!(alone["response_format"], json!({"type": "json_object", "json_schema": schema}));
+    let mut described = schema.clone();
+    described["description"] = "The number.".into();
+    assert_eq!(alone["response_format"], json!({"type": "json_object", "json_schema": described}));
     let (any, _) = body(asking(json!({"response_format": {"type": "json_object"}})));
     assert_eq!(any["response_format"], json!({"type": "json_object"}));
 

@@ -1,6 +1,6 @@
 //! A closer look at a body than every request needs: what media its messages really have, and how its conversation begins.
 
-use super::{Client, Cursor, Envelope, Field, Invalid, Needs, inside};
+use super::{Client, Cursor, Envelope, Field, Invalid, Needs, gemini, inside};
 use serde::Deserialize;
 use serde::de::{IgnoredAny, SeqAccess, Visitor};
 use std::borrow::Cow;
@@ -60,6 +60,10 @@ impl Envelope {
     /// What the request needs, its media looked up part by part: a message that merely says `file` needs nothing. What cannot be read is
     /// taken for what [`Envelope::needs`] says. Costs a pass over the messages, so it is for requests that a target would be refused for.
     pub fn confirmed_needs(&self) -> Needs {
+        // Google's parts are told by their types, exactly.
+        if self.client == Client::Gemini {
+            return self.needs;
+        }
         let messages = self.last(Field::Messages).unwrap_or_default();
         let Ok(messages) = serde_json::from_slice::<Vec<Message<'_>>>(messages) else { return self.needs };
         // What stands in the result of a tool is not looked into.
@@ -79,8 +83,11 @@ impl Envelope {
         }
     }
 
-    /// Whether the body has a member of this name that is not null.
+    /// Whether the body has a member of this name that is not null, where this format has it.
     pub fn has(&self, name: &str) -> bool {
+        if self.client == Client::Gemini && gemini::client::envelope::has(self, name) {
+            return true;
+        }
         self.members.iter().any(|member| {
             super::name(&self.body[member.key.clone()]) == name && &self.body[member.value.clone()] != b"null"
         })
@@ -89,11 +96,19 @@ impl Envelope {
     /// The beginning of the conversation, which is the same in all of its turns: the messages up to the first one of the user's, or fewer
     /// when they are long enough already for providers to cache, so that conversations with one long system prompt share it.
     pub fn beginning(&self) -> &[u8] {
-        // Anthropic's clients have their instructions apart.
-        if let Some(system) = self.last(Field::System).filter(|_| self.client == Client::AnthropicMessages) {
+        // Anthropic's clients have their instructions apart, and so have Google's.
+        let (apart, messages) = match self.client {
+            Client::AnthropicMessages => (Some(Field::System), Field::Messages),
+            Client::Gemini => (Some(Field::SystemInstruction), Field::Contents),
+            Client::OpenAiChat | Client::OpenAiResponses | Client::OpenAiCompletions => (None, Field::Messages),
+        };
+        if let Some(system) = apart.and_then(|field| self.last(field)) {
             return system;
         }
-        let Some(messages) = self.last(Field::Messages) else { return &[] };
+        if let Some(prompt) = self.last(Field::Prompt).filter(|_| self.client == Client::OpenAiCompletions) {
+            return &prompt[..prompt.len().min(WORTH_CACHING)];
+        }
+        let Some(messages) = self.last(messages) else { return &[] };
         let mut taken: Range<usize> = 1..1;
         // It ends with the error that stops it; the scan has found the JSON sound.
         let _ = Cursor::new(messages, 0).array(|cursor| {

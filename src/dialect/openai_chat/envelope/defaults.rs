@@ -1,6 +1,8 @@
 //! What a preset adds to a body: members that the client did not write, put beside those that it did. Every byte of the client's stays.
 
-use super::{Edits, Envelope, Field, inside, write};
+use super::{Client, Edits, Envelope, Field, gemini, inside, write};
+use crate::dialect::embeddings::passed;
+use crate::dialect::work::Work;
 use crate::domain::Fault;
 
 /// What holds where the client says nothing.
@@ -28,6 +30,13 @@ impl Envelope {
     /// # Errors
     /// As [`Envelope::scan`]: of what the defaults bring along.
     pub fn with_defaults(&self, defaults: &Defaults<'_>) -> Result<Self, Fault> {
+        if self.client == Client::Gemini {
+            return gemini::client::with_defaults(self, defaults);
+        }
+        if defaults.system.is_some() && !self.client.takes_system() {
+            let message = format!("the preset sets a system prompt, which {} has no place for", self.client.route());
+            return Err(Fault::bad_request("extra.preset", message));
+        }
         let mut edits = Edits::default();
         let mut added = Vec::new();
         if let Some(model) = defaults.model {
@@ -42,7 +51,9 @@ impl Envelope {
                 added.extend_from_slice(&name);
             }
         }
-        for (name, json) in defaults.members {
+        // What else a preset sets is meant for conversations.
+        let converses = self.work == Work::Converse;
+        for (name, json) in defaults.members.iter().filter(|_| converses) {
             let name = self.client.member_of(name)?;
             if self.says(name) {
                 continue;
@@ -53,13 +64,14 @@ impl Envelope {
             added.extend_from_slice(json.as_bytes());
         }
         let place = self.client.system_member();
-        if let Some((name, system)) = place.zip(defaults.system).filter(|(name, _)| !self.says(name)) {
+        let system = defaults.system.filter(|_| converses);
+        if let Some((name, system)) = place.zip(system).filter(|(name, _)| !self.says(name)) {
             write::string_member(name, system, &mut added);
         }
         if let Some(last) = self.members.last() {
             edits.insert(last.value.end, &[&added]);
         }
-        if let Some(system) = defaults.system.filter(|_| place.is_none() && !self.begins_with_system()) {
+        if let Some(system) = system.filter(|_| place.is_none() && !self.begins_with_system()) {
             let messages = self.members.iter().rfind(|member| member.field == Field::Messages);
             if let Some(messages) = messages {
                 let mut message = b"{\"role\":\"system\",\"content\":".to_vec();
@@ -70,7 +82,11 @@ impl Envelope {
         }
         let mut body = Vec::new();
         edits.apply(&self.body, &mut body);
-        let completed = self.client.scan(body.into())?;
+        let completed = match self.work {
+            Work::Converse => self.client.scan(body.into()),
+            Work::Embed => passed::scan(body.into()),
+            Work::Relay(_) => Err(Fault::bad_request("model", "a preset is for conversations and embeddings")),
+        }?;
         Ok(Self { previous: self.previous.clone(), ..completed })
     }
 

@@ -11,6 +11,7 @@ fn setup(stream: bool, include_usage: bool, quirks: Quirks) -> Setup {
         client: Client::OpenAiChat,
         provider: Dialect::OpenAiChat,
         stream,
+        array: false,
         choices: 1,
         include_usage,
         exclude_reasoning: false,

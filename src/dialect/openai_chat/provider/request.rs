@@ -61,7 +61,7 @@ pub fn render(request: &Request, target: &ModelTraits) -> Result<Rendered, Fault
             }
         }
     }
-    if quirks == Quirks::NONE && request.top_k.is_some() {
+    if quirks.is_plain() && request.top_k.is_some() {
         losses.drop("top_k", "this provider has no such parameter")?;
     } else {
         put("top_k", request.top_k.map(Value::from));
@@ -94,7 +94,7 @@ pub fn render(request: &Request, target: &ModelTraits) -> Result<Rendered, Fault
 
 /// How the bound of the output is called: OpenAI itself, and who deviates in nothing, has the newer name.
 fn bound_name(quirks: Quirks) -> &'static str {
-    let newer = quirks == Quirks::NONE || quirks.has(Quirks::MAX_COMPLETION_TOKENS);
+    let newer = quirks.is_plain() || quirks.has(Quirks::MAX_COMPLETION_TOKENS);
     if newer && !quirks.has(Quirks::MAX_TOKENS) { "max_completion_tokens" } else { "max_tokens" }
 }
 

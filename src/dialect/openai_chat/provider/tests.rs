@@ -84,6 +84,15 @@ fn quirks_are_heeded() {
 }
 
 #[test]
+fn a_route_more_is_no_deviation_from_openai() {
+    let mut request = conversation();
+    request["top_k"] = 5.into();
+    let (body, told) = rendered(&request, &target(Quirks::RESPONSES | Quirks::COMPLETIONS));
+    assert_eq!(body, rendered(&request, &target(Quirks::NONE)).0);
+    assert!(body.get("max_completion_tokens").is_some() && told.dropped.contains(&"top_k".to_owned()), "{body}");
+}
+
+#[test]
 fn what_is_lost_is_named_or_refused() {
     let mut body = conversation();
     body["top_k"] = 5.into();

@@ -290,3 +290,15 @@ proptest! {
         let _ = parse(&body);
     }
 }
+
+#[test]
+fn openais_mark_for_the_prompt_cache_is_anthropics() {
+    let mark = |part: serde_json::Value| {
+        let body = json!({"model": "m", "messages": [{"role": "user", "content": [part]}]});
+        parse(body.to_string().as_bytes()).unwrap().messages[0].parts[0].cache_control.clone()
+    };
+    let point = |point: serde_json::Value| mark(json!({"type": "text", "text": "x", "prompt_cache_breakpoint": point}));
+    assert_eq!(point(json!({"mode": "explicit"})), Some(json!({"type": "ephemeral"})));
+    assert_eq!(point(json!({"mode": "explicit", "ttl": "30m"})), Some(json!({"type": "ephemeral", "ttl": "1h"})));
+    assert_eq!(mark(json!({"type": "text", "text": "x"})), None);
+}

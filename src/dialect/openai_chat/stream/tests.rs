@@ -16,6 +16,7 @@ fn setup(include_usage: bool) -> Setup {
         client: Client::OpenAiChat,
         provider: Dialect::Gemini,
         stream: true,
+        array: false,
         choices: 1,
         include_usage,
         exclude_reasoning: false,

@@ -10,6 +10,7 @@ fn setup(stream: bool) -> Setup {
         client: crate::dialect::client::Client::OpenAiResponses,
         provider: Dialect::OpenAiChat,
         stream,
+        array: false,
         choices: 1,
         include_usage: true,
         exclude_reasoning: false,
@@ -173,6 +174,92 @@ fn what_is_no_answer_is_a_fault() {
     assert_eq!(kind(true, "<html></html>"), Some(FaultKind::Malformed));
     assert_eq!(kind(true, "data: {]}\n\n"), Some(FaultKind::Malformed));
     assert_eq!(kind(true, "nonsense\n\n"), Some(FaultKind::Malformed));
-    assert_eq!(kind(true, &response("completed", json!([])).to_string()), Some(FaultKind::Malformed));
+    assert_eq!(kind(true, &response("queued", json!([])).to_string()), Some(FaultKind::Malformed));
+    assert_eq!(kind(true, &failed.to_string()), Some(FaultKind::ServerError));
+    assert_eq!(kind(true, &response("completed", json!([])).to_string()[..90]), Some(FaultKind::Truncated));
     assert_eq!(kind(true, &prelude()), Some(FaultKind::Empty));
+}
+
+/// The output of a stream as a client puts it together, from the pieces alone; every event in its place.
+fn together(stream: &str) -> (Vec<Value>, Value) {
+    let (mut items, mut last) = (Vec::new(), Value::Null);
+    for (number, frame) in stream.split_terminator("\n\n").enumerate() {
+        let event: Value = serde_json::from_str(frame.split_once("\ndata: ").unwrap().1).unwrap();
+        assert_eq!(event["sequence_number"], number, "{event}");
+        let place = event["output_index"].as_u64().unwrap_or_default() as usize;
+        let at = |name: &str| event[name].as_u64().unwrap_or_default() as usize;
+        match event["type"].as_str().unwrap() {
+            "response.output_item.added" => items.push(event["item"].clone()),
+            "response.output_item.done" => {
+                let item: &mut Value = &mut items[place];
+                if item["status"] == "in_progress" {
+                    item["status"] = event["item"]["status"].clone();
+                }
+                assert_eq!(*item, event["item"]);
+            }
+            "response.content_part.added" => {
+                items[place]["content"].as_array_mut().unwrap().push(event["part"].clone());
+            }
+            "response.content_part.done" => assert_eq!(items[place]["content"][at("content_index")], event["part"]),
+            "response.reasoning_summary_part.added" => {
+                items[place]["summary"].as_array_mut().unwrap().push(event["part"].clone());
+            }
+            "response.reasoning_summary_text.delta" => {
+                items[place]["summary"][at("summary_index")]["text"] = event["delta"].clone();
+            }
+            "response.output_text.delta" | "response.reasoning_text.delta" => {
+                items[place]["content"][at("content_index")]["text"] = event["delta"].clone();
+            }
+            "response.refusal.delta" => {
+                items[place]["content"][at("content_index")]["refusal"] = event["delta"].clone()
+            }
+            "response.output_text.annotation.added" => {
+                let annotations = &mut items[place]["content"][at("content_index")]["annotations"];
+                annotations.as_array_mut().unwrap().push(event["annotation"].clone());
+            }
+            "response.function_call_arguments.delta" => items[place]["arguments"] = event["delta"].clone(),
+            "response.custom_tool_call_input.delta" => items[place]["input"] = event["delta"].clone(),
+            _ => {}
+        }
+        last = event;
+    }
+    (items, last)
+}
+
+#[test]
+fn a_whole_answer_to_a_request_for_a_stream_is_told_as_one() {
+    let output = json!([
+        {"id": "rs_1", "type": "reasoning", "summary": [{"type": "summary_text", "text": "hm"}], "encrypted_content": "g"},
+        {"id": "rs_2", "type": "reasoning", "summary": [], "content": [{"type": "reasoning_text", "text": "so"}]},
+        {"id": "ws_1", "type": "web_search_call", "status": "completed", "action": {"type": "search"}},
+        {"id": "msg_1", "type": "message", "status": "completed", "role": "assistant", "content": [
+            {"type": "output_text", "text": "one\ntwo", "annotations": [{"type": "url_citation", "url": "u"}], "logprobs": []},
+            {"type": "refusal", "refusal": "no"}]},
+        {"id": "fc_1", "type": "function_call", "status": "completed", "call_id": "c", "name": "f", "arguments": "{\"a\":1}"},
+        {"id": "ct_1", "type": "custom_tool_call", "status": "completed", "call_id": "d", "name": "g", "input": "x"},
+    ]);
+    for status in ["completed", "incomplete"] {
+        let whole = response(status, output.clone());
+        for body in [whole.to_string(), format!("\n{whole:#}\r\n")] {
+            for size in [1, 13, body.len()] {
+                let chunks: Vec<&[u8]> = body.as_bytes().chunks(size).collect();
+                let (out, observed, fault) = pass(true, &chunks, End::Clean);
+                assert_eq!((fault, observed.usage.map(|usage| usage.total_tokens)), (None, Some(7)));
+                let (items, last) = together(&out);
+                assert_eq!(json!(items), output);
+                assert_eq!((&last["type"], &last["response"]), (&json!(format!("response.{status}")), &whole));
+            }
+        }
+    }
+}
+
+#[test]
+fn odd_items_of_a_whole_answer_do_no_harm() {
+    let output = json!(["x", 3, null, {}, {"type": "message", "content": ["y", {"type": "output_text"}, {"type": "new"}]},
+                        {"type": "reasoning", "summary": "z", "content": 1}, {"type": "function_call"}]);
+    let body = response("completed", output.clone()).to_string();
+    let (out, _, fault) = pass(true, &[body.as_bytes()], End::Clean);
+    assert_eq!(fault, None);
+    let done = out.matches("event: response.output_item.done\n").count();
+    assert_eq!((done, out.ends_with("\n\n")), (7, true), "{out}");
 }

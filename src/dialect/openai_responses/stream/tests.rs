@@ -25,6 +25,7 @@ fn setup() -> Setup {
         client: crate::dialect::client::Client::OpenAiResponses,
         provider: Dialect::AnthropicMessages,
         stream: true,
+        array: false,
         choices: 1,
         include_usage: true,
         exclude_reasoning: false,

@@ -102,7 +102,7 @@ impl<'a> Drain<'a> {
     ///
     /// # Errors
     /// When the file cannot be read.
-    pub fn next(&mut self) -> io::Result<Batch> {
+    pub fn next_batch(&mut self) -> io::Result<Batch> {
         match self.left.first() {
             Some(left) => match left.segments.first() {
                 Some(segment) => self.read(&segment_path(&left.folder, segment.number), segment.length, true),

@@ -57,7 +57,7 @@ fn open(data_dir: &Path, name: &str) -> FileSpool {
 fn all(drain: &mut Drain<'_>) -> (Vec<LedgerRow<'static>>, u64, u64) {
     let (mut rows, mut damaged, mut tail) = (Vec::new(), 0, 0);
     loop {
-        let batch = drain.next().unwrap();
+        let batch = drain.next_batch().unwrap();
         if batch.is_empty() {
             return (rows, damaged, tail);
         }
@@ -89,7 +89,7 @@ fn what_is_appended_is_drained_in_order_and_then_gone() {
     let folder = tempfile::tempdir().unwrap();
     let spool = open(folder.path(), "a");
     let mut drain = Drain::new(&spool);
-    assert!(drain.next().unwrap().is_empty());
+    assert!(drain.next_batch().unwrap().is_empty());
     for number in 0..20_000 {
         spool.append(&row(number));
     }
@@ -111,11 +111,11 @@ fn a_batch_that_was_not_taken_over_comes_again() {
     let spool = open(folder.path(), "a");
     let mut drain = Drain::new(&spool);
     spool.append(&row(1));
-    let first = drain.next().unwrap();
+    let first = drain.next_batch().unwrap();
     spool.append(&row(2));
-    assert_eq!(drain.next().unwrap().rows.len(), 2);
+    assert_eq!(drain.next_batch().unwrap().rows.len(), 2);
     drain.done(&first).unwrap();
-    assert_eq!(drain.next().unwrap().rows, [row(2)]);
+    assert_eq!(drain.next_batch().unwrap().rows, [row(2)]);
 }
 
 #[test]
@@ -174,7 +174,7 @@ fn a_file_of_a_later_version_is_not_touched() {
     let own = open(folder.path(), "b");
     let mut drain = Drain::new(&own);
     assert_eq!(drain.adopt().unwrap(), 1);
-    let error = drain.next().unwrap_err().to_string();
+    let error = drain.next_batch().unwrap_err().to_string();
     assert!(error.contains("0000000001.spool is of another version"), "{error}");
 }
 

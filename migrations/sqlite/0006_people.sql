@@ -1,0 +1,1 @@
+-- In Postgres this step narrows what its roles may do with people. An SQLite file has no roles: who can read it can read all of it.
