@@ -28,7 +28,7 @@ async fn gateway(more: &str) -> (Sim, Gateway) {
     (sim, gateway)
 }
 
-fn run(gateway: &Gateway, arguments: &[&str]) -> String {
+pub fn run(gateway: &Gateway, arguments: &[&str]) -> String {
     said(&gateway.data_dir(), None, arguments, "")
 }
 
@@ -43,14 +43,14 @@ fn bounded(text: &str) -> Value {
     body
 }
 
-fn error(answer: &Answer) -> (u16, String, String) {
+pub fn error(answer: &Answer) -> (u16, String, String) {
     let error = &answer.json()["error"];
     let text = |name: &str| error[name].as_str().unwrap_or_default().to_owned();
     (answer.status, text("code"), text("message"))
 }
 
 /// What the accounts of a node are at: spent and reserved by payer and span.
-async fn accounts(gateway: &Gateway) -> Vec<(String, String, Money, Money)> {
+pub async fn accounts(gateway: &Gateway) -> Vec<(String, String, Money, Money)> {
     let report = gateway.get_console("/api/v1/accounts").await.unwrap().json();
     let money = |value: &Value| Money::from_dollars(value.as_str().unwrap()).unwrap();
     let text = |value: &Value| value.as_str().unwrap().to_owned();
@@ -59,13 +59,13 @@ async fn accounts(gateway: &Gateway) -> Vec<(String, String, Money, Money)> {
     report["accounts"].as_array().unwrap().iter().map(account).collect()
 }
 
-async fn spent(gateway: &Gateway, payer: &str, span: &str) -> Money {
+pub async fn spent(gateway: &Gateway, payer: &str, span: &str) -> Money {
     let all = accounts(gateway).await;
     all.iter().filter(|(known, of, ..)| known == payer && of == span).map(|(_, _, spent, _)| *spent).sum()
 }
 
 /// Waits until so much is spent: what a request did cost is booked when its client has the last byte already.
-async fn until_spent(gateway: &Gateway, payer: &str, span: &str, expected: Money) {
+pub async fn until_spent(gateway: &Gateway, payer: &str, span: &str, expected: Money) {
     let started = Instant::now();
     loop {
         let spent = spent(gateway, payer, span).await;
@@ -78,7 +78,7 @@ async fn until_spent(gateway: &Gateway, payer: &str, span: &str, expected: Money
 }
 
 /// Waits until nothing is reserved any more.
-async fn until_reserved_nothing(gateway: &Gateway) {
+pub async fn until_reserved_nothing(gateway: &Gateway) {
     let started = Instant::now();
     while accounts(gateway).await.iter().any(|(.., reserved)| *reserved != Money::ZERO) {
         assert!(started.elapsed() < PATIENCE, "something stays reserved");
@@ -94,7 +94,7 @@ fn ledger(data_dir: &Path, url: Option<&str>) -> Money {
 }
 
 /// Waits until accounts and ledger say the same, which they do to the pico-dollar; returns what.
-async fn agreed(gateway: &Gateway, data_dir: &Path, url: Option<&str>) -> Money {
+pub async fn agreed(gateway: &Gateway, data_dir: &Path, url: Option<&str>) -> Money {
     let started = Instant::now();
     loop {
         let (accounts, ledger) = (spent(gateway, "org", "total").await, ledger(data_dir, url));
