@@ -306,29 +306,45 @@ async fn flood(gateways: &[&Gateway], count: usize, at_once: usize) -> (usize, M
     (paid.iter().filter(|paid| **paid > Money::ZERO).count(), paid.into_iter().sum())
 }
 
-#[tokio::test]
-async fn two_thousand_requests_never_go_over() {
-    let (_sim, gateway) = gateway("").await;
-    run(&gateway, &["budgets", "set", "15", "--org", "default"]);
-    let (limit, done) = (Money::from_dollars("15").unwrap(), AtomicBool::new(false));
+/// No account of these gateways may be over the limit.
+async fn assert_within(gateways: &[&Gateway], limit: Money) -> usize {
+    let mut samples = 0;
+    for gateway in gateways {
+        for (.., spent, reserved) in accounts(gateway).await {
+            assert!(spent + reserved <= limit, "{spent} + {reserved}");
+            samples += 1;
+        }
+    }
+    samples
+}
+
+/// A flood, during which no account may be over the limit whenever it is looked at.
+async fn watched_flood(gateways: &[&Gateway], count: usize, limit: Money) -> (usize, Money) {
+    let done = AtomicBool::new(false);
     let watch = async {
         let mut samples = 0;
         while !done.load(Ordering::Relaxed) {
-            for (.., spent, reserved) in accounts(&gateway).await {
-                assert!(spent + reserved <= limit, "{spent} + {reserved}");
-                samples += 1;
-            }
+            samples += assert_within(gateways, limit).await;
         }
         samples
     };
     let all = async {
-        let outcome = flood(&[&gateway], 2000, 64).await;
+        let outcome = flood(gateways, count, 64).await;
         done.store(true, Ordering::Relaxed);
         outcome
     };
-    let ((answered, paid), samples) = tokio::join!(all, watch);
-    assert!(answered > 200 && answered < 2000, "{answered} were answered");
+    let (outcome, samples) = tokio::join!(all, watch);
     assert!(samples > 10, "{samples} samples");
+    outcome
+}
+
+#[tokio::test]
+async fn two_thousand_requests_never_go_over() {
+    let (_sim, gateway) = gateway("").await;
+    run(&gateway, &["budgets", "set", "15", "--org", "default"]);
+    let limit = Money::from_dollars("15").unwrap();
+    let (answered, paid) = watched_flood(&[&gateway], 2000, limit).await;
+    assert!(answered > 200 && answered < 2000, "{answered} were answered");
     until_spent(&gateway, "org", "total", paid).await;
     assert_eq!(agreed(&gateway, &gateway.data_dir(), None).await, paid, "the ledger too");
     assert!(paid <= limit && paid + Money::from_dollars("1").unwrap() > limit, "{paid}");
@@ -341,10 +357,11 @@ async fn a_budget_outlives_a_gateway_that_is_killed() {
     let data_dir = folder.path().to_str().unwrap();
     let start =
         async || Gateway::builder().config(&config(&sim, PRICES)).variable("ORBYT_DATA_DIR", data_dir).start().await;
-    let first = start().await;
+    let (first, limit) = (start().await, Money::from_dollars("15").unwrap());
     said(folder.path(), None, &["budgets", "set", "15", "--org", "default"], "");
     let kill = async {
         while spent(&first, "org", "total").await < Money::from_dollars("4").unwrap() {
+            assert_within(&[&first], limit).await;
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
         first.signal(libc::SIGKILL);
@@ -358,9 +375,8 @@ async fn a_budget_outlives_a_gateway_that_is_killed() {
         accounts(&second).await.iter().all(|(.., reserved)| *reserved == Money::ZERO),
         "reservations die with the process"
     );
-    let (_, paid) = flood(&[&second], 1600, 64).await;
+    let (_, paid) = watched_flood(&[&second], 1600, limit).await;
     let spent = agreed(&second, folder.path(), None).await;
-    let limit = Money::from_dollars("15").unwrap();
     assert!(
         spent == after_restart + paid && spent <= limit && spent + Money::from_dollars("1").unwrap() > limit,
         "{spent}"
@@ -391,8 +407,7 @@ async fn two_gateways_share_a_budget_and_one_of_them_is_killed() {
     let limit = Money::from_dollars("15").unwrap();
     let kill = async {
         loop {
-            let all = accounts(&first).await;
-            assert!(all.iter().all(|(.., spent, reserved)| *spent + *reserved <= limit), "{all:?}");
+            assert_within(&[&first, &second], limit).await;
             if spent(&first, "org", "total").await > Money::from_dollars("4").unwrap() {
                 break;
             }
@@ -403,7 +418,7 @@ async fn two_gateways_share_a_budget_and_one_of_them_is_killed() {
     let both = [&first, &second];
     let ((_, seen), ()) = tokio::join!(flood(&both, 600, 64), kill);
     let third = start(0).await;
-    let (_, paid) = flood(&[&second, &third], 1400, 64).await;
+    let (_, paid) = watched_flood(&[&second, &third], 1400, limit).await;
     let spent = agreed(&second, folders[1].path(), Some(&url)).await;
     assert!(spent >= seen + paid && spent <= limit && spent + Money::from_dollars("1.5").unwrap() > limit, "{spent}");
 }
