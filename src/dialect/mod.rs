@@ -37,3 +37,6 @@ pub mod work;
 
 #[cfg(test)]
 mod assembled;
+
+#[cfg(test)]
+mod tests;

@@ -286,7 +286,9 @@ impl Choice {
             Some(object) if object.starts_with('{') => Cow::Borrowed(object),
             Some(_) => text(function.arguments.or(function.input)),
         };
-        if !json.is_empty() {
+        // Some write that there are none as JSON's word for nothing.
+        let says_none = !self.calls[slot].arguments && json.trim() == "null" && function.arguments.is_some();
+        if !json.is_empty() && !says_none {
             self.calls[slot].arguments = true;
             sink.event(Event::Arguments { choice, index: slot as u32, json: &json });
         }
