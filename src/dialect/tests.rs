@@ -1,6 +1,6 @@
 //! Answers of every provider's format that deviate where it does not matter, as clients of every format get them.
 
-use super::client::Client;
+use super::client::{Client, ErrorAnswer};
 use super::event::{End, Observed};
 use super::openai_chat::quirks::Quirks;
 use super::table::{Dialect, Setup, Translator};
@@ -128,4 +128,77 @@ fn an_empty_thought_does_not_hide_one_under_the_other_name() {
     let body = json!({"choices": [{"index": 0, "message": message, "finish_reason": "stop"}]}).to_string();
     let (out, _) = told(Client::AnthropicMessages, Dialect::OpenAiChat, false, &body).unwrap();
     assert!(out.contains("\"thinking\":\"Hm.\""), "{out}");
+}
+
+#[test]
+fn half_a_surrogate_pair_costs_one_character() {
+    let chunk = |text: &str| {
+        format!("data: {{\"id\":\"a\",\"choices\":[{{\"index\":0,\"delta\":{{\"content\":\"{text}\"}}}}]}}\n\n")
+    };
+    let last = "data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n";
+    let body = [chunk(r"a\\b\ud83d"), chunk(r"\ude00c\n\u00e9 \ud83d\ude00"), last.to_owned()].concat();
+    let (out, _) = told(Client::Gemini, Dialect::OpenAiChat, true, &body).unwrap();
+    assert!(out.contains("\"text\":\"a\\\\b\u{FFFD}\""), "{out}");
+    assert!(out.contains("\"text\":\"\u{FFFD}c\\n\u{e9} \u{1F600}\""), "{out}");
+}
+
+#[test]
+fn what_never_ends_is_not_held_for_ever() {
+    const PIECE: usize = 1 << 20;
+    let text = "x".repeat(PIECE);
+    let chunk = |calls: Value| events(&[json!({"id": "a", "choices": [{"index": 0, "delta": {"tool_calls": calls}}]})]);
+    let call = |index: u32, arguments: &str| json!({"index": index, "function": {"arguments": arguments}});
+    let begun = |index: u32| {
+        let function = json!({"name": "f", "arguments": "{\"a\":\""});
+        json!({"index": index, "id": format!("c{index}"), "function": function})
+    };
+    let calls = (chunk(json!([begun(0), begun(1)])), chunk(json!([call(1, &text)])));
+    let whole = ("{\"choices\":\"".to_owned(), text.clone());
+    for client in [Client::AnthropicMessages, Client::OpenAiResponses, Client::Gemini] {
+        for (begin, go_on) in [&calls, &whole] {
+            let mut translator = Translator::new(setup(client, Dialect::OpenAiChat, true));
+            let mut out = Vec::new();
+            translator.push(begin.as_bytes(), &mut out).unwrap();
+            let ends = (0..70).any(|_| {
+                out.clear();
+                translator.push(go_on.as_bytes(), &mut out).is_err()
+            });
+            assert!(ends, "{client:?} holds more than 64 MiB");
+        }
+    }
+}
+
+#[test]
+fn an_error_names_what_the_client_wrote() {
+    for (client, name) in [
+        (Client::OpenAiChat, "\"reasoning_effort\""),
+        (Client::OpenAiResponses, "\"reasoning.effort\""),
+        (Client::AnthropicMessages, "\"output_config.effort\""),
+        (Client::Gemini, "\"generationConfig.thinkingConfig\""),
+    ] {
+        let error = ErrorAnswer {
+            status: 400,
+            error_type: "invalid_request_error",
+            code: Some("invalid_request"),
+            param: Some("reasoning_effort"),
+            message: "no",
+            metadata: None,
+            request_id: "req_1",
+        };
+        let body = String::from_utf8(client.error(&error)).unwrap();
+        assert!(body.contains(name), "{body}");
+    }
+}
+
+#[test]
+fn null_in_what_an_answer_rests_on_costs_no_citation() {
+    let page = json!({"web": {"uri": "https://a.example", "title": null}, "retrievedContext": null});
+    let support = json!({"segment": {"startIndex": null, "endIndex": 2}, "groundingChunkIndices": [0]});
+    let bare = json!({"segment": null, "groundingChunkIndices": null});
+    let metadata = json!({"groundingChunks": [page], "groundingSupports": [support, bare]});
+    let parts = json!({"parts": [{"text": "Hi"}]});
+    let candidate = json!({"content": parts, "finishReason": "STOP", "groundingMetadata": metadata});
+    let body = json!({"candidates": [candidate]}).to_string();
+    let (out, _) = told(Client::OpenAiChat, Dialect::Gemini, false, &body).unwrap();
+    assert!(out.contains("https://a.example"), "{out}");
 }
