@@ -202,3 +202,25 @@ fn null_in_what_an_answer_rests_on_costs_no_citation() {
     let (out, _) = told(Client::OpenAiChat, Dialect::Gemini, false, &body).unwrap();
     assert!(out.contains("https://a.example"), "{out}");
 }
+
+#[test]
+fn arguments_over_several_lines_stay_in_one_event() {
+    let call =
+        |arguments: &str| json!([{"index": 0, "id": "c1", "function": {"name": "look", "arguments": arguments}}]);
+    let body = events(&[
+        json!({"id": "a", "choices": [{"index": 0, "delta": {"tool_calls": call("{\n  \"at\": \"x\\n y\",\r\n")}}]}),
+        json!({"id": "a", "choices": [{"index": 0, "delta": {"tool_calls": [{"index": 0, "function": {"arguments": "  \"n\": 1.0\n}"}}]}}]}),
+        json!({"id": "a", "choices": [{"index": 0, "delta": {}, "finish_reason": "tool_calls"}]}),
+    ]);
+    for client in Client::ALL {
+        let (out, _) = told(client, Dialect::OpenAiChat, true, &body).unwrap();
+        for line in out.lines().filter(|line| !line.is_empty() && !line.starts_with("event:")) {
+            let data = line
+                .strip_prefix("data: ")
+                .unwrap_or_else(|| panic!("{client:?} has a line that is no event's: {line}"));
+            assert!(data == "[DONE]" || serde_json::from_str::<Value>(data).is_ok(), "{client:?}: {data}");
+        }
+    }
+    let (out, _) = told(Client::Gemini, Dialect::OpenAiChat, true, &body).unwrap();
+    assert!(out.contains(r#""args":{"at":"x\n y","n":1.0}"#), "{out}");
+}

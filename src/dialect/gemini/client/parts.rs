@@ -11,6 +11,7 @@ use super::thoughts::Sealed;
 use crate::dialect::chat::FORMAT_GEMINI;
 use crate::dialect::event::{Event, FinishReason, ReasoningDelta, ReasoningPiece};
 use crate::dialect::gemini::answer;
+use crate::dialect::gemini::calls;
 use crate::dialect::gemini::citations::Places;
 use crate::dialect::openai_chat::scan::Balance;
 use crate::dialect::table::Setup;
@@ -55,7 +56,8 @@ impl Call {
             return "{}".into();
         }
         match serde_json::from_str::<&RawValue>(text) {
-            Ok(raw) if raw.get().starts_with('{') => raw.get().into(),
+            // Line ends between its tokens would end the event that it stands in.
+            Ok(raw) if raw.get().starts_with('{') => calls::arguments(raw.get()),
             _ => json!({ "INVALID_JSON": self.json }).to_string().into(),
         }
     }
