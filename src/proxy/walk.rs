@@ -26,6 +26,7 @@ use crate::config::snapshot::{CacheBackend, Snapshot, Timeouts};
 use crate::dialect::chat;
 use crate::dialect::openai_chat::envelope::Envelope;
 use crate::dialect::openai_responses::asked::Asked as ResponseAsked;
+use crate::dialect::own_names::own_names;
 use crate::dialect::table::{Setup, Translator};
 use crate::dialect::work::Work;
 use crate::domain::record::SKIPPED;
@@ -525,7 +526,8 @@ impl<'a> Walk<'a> {
             None => rendered.body,
         };
         let body = if counts { dialect.counting_body(model, body) } else { body };
-        let (headers, dropped, answer_tool) = (rendered.headers, rendered.dropped, rendered.answer_tool);
+        let (headers, answer_tool) = (rendered.headers, rendered.answer_tool);
+        let dropped = own_names(self.envelope.client, rendered.dropped);
         Ok(Message { headers, dropped, answer_tool, ..Message::new(path, body) })
     }
 
