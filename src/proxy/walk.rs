@@ -24,6 +24,7 @@ use crate::config::snapshot::{CacheBackend, Snapshot, Timeouts};
 use crate::dialect::chat;
 use crate::dialect::openai_chat::envelope::Envelope;
 use crate::dialect::openai_responses::asked::Asked;
+use crate::dialect::relay::rerank;
 use crate::dialect::table::{Setup, Translator};
 use crate::dialect::work::Work;
 use crate::domain::record::SKIPPED;
@@ -453,7 +454,9 @@ impl<'a> Walk<'a> {
     pub(super) fn translator(&self, target: &Target, message: &Message) -> Translator {
         match &message.vectors {
             Some(expected) => Translator::embedding(expected.as_ref().clone()),
-            None if matches!(self.envelope.work, Work::Relay(_)) => Translator::relaying(),
+            None if matches!(self.envelope.work, Work::Relay(_)) => {
+                Translator::relaying(rerank::wanted(self.envelope, target.provider.quirks))
+            }
             None if self.envelope.counts_tokens => Translator::counting(self.envelope.client),
             None => Translator::new(self.setup(target, message)),
         }
