@@ -81,10 +81,10 @@ async fn anthropics_clients_are_told_by_their_version_or_their_path() {
         let both: Vec<Value> =
             [&first, &rest].iter().flat_map(|page| page["data"].as_array().unwrap().clone()).collect();
         assert_eq!(whole["data"], json!(both), "{path}");
-        let model = named(&whole["data"], "anthropic/claude-sonnet-4-20250514");
+        let model = named(&whole["data"], "anthropic/claude-opus-4.5");
         assert_eq!((&model["type"], model["display_name"].is_string()), (&json!("model"), true), "{model}");
         assert!(model["created_at"].as_str().unwrap().ends_with('Z') && model["max_tokens"].is_u64(), "{model}");
-        let one = get(&gateway, &format!("{path}/anthropic/claude-sonnet-4-20250514"), &headers).await.json();
+        let one = get(&gateway, &format!("{path}/anthropic/claude-opus-4.5"), &headers).await.json();
         assert_eq!(&one, model);
         let unknown = get(&gateway, &format!("{path}/nobody/x"), &headers).await;
         assert_eq!((unknown.status, &unknown.json()["error"]["type"]), (404, &json!("not_found_error")), "{path}");

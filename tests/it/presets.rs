@@ -101,7 +101,7 @@ async fn routes_that_pass_take_a_presets_model_and_members() {
     for (body, sent) in [
         (
             r#"{"model":"@preset/poster", "prompt":"\u00e9"}"#,
-            r#"{"model":"painter", "prompt":"\u00e9","size":"1024x1536","n":2,"response_format":"b64_json","tags":["a","b"]}"#,
+            r#"{"model":"painter", "prompt":"\u00e9","n":2,"response_format":"b64_json","size":"1024x1536","tags":["a","b"]}"#,
         ),
         (
             r#"{"model":"one/other@preset/poster","n":null,"size":"256x256","prompt":"x"}"#,
@@ -133,7 +133,7 @@ async fn routes_that_pass_take_a_presets_model_and_members() {
     assert_eq!((answer.status, answer.header("x-provider")), (200, "two"), "{}", answer.body_text());
     let sent = String::from_utf8(two.calls().pop().unwrap().body).unwrap().to_lowercase();
     let added =
-        [part("size", "1024x1536"), part("response_format", "b64_json"), part("tags[]", "a"), part("tags[]", "b")];
+        [part("response_format", "b64_json"), part("size", "1024x1536"), part("tags[]", "a"), part("tags[]", "b")];
     assert!(sent.contains(&part("n", "1").to_lowercase()) && !sent.contains(&part("n", "2").to_lowercase()), "{sent}");
     assert!(sent.ends_with(&[&added.concat().to_lowercase(), "--edge--\r\n"].concat()), "{sent}");
     assert!(sent.contains("name=\"model\"\r\n\r\npainter\r\n"), "{sent}");

@@ -95,7 +95,7 @@ def test_errors_are_the_sdks_own(gateway, claude, model):
 def test_the_list_of_models(claude):
     models = {model.id: model for model in claude.models.list(limit=10)}
     assert len(models) > 20
-    model = models["anthropic/claude-sonnet-4-20250514"]
+    model = models["anthropic/claude-opus-4.5"]
     assert (model.type, model.created_at.year > 2000, bool(model.display_name)) == ("model", True, True)
     assert claude.models.retrieve(model.id) == model
     with pytest.raises(anthropic.NotFoundError):
