@@ -75,7 +75,9 @@ pub(super) fn route(method: &Method, path: &str) -> Result<Route, ApiError> {
         "/v1/models" | "/models" => (Route::Models, "GET"),
         _ if below_version(tidy) == Some("/models") => (Route::Models, "GET"),
         _ => {
-            let below = below_version(tidy).filter(|below| below.starts_with("/models/"));
+            // What else may be asked of a model in Google's format, and not here, is no wrong method.
+            let looks = method == Method::GET || method == Method::HEAD;
+            let below = below_version(tidy).filter(|below| looks && below.starts_with("/models/"));
             let below = below.unwrap_or_else(|| tidy.strip_prefix("/v1").unwrap_or(tidy));
             if let Some(call) = Call::of(&percent_decode(tidy)) {
                 (Route::Gemini(call), "POST")
