@@ -16,7 +16,7 @@ use super::event::{End, Event, Observed, Sink};
 use super::openai_chat::calls::call_ids;
 use super::openai_chat::passthrough::Quirks;
 use super::openai_responses::asked::Asked;
-use super::relay::answer::Relayed;
+use super::relay::{answer::Relayed, rerank};
 use super::{anthropic_messages, bedrock_converse, cohere, gemini, ollama, openai_chat, openai_responses};
 use crate::domain::{Fault, FaultKind};
 use std::sync::Arc;
@@ -240,9 +240,9 @@ impl Translator {
         Self { machine: Machine::Vectors(Vectors::new(expected)), observed: Observed::default() }
     }
 
-    /// The machine for an answer that passes as it is, whatever it is.
-    pub fn relaying() -> Self {
-        Self { machine: Machine::Relayed(Relayed::default()), observed: Observed::default() }
+    /// The machine for an answer that passes as it is, whatever it is; but for a ranking that has to be brought into this form.
+    pub fn relaying(ranking: Option<rerank::Form>) -> Self {
+        Self { machine: Machine::Relayed(Relayed::new(ranking)), observed: Observed::default() }
     }
 
     /// Takes note of what the head calls the body; true when a body that passes as it is is to flow as it comes.

@@ -27,6 +27,7 @@ use crate::dialect::chat;
 use crate::dialect::openai_chat::envelope::Envelope;
 use crate::dialect::openai_responses::asked::Asked as ResponseAsked;
 use crate::dialect::own_names::own_names;
+use crate::dialect::relay::rerank;
 use crate::dialect::table::{Setup, Translator};
 use crate::dialect::work::Work;
 use crate::domain::record::SKIPPED;
@@ -461,7 +462,9 @@ impl<'a> Walk<'a> {
     pub(super) fn translator(&self, target: &Target, message: &Message) -> Translator {
         match &message.vectors {
             Some(expected) => Translator::embedding(expected.as_ref().clone()),
-            None if matches!(self.envelope.work, Work::Relay(_)) => Translator::relaying(),
+            None if matches!(self.envelope.work, Work::Relay(_)) => {
+                Translator::relaying(rerank::wanted(self.envelope, target.provider.quirks))
+            }
             None if self.envelope.counts_tokens => Translator::counting(self.envelope.client),
             None => Translator::new(self.setup(target, message)),
         }
