@@ -20,7 +20,7 @@ pub use listen::{ListenError, Sharing};
 use crate::domain::RequestId;
 use crate::domain::secret::KeyHash;
 use crate::store::ports::ledger::Ledger;
-use crate::telemetry::{Live, Metrics};
+use crate::telemetry::{Live, Metrics, Operations, PayloadStore};
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -41,6 +41,10 @@ pub struct Deps {
     pub health: Arc<dyn Fn() -> serde_json::Value + Send + Sync>,
     /// For `/api/v1/requests/{id}/explain`: what is kept of a request; `None` when nothing is.
     pub explain: Arc<dyn Fn(RequestId) -> Option<serde_json::Value> + Send + Sync>,
+    /// For `/api/v1/requests/{id}/payloads` and DevTools.
+    pub payloads: PayloadStore,
+    /// For the feed of operations.
+    pub operations: Operations,
     /// For requests that `explain` does not know any more; `None` where no ledger is kept.
     pub ledger: Option<Arc<dyn Ledger>>,
     /// For `/readyz`: whether the gateway takes requests.

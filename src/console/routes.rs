@@ -42,6 +42,7 @@ pub(super) fn router(deps: Deps, stopping: Stopping) -> Router {
         .route("/api/v1/live", get(live))
         .route("/api/v1/health", get(health))
         .route("/api/v1/requests/{id}/explain", get(explain))
+        .route("/api/v1/requests/{id}/payloads", get(payloads))
         .route_layer(middleware::from_fn_with_state(Arc::clone(&shared), auth::require_admin));
     Router::new()
         .route("/", get(front_page))
@@ -137,6 +138,25 @@ async fn explain(State(shared): State<Arc<Shared>>, Path(id): Path<String>) -> R
         }
     };
     Problem::new(status, detail).into_response()
+}
+
+/// What a request carried.
+async fn payloads(State(shared): State<Arc<Shared>>, Path(id): Path<String>) -> Response {
+    let Some(id) = RequestId::parse(&id) else {
+        return Problem::new(
+            StatusCode::BAD_REQUEST,
+            "This is no request's id: one is req_ and 24 hexadecimal digits.",
+        )
+        .into_response();
+    };
+    match shared.deps.payloads.get(&id).and_then(|payloads| serde_json::to_value(&*payloads).ok()) {
+        Some(payloads) => json(StatusCode::OK, &payloads),
+        None => Problem::new(
+            StatusCode::NOT_FOUND,
+            "Nothing that this request carried is kept: it is too old, or it or its key said that nothing is to be, or telemetry.ring_bytes is off.",
+        )
+        .into_response(),
+    }
 }
 
 fn json(status: StatusCode, value: &serde_json::Value) -> Response {

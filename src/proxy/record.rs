@@ -22,6 +22,9 @@ pub(super) fn close(core: &Core, session: &Session, client: &mut ClientCtx) {
     }
     client.seat = None;
     ledger::close(core, session, client);
+    if let Some(tape) = client.tape.take() {
+        tape.finish(&client.record);
+    }
     core.telemetry.finished(&client.record);
     core.telemetry.recent.keep(&mut client.record);
 }

@@ -214,7 +214,9 @@ fn telemetry(snapshot: &Snapshot, sink: Box<dyn Write + Send>, terminal: bool) -
     let _ = log.install();
     let metrics = Metrics::new(env!("CARGO_PKG_VERSION")).map_err(|error| format!("metrics: {error}"))?;
     introduce(&metrics, snapshot);
-    Ok(Telemetry::new(log, Arc::new(metrics), redactor))
+    let telemetry = Telemetry::new(log, Arc::new(metrics), redactor);
+    telemetry.payloads.configure(snapshot.telemetry.payloads.clone());
+    Ok(telemetry)
 }
 
 /// Tells the metrics which providers and models there are.
@@ -246,6 +248,8 @@ fn start_console(
     let deps = Deps {
         metrics: core.telemetry.metrics.clone(),
         live: core.telemetry.live.clone(),
+        payloads: core.telemetry.payloads.clone(),
+        operations: core.telemetry.operations.clone(),
         admin_token: Arc::new(move || token.snapshot.load().console.admin_token),
         health: Arc::new(move || health_report(&health, &shown.lock())),
         ledger: state.map(|state| -> Arc<dyn Ledger> { state.database.clone() }),
