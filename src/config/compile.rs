@@ -8,6 +8,7 @@ mod providers;
 mod routing;
 mod semantic;
 mod store;
+mod telemetry;
 
 use super::env::Env;
 use super::keys::{GatewayKeys, StoredKeys};
@@ -15,7 +16,6 @@ use super::net::listeners_clash;
 use super::problem::{At, Place, Problem, Report};
 use super::raw::*;
 use super::snapshot::*;
-use crate::domain::payloads;
 use crate::provider::Catalog;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -56,6 +56,7 @@ pub fn compile(raw: Raw, catalog: Arc<Catalog>, around: &Surroundings<'_>, repor
     let limits = compiler.limits(&raw.limits);
     compiler.unmatched_rules(&raw.limits, &keys, &providers, &aliases);
     let store = compiler.store(&raw.store, &raw.cache);
+    let telemetry = compiler.telemetry(raw.telemetry);
     let snapshot = Snapshot {
         server,
         console,
@@ -73,7 +74,7 @@ pub fn compile(raw: Raw, catalog: Arc<Catalog>, around: &Surroundings<'_>, repor
         limits,
         cache: Cache { semantic, ..cache(&raw.cache) },
         store,
-        telemetry: telemetry(&raw.telemetry),
+        telemetry,
         media: media(&raw.media),
         responses: responses(&raw.responses),
         catalog: Arc::clone(&catalog),
@@ -190,7 +191,10 @@ impl Compiler<'_> {
                 }
                 (Some(name), Some(secret)) => keys.add_named(name, secret),
                 (None, Some(secret)) => keys.add_clear(secret),
-                (_, None) => {}
+                (_, None) => continue,
+            }
+            if !at.value.store {
+                keys.do_not_store_last();
             }
         }
         keys
@@ -275,24 +279,6 @@ fn cache(raw: &RawCache) -> Cache {
         max_bytes: or(&raw.max_bytes, 256 << 20),
         max_temperature: raw.max_temperature.as_ref().map(|at| at.value),
         semantic: None,
-    }
-}
-
-fn telemetry(raw: &RawTelemetry) -> Telemetry {
-    Telemetry {
-        log_level: or(&raw.log_level, log::LevelFilter::Info),
-        log_format: or(&raw.log_format, LogFormat::Auto),
-        ledger: or(&raw.ledger, true),
-        ledger_retention: or(&raw.ledger_retention, Some(Duration::from_secs(90 * 24 * 3600))),
-        spool_max_bytes: or(&raw.spool_max_bytes, 1 << 30),
-        payloads: payloads::Settings {
-            ring_bytes: or(&raw.ring_bytes, Some(32 << 20)).unwrap_or(0) as usize,
-            ring_entries: or(&raw.ring_entries, 1000) as usize,
-            body_bytes: or(&raw.body_bytes, 256 << 10) as usize,
-            policy: or(&raw.payloads, payloads::Policy::None),
-            retention: or(&raw.payloads_retention, Some(Duration::from_secs(7 * 24 * 3600))),
-            redact: all(raw.redact.clone()),
-        },
     }
 }
 

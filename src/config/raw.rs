@@ -80,6 +80,8 @@ pub enum RawSecret {
 /// One of `server.api_keys`: a secret, and the name that its operator gives it.
 #[derive(Clone, Debug)]
 pub struct RawGatewayKey {
+    /// Whether what its requests carry may be kept.
+    pub store: bool,
     pub name: Option<String>,
     pub secret: RawSecret,
 }
@@ -357,6 +359,17 @@ pub struct RawTelemetry {
     pub payloads_retention: Setting<Option<Duration>>,
     pub body_bytes: Setting<u64>,
     pub redact: Settings<Pattern>,
+    pub otlp: RawOtlp,
+}
+
+/// `[telemetry.otlp]`.
+#[derive(Debug, Default)]
+pub struct RawOtlp {
+    pub endpoint: Setting<String>,
+    pub authorization: Setting<RawSecret>,
+    pub headers: Vec<(At<String>, String)>,
+    pub timeout: Setting<Duration>,
+    pub service: Setting<String>,
 }
 
 /// `[media]`.

@@ -20,6 +20,7 @@ pub use listen::{ListenError, Sharing};
 use crate::domain::RequestId;
 use crate::domain::secret::KeyHash;
 use crate::store::ports::ledger::Ledger;
+use crate::store::ports::payloads::PayloadArchive;
 use crate::telemetry::{Live, Metrics, Operations, PayloadStore};
 use std::fmt;
 use std::net::SocketAddr;
@@ -43,6 +44,8 @@ pub struct Deps {
     pub explain: Arc<dyn Fn(RequestId) -> Option<serde_json::Value> + Send + Sync>,
     /// For `/api/v1/requests/{id}/payloads` and DevTools.
     pub payloads: PayloadStore,
+    /// For payloads that memory does not hold any more; `None` where none are kept.
+    pub archive: Option<Arc<dyn PayloadArchive>>,
     /// For the feed of operations.
     pub operations: Operations,
     /// For requests that `explain` does not know any more; `None` where no ledger is kept.

@@ -149,14 +149,23 @@ async fn payloads(State(shared): State<Arc<Shared>>, Path(id): Path<String>) -> 
         )
         .into_response();
     };
-    match shared.deps.payloads.get(&id).and_then(|payloads| serde_json::to_value(&*payloads).ok()) {
-        Some(payloads) => json(StatusCode::OK, &payloads),
-        None => Problem::new(
+    let kept = match (shared.deps.payloads.get(&id), &shared.deps.archive) {
+        (Some(payloads), _) => Ok(Some(payloads)),
+        (None, Some(archive)) => archive.payloads(&Access::System, id).await.map(|found| found.map(Arc::new)),
+        (None, None) => Ok(None),
+    };
+    let (status, detail) = match kept.map(|kept| kept.and_then(|payloads| serde_json::to_value(&*payloads).ok())) {
+        Ok(Some(payloads)) => return json(StatusCode::OK, &payloads),
+        Ok(None) => (
             StatusCode::NOT_FOUND,
             "Nothing that this request carried is kept: it is too old, or it or its key said that nothing is to be, or telemetry.ring_bytes is off.",
-        )
-        .into_response(),
-    }
+        ),
+        Err(error) => {
+            log::warn!("the database cannot be asked for payloads: {error}");
+            (StatusCode::SERVICE_UNAVAILABLE, "It is not in memory any more, and the database cannot be asked now.")
+        }
+    };
+    Problem::new(status, detail).into_response()
 }
 
 fn json(status: StatusCode, value: &serde_json::Value) -> Response {

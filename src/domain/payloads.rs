@@ -177,6 +177,24 @@ pub struct Chunk {
     pub end: u64,
 }
 
+impl Payloads {
+    /// Those of a request of which nothing is known yet.
+    pub fn empty(id: RequestId) -> Self {
+        Self {
+            id,
+            arrived_unix_ms: 0,
+            org: String::new(),
+            project: String::new(),
+            key_id: String::new(),
+            key_name: String::new(),
+            complete: false,
+            request: Request::default(),
+            response: None,
+            attempts: Vec::new(),
+        }
+    }
+}
+
 impl Default for Content {
     fn default() -> Self {
         Self::Text(String::new())

@@ -18,6 +18,8 @@ pub struct Principal {
     pub key_hash: KeyHash,
     /// The key as the database has it; `None` for one of the configuration.
     pub key: Option<Arc<ApiKey>>,
+    /// Whether what its requests carry may be kept anywhere.
+    pub stores: bool,
 }
 
 impl Principal {

@@ -153,7 +153,7 @@ impl Gateway {
 
     /// Serves a request that is read and known.
     async fn serve(&self, session: &mut Session, client: &mut ClientCtx, mut envelope: Envelope) -> Result<(), Stop> {
-        if self.core.ledger.get().is_some() {
+        if self.core.ledger.get().is_some() || self.core.telemetry.traces.is_on() {
             client.entry.user.clone_from(&envelope.user);
             client.entry.extensions = Some(envelope.extensions.clone());
         }

@@ -19,7 +19,7 @@ use serde_json::Value;
 /// Begins with a request whose body is there, unless nothing is kept, or the client or its key does not want it to be.
 pub(super) fn begin(session: &Session, client: &mut ClientCtx, body: &Bytes) {
     let payloads = &client.core.telemetry.payloads;
-    let Some(holder) = client.holder.as_ref().filter(|_| payloads.is_on()) else { return };
+    let Some(holder) = client.holder.as_ref().filter(|it| payloads.is_on() && it.principal.stores) else { return };
     let head = session.req_header();
     let found = look(&head.headers, body);
     if found.forbidden {

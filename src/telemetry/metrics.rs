@@ -44,6 +44,7 @@ pub struct Metrics {
     cache: IntCounterVec,
     cache_shared: IntCounter,
     semantic: IntCounterVec,
+    traces: IntCounterVec,
     sampled: Sampled,
 }
 
@@ -103,6 +104,12 @@ impl Metrics {
                 "orbyt_breaker_changes_total",
                 "Breakers that have opened (a target is unhealthy) or closed again (it has recovered), by provider.",
                 &["provider", "to"],
+            )?,
+            traces: counters(
+                &registry,
+                "orbyt_traces_total",
+                "Requests told to the OpenTelemetry collector by result: sent, failed, or dropped because the queue was full.",
+                &["result"],
             )?,
             probes: counters(
                 &registry,
@@ -228,6 +235,11 @@ impl Metrics {
                 self.fallbacks.with_label_values(&[&*from.provider, &*to.provider]).inc();
             }
         }
+    }
+
+    /// The collector was told of so many requests, or not.
+    pub fn traced(&self, result: &'static str, count: u64) {
+        self.traces.with_label_values(&[result]).inc_by(count);
     }
 
     /// Counts a request that a limiter has refused; `limit` is one of a few fixed names: `global`, `address`, `bad_key`,

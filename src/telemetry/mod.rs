@@ -22,6 +22,7 @@ pub mod redact;
 mod sampled;
 mod series;
 pub mod state_change;
+pub mod traces;
 
 pub use self::log::Log;
 pub use line::Format;
@@ -33,6 +34,7 @@ pub use recent::Recent;
 pub use redact::Redactor;
 pub use sampled::{BreakerState, LedgerState, PoolState, StoreState};
 pub use state_change::StateChange;
+pub use traces::Traces;
 
 use self::log::now_unix_ms;
 use crate::domain::{AttemptRecord, Ended, RequestRecord};
@@ -56,6 +58,8 @@ pub struct Telemetry {
     pub recent: Recent,
     /// What the last requests carried.
     pub payloads: PayloadStore,
+    /// The way of traces to a collector.
+    pub traces: Traces,
     /// What everything passes that others have written.
     pub redactor: Arc<Redactor>,
     audience: Arc<OnceLock<Audience>>,
@@ -71,7 +75,17 @@ impl Telemetry {
         metrics.set_log_source(move || counted.dropped());
         let payloads = PayloadStore::new(redactor.clone());
         let (live, operations, recent) = (Live::default(), Operations::default(), Recent::default());
-        Self { log, metrics, live, operations, recent, payloads, redactor, audience: Arc::default() }
+        Self {
+            log,
+            metrics,
+            live,
+            operations,
+            recent,
+            payloads,
+            traces: Traces::default(),
+            redactor,
+            audience: Arc::default(),
+        }
     }
 
     /// A request was accepted: it is in flight until the guard is dropped.
@@ -81,10 +95,8 @@ impl Telemetry {
 
     /// A request is known to be for this model.
     pub fn pending(&self, record: &RequestRecord, model: Option<&Arc<str>>) {
-        self.live.send(|| LiveEvent {
-            model: model.map(|model| self.shown(model)),
-            ..self.event(record, State::Pending)
-        });
+        self.live
+            .send(|| LiveEvent { model: model.map(|model| self.shown(model)), ..self.event(record, State::Pending) });
     }
 
     /// A target is about to be asked with the key of this name; `number` counts from 1.

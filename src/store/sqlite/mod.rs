@@ -7,6 +7,7 @@
 mod api_keys;
 mod audit;
 mod ledger;
+mod payloads;
 mod provider_keys;
 mod schema;
 mod tenants;

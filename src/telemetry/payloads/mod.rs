@@ -38,6 +38,8 @@ struct Shared {
     granted: AtomicUsize,
     /// Pieces that were not taken because running requests had taken all there is room for.
     cut: AtomicU64,
+    /// Requests whose payloads were to go to the database and did not.
+    lost: AtomicU64,
     sink: OnceLock<Sink>,
 }
 
@@ -67,6 +69,7 @@ impl PayloadStore {
             ring: Mutex::default(),
             granted: AtomicUsize::new(0),
             cut: AtomicU64::new(0),
+            lost: AtomicU64::new(0),
             sink: OnceLock::new(),
         }))
     }
@@ -133,6 +136,15 @@ impl PayloadStore {
     /// How many bytes the ring holds, for metrics and tests.
     pub fn held_bytes(&self) -> usize {
         self.0.ring.lock().bytes
+    }
+
+    /// What was to go to the database is lost: it was too much, or the disk does not take it. Said when it happens for the first time, and
+    /// then each time that it has doubled.
+    pub fn lost(&self) {
+        let count = self.0.lost.fetch_add(1, Relaxed) + 1;
+        if count.is_power_of_two() {
+            log::warn!("what {count} requests carried was not kept: there was no room for it in the spool");
+        }
     }
 
     /// How many pieces were left out because running requests had taken all that there is room for.

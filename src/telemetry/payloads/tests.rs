@@ -26,7 +26,7 @@ fn id(number: u64) -> RequestId {
 }
 
 fn begun(store: &PayloadStore, number: u64, body: &'static str, own: &[&str]) -> Option<Arc<Tape>> {
-    let principal = Principal { key_name: "team".into(), key_hash: KeyHash::of(b"k"), key: None };
+    let principal = Principal { key_name: "team".into(), key_hash: KeyHash::of(b"k"), key: None, stores: true };
     let secrets = own.iter().filter_map(|key| body.find(key).map(|at| at..at + key.len())).collect();
     let begin = Begin {
         id: id(number),
