@@ -105,7 +105,7 @@ impl PayloadStore {
         if !drawn && !in_ring {
             return None;
         }
-        let tape = Arc::new(Tape::new(self.clone(), begin, settings.body_bytes, drawn));
+        let tape = Arc::new(Tape::new(self.clone(), begin, settings.body_bytes, drawn, in_ring));
         if in_ring {
             let mut ring = self.0.ring.lock();
             ring.tapes.push_back(tape.clone());

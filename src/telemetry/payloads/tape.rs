@@ -38,7 +38,7 @@ pub struct Begin<'a> {
     pub principal: &'a Principal,
     /// The method.
     pub method: &'a str,
-    /// Path and query; secrets in the query are hidden before they are shown.
+    /// Path and query.
     pub url: &'a str,
     /// The headers.
     pub headers: &'a HeaderMap,
@@ -116,9 +116,11 @@ impl fmt::Debug for Tape {
 }
 
 impl Tape {
-    pub(super) fn new(store: PayloadStore, begin: Begin<'_>, most: usize, drawn: bool) -> Self {
+    pub(super) fn new(store: PayloadStore, begin: Begin<'_>, most: usize, drawn: bool, in_ring: bool) -> Self {
         let body = RawBody::of(begin.body, most, begin.secrets, begin.withheld);
-        let (method, url, head) = (begin.method.to_owned(), begin.url.to_owned(), RawHead::of(begin.headers));
+        // Some clients have their key in the query.
+        let url = store.redactor().redact(begin.url).into_owned();
+        let (method, head) = (begin.method.to_owned(), RawHead::of(begin.headers));
         let is_guarded = !begin.own.is_empty() || begin.withheld;
         let taken = Taken { method, url, head, body, own: begin.own, ..Taken::default() };
         Self {
@@ -131,7 +133,7 @@ impl Tape {
             drawn,
             is_guarded,
             held: AtomicUsize::new(0),
-            has_left: AtomicBool::new(false),
+            has_left: AtomicBool::new(!in_ring),
             taken: Mutex::new(taken),
         }
     }
@@ -208,7 +210,7 @@ impl Tape {
         self.store.finished(self, bytes, for_disk);
     }
 
-    /// Counts in the ring from now on; no when it has left it.
+    /// Counts in the ring from now on; no when it is not there, or has left it.
     pub(super) fn count_in(&self, bytes: usize) -> bool {
         let stays = !self.has_left.load(Relaxed);
         if stays {

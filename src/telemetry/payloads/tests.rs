@@ -134,6 +134,13 @@ fn a_request_that_has_left_the_ring_does_not_count() {
 }
 
 #[test]
+fn what_goes_to_the_database_alone_takes_no_room_in_the_ring() {
+    let store = store(Settings { ring_bytes: 0, policy: Policy::All, ..ROOMY });
+    begun(&store, 1, "{}", &[]).unwrap().finish(&record(1, 200));
+    assert_eq!((store.held_bytes(), store.ids().len()), (0, 0));
+}
+
+#[test]
 fn running_requests_have_a_bound_of_their_own() {
     let store = store(Settings { body_bytes: 1 << 30, ..ROOMY });
     let full = 64 * LEAST_ROOM.div_ceil(64);

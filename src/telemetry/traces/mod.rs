@@ -87,7 +87,9 @@ impl Traces {
     pub fn finished(&self, metrics: &Metrics, finished: Finished) {
         let Some(queue) = self.0.queue.get() else { return };
         match queue.try_send(Box::new(finished)) {
-            Ok(()) => drop(self.0.taken.fetch_add(1, SeqCst)),
+            Ok(()) => {
+                self.0.taken.fetch_add(1, SeqCst);
+            }
             Err(_) => metrics.traced("dropped", 1),
         }
     }
