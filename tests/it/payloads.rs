@@ -182,9 +182,16 @@ fn show(data_dir: &Path, url: Option<&str>, answer: &Answer) -> std::process::Ou
 #[tokio::test]
 async fn who_does_not_want_anything_kept_has_nothing_kept() {
     let sim = Sim::start(SimDialect::OpenAi).unwrap();
-    let config = "[telemetry]\npayloads = \"all\"\n[server]\napi_keys = [{ name = \"private\", env = \"PRIVATE\", store = false }]\n";
-    let gateway =
-        Gateway::builder().config(config).variable("PRIVATE", "private-key").provider("one", &sim).start().await;
+    let config = "[telemetry]\npayloads = \"all\"\n[server]\napi_keys = [{ name = \"usual\", env = \"USUAL\" }, \
+                  { name = \"private\", env = \"PRIVATE\", store = false }]\n";
+    let gateway = Gateway::builder()
+        .config(config)
+        .variable("ORBYT_API_KEYS", "")
+        .variable("USUAL", KEY)
+        .variable("PRIVATE", "private-key")
+        .provider("one", &sim)
+        .start()
+        .await;
     let data_dir = gateway.data_dir();
     let made = said(&data_dir, None, &["keys", "create", "--name", "quiet", "--no-store"], "");
     let asked = saying("one/m", "nobody sees this", false);
