@@ -105,12 +105,7 @@ impl Metrics {
                 "Breakers that have opened (a target is unhealthy) or closed again (it has recovered), by provider.",
                 &["provider", "to"],
             )?,
-            traces: counters(
-                &registry,
-                "orbyt_traces_total",
-                "Requests told to the OpenTelemetry collector by result: sent, failed, or dropped because the queue was full.",
-                &["result"],
-            )?,
+            traces: traces(&registry)?,
             probes: counters(
                 &registry,
                 "orbyt_probes_total",
@@ -312,12 +307,13 @@ pub(super) fn registered<C: Collector + Clone + 'static>(registry: &Registry, fa
     Ok(family)
 }
 
-pub(super) fn counters(
-    registry: &Registry,
-    name: &str,
-    help: &str,
-    labels: &[&str],
-) -> prometheus::Result<IntCounterVec> {
+pub(super) fn traces(registry: &Registry) -> prometheus::Result<IntCounterVec> {
+    let help =
+        "Requests told to the OpenTelemetry collector by result: sent, failed, or dropped because the queue was full.";
+    counters(registry, "orbyt_traces_total", help, &["result"])
+}
+
+fn counters(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<IntCounterVec> {
     registered(registry, IntCounterVec::new(Opts::new(name, help), labels)?)
 }
 
