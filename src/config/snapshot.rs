@@ -1,14 +1,16 @@
 //! The configuration as the gateway runs on it: complete, valid, immutable, swapped as a whole on reload.
 
-mod otlp;
+mod money;
 mod provider;
+mod telemetry;
 
-pub use otlp::Otlp;
+pub use money::{MoneyRules, UnknownPrice};
 pub use provider::Provider;
+pub use telemetry::{LogFormat, Otlp, Telemetry};
 
+use super::budgets::BudgetBook;
 use super::keys::{GatewayKeys, StoredKeys};
 use super::net::IpNet;
-use crate::domain::payloads;
 use crate::domain::secret::KeyHash;
 use crate::domain::tenancy::VaultKey;
 use crate::domain::{Limit, OnOutage, Scope, Secret, Strategy};
@@ -52,6 +54,10 @@ pub struct Snapshot {
     pub gate: Gate,
     /// What the gateway itself refuses.
     pub limits: Limits,
+    /// How money is reckoned with.
+    pub money: MoneyRules,
+    /// What may be spent.
+    pub budgets: Arc<BudgetBook>,
     /// Which answers are kept for requests that ask the same again.
     pub cache: Cache,
     /// Where state is kept that outlives the process, or that several nodes share.
@@ -435,36 +441,6 @@ pub struct Redis {
     pub node_ttl: Duration,
 }
 
-/// `[telemetry]`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Telemetry {
-    /// The least severe level that is logged.
-    pub log_level: log::LevelFilter,
-    /// The form of a log line.
-    pub log_format: LogFormat,
-    /// Whether finished requests are kept.
-    pub ledger: bool,
-    /// For how long; `None` for ever.
-    pub ledger_retention: Option<Duration>,
-    /// Bytes on disk that may wait for the database.
-    pub spool_max_bytes: u64,
-    /// What is kept of what requests carry.
-    pub payloads: payloads::Settings,
-    /// The collector of traces; `None` where there is none.
-    pub otlp: Option<Otlp>,
-}
-
-/// The form of a log line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogFormat {
-    /// For people on a terminal, JSON elsewhere.
-    Auto,
-    /// One JSON object a line.
-    Json,
-    /// For people.
-    Human,
-}
-
 /// `[media]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Media {
@@ -503,8 +479,9 @@ impl Snapshot {
         self.presets.iter().find(|preset| &*preset.slug == slug)
     }
 
-    /// Adds what the database knows: the gateway keys, and the administrator's token unless the configuration names one.
-    pub fn with_stored(mut self, keys: Arc<StoredKeys>, admin: Option<KeyHash>) -> Self {
+    /// Adds what the database knows: the gateway keys, what may be spent, and the administrator's token unless the configuration names one.
+    pub fn with_stored(mut self, keys: Arc<StoredKeys>, budgets: Arc<BudgetBook>, admin: Option<KeyHash>) -> Self {
+        self.budgets = budgets;
         self.keys.set_stored(keys);
         self.console.admin_token = self.console.admin_token.or(admin);
         self

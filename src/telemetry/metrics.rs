@@ -307,13 +307,18 @@ pub(super) fn registered<C: Collector + Clone + 'static>(registry: &Registry, fa
     Ok(family)
 }
 
-pub(super) fn traces(registry: &Registry) -> prometheus::Result<IntCounterVec> {
+fn traces(registry: &Registry) -> prometheus::Result<IntCounterVec> {
     let help =
         "Requests told to the OpenTelemetry collector by result: sent, failed, or dropped because the queue was full.";
     counters(registry, "orbyt_traces_total", help, &["result"])
 }
 
-fn counters(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<IntCounterVec> {
+pub(super) fn counters(
+    registry: &Registry,
+    name: &str,
+    help: &str,
+    labels: &[&str],
+) -> prometheus::Result<IntCounterVec> {
     registered(registry, IntCounterVec::new(Opts::new(name, help), labels)?)
 }
 
