@@ -254,7 +254,7 @@ mod tests {
         // As the first version has written it: the three last fields take a byte each where there is nothing in them.
         let (first, rest) = whole.split_at(whole.len() - SINCE_FIRST.len());
         assert_eq!(rest, SINCE_FIRST);
-        let mut bytes = [&MARK[..], &u32::try_from(first.len()).unwrap().to_le_bytes()].concat();
+        let mut bytes = [&[MARK, ROW][..], &u32::try_from(first.len()).unwrap().to_le_bytes()].concat();
         bytes.extend_from_slice(&crc32fast::hash(first).to_le_bytes());
         bytes.extend_from_slice(first);
         assert_eq!(read(Version::First, &bytes, true).rows, [paid]);
