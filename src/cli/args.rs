@@ -206,6 +206,9 @@ pub struct CreateKeyArgs {
     /// Anything else to be remembered; may be given several times
     #[arg(long, value_name = "NAME=VALUE")]
     pub metadata: Vec<String>,
+    /// Keep nothing that its requests carry, in memory or in the database
+    #[arg(long)]
+    pub no_store: bool,
     /// Its project, by name or id [default: default]
     #[arg(long, value_name = "PROJECT")]
     pub project: Option<String>,
@@ -347,6 +350,9 @@ pub struct ShowRequestArgs {
     /// The request: its x-request-id
     #[arg(value_name = "ID")]
     pub id: String,
+    /// Show what it carried instead, as far as telemetry.payloads has it kept
+    #[arg(long)]
+    pub payloads: bool,
     /// Where the state is.
     #[command(flatten)]
     pub state: StateArgs,

@@ -7,7 +7,7 @@ use super::credentials::{kept, new_secret};
 use crate::config::{scopes, values};
 use crate::domain::audit::AuditEvent;
 use crate::domain::budget::{Budget, Payer};
-use crate::domain::tenancy::{ApiKey, Project, Scopes, Standing};
+use crate::domain::tenancy::{ApiKey, Project, STORE, Scopes, Standing};
 use crate::domain::{Limit, Measure, Period, Secret};
 use crate::store::ports::database::{Access, Database};
 use crate::wiring::state::{new_id, new_key};
@@ -85,6 +85,9 @@ async fn described(database: &dyn Database, args: &CreateKeyArgs, secret: &Secre
         let (name, value) = pair.split_once('=').ok_or_else(|| format!("--metadata {pair}: must be NAME=VALUE"))?;
         key.metadata.insert(name.trim().to_owned(), value.to_owned());
     }
+    if args.no_store {
+        key.metadata.insert(STORE.to_owned(), "false".to_owned());
+    }
     if let Some(wanted) = &args.project {
         let project = project_named(database, wanted).await?;
         (key.org, key.project) = (project.org, project.id);
@@ -147,7 +150,8 @@ fn restrictions(key: &ApiKey) -> String {
     let named = lists.into_iter().filter(|(_, list)| !list.is_empty());
     let scopes = named.map(|(name, list)| format!("{name}={}", list.join(",")));
     let limits = key.limits.iter().map(|limit| format!("{}={}", limit.measure.key(), limit.amount));
-    let text: Vec<_> = scopes.chain(limits).collect();
+    let kept = (!key.stores()).then(|| "store=false".to_owned());
+    let text: Vec<_> = scopes.chain(limits).chain(kept).collect();
     if text.is_empty() { "everything".to_owned() } else { text.join(" ") }
 }
 

@@ -3,7 +3,7 @@
 use super::args::{ListRequestsArgs, ShowRequestArgs};
 use super::keys::date;
 use crate::domain::{Ended, LedgerRow, RequestId};
-use crate::store::ports::database::Access;
+use crate::store::ports::database::{Access, Database};
 use crate::store::ports::ledger::{Filter, Ledger};
 use std::fmt::Write;
 use std::time::Duration;
@@ -50,13 +50,24 @@ pub async fn list(ledger: &dyn Ledger, args: &ListRequestsArgs, now: u64) -> Res
 ///
 /// # Errors
 /// What is no id, a request that is not in the ledger, or the database's error.
-pub async fn show(ledger: &dyn Ledger, args: &ShowRequestArgs) -> Result<String, String> {
+pub async fn show(database: &dyn Database, args: &ShowRequestArgs) -> Result<String, String> {
     let id = RequestId::parse(&args.id).ok_or("an id is req_ and 24 hexadecimal digits: it comes as x-request-id")?;
-    let found = ledger.find(&Access::System, id).await.map_err(|error| error.to_string())?;
+    if args.payloads {
+        return payloads(database, id).await;
+    }
+    let found = database.find(&Access::System, id).await.map_err(|error| error.to_string())?;
     let row = found.ok_or_else(|| {
         format!("the ledger has no request {id}: it may be too old, or not yet written (a moment, or until the database is back)")
     })?;
     serde_json::to_string_pretty(&row).map(|json| json + "\n").map_err(|error| error.to_string())
+}
+
+async fn payloads(database: &dyn Database, id: RequestId) -> Result<String, String> {
+    let found = database.payloads(&Access::System, id).await.map_err(|error| error.to_string())?;
+    let payloads = found.ok_or_else(|| {
+        format!("nothing that {id} carried is in the database: telemetry.payloads says what is kept, and telemetry.payloads_retention for how long")
+    })?;
+    serde_json::to_string_pretty(&payloads).map(|json| json + "\n").map_err(|error| error.to_string())
 }
 
 fn before(text: &str, now: u64) -> Result<u64, String> {

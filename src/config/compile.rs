@@ -8,6 +8,7 @@ mod providers;
 mod routing;
 mod semantic;
 mod store;
+mod telemetry;
 
 use super::env::Env;
 use super::keys::{GatewayKeys, StoredKeys};
@@ -55,6 +56,7 @@ pub fn compile(raw: Raw, catalog: Arc<Catalog>, around: &Surroundings<'_>, repor
     let limits = compiler.limits(&raw.limits);
     compiler.unmatched_rules(&raw.limits, &keys, &providers, &aliases);
     let store = compiler.store(&raw.store, &raw.cache);
+    let telemetry = compiler.telemetry(raw.telemetry);
     let snapshot = Snapshot {
         server,
         console,
@@ -74,7 +76,7 @@ pub fn compile(raw: Raw, catalog: Arc<Catalog>, around: &Surroundings<'_>, repor
         budgets: Arc::default(),
         cache: Cache { semantic, ..cache(&raw.cache) },
         store,
-        telemetry: telemetry(&raw.telemetry),
+        telemetry,
         media: media(&raw.media),
         responses: responses(&raw.responses),
         catalog: Arc::clone(&catalog),
@@ -191,7 +193,10 @@ impl Compiler<'_> {
                 }
                 (Some(name), Some(secret)) => keys.add_named(name, secret),
                 (None, Some(secret)) => keys.add_clear(secret),
-                (_, None) => {}
+                (_, None) => continue,
+            }
+            if !at.value.store {
+                keys.do_not_store_last();
             }
         }
         keys
@@ -276,16 +281,6 @@ fn cache(raw: &RawCache) -> Cache {
         max_bytes: or(&raw.max_bytes, 256 << 20),
         max_temperature: raw.max_temperature.as_ref().map(|at| at.value),
         semantic: None,
-    }
-}
-
-fn telemetry(raw: &RawTelemetry) -> Telemetry {
-    Telemetry {
-        log_level: or(&raw.log_level, log::LevelFilter::Info),
-        log_format: or(&raw.log_format, LogFormat::Auto),
-        ledger: or(&raw.ledger, true),
-        ledger_retention: or(&raw.ledger_retention, Some(Duration::from_secs(90 * 24 * 3600))),
-        spool_max_bytes: or(&raw.spool_max_bytes, 1 << 30),
     }
 }
 

@@ -129,6 +129,9 @@ impl Reader<'_> {
         over(&mut raw.store.master_key, self.one("ORBYT_MASTER_KEY", "a key", secret));
         let levels = r#"one of "off", "error", "warn", "info", "debug", "trace""#;
         over(&mut raw.telemetry.log_level, self.one("ORBYT_LOG", levels, |text| text.to_lowercase().parse().ok()));
+        let text = |text: &str| Some(text.to_owned());
+        over(&mut raw.telemetry.otlp.endpoint, self.one("OTEL_EXPORTER_OTLP_ENDPOINT", "a URL", text));
+        over(&mut raw.telemetry.otlp.service, self.one("OTEL_SERVICE_NAME", "a name", text));
         over(&mut raw.routing.providers, self.list("GATEWAY_PROVIDERS", "a provider", |text| Some(text.to_owned())));
         let weight = |text: &str| text.parse().ok().filter(|weight| *weight <= MAX_WEIGHT);
         over(&mut raw.routing.weights, self.list("GATEWAY_WEIGHTS", "whole numbers such as 50,30,20", weight));
@@ -284,7 +287,7 @@ fn secret(text: &str) -> Option<RawSecret> {
 }
 
 fn gateway_key(text: &str) -> Option<RawGatewayKey> {
-    secret(text).map(|secret| RawGatewayKey { name: None, secret })
+    secret(text).map(|secret| RawGatewayKey { store: true, name: None, secret })
 }
 
 fn interval(text: &str) -> Option<Duration> {

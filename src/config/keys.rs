@@ -113,7 +113,8 @@ impl StoredKeys {
             let key = Arc::new(key);
             for secret in &key.secrets {
                 let key_hash = KeyHash::of(key.id.as_bytes());
-                let principal = Principal { key_name: key_name.clone(), key_hash, key: Some(key.clone()) };
+                let principal =
+                    Principal { key_name: key_name.clone(), key_hash, key: Some(key.clone()), stores: key.stores() };
                 let holder = Holder { principal, scopes: scopes.clone(), saved: saved.clone() };
                 let entry = Entry { hash: secret.hash, until: secret.expires_at, holder };
                 book.by_lookup.entry(secret.hash.lookup()).or_default().push(entry);
@@ -150,7 +151,7 @@ impl StoredKeys {
 impl GatewayKeys {
     /// Adds a key of which only the hash is known.
     pub fn add(&mut self, name: Arc<str>, hash: KeyHash) {
-        self.entries.push((hash, Principal { key_name: name, key_hash: hash, key: None }));
+        self.entries.push((hash, Principal { key_name: name, key_hash: hash, key: None, stores: true }));
     }
 
     /// Adds a key of the configuration that has no name there. Its name is its masked form, or its number when it is too short to show any of it.
@@ -166,7 +167,7 @@ impl GatewayKeys {
             (false, false) => masked,
         };
         let key_hash = secret.hash();
-        self.entries.push((key_hash, Principal { key_name: name.into(), key_hash, key: None }));
+        self.entries.push((key_hash, Principal { key_name: name.into(), key_hash, key: None, stores: true }));
         self.clear.push(secret);
     }
 
@@ -174,6 +175,13 @@ impl GatewayKeys {
     pub fn add_named(&mut self, name: &str, secret: Secret) {
         self.add(name.into(), secret.hash());
         self.clear.push(secret);
+    }
+
+    /// Nothing that the requests of the key carry which was added last is kept.
+    pub fn do_not_store_last(&mut self) {
+        if let Some((_, principal)) = self.entries.last_mut() {
+            principal.stores = false;
+        }
     }
 
     /// The names of the configuration's keys, as in the log.

@@ -7,6 +7,7 @@ use super::problem::At;
 use super::snapshot::{ByokFallback, CacheBackend, LogFormat, Sticky, UnknownPrice};
 use crate::dialect::openai_chat::passthrough::Quirks;
 use crate::dialect::table::Dialect;
+use crate::domain::payloads::{Pattern, Policy};
 use crate::domain::{Limit, Money, OnOutage, Scope, Secret, Strategy};
 use crate::provider::{AuthScheme, CloudKind};
 use std::net::SocketAddr;
@@ -81,6 +82,8 @@ pub enum RawSecret {
 /// One of `server.api_keys`: a secret, and the name that its operator gives it.
 #[derive(Clone, Debug)]
 pub struct RawGatewayKey {
+    /// Whether what its requests carry may be kept.
+    pub store: bool,
     pub name: Option<String>,
     pub secret: RawSecret,
 }
@@ -377,6 +380,23 @@ pub struct RawTelemetry {
     pub ledger: Setting<bool>,
     pub ledger_retention: Setting<Option<Duration>>,
     pub spool_max_bytes: Setting<u64>,
+    pub ring_bytes: Setting<Option<u64>>,
+    pub ring_entries: Setting<u32>,
+    pub payloads: Setting<Policy>,
+    pub payloads_retention: Setting<Option<Duration>>,
+    pub body_bytes: Setting<u64>,
+    pub redact: Settings<Pattern>,
+    pub otlp: RawOtlp,
+}
+
+/// `[telemetry.otlp]`.
+#[derive(Debug, Default)]
+pub struct RawOtlp {
+    pub endpoint: Setting<String>,
+    pub authorization: Setting<RawSecret>,
+    pub headers: Vec<(At<String>, String)>,
+    pub timeout: Setting<Duration>,
+    pub service: Setting<String>,
 }
 
 /// `[media]`.

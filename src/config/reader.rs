@@ -221,6 +221,15 @@ impl<'a> Section<'a> {
         })
     }
 
+    /// [`Section::size`], or `"off"`.
+    pub fn size_or_off(&self, key: &str) -> Option<At<Option<u64>>> {
+        self.read(key, r#"a number of bytes such as 1048576 or "1MiB", or "off""#, |value| match value.as_str() {
+            Some("off") => Some(None),
+            Some(text) => values::size(text).filter(|bytes| *bytes > 0).map(Some),
+            None => integer(value).filter(|bytes| *bytes > 0).map(Some),
+        })
+    }
+
     /// A secret or where to find it. A secret in clear is accepted with a warning.
     pub fn secret(&self, key: &str) -> Option<At<RawSecret>> {
         let secret = self.read(key, SECRET, raw_secret)?;
@@ -239,7 +248,7 @@ impl<'a> Section<'a> {
 
     /// Several secrets, each with or without a name.
     pub fn gateway_keys(&self, key: &str) -> Option<Vec<At<RawGatewayKey>>> {
-        let expected = format!("{SECRET}, a table with a name = \"NAME\" beside it");
+        let expected = format!("{SECRET}, a table with a name = \"NAME\" (and store = false) beside it");
         let keys = self.values(key, &expected, raw_gateway_key)?;
         keys.iter().for_each(|key| self.warn_of_plain(key, &key.value.secret));
         Some(keys)
@@ -388,15 +397,19 @@ fn raw_secret(value: &DeValue<'_>) -> Option<RawSecret> {
 /// A secret, or a table of a secret's place and a name.
 fn raw_gateway_key(value: &DeValue<'_>) -> Option<RawGatewayKey> {
     let DeValue::Table(table) = value else {
-        return raw_secret(value).map(|secret| RawGatewayKey { name: None, secret });
+        return raw_secret(value).map(|secret| RawGatewayKey { store: true, name: None, secret });
     };
     let name = match table.get("name") {
         Some(name) => Some(name.get_ref().as_str().map(str::trim).filter(|name| !name.is_empty())?.to_owned()),
         None => None,
     };
-    let is_whole = table.len() == 1 + usize::from(name.is_some());
+    let store = match table.get("store") {
+        Some(store) => Some(store.get_ref().as_bool()?),
+        None => None,
+    };
+    let is_whole = table.len() == 1 + usize::from(name.is_some()) + usize::from(store.is_some());
     let secret = table.iter().find_map(reference).filter(|_| is_whole)?;
-    Some(RawGatewayKey { name, secret })
+    Some(RawGatewayKey { store: store.unwrap_or(true), name, secret })
 }
 
 /// Where a secret is, by one member of a table.

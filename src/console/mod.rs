@@ -20,7 +20,8 @@ pub use listen::{ListenError, Sharing};
 use crate::domain::RequestId;
 use crate::domain::secret::KeyHash;
 use crate::store::ports::ledger::Ledger;
-use crate::telemetry::{Live, Metrics};
+use crate::store::ports::payloads::PayloadArchive;
+use crate::telemetry::{Live, Metrics, Operations, PayloadStore};
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -43,6 +44,12 @@ pub struct Deps {
     pub accounts: Arc<dyn Fn() -> serde_json::Value + Send + Sync>,
     /// For `/api/v1/requests/{id}/explain`: what is kept of a request; `None` when nothing is.
     pub explain: Arc<dyn Fn(RequestId) -> Option<serde_json::Value> + Send + Sync>,
+    /// For `/api/v1/requests/{id}/payloads` and DevTools.
+    pub payloads: PayloadStore,
+    /// For payloads that memory does not hold any more; `None` where none are kept.
+    pub archive: Option<Arc<dyn PayloadArchive>>,
+    /// For the feed of operations.
+    pub operations: Operations,
     /// For requests that `explain` does not know any more; `None` where no ledger is kept.
     pub ledger: Option<Arc<dyn Ledger>>,
     /// For `/readyz`: whether the gateway takes requests.

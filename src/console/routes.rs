@@ -43,6 +43,7 @@ pub(super) fn router(deps: Deps, stopping: Stopping) -> Router {
         .route("/api/v1/health", get(health))
         .route("/api/v1/accounts", get(accounts))
         .route("/api/v1/requests/{id}/explain", get(explain))
+        .route("/api/v1/requests/{id}/payloads", get(payloads))
         .route_layer(middleware::from_fn_with_state(Arc::clone(&shared), auth::require_admin));
     Router::new()
         .route("/", get(front_page))
@@ -139,6 +140,34 @@ async fn explain(State(shared): State<Arc<Shared>>, Path(id): Path<String>) -> R
                 StatusCode::SERVICE_UNAVAILABLE,
                 "It is not among the last 10,000 requests, and the ledger cannot be asked now.",
             )
+        }
+    };
+    Problem::new(status, detail).into_response()
+}
+
+/// What a request carried.
+async fn payloads(State(shared): State<Arc<Shared>>, Path(id): Path<String>) -> Response {
+    let Some(id) = RequestId::parse(&id) else {
+        return Problem::new(
+            StatusCode::BAD_REQUEST,
+            "This is no request's id: one is req_ and 24 hexadecimal digits.",
+        )
+        .into_response();
+    };
+    let kept = match (shared.deps.payloads.get(&id), &shared.deps.archive) {
+        (Some(payloads), _) => Ok(Some(payloads)),
+        (None, Some(archive)) => archive.payloads(&Access::System, id).await.map(|found| found.map(Arc::new)),
+        (None, None) => Ok(None),
+    };
+    let (status, detail) = match kept.map(|kept| kept.and_then(|payloads| serde_json::to_value(&*payloads).ok())) {
+        Ok(Some(payloads)) => return json(StatusCode::OK, &payloads),
+        Ok(None) => (
+            StatusCode::NOT_FOUND,
+            "Nothing that this request carried is kept: it is too old, or it or its key said that nothing is to be, or telemetry.ring_bytes is off.",
+        ),
+        Err(error) => {
+            log::warn!("the database cannot be asked for payloads: {error}");
+            (StatusCode::SERVICE_UNAVAILABLE, "It is not in memory any more, and the database cannot be asked now.")
         }
     };
     Problem::new(status, detail).into_response()

@@ -17,7 +17,7 @@ pub const MEMBERS: [&str; 6] = ["extra", "models", "provider", "fallbacks", "rou
 /// The largest `extra.retry`.
 pub const MAX_RETRY: u64 = 10;
 
-const EXTRA_KEYS: [&str; 10] = [
+const EXTRA_KEYS: [&str; 11] = [
     "fallback_models",
     "provider",
     "retry",
@@ -28,6 +28,7 @@ const EXTRA_KEYS: [&str; 10] = [
     "max_cost",
     "session_id",
     "trace_id",
+    "store",
 ];
 
 /// What the request says about its own routing. Absent means: as configured.
@@ -248,6 +249,7 @@ impl Extensions {
         self.preset = extra.text("preset")?.or(self.preset.take());
         self.session_id = extra.text("session_id")?;
         self.trace_id = extra.text("trace_id")?;
+        extra.boolean("store")?;
         Ok(())
     }
 

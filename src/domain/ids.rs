@@ -25,6 +25,11 @@ impl RequestId {
         Some(Self(bytes))
     }
 
+    /// The random part alone.
+    pub fn as_bytes(&self) -> &[u8; 12] {
+        &self.0
+    }
+
     /// The random part alone, as hex: ids derived from the request (`chatcmpl-…`) are made of it.
     pub fn hex(&self) -> String {
         // `hex::encode` goes character by character.

@@ -1,11 +1,12 @@
 //! Who is asking, and with whose key a provider is asked.
 
 use super::secret::KeyHash;
-use super::tenancy::ApiKey;
+use super::tenancy::{ApiKey, DEFAULT_ORG};
 use super::{KeyQuota, Secret};
 use sha2::{Digest, Sha256};
+use std::borrow::Cow;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 /// The holder of a gateway key, as found by authentication.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,9 +18,25 @@ pub struct Principal {
     pub key_hash: KeyHash,
     /// The key as the database has it; `None` for one of the configuration.
     pub key: Option<Arc<ApiKey>>,
+    /// Whether what its requests carry may be kept anywhere.
+    pub stores: bool,
 }
 
 impl Principal {
+    /// The organisation that the key belongs to.
+    pub fn org(&self) -> Arc<str> {
+        static DEFAULT: LazyLock<Arc<str>> = LazyLock::new(|| DEFAULT_ORG.into());
+        self.key.as_ref().map_or_else(|| DEFAULT.clone(), |key| key.org.clone())
+    }
+
+    /// [`Principal::id`], borrowed where it can be.
+    pub fn key_id(&self) -> Cow<'_, str> {
+        match &self.key {
+            Some(key) => Cow::Borrowed(&*key.id),
+            None => Cow::Owned(self.id().to_string()),
+        }
+    }
+
     /// Its id, by which its spending is known: that of a key of the database; for one of the configuration `cfg_` and the beginning of its
     /// hash.
     pub fn id(&self) -> Arc<str> {

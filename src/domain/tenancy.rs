@@ -124,7 +124,7 @@ pub struct ApiKey {
     pub scopes: Scopes,
     /// Its own limits, which hold in the place of a rule for keys.
     pub limits: Arc<[Limit]>,
-    /// What the operator wants to remember.
+    /// What the operator wants to remember; [`STORE`] has a meaning.
     pub metadata: BTreeMap<String, String>,
     /// Not accepted for now.
     pub disabled: bool,
@@ -176,7 +176,15 @@ impl Standing {
     }
 }
 
+/// The name in [`ApiKey::metadata`] under which `false` says that nothing which the key's requests carry is kept anywhere.
+pub const STORE: &str = "store";
+
 impl ApiKey {
+    /// Whether what its requests carry may be kept.
+    pub fn stores(&self) -> bool {
+        self.metadata.get(STORE).is_none_or(|value| value != "false")
+    }
+
     /// What the key is at a time (Unix milliseconds).
     pub fn standing(&self, now: u64) -> Standing {
         match self {

@@ -58,6 +58,7 @@ mod responses;
 mod scope;
 mod semantic;
 mod sigv4;
+mod taping;
 mod triage;
 mod walk;
 mod work;

@@ -3,6 +3,7 @@
 use super::core::{ClientCtx, Core};
 use super::ledger;
 use crate::domain::Ended;
+use crate::telemetry::traces::{self, Finished};
 use pingora::protocols::http::ServerSession as Session;
 
 /// Closes a request's record.
@@ -26,6 +27,27 @@ pub(super) fn close(core: &Core, session: &Session, client: &mut ClientCtx) {
     if let Some(funds) = client.funds.take() {
         funds.settle(client.record.charge());
     }
+    if let Some(tape) = client.tape.take() {
+        tape.finish(&client.record);
+    }
     core.telemetry.finished(&client.record);
+    if core.telemetry.traces.is_on() {
+        trace(core, session, client);
+    }
     core.telemetry.recent.keep(&mut client.record);
+}
+
+/// Tells the OpenTelemetry collector of a request, unless that came without a valid key: strangers are not told of.
+fn trace(core: &Core, session: &Session, client: &mut ClientCtx) {
+    if client.holder.is_none() {
+        return;
+    }
+    let header = session.req_header().headers.get("traceparent");
+    let parent = header.and_then(|value| traces::parent(value.to_str().ok()?));
+    let session = client.entry.extensions.as_ref().and_then(|it| it.session_id.clone());
+    // Large, and not told.
+    let decision = client.record.decision.take();
+    let record = client.record.clone();
+    client.record.decision = decision;
+    core.telemetry.traces.finished(&core.telemetry.metrics, Finished { record, parent, session });
 }

@@ -10,6 +10,7 @@ pub mod facts;
 pub mod ledger;
 pub mod limits;
 pub mod live;
+pub mod payloads;
 pub mod provider_keys;
 pub mod responses;
 pub mod spending;

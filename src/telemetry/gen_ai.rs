@@ -102,6 +102,12 @@ const OPERATIONS: [(&str, &str); 9] = [
     ("", "chat"),
 ];
 
+/// What is asked for by a route as it stands in a record: the value of `gen_ai.operation.name`.
+pub(super) fn operation(route: &str) -> &'static str {
+    let path = route.strip_prefix("POST ").unwrap_or(route);
+    OPERATIONS.iter().find(|(prefix, _)| path.starts_with(prefix)).map_or("chat", |(_, operation)| operation)
+}
+
 /// The children of one model at one provider, apart for each of [`OPERATIONS`].
 pub(super) struct GenAiModel {
     provider: Arc<str>,

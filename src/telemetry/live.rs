@@ -1,4 +1,4 @@
-//! What is going on right now, for whoever watches: `GET /api/v1/live`, the demo, later DevTools.
+//! What is going on right now, for whoever watches: `GET /api/v1/live`, the demo, DevTools.
 //!
 //! A bounded broadcast. Nobody watching costs one atomic load a call and builds nothing; a watcher that is too slow loses
 //! the oldest events and is told how many. Nothing here is kept: the record is what remains of a request.
@@ -39,12 +39,18 @@ pub struct LiveEvent {
     pub at_ms: u64,
     /// Where the request now stands.
     pub state: State,
+    /// The organisation that it is for: nobody of another may see it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub org: Option<Arc<str>>,
     /// The model that was asked for or serves.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub model: Option<Arc<str>>,
     /// The provider that is asked or serves.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub provider: Option<Arc<str>>,
+    /// The name (never the text) of the key that the attempt was made with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<Arc<str>>,
     /// The number of the attempt, from 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub attempt: Option<u32>,
@@ -87,8 +93,10 @@ impl LiveEvent {
             id,
             at_ms,
             state,
+            org: None,
             model: None,
             provider: None,
+            key: None,
             attempt: None,
             verdict: None,
             reason: None,

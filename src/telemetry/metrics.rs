@@ -44,6 +44,7 @@ pub struct Metrics {
     cache: IntCounterVec,
     cache_shared: IntCounter,
     semantic: IntCounterVec,
+    traces: IntCounterVec,
     sampled: Sampled,
 }
 
@@ -104,6 +105,7 @@ impl Metrics {
                 "Breakers that have opened (a target is unhealthy) or closed again (it has recovered), by provider.",
                 &["provider", "to"],
             )?,
+            traces: traces(&registry)?,
             probes: counters(
                 &registry,
                 "orbyt_probes_total",
@@ -230,6 +232,11 @@ impl Metrics {
         }
     }
 
+    /// The collector was told of so many requests, or not.
+    pub fn traced(&self, result: &'static str, count: u64) {
+        self.traces.with_label_values(&[result]).inc_by(count);
+    }
+
     /// Counts a request that a limiter has refused; `limit` is one of a few fixed names: `global`, `address`, `bad_key`,
     /// `concurrent`, scope and kind of a rule such as `key_tokens`, `queue_full`, `queue_wait`.
     pub fn limited(&self, limit: &'static str) {
@@ -298,6 +305,12 @@ fn searches(registry: &Registry) -> prometheus::Result<IntCounterVec> {
 pub(super) fn registered<C: Collector + Clone + 'static>(registry: &Registry, family: C) -> prometheus::Result<C> {
     registry.register(Box::new(family.clone()))?;
     Ok(family)
+}
+
+fn traces(registry: &Registry) -> prometheus::Result<IntCounterVec> {
+    let help =
+        "Requests told to the OpenTelemetry collector by result: sent, failed, or dropped because the queue was full.";
+    counters(registry, "orbyt_traces_total", help, &["result"])
 }
 
 pub(super) fn counters(

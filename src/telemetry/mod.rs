@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! arrived ──> pending ──> attempt_begins ──> streaming ──> finished          state_change (at any time)
-//!  gauge       live        live  │             live         log, metrics, live      log, metrics
+//!  gauge       live        live  │             live         log, metrics, live      log, metrics, operations
 //!                                └──> attempt_failed: live, and round again
 //! ```
 //!
@@ -14,25 +14,32 @@ mod line;
 pub mod live;
 pub mod log;
 pub mod metrics;
+pub mod operations;
+pub mod payloads;
 mod queue;
 pub mod recent;
 pub mod redact;
 mod sampled;
 mod series;
 pub mod state_change;
+pub mod traces;
 
 pub use self::log::Log;
 pub use line::Format;
 pub use live::{Live, LiveEvent};
 pub use metrics::{InFlight, Metrics};
+pub use operations::Operations;
+pub use payloads::PayloadStore;
 pub use recent::Recent;
 pub use redact::Redactor;
 pub use sampled::{BreakerState, LedgerState, PoolState, StoreState};
 pub use state_change::StateChange;
+pub use traces::Traces;
 
 use self::log::now_unix_ms;
-use crate::domain::{AttemptRecord, Ended, RequestId, RequestRecord};
+use crate::domain::{AttemptRecord, Ended, RequestRecord};
 use live::{State, Tokens};
+use operations::Operation;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -45,8 +52,14 @@ pub struct Telemetry {
     pub metrics: Arc<Metrics>,
     /// The live events.
     pub live: Live,
+    /// What happens to keys, breakers, stores and the configuration.
+    pub operations: Operations,
     /// The last requests with their plans.
     pub recent: Recent,
+    /// What the last requests carried.
+    pub payloads: PayloadStore,
+    /// The way of traces to a collector.
+    pub traces: Traces,
     /// What everything passes that others have written.
     pub redactor: Arc<Redactor>,
     audience: Arc<OnceLock<Audience>>,
@@ -60,7 +73,19 @@ impl Telemetry {
     pub fn new(log: Log, metrics: Arc<Metrics>, redactor: Arc<Redactor>) -> Self {
         let counted = log.clone();
         metrics.set_log_source(move || counted.dropped());
-        Self { log, metrics, live: Live::default(), recent: Recent::default(), redactor, audience: Arc::default() }
+        let payloads = PayloadStore::new(redactor.clone());
+        let (live, operations, recent) = (Live::default(), Operations::default(), Recent::default());
+        Self {
+            log,
+            metrics,
+            live,
+            operations,
+            recent,
+            payloads,
+            traces: Traces::default(),
+            redactor,
+            audience: Arc::default(),
+        }
     }
 
     /// A request was accepted: it is in flight until the guard is dropped.
@@ -69,45 +94,61 @@ impl Telemetry {
     }
 
     /// A request is known to be for this model.
-    pub fn pending(&self, id: RequestId, model: Option<&Arc<str>>) {
-        self.live.send(|| LiveEvent {
-            model: model.map(|model| self.shown(model)),
-            ..LiveEvent::new(id, now_unix_ms(), State::Pending)
-        });
+    pub fn pending(&self, record: &RequestRecord, model: Option<&Arc<str>>) {
+        self.live
+            .send(|| LiveEvent { model: model.map(|model| self.shown(model)), ..self.event(record, State::Pending) });
     }
 
-    /// A target is about to be asked; `number` counts from 1.
-    pub fn attempt_begins(&self, id: RequestId, number: u32, provider: &Arc<str>, model: &Arc<str>) {
+    /// A target is about to be asked with the key of this name; `number` counts from 1.
+    pub fn attempt_begins(
+        &self,
+        record: &RequestRecord,
+        number: u32,
+        provider: &Arc<str>,
+        model: &Arc<str>,
+        key: &Arc<str>,
+    ) {
         self.live.send(|| LiveEvent {
             model: Some(self.shown(model)),
             provider: Some(Arc::clone(provider)),
+            key: Some(Arc::clone(key)),
             attempt: Some(number),
-            ..LiveEvent::new(id, now_unix_ms(), State::Attempt)
+            ..self.event(record, State::Attempt)
         });
+        let leased = || Operation::leased(record.id, record.org.as_ref(), provider, self.shown(model), key);
+        self.operations.tell(leased);
     }
 
     /// An attempt has failed and triage has decided.
-    pub fn attempt_failed(&self, id: RequestId, number: u32, attempt: &AttemptRecord) {
+    pub fn attempt_failed(&self, record: &RequestRecord, number: u32, attempt: &AttemptRecord) {
         self.live.send(|| LiveEvent {
             model: Some(self.shown(&attempt.model)),
             provider: Some(Arc::clone(&attempt.provider)),
+            key: Some(Arc::clone(&attempt.key_name)),
             attempt: Some(number),
             verdict: Some(attempt.verdict),
             reason: attempt.reason.map(Arc::from),
             status: attempt.status,
             latency_ms: Some(millis(attempt.took)),
-            ..LiveEvent::new(id, now_unix_ms(), State::Attempt)
+            ..self.event(record, State::Attempt)
         });
     }
 
     /// The first output goes to the client.
-    pub fn streaming(&self, id: RequestId, number: u32, provider: &Arc<str>, model: &Arc<str>, ttft: Duration) {
+    pub fn streaming(
+        &self,
+        record: &RequestRecord,
+        number: u32,
+        provider: &Arc<str>,
+        model: &Arc<str>,
+        ttft: Duration,
+    ) {
         self.live.send(|| LiveEvent {
             model: Some(self.shown(model)),
             provider: Some(Arc::clone(provider)),
             attempt: Some(number),
             ttft_ms: Some(millis(ttft)),
-            ..LiveEvent::new(id, now_unix_ms(), State::Streaming)
+            ..self.event(record, State::Streaming)
         });
     }
 
@@ -133,6 +174,7 @@ impl Telemetry {
             _ => {}
         }
         self.log.state_change(&change);
+        self.operations.changed(&change, &self.redactor);
         if let Some(audience) = self.audience.get() {
             audience(&change);
         }
@@ -153,8 +195,12 @@ impl Telemetry {
                 .usage
                 .map(|usage| Tokens { prompt: usage.prompt_tokens, completion: usage.completion_tokens }),
             cost_usd: record.cost,
-            ..LiveEvent::new(record.id, now_unix_ms(), if success { State::Success } else { State::Error })
+            ..self.event(record, if success { State::Success } else { State::Error })
         }
+    }
+
+    fn event(&self, record: &RequestRecord, state: State) -> LiveEvent {
+        LiveEvent { org: record.org.clone(), ..LiveEvent::new(record.id, now_unix_ms(), state) }
     }
 
     /// A name that a client may have made up.

@@ -2,7 +2,7 @@
 
 use super::live::Seen;
 use super::*;
-use crate::domain::{FaultKind, Money, Secret, Usage, Verdict};
+use crate::domain::{FaultKind, Money, RequestId, Secret, Usage, Verdict};
 use std::io::Write;
 
 /// A sink whose content can be read.
@@ -84,13 +84,13 @@ async fn a_request_is_seen_from_its_arrival_to_its_end() {
     let record = record();
     let in_flight = telemetry.arrived();
     assert_eq!(telemetry.metrics.in_flight(), 1);
-    telemetry.pending(record.id, record.requested_model.as_ref());
+    telemetry.pending(&record, record.requested_model.as_ref());
     let failed = &record.attempts[0];
-    telemetry.attempt_begins(record.id, 1, &failed.provider, &failed.model);
-    telemetry.attempt_failed(record.id, 1, failed);
+    telemetry.attempt_begins(&record, 1, &failed.provider, &failed.model, &failed.key_name);
+    telemetry.attempt_failed(&record, 1, failed);
     let served = &record.attempts[1];
-    telemetry.attempt_begins(record.id, 2, &served.provider, &served.model);
-    telemetry.streaming(record.id, 2, &served.provider, &served.model, Duration::from_millis(20));
+    telemetry.attempt_begins(&record, 2, &served.provider, &served.model, &served.key_name);
+    telemetry.streaming(&record, 2, &served.provider, &served.model, Duration::from_millis(20));
     telemetry.finished(&record);
     drop(in_flight);
     assert_eq!(telemetry.metrics.in_flight(), 0);
@@ -155,9 +155,10 @@ async fn a_canary_in_any_text_of_others_is_never_shown() {
         attempts: vec![attempt("beta", CANARY, Some((FaultKind::BadCredentials, Verdict::NextKey)))],
         ..record()
     };
-    telemetry.pending(planted.id, planted.requested_model.as_ref());
-    telemetry.attempt_begins(planted.id, 1, &planted.attempts[0].provider, &planted.attempts[0].model);
-    telemetry.attempt_failed(planted.id, 1, &planted.attempts[0]);
+    telemetry.pending(&planted, planted.requested_model.as_ref());
+    let first = &planted.attempts[0];
+    telemetry.attempt_begins(&planted, 1, &first.provider, &first.model, &first.key_name);
+    telemetry.attempt_failed(&planted, 1, &planted.attempts[0]);
     telemetry.finished(&planted);
     let why = format!("Incorrect API key provided: {CANARY}");
     telemetry.state_change(StateChange::KeyDisabled { provider: "beta", key: "beta_01", why: &why });

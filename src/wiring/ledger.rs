@@ -8,9 +8,10 @@
 //!                     └─ it refuses the batch ──> row by row; a row that it refuses is set aside in a file, and counted
 //! ```
 
+use super::payloads::Keeper;
 use super::state::State;
-use crate::domain::LedgerRow;
 use crate::domain::ledger::day_of;
+use crate::domain::{LedgerRow, Payloads};
 use crate::store::file::spool::{Drain, FOLDER, FileSpool, rows_of};
 use crate::store::ports::database::{Database, StoreError};
 use crate::store::ports::ledger::Kept;
@@ -30,6 +31,8 @@ const LOOK: Duration = Duration::from_millis(100);
 const AGAIN: Duration = Duration::from_secs(1);
 /// How many rows are written at once.
 const AT_ONCE: usize = 500;
+/// How many requests' payloads are written at once; they are larger.
+const PAYLOADS_AT_ONCE: usize = 20;
 /// How often it is looked for spools of processes that have ended.
 const ADOPT: Duration = Duration::from_secs(30);
 /// How often rows are deleted that are old enough.
@@ -41,11 +44,13 @@ const REFUSED: &str = "refused.jsonl";
 #[derive(Clone)]
 pub(super) struct Books {
     settle: mpsc::Sender<oneshot::Sender<()>>,
+    keeper: Keeper,
 }
 
 impl Books {
     /// Waits until everything is in the database that was taken down before.
     pub(super) async fn settle(&self) {
+        self.keeper.settle().await;
         let (say, said) = oneshot::channel();
         if self.settle.send(say).await.is_ok() {
             let _ = said.await;
@@ -63,6 +68,10 @@ pub(super) struct Setup {
     pub(super) data_dir: PathBuf,
     /// For how long rows are kept, by the configuration of the moment.
     pub(super) retention: Box<dyn Fn() -> Option<Duration> + Send + Sync>,
+    /// For how long what requests carried is kept.
+    pub(super) payloads_retention: Box<dyn Fn() -> Option<Duration> + Send + Sync>,
+    /// What requests carried, on its way into the spool.
+    pub(super) keeper: Keeper,
     /// What metrics show.
     pub(super) shown: Arc<Mutex<LedgerState>>,
 }
@@ -85,7 +94,7 @@ pub(super) fn open_spool(data_dir: &Path, most: u64, now_unix_ms: u64) -> Result
 /// The ledger, and the task that keeps it.
 pub(super) fn begin(setup: Setup) -> (Books, impl Future<Output = ()> + Send) {
     let (settle, settling) = mpsc::channel(4);
-    (Books { settle }, async move { Writer::new(setup).run(settling).await })
+    (Books { settle, keeper: setup.keeper.clone() }, async move { Writer::new(setup).run(settling).await })
 }
 
 struct Writer {
@@ -184,6 +193,11 @@ impl Writer {
                 return Wrote::Stuck;
             }
         }
+        for payloads in batch.payloads.chunks(PAYLOADS_AT_ONCE) {
+            if !self.write_payloads(payloads).await {
+                return Wrote::Stuck;
+            }
+        }
         if batch.damaged > 0 {
             log::error!("{} bytes in {} are damaged; the file is set aside", batch.damaged, batch.path.display());
             self.setup.shown.lock().damaged_bytes += batch.damaged;
@@ -215,6 +229,21 @@ impl Writer {
             }
             // One row among them may be what it does not take.
             Err(StoreError::Refused(_) | StoreError::Conflict(_)) => self.write_singly(&*database, rows).await,
+            Err(error @ (StoreError::Unavailable(_) | StoreError::Damaged(_))) => {
+                self.stick(error.to_string());
+                false
+            }
+        }
+    }
+
+    /// Writes what requests carried; `false` when that cannot be written now. What the database does not take must not keep the ledger.
+    async fn write_payloads(&mut self, payloads: &[Payloads]) -> bool {
+        match self.setup.state.database.keep_payloads(payloads).await {
+            Ok(()) => true,
+            Err(StoreError::Refused(why) | StoreError::Conflict(why)) => {
+                log::error!("the database does not take what {} requests carried: {why}", payloads.len());
+                true
+            }
             Err(error @ (StoreError::Unavailable(_) | StoreError::Damaged(_))) => {
                 self.stick(error.to_string());
                 false
@@ -271,14 +300,25 @@ impl Writer {
     }
 
     async fn forget(&self) {
+        if let Some(retention) = (self.setup.payloads_retention)() {
+            match self.setup.state.database.forget_payloads(ago(retention)).await {
+                Ok(0) => {}
+                Ok(count) => log::info!("what {count} requests carried was older than telemetry.payloads_retention"),
+                Err(error) => log::warn!("what old requests carried cannot be deleted: {error}"),
+            }
+        }
         let Some(retention) = (self.setup.retention)() else { return };
-        let keep_from = super::state::now_ms().saturating_sub(u64::try_from(retention.as_millis()).unwrap_or(u64::MAX));
-        match self.setup.state.database.forget_before(day_of(keep_from)).await {
+        match self.setup.state.database.forget_before(day_of(ago(retention))).await {
             Ok(0) => {}
             Ok(count) => log::info!("{count} requests of the ledger were older than telemetry.ledger_retention"),
             Err(error) => log::warn!("old requests of the ledger cannot be deleted: {error}"),
         }
     }
+}
+
+/// So long ago, in Unix milliseconds.
+fn ago(time: Duration) -> u64 {
+    super::state::now_ms().saturating_sub(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
 }
 
 /// Whether it is time again, for what is done at once and then every so often.

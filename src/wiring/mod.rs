@@ -4,6 +4,7 @@ pub mod ask;
 mod audit;
 mod discovery;
 mod ledger;
+mod payloads;
 mod probes;
 mod reload;
 pub mod shared;
@@ -11,7 +12,7 @@ pub mod state;
 mod tls;
 
 use crate::cli::summary::Listening;
-use crate::config::snapshot::Provider;
+use crate::config::snapshot::{Otlp, Provider};
 use crate::config::{LogFormat, Snapshot, Source};
 use crate::console::{Console, Deps, Sharing};
 use crate::domain::ProviderKey;
@@ -21,7 +22,9 @@ use crate::proxy::{Core, Door, Gateway};
 use crate::store::ports::accounts::Balance;
 use crate::store::ports::ledger::Ledger;
 use crate::store::ports::live::{KeyState, KeyStatus};
+use crate::store::ports::payloads::PayloadArchive;
 use crate::store::redis::Redis;
+use crate::telemetry::traces::Collector;
 use crate::telemetry::{BreakerState, Format, LedgerState, Log, Metrics, PoolState, Redactor, Telemetry};
 use async_trait::async_trait;
 use audit::Trail;
@@ -96,6 +99,7 @@ pub fn start(parts: Parts) -> Result<Running, String> {
         telemetry.set_audience(move |change| heard.hear(change));
         (trail, writing)
     });
+    trace(&core, &snapshot)?;
     let follower = Follower::new(core.clone(), state, snapshot.clone(), followed);
     let control = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
@@ -166,6 +170,10 @@ impl Running {
             // What is not written by then stays in the spool.
             let _ = self.control.block_on(async { tokio::time::timeout(LAST_WORDS, books.settle()).await });
         }
+        if self.core.telemetry.traces.is_on() {
+            let traces = &self.core.telemetry.traces;
+            let _ = self.control.block_on(async { tokio::time::timeout(LAST_WORDS, traces.settle()).await });
+        }
         if let Some(redis) = &self.redis {
             redis.leave();
         }
@@ -210,10 +218,17 @@ fn keep_books(
     let data_dir = snapshot.server.data_dir.clone();
     let spool = ledger::open_spool(&data_dir, wanted.spool_max_bytes, state::now_ms())?;
     let _ = core.ledger.set(spool.clone());
+    let keeper = payloads::begin(&core.telemetry.payloads, spool.clone())?;
     let (seen, configured) = (shown.clone(), core.clone());
     core.telemetry.metrics.set_ledger_source(move || seen.lock().clone());
     let retention = Box::new(move || configured.snapshot.load().telemetry.ledger_retention);
-    Ok(Some(ledger::begin(ledger::Setup { state: state.clone(), spool, data_dir, retention, shown })))
+    let configured = core.clone();
+    let payloads_retention = Box::new(move || {
+        let telemetry = &configured.snapshot.load().telemetry;
+        telemetry.payloads.retention.or(telemetry.ledger_retention)
+    });
+    let setup = ledger::Setup { state: state.clone(), spool, data_dir, retention, payloads_retention, keeper, shown };
+    Ok(Some(ledger::begin(setup)))
 }
 
 fn telemetry(snapshot: &Snapshot, sink: Box<dyn Write + Send>, terminal: bool) -> Result<Telemetry, String> {
@@ -230,7 +245,19 @@ fn telemetry(snapshot: &Snapshot, sink: Box<dyn Write + Send>, terminal: bool) -
     let _ = log.install();
     let metrics = Metrics::new(env!("CARGO_PKG_VERSION")).map_err(|error| format!("metrics: {error}"))?;
     introduce(&metrics, snapshot);
-    Ok(Telemetry::new(log, Arc::new(metrics), redactor))
+    let telemetry = Telemetry::new(log, Arc::new(metrics), redactor);
+    telemetry.payloads.configure(snapshot.telemetry.payloads.clone());
+    Ok(telemetry)
+}
+
+/// Begins to tell the OpenTelemetry collector, where there is one.
+fn trace(core: &Arc<Core>, snapshot: &Snapshot) -> Result<(), String> {
+    let Some(Otlp { url, headers, timeout, service }) = snapshot.telemetry.otlp.clone() else { return Ok(()) };
+    let telemetry = &core.telemetry;
+    let configured = core.clone();
+    let name_of = move |id: &str| Some(configured.snapshot.load().provider(id)?.row.otel_name.clone());
+    let collector = Collector { url, headers, timeout, service };
+    telemetry.traces.begin(collector, telemetry.metrics.clone(), telemetry.redactor.clone(), name_of)
 }
 
 /// Tells the metrics which providers and models there are.
@@ -263,8 +290,11 @@ fn start_console(
     let deps = Deps {
         metrics: core.telemetry.metrics.clone(),
         live: core.telemetry.live.clone(),
+        payloads: core.telemetry.payloads.clone(),
+        operations: core.telemetry.operations.clone(),
         admin_token: Arc::new(move || token.snapshot.load().console.admin_token),
         health: Arc::new(move || health_report(&health, &shown.lock())),
+        archive: state.map(|state| -> Arc<dyn PayloadArchive> { state.database.clone() }),
         accounts: Arc::new(move || account_report(&accounts)),
         ledger: state.map(|state| -> Arc<dyn Ledger> { state.database.clone() }),
         explain: Arc::new(move |id| serde_json::to_value(recent.explain(id, &redactor)?).ok()),

@@ -3,7 +3,8 @@
 use crate::postgres;
 use orbyt::config::Store;
 use orbyt::domain::ledger::day_of;
-use orbyt::domain::{CacheUse, Decision, Ended, LedgerAttempt, LedgerRow, Money, RequestId, Secret, Usage};
+use orbyt::domain::payloads::{Body, Content, Request};
+use orbyt::domain::{CacheUse, Decision, Ended, LedgerAttempt, LedgerRow, Money, Payloads, RequestId, Secret, Usage};
 use orbyt::store::ports::database::{Access, Database, StoreError};
 use orbyt::store::ports::ledger::{Filter, Kept, Subject};
 use orbyt::wiring::state::State;
@@ -278,4 +279,33 @@ async fn several_gateways_add_to_the_same_sums() {
         .await;
     let counted = counted.unwrap();
     assert_eq!((counted.get::<_, i64>(0), counted.get::<_, i64>(1)), (200, 200));
+}
+
+#[tokio::test]
+async fn what_requests_carried_is_kept_for_its_organisation_and_its_time() {
+    for (name, database, _folder) in both().await {
+        let carried = |number: u64, org: &str| {
+            let body = Body { content: Content::Text("\0 {\"a\": \"\u{e9}\"}".to_owned()), ..Body::default() };
+            let request = Request { body, ..Request::default() };
+            Payloads { org: org.to_owned(), arrived_unix_ms: NOON + number, request, ..Payloads::empty(id(number)) }
+        };
+        let batch = [carried(1, "org_a"), carried(2, "org_b")];
+        database.keep_payloads(&batch).await.unwrap();
+        // Once more, as after a crash.
+        database.keep_payloads(&batch).await.unwrap();
+        let of = |access, number| {
+            let database = database.clone();
+            async move { database.payloads(&access, id(number)).await.unwrap() }
+        };
+        assert_eq!(of(Access::System, 1).await, Some(carried(1, "org_a")), "{name}");
+        assert_eq!(of(Access::Org("org_a".into()), 1).await, Some(carried(1, "org_a")), "{name}");
+        assert_eq!(of(Access::Org("org_a".into()), 2).await, None, "{name}");
+        assert_eq!(of(Access::System, 3).await, None, "{name}");
+        assert_eq!(database.forget_payloads(NOON + 2).await.unwrap(), 1, "{name}");
+        assert_eq!(
+            (of(Access::System, 1).await, of(Access::System, 2).await),
+            (None, Some(carried(2, "org_b"))),
+            "{name}"
+        );
+    }
 }

@@ -22,7 +22,7 @@ struct Mine {
 impl Mine {
     async fn start(sim: &Sim, config: &str) -> Self {
         let gateway = Gateway::builder()
-            .config("[telemetry]\nlog_level = \"trace\"\n[breaker]\nenabled = false\n[retry]\nmax = 0\n")
+            .config("[telemetry]\nlog_level = \"trace\"\npayloads = \"all\"\n[breaker]\nenabled = false\n[retry]\nmax = 0\n")
             .config(config)
             .provider_with_keys("one", sim, &[PROVIDER])
             .variable("ORBYT_API_KEYS", GATEWAY)
@@ -67,6 +67,11 @@ impl Mine {
         for path in ["/readyz", "/livez", "/"] {
             places.push(("console", self.gateway.get_console(path).await.unwrap().body_text()));
         }
+        let url = format!("{}/api/v1/requests/{id}/payloads", self.gateway.console_url);
+        let bearer = format!("Bearer {ADMIN}");
+        let shown = client::send("GET", &url, &[("authorization", bearer.as_str())], b"").await.unwrap();
+        assert!([200, 404].contains(&shown.status), "{}", shown.body_text());
+        places.push(("payloads", shown.body_text()));
         for (place, text) in places {
             for canary in ALL {
                 assert!(!text.contains(canary), "{what}: {canary} stands in the {place}:\n{text}");

@@ -87,6 +87,7 @@ fn the_example_file_is_sound_when_everything_in_it_is_set() {
     let about_files = |error: &&String| {
         error.contains("there is no such file")
             || error.contains("TEAM_A_KEY")
+            || error.contains("OTLP_AUTHORIZATION")
             || error.contains("REDIS_URL is not set")
             || error.contains("CREDENTIALS_DIRECTORY")
     };

@@ -5,6 +5,7 @@ use super::audit::Audit;
 use super::budgets::Budgets;
 use super::facts::GatewayFacts;
 use super::ledger::Ledger;
+use super::payloads::PayloadArchive;
 use super::provider_keys::ProviderKeys;
 use super::spending::Spending;
 use super::tenants::Tenants;
@@ -98,7 +99,9 @@ pub struct Link {
 
 /// A database: all ports, and word of changes.
 #[async_trait]
-pub trait Database: Tenants + ApiKeys + ProviderKeys + GatewayFacts + Audit + Budgets + Ledger + Spending {
+pub trait Database:
+    Tenants + ApiKeys + ProviderKeys + GatewayFacts + Audit + Budgets + Ledger + Spending + PayloadArchive
+{
     /// Where it is, for people; without a password.
     fn place(&self) -> String;
 

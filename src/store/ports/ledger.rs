@@ -1,7 +1,7 @@
 //! The ledger: every finished request once, what was spent, and the way there (the spool).
 
 use super::database::{Access, StoreError};
-use crate::domain::{Ended, LedgerRow, Money, RequestId};
+use crate::domain::{Ended, LedgerRow, Money, Payloads, RequestId};
 use async_trait::async_trait;
 use std::sync::Arc;
 
@@ -135,4 +135,8 @@ pub trait Spool: Send + Sync {
     /// Takes a row down. When this returns, the death of the process does not lose it; where the disk does not take it, it waits in memory.
     /// What is lost because even that is full is counted.
     fn append(&self, row: &LedgerRow<'_>);
+
+    /// Takes down what a request carried; `false` where there is no room for it. Rows go first: payloads have half of the spool at most, and
+    /// do not wait in memory.
+    fn append_payloads(&self, payloads: &Payloads) -> bool;
 }

@@ -9,6 +9,7 @@ mod budgets;
 mod connect;
 mod ledger;
 mod listen;
+mod payloads;
 mod provider_keys;
 mod schema;
 mod tenants;

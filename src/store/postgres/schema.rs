@@ -17,6 +17,11 @@ pub const MIGRATIONS: &[Migration] = &[
     Migration { version: 5, name: "0005_ledger", sql: include_str!("../../../migrations/postgres/0005_ledger.sql") },
     Migration { version: 6, name: "0006_people", sql: include_str!("../../../migrations/postgres/0006_people.sql") },
     Migration { version: 7, name: "0007_money", sql: include_str!("../../../migrations/postgres/0007_money.sql") },
+    Migration {
+        version: 8,
+        name: "0008_payloads",
+        sql: include_str!("../../../migrations/postgres/0008_payloads.sql"),
+    },
 ];
 
 /// Of this lock's number nobody else may think: `orbyt` in ASCII.

@@ -8,6 +8,7 @@ mod api_keys;
 mod audit;
 mod budgets;
 mod ledger;
+mod payloads;
 mod provider_keys;
 mod schema;
 mod tenants;

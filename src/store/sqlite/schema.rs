@@ -19,6 +19,7 @@ pub const MIGRATIONS: &[Migration] = &[
     Migration { version: 5, name: "0005_ledger", sql: include_str!("../../../migrations/sqlite/0005_ledger.sql") },
     Migration { version: 6, name: "0006_people", sql: include_str!("../../../migrations/sqlite/0006_people.sql") },
     Migration { version: 7, name: "0007_money", sql: include_str!("../../../migrations/sqlite/0007_money.sql") },
+    Migration { version: 8, name: "0008_payloads", sql: include_str!("../../../migrations/sqlite/0008_payloads.sql") },
 ];
 
 /// How long until a file that others are switching is tried again.

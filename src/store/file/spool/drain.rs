@@ -3,13 +3,13 @@
 
 use super::frame::{self, HEADER, Version};
 use super::{FileSpool, Segment, remove, segment_path, take_lock};
-use crate::domain::LedgerRow;
+use crate::domain::{LedgerRow, Payloads};
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-/// So many bytes are read at once; more than the largest row.
-const PIECE: u64 = (frame::MOST as u64) + (64 << 10);
+/// So many bytes are read at once; more than the largest frame.
+const PIECE: u64 = (frame::MOST_PAYLOADS as u64) + (64 << 10);
 /// A file of this process of which everything is taken over is deleted from this size on.
 const WORTH_DELETING: u64 = 256 << 10;
 
@@ -18,6 +18,8 @@ const WORTH_DELETING: u64 = 256 << 10;
 pub struct Batch {
     /// The rows, in the order in which they were written.
     pub rows: Vec<LedgerRow<'static>>,
+    /// What requests carried that stands between them.
+    pub payloads: Vec<Payloads>,
     /// Bytes that could not be read, between rows.
     pub damaged: u64,
     /// Bytes behind the last row that could not be read: what was being written when its process ended.
@@ -32,7 +34,7 @@ pub struct Batch {
 impl Batch {
     /// Whether there is nothing in it, not even damage.
     pub fn is_empty(&self) -> bool {
-        self.rows.is_empty() && self.damaged == 0 && self.tail == 0 && !self.is_last
+        self.rows.is_empty() && self.payloads.is_empty() && self.damaged == 0 && self.tail == 0 && !self.is_last
     }
 }
 
@@ -136,6 +138,7 @@ impl<'a> Drain<'a> {
         let end = begin + read.used as u64;
         Ok(Batch {
             rows: read.rows,
+            payloads: read.payloads,
             damaged: read.damaged as u64,
             tail: read.tail as u64,
             path: path.to_owned(),
@@ -152,7 +155,7 @@ impl<'a> Drain<'a> {
         }
         let short = length <= HEADER.len() as u64;
         let (damaged, tail) = if short { (0, length) } else { (length, 0) };
-        Ok(Batch { rows: Vec::new(), damaged, tail, path: path.to_owned(), end: length, is_last: true })
+        Ok(Batch { damaged, tail, path: path.to_owned(), end: length, is_last: true, ..Batch::default() })
     }
 
     /// The database has taken a batch over: what is not needed any more is deleted. A file with damage is set aside instead.

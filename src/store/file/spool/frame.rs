@@ -2,14 +2,15 @@
 //!
 //! ```text
 //! file  = "ORBYTSP" version frame*
-//! frame = 0xd5 0x1e  length: u32  crc32 of the payload: u32  payload        (little-endian)
+//! frame = 0xd5 kind  length: u32  crc32 of the payload: u32  payload        (little-endian)
 //! ```
 //!
-//! The payload is a row in postcard's form, which knows fields by their place alone: when the type changes, so does the version. Version 1
-//! ends three fields earlier, and is still read. The two bytes in front let a reader find the next frame behind one that is damaged.
+//! Of kind 0x1e, the payload is a row in postcard's form, which knows fields by their place alone: when the type changes, so does the version.
+//! Version 1 ends three fields earlier, and is still read. Of kind 0x1f it is what a request carried, as JSON. The two bytes in front let a reader
+//! find the next frame behind one that is damaged.
 
-use crate::domain::LedgerRow;
-use memchr::memmem;
+use crate::domain::{LedgerRow, Payloads};
+use memchr::memchr_iter;
 use std::borrow::Cow;
 
 /// What a file begins with: the last byte is the version.
@@ -43,11 +44,16 @@ impl Version {
         }
     }
 }
-const MARK: [u8; 2] = [0xd5, 0x1e];
+
+const MARK: u8 = 0xd5;
+const ROW: u8 = 0x1e;
+const PAYLOADS: u8 = 0x1f;
 /// Bytes before the payload.
 const PREFIX: usize = 10;
 /// The most that a row may take; what only explains it is left out of a larger one.
 pub(super) const MOST: usize = 1 << 20;
+/// The most that what a request carried may take; what its attempts carried is left out of a larger one.
+pub(super) const MOST_PAYLOADS: usize = 8 << 20;
 
 /// Puts a row as a frame into a buffer, which is emptied first. `None` when it is too large however much is left out.
 pub(super) fn encode(row: &LedgerRow<'_>, mut buffer: Vec<u8>) -> Option<Vec<u8>> {
@@ -59,18 +65,37 @@ pub(super) fn encode(row: &LedgerRow<'_>, mut buffer: Vec<u8>) -> Option<Vec<u8>
         frame.truncate(PREFIX);
         frame = postcard::to_extend(&small, frame).ok().filter(|frame| frame.len() - PREFIX <= MOST)?;
     }
+    seal(&mut frame, ROW)?;
+    Some(frame)
+}
+
+/// What a request carried as a frame; `None` when it is too large however much is left out.
+pub(super) fn encode_payloads(payloads: &Payloads) -> Option<Vec<u8>> {
+    let framed = |payloads: &Payloads| {
+        let mut frame = vec![0; PREFIX];
+        serde_json::to_writer(&mut frame, payloads).ok()?;
+        Some(frame).filter(|frame| frame.len() - PREFIX <= MOST_PAYLOADS)
+    };
+    let mut frame = framed(payloads).or_else(|| framed(&Payloads { attempts: Vec::new(), ..payloads.clone() }))?;
+    seal(&mut frame, PAYLOADS)?;
+    Some(frame)
+}
+
+/// Writes what stands before the payload.
+fn seal(frame: &mut [u8], kind: u8) -> Option<()> {
     let payload = &frame[PREFIX..];
     let (length, sum) = (u32::try_from(payload.len()).ok()?, crc32fast::hash(payload));
-    frame[..2].copy_from_slice(&MARK);
+    frame[..2].copy_from_slice(&[MARK, kind]);
     frame[2..6].copy_from_slice(&length.to_le_bytes());
     frame[6..PREFIX].copy_from_slice(&sum.to_le_bytes());
-    Some(frame)
+    Some(())
 }
 
 /// What was read of a piece of a file.
 #[derive(Debug, Default)]
 pub(super) struct Read {
     pub(super) rows: Vec<LedgerRow<'static>>,
+    pub(super) payloads: Vec<Payloads>,
     /// So many bytes of the piece are done with.
     pub(super) used: usize,
     /// Of these: in front of a row, or between two, and unreadable.
@@ -80,7 +105,7 @@ pub(super) struct Read {
 }
 
 enum Frame<'a> {
-    Whole { payload: &'a [u8], length: usize },
+    Whole { kind: u8, payload: &'a [u8], length: usize },
     Incomplete,
     Damaged,
 }
@@ -89,12 +114,19 @@ fn frame(bytes: &[u8]) -> Frame<'_> {
     let Some((prefix, rest)) = bytes.split_at_checked(PREFIX) else { return Frame::Incomplete };
     let number = |at: usize| u32::from_le_bytes([prefix[at], prefix[at + 1], prefix[at + 2], prefix[at + 3]]);
     let length = number(2) as usize;
-    if prefix[..2] != MARK || length > MOST {
+    let (kind, most) = match prefix[..2] {
+        [MARK, ROW] => (ROW, MOST),
+        [MARK, PAYLOADS] => (PAYLOADS, MOST_PAYLOADS),
+        _ => return Frame::Damaged,
+    };
+    if length > most {
         return Frame::Damaged;
     }
     match rest.get(..length) {
         None => Frame::Incomplete,
-        Some(payload) if crc32fast::hash(payload) == number(6) => Frame::Whole { payload, length: PREFIX + length },
+        Some(payload) if crc32fast::hash(payload) == number(6) => {
+            Frame::Whole { kind, payload, length: PREFIX + length }
+        }
         Some(_) => Frame::Damaged,
     }
 }
@@ -106,19 +138,22 @@ pub(super) fn read(version: Version, bytes: &[u8], is_end: bool) -> Read {
     while read.used < bytes.len() {
         let rest = &bytes[read.used..];
         match frame(rest) {
-            Frame::Whole { payload, length } => {
-                match version.row(payload) {
-                    Some(row) => {
-                        read.damaged += std::mem::take(&mut unreadable);
-                        read.rows.push(row);
-                    }
-                    None => unreadable += length,
+            Frame::Whole { kind, payload, length } => {
+                let is_read = match kind {
+                    ROW => version.row(payload).map(|row| read.rows.push(row)).is_some(),
+                    _ => serde_json::from_slice(payload).map(|payloads| read.payloads.push(payloads)).is_ok(),
+                };
+                if is_read {
+                    read.damaged += std::mem::take(&mut unreadable);
+                } else {
+                    unreadable += length;
                 }
                 read.used += length;
             }
             Frame::Incomplete if !is_end => break,
             Frame::Incomplete | Frame::Damaged => {
-                let skipped = memmem::find(&rest[1..], &MARK).map_or(rest.len(), |at| at + 1);
+                let begins = |&at: &usize| matches!(rest.get(at + 1), Some(&(ROW | PAYLOADS)));
+                let skipped = memchr_iter(MARK, &rest[1..]).map(|at| at + 1).find(begins).unwrap_or(rest.len());
                 unreadable += skipped;
                 read.used += skipped;
             }
@@ -136,6 +171,7 @@ pub(super) fn read(version: Version, bytes: &[u8], is_end: bool) -> Read {
 mod tests {
     use super::super::tests::row;
     use super::*;
+    use crate::domain::payloads::{Attempt, Body, Content, Request};
 
     fn file(count: u64) -> (Vec<u8>, Vec<usize>) {
         let (mut bytes, mut ends) = (Vec::new(), vec![0]);
@@ -182,6 +218,28 @@ mod tests {
     }
 
     #[test]
+    fn what_requests_carried_stands_between_the_rows() {
+        let payloads = |bytes: usize| {
+            let body = Body { content: Content::Text("x".repeat(bytes)), ..Body::default() };
+            let attempt = Attempt { request: Request { body, ..Request::default() }, ..Attempt::default() };
+            Payloads { attempts: vec![attempt], ..Payloads::empty(row(1).id) }
+        };
+        let mut bytes = encode(&row(0), Vec::new()).unwrap();
+        bytes.extend(encode_payloads(&payloads(10)).unwrap());
+        bytes.extend(encode(&row(1), Vec::new()).unwrap());
+        let found = read(Version::Current, &bytes, true);
+        assert_eq!((found.rows, found.payloads), (vec![row(0), row(1)], vec![payloads(10)]));
+        for at in 0..bytes.len() {
+            let mut bytes = bytes.clone();
+            bytes[at] ^= 0x55;
+            let found = read(Version::Current, &bytes, true);
+            assert_eq!(found.rows.len() + found.payloads.len(), 2, "{at}");
+        }
+        let large = read(Version::Current, &encode_payloads(&payloads(MOST_PAYLOADS)).unwrap(), true);
+        assert_eq!(large.payloads, [Payloads::empty(row(1).id)], "without what the attempts carried");
+    }
+
+    #[test]
     fn a_row_that_is_too_large_loses_what_only_explains_it() {
         let large = LedgerRow { dropped: vec!["x".repeat(MOST)].into(), ..row(1) };
         let read = read(Version::Current, &encode(&large, Vec::new()).unwrap(), true);
@@ -196,7 +254,7 @@ mod tests {
         // As the first version has written it: the three last fields take a byte each where there is nothing in them.
         let (first, rest) = whole.split_at(whole.len() - SINCE_FIRST.len());
         assert_eq!(rest, SINCE_FIRST);
-        let mut bytes = [&MARK[..], &u32::try_from(first.len()).unwrap().to_le_bytes()].concat();
+        let mut bytes = [&[MARK, ROW][..], &u32::try_from(first.len()).unwrap().to_le_bytes()].concat();
         bytes.extend_from_slice(&crc32fast::hash(first).to_le_bytes());
         bytes.extend_from_slice(first);
         assert_eq!(read(Version::First, &bytes, true).rows, [paid]);

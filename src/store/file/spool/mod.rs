@@ -17,7 +17,7 @@ mod tests;
 
 pub use drain::{Batch, Drain, rows_of};
 
-use crate::domain::LedgerRow;
+use crate::domain::{LedgerRow, Payloads};
 use crate::store::ports::ledger::Spool;
 use frame::HEADER;
 use parking_lot::Mutex;
@@ -239,6 +239,15 @@ impl Spool for FileSpool {
             drop(inner);
             *buffer = frame;
         });
+    }
+
+    fn append_payloads(&self, payloads: &Payloads) -> bool {
+        let Some(frame) = frame::encode_payloads(payloads) else { return false };
+        let mut inner = self.inner.lock();
+        let total: u64 = inner.segments.iter().map(|segment| segment.length).sum();
+        let has_room = total.saturating_add(frame.len() as u64) <= self.most / 2;
+        let is_well = inner.waiting.is_empty() && inner.again_at.is_none();
+        has_room && is_well && self.try_put(&mut inner, &frame).is_ok()
     }
 }
 
