@@ -6,12 +6,14 @@ pub mod audit;
 pub mod check;
 pub mod credentials;
 pub mod demo;
+pub mod drill;
 pub mod explain;
 pub mod keys;
 pub mod requests;
 pub mod serve;
 pub mod start;
 pub mod summary;
+pub mod upgrade;
 pub mod vault;
 
 use crate::config::{Source, StoreSettings};
@@ -31,7 +33,9 @@ pub fn run(cli: Cli) -> ExitCode {
     match cli.command.unwrap_or(Command::Serve(cli.serve)) {
         Command::Serve(args) => serve::run(args),
         Command::Demo(args) => demo::run(args),
+        Command::Drill(args) => drill::run(&args),
         Command::Check(args) => check(args),
+        Command::Upgrade(args) => upgrade::run(args),
         Command::Explain(args) => explain(&args),
         Command::Admin(AdminCommand::ResetToken(args)) => reset_token(args),
         Command::Keys(command) => print(on_state(command.state().clone(), async |state| command.run(state).await)),

@@ -108,6 +108,7 @@ impl Compiler<'_> {
                 workers => workers as usize,
             },
             grace: or(&raw.grace, Duration::from_secs(30)),
+            upgrade_grace: or(&raw.upgrade_grace, Duration::from_secs(3600)),
         }
     }
 

@@ -71,6 +71,7 @@ fn server(section: &Section<'_>) -> RawServer {
         ),
         workers: section.small("workers", 0..=1024),
         grace: section.duration("grace"),
+        upgrade_grace: section.duration("upgrade_grace"),
         allow_origins: section
             .section("cors")
             .and_then(|cors| cors.list("allow_origins", r#"an origin such as "https://app.example", or "*""#, origin)),

@@ -93,6 +93,7 @@ pub struct RawServer {
     pub trusted_proxies: Settings<IpNet>,
     pub workers: Setting<u32>,
     pub grace: Setting<Duration>,
+    pub upgrade_grace: Setting<Duration>,
     pub allow_origins: Settings<String>,
     pub tls: Setting<RawTls>,
 }

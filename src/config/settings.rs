@@ -47,6 +47,7 @@ pub const SETTINGS: &[Setting] = &[
     set("server", "trusted_proxies", "[]", "Addresses or networks whose `x-forwarded-for` is believed."),
     set("server", "workers", "0", "Worker threads; 0 means one per core."),
     set("server", "grace", r#""30s""#, "How long a shutdown waits for requests in flight."),
+    set("server", "upgrade_grace", r#""1h""#, "How long a process that `orbyt upgrade` has replaced stays for its requests in flight."),
     set("server.cors", "allow_origins", "[]", "Origins of pages that may call from a browser, or `*`; empty means CORS is off."),
     open("server.tls", "listen", r#"["0.0.0.0:3443"]"#, "Addresses of the HTTPS listener."),
     open("server.tls", "certificate", r#""/etc/orbyt/tls/fullchain.pem""#, "PEM file of the certificate chain."),

@@ -110,6 +110,8 @@ pub struct Server {
     pub workers: usize,
     /// How long a shutdown waits for requests in flight.
     pub grace: Duration,
+    /// How long a process that was replaced by `orbyt upgrade` stays for its requests in flight.
+    pub upgrade_grace: Duration,
 }
 
 /// `[server.tls]`.

@@ -55,4 +55,5 @@ mod shutdown;
 mod state_faults;
 mod store;
 mod tls;
+mod upgrade;
 mod vault;
