@@ -33,6 +33,10 @@ pub enum Command {
     Upgrade(UpgradeArgs),
     /// Show what clients would see if providers failed: with simulated ones in the place of yours
     Drill(DrillArgs),
+    /// Copy the embedded database into a file, while the gateway runs
+    Backup(BackupArgs),
+    /// Put a backup into the place of the embedded database
+    Restore(RestoreArgs),
     /// Check a configuration: every error with file, line and key
     Check(CheckArgs),
     /// Show why a request went where it went
@@ -63,6 +67,31 @@ pub struct ServeArgs {
     /// Take over from the process at the other end of standard input, which `orbyt upgrade` has told to start this one
     #[arg(long, hide = true)]
     pub successor: bool,
+}
+
+/// `orbyt backup`.
+#[derive(Args, Clone, Debug, Default)]
+pub struct BackupArgs {
+    /// The file to be made
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// Put the vault's master key beside it, into FILE.master.key
+    #[arg(long)]
+    pub with_master_key: bool,
+    /// The configuration file, which names the data directory [default: $ORBYT_CONFIG, else none]
+    #[arg(short, long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+/// `orbyt restore`.
+#[derive(Args, Clone, Debug, Default)]
+pub struct RestoreArgs {
+    /// A file that `orbyt backup` has made; a master key beside it is restored too
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// The configuration file, which names the data directory [default: $ORBYT_CONFIG, else none]
+    #[arg(short, long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
 }
 
 /// `orbyt drill`.

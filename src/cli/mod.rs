@@ -3,6 +3,7 @@
 pub mod admin;
 pub mod args;
 pub mod audit;
+pub mod backup;
 pub mod check;
 pub mod credentials;
 pub mod demo;
@@ -34,6 +35,8 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Serve(args) => serve::run(args),
         Command::Demo(args) => demo::run(args),
         Command::Drill(args) => drill::run(&args),
+        Command::Backup(args) => print(backup::run_backup(&args).map(Said::note)),
+        Command::Restore(args) => print(backup::run_restore(&args).map(Said::note)),
         Command::Check(args) => check(args),
         Command::Upgrade(args) => upgrade::run(args),
         Command::Explain(args) => explain(&args),

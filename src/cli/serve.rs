@@ -8,6 +8,7 @@ use crate::config::Source;
 use crate::wiring::listeners::Listener;
 use crate::wiring::upgrade::Predecessor;
 use crate::wiring::{self, Parts, Running};
+use std::fs::File;
 use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -27,7 +28,7 @@ fn serve(args: ServeArgs) -> Result<(), String> {
     let mut before = args.successor.then(Predecessor::meet).transpose()?;
     let inherited = before.as_mut().map(Predecessor::take_listeners);
     match start(&args, inherited) {
-        Ok((running, data_dir)) => {
+        Ok((running, data_dir, _presence)) => {
             let takes_over = before.is_some();
             if let Some(before) = before {
                 before.replace(&running.listening);
@@ -45,8 +46,11 @@ fn serve(args: ServeArgs) -> Result<(), String> {
     }
 }
 
-/// Starts the gateway and says what it found; gives its data directory as well.
-fn start(args: &ServeArgs, inherited: Option<Vec<Listener>>) -> Result<(Running, PathBuf), String> {
+/// A gateway that runs, its data directory, and what says that it is used.
+type Started = (Running, PathBuf, Option<File>);
+
+/// Starts the gateway and says what it found.
+fn start(args: &ServeArgs, inherited: Option<Vec<Listener>>) -> Result<Started, String> {
     let source = Source::of_process(args.config.clone()).map_err(|problem| problem.to_string())?;
     let on_terminal = io::stderr().is_terminal();
     let prepared = start::prepare(&source, on_terminal)?;
@@ -72,5 +76,5 @@ fn start(args: &ServeArgs, inherited: Option<Vec<Listener>>) -> Result<(Running,
         log::info!("the first API key and the admin token are in {}", path.display());
     }
     eprintln!("{}", summary(&snapshot, &running.listening, &prepared.first_start));
-    Ok((running, snapshot.server.data_dir))
+    Ok((running, snapshot.server.data_dir, prepared.presence))
 }

@@ -25,7 +25,9 @@ fn upgrade(args: UpgradeArgs) -> Result<(), String> {
     let settings = store_settings(&source).map_err(problems)?;
     let binary = match args.binary {
         Some(path) => path,
-        None => std::env::current_exe().map_err(|error| format!("where this program is cannot be found out: {error}"))?,
+        None => {
+            std::env::current_exe().map_err(|error| format!("where this program is cannot be found out: {error}"))?
+        }
     };
     // The gateway may have been started in another folder.
     let binary = std::path::absolute(&binary).map_err(|error| format!("{}: {error}", binary.display()))?;
@@ -38,7 +40,9 @@ fn carry_out(data_dir: &Path, order: &Order) -> Result<(), String> {
     ask(data_dir, order, |told| match told {
         Told::Step(step) => eprintln!("{step}"),
         Told::Done { leaves, serves } => {
-            eprintln!("process {serves} serves; process {leaves} accepts no more connections, finishes its requests and ends");
+            eprintln!(
+                "process {serves} serves; process {leaves} accepts no more connections, finishes its requests and ends"
+            );
             leaving = Some(leaves);
             outcome = Ok(());
         }

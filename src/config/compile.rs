@@ -1,6 +1,7 @@
 //! What was written becomes what is run: [`Raw`] to [`Snapshot`], with every error and not only the first. Pure: files are
 //! read through [`Surroundings`].
 
+mod alerts;
 mod clouds;
 mod limits;
 mod presets;
@@ -72,6 +73,7 @@ pub fn compile(raw: Raw, catalog: Arc<Catalog>, around: &Surroundings<'_>, repor
         limits,
         cache: Cache { semantic, ..cache(&raw.cache) },
         store,
+        alerts: compiler.alerts(&raw.alerts),
         telemetry: telemetry(&raw.telemetry),
         media: media(&raw.media),
         responses: responses(&raw.responses),

@@ -50,6 +50,7 @@ fn raw(root: &Section<'_>) -> Raw {
         cache: below("cache").map(|section| cache(&section)).unwrap_or_default(),
         store: below("store").map(|section| store(&section)).unwrap_or_default(),
         telemetry: below("telemetry").map(|section| telemetry(&section)).unwrap_or_default(),
+        alerts: below("alerts").map(|section| alerts(&section)).unwrap_or_default(),
         media: below("media").map(|section| media(&section)).unwrap_or_default(),
         responses: below("responses").map(|section| responses(&section)).unwrap_or_default(),
     }
@@ -383,6 +384,15 @@ fn responses(section: &Section<'_>) -> RawResponses {
         max_entries: section.small("max_entries", 1..=10_000_000),
         max_bytes: section.size("max_bytes"),
     }
+}
+
+fn alerts(section: &Section<'_>) -> RawAlerts {
+    let webhook = |section: Section<'_>| {
+        let raw =
+            RawWebhook { url: section.url("url"), secret: section.secret("secret"), keep: section.duration("keep") };
+        At::new(raw, section.place().clone())
+    };
+    RawAlerts { hold: section.duration("hold"), webhook: section.section("webhook").map(webhook) }
 }
 
 fn media(section: &Section<'_>) -> RawMedia {

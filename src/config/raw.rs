@@ -53,6 +53,8 @@ pub struct Raw {
     pub store: RawStore,
     /// `[telemetry]`
     pub telemetry: RawTelemetry,
+    /// `[alerts]`
+    pub alerts: RawAlerts,
     /// `[media]`
     pub media: RawMedia,
     /// `[responses]`
@@ -268,6 +270,21 @@ pub struct RawHedging {
     pub quantile: Setting<f64>,
     pub min_delay: Setting<Duration>,
     pub budget: Setting<f64>,
+}
+
+/// `[alerts]`.
+#[derive(Debug, Default)]
+pub struct RawAlerts {
+    pub hold: Setting<Duration>,
+    pub webhook: Setting<RawWebhook>,
+}
+
+/// `[alerts.webhook]`.
+#[derive(Debug, Default)]
+pub struct RawWebhook {
+    pub url: Setting<RawSecret>,
+    pub secret: Setting<RawSecret>,
+    pub keep: Setting<Duration>,
 }
 
 /// `[timeouts]` and `[provider.timeouts]`.

@@ -21,7 +21,7 @@ pub struct Setting {
 pub const LISTS: [&str; 6] = ["provider", "provider.key", "provider.model", "model", "preset", "limits.rule"];
 
 /// Sections that are part of the design and come with later versions.
-pub const LATER: [&str; 2] = ["budgets", "alerts"];
+pub const LATER: [&str; 1] = ["budgets"];
 
 /// A setting that has a default.
 const fn set(section: &'static str, key: &'static str, default: &'static str, meaning: &'static str) -> Setting {
@@ -173,6 +173,10 @@ pub const SETTINGS: &[Setting] = &[
     set("telemetry", "ledger", "true", "Whether every finished request is kept in the database."),
     set("telemetry", "ledger_retention", r#""90d""#, "For how long; `off` keeps them for ever. What was spent is kept in any case."),
     set("telemetry", "spool_max_bytes", r#""1GiB""#, "How much may wait on disk while the database is away; beyond it, and where the disk is full, 16 MiB wait in memory, and then records are lost and counted."),
+    set("alerts", "hold", r#""1m""#, "How long a state has to be over until its alert is."),
+    open("alerts.webhook", "url", r#"{ credential = "alerts_url" }"#, "Where alerts are posted to as they begin and end; the address may be a secret."),
+    open("alerts.webhook", "secret", r#"{ credential = "alerts_secret" }"#, "What they are signed with, by HMAC-SHA256 (`x-orbyt-signature`)."),
+    set("alerts.webhook", "keep", r#""24h""#, "How long one that is not taken is sent again."),
     set("media", "fetch_remote", "false", "Whether pictures and documents given by address are fetched for providers that take none."),
     set("media", "max_bytes", r#""20MiB""#, "Largest file that is fetched."),
     set("responses", "keep", r#""24h""#, "How long answers of `/v1/responses` that the gateway translates are kept for `previous_response_id`; `off` keeps none."),

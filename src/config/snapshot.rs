@@ -55,6 +55,8 @@ pub struct Snapshot {
     pub store: Store,
     /// What is logged.
     pub telemetry: Telemetry,
+    /// Who is told what an operator has to know of.
+    pub alerts: Alerts,
     /// What is done with pictures and documents given by address.
     pub media: Media,
     /// How long and how many responses are kept.
@@ -66,7 +68,7 @@ impl fmt::Debug for Snapshot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { catalog: _, server, console, providers, aliases, presets, keys, routing, .. } = self;
         let Self { retry, breaker, health, hedging, timeouts, gate, limits, cache, store, telemetry, media, .. } = self;
-        let Self { responses, .. } = self;
+        let Self { responses, alerts, .. } = self;
         f.debug_struct("Snapshot")
             .field("server", server)
             .field("console", console)
@@ -85,6 +87,7 @@ impl fmt::Debug for Snapshot {
             .field("cache", cache)
             .field("store", store)
             .field("telemetry", telemetry)
+            .field("alerts", alerts)
             .field("media", media)
             .field("responses", responses)
             .finish_non_exhaustive()
@@ -460,6 +463,26 @@ pub enum LogFormat {
     Human,
 }
 
+/// `[alerts]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Alerts {
+    /// How long a state has to be over until its alert is.
+    pub hold: Duration,
+    /// Who is told, if anybody is.
+    pub webhook: Option<Webhook>,
+}
+
+/// `[alerts.webhook]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Webhook {
+    /// Where alerts are posted to; it may hold a token.
+    pub url: Secret,
+    /// What they are signed with.
+    pub secret: Option<Secret>,
+    /// How long one that is not taken is sent again.
+    pub keep: Duration,
+}
+
 /// `[media]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Media {
@@ -524,7 +547,9 @@ impl Snapshot {
     pub fn secrets(&self) -> impl Iterator<Item = &Secret> {
         let of_redis = self.store.redis.iter().flat_map(|redis| std::iter::once(&redis.url).chain(&redis.password));
         let of_database = self.store.database_url.iter().chain(&self.store.master_key);
-        let of_stores = of_redis.chain(of_database);
+        let of_webhook =
+            self.alerts.webhook.iter().flat_map(|webhook| std::iter::once(&webhook.url).chain(&webhook.secret));
+        let of_stores = of_redis.chain(of_database).chain(of_webhook);
         self.providers.iter().flat_map(|provider| &provider.secrets).chain(self.keys.secrets()).chain(of_stores)
     }
 

@@ -9,6 +9,7 @@
 //!
 //! Counters move once for each request, when it is finished and its record complete.
 
+pub mod alerts;
 mod gen_ai;
 mod line;
 pub mod live;
@@ -47,6 +48,8 @@ pub struct Telemetry {
     pub live: Live,
     /// The last requests with their plans.
     pub recent: Recent,
+    /// The alerts.
+    pub alerts: alerts::Board,
     /// What everything passes that others have written.
     pub redactor: Arc<Redactor>,
     audience: Arc<OnceLock<Audience>>,
@@ -60,7 +63,11 @@ impl Telemetry {
     pub fn new(log: Log, metrics: Arc<Metrics>, redactor: Arc<Redactor>) -> Self {
         let counted = log.clone();
         metrics.set_log_source(move || counted.dropped());
-        Self { log, metrics, live: Live::default(), recent: Recent::default(), redactor, audience: Arc::default() }
+        let alerts = alerts::Board::default();
+        let counted = alerts.clone();
+        metrics.set_alert_source(move || counted.counts());
+        let (live, recent) = (Live::default(), Recent::default());
+        Self { log, metrics, live, recent, alerts, redactor, audience: Arc::default() }
     }
 
     /// A request was accepted: it is in flight until the guard is dropped.

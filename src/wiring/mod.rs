@@ -1,5 +1,6 @@
 //! Puts the parts together: the only place that names concrete stores, and that starts and stops everything.
 
+mod alerts;
 pub mod ask;
 mod audit;
 mod discovery;
@@ -108,10 +109,17 @@ pub fn start(parts: Parts) -> Result<Running, String> {
     let console = start_console(&core, &snapshot, state.as_ref(), shown, &listeners)?;
     let trail = state.clone().map(|state| {
         let (trail, writing) = Trail::begin(state);
-        let heard = trail.clone();
-        telemetry.set_audience(move |change| heard.hear(change));
         (trail, writing)
     });
+    let alarmed = alerts::Heard::default();
+    let (heard, trailed) = (alarmed.clone(), trail.as_ref().map(|(trail, _)| trail.clone()));
+    telemetry.set_audience(move |change| {
+        heard.hear(change);
+        if let Some(trail) = &trailed {
+            trail.hear(change);
+        }
+    });
+    let data_dir = state.is_some().then(|| snapshot.server.data_dir.clone());
     let follower = Follower::new(core.clone(), state, snapshot.clone(), followed);
     let certificates = snapshot.server.tls.as_ref().map(Certificates::load).transpose()?;
     let (stop, stopped) = watch::channel(false);
@@ -144,6 +152,7 @@ pub fn start(parts: Parts) -> Result<Running, String> {
     let asking = vec![
         control.spawn(discovery::keep_up(core.clone(), asker.clone())),
         control.spawn(probes::keep_up(core.clone(), asker)),
+        control.spawn(alerts::keep_up(core.clone(), alarmed, data_dir)),
     ];
     let listening = Listening::configured(&snapshot);
     wait_until_up(&listening)?;
@@ -346,7 +355,8 @@ fn start_console(
         gateway_urls: snapshot.server.listen.iter().map(|address| format!("http://{address}")).collect(),
         version: env!("CARGO_PKG_VERSION"),
     };
-    let sockets = listeners.copies(&snapshot.console.listen).map_err(|error| format!("the console's sockets: {error}"))?;
+    let sockets =
+        listeners.copies(&snapshot.console.listen).map_err(|error| format!("the console's sockets: {error}"))?;
     Console::start(&snapshot.console.listen, Sharing::Given(sockets), deps).map_err(|error| error.to_string())
 }
 
@@ -423,7 +433,8 @@ fn health_report(core: &Core, ledger: &LedgerState) -> serde_json::Value {
         "lost": ledger.lost,
         "stuck": ledger.stuck,
     });
-    serde_json::json!({"providers": providers, "targets": targets, "ledger": ledger})
+    let alerts = core.telemetry.alerts.active();
+    serde_json::json!({"providers": providers, "targets": targets, "ledger": ledger, "alerts": alerts})
 }
 
 /// Opens every socket before anything starts, with those of the process before; fixes ports that were left to the system.

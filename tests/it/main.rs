@@ -4,9 +4,11 @@
 //! `orbyt::sim::client` looks at every answer down to how its connection ended, [`raw`] sends bytes that no client would.
 
 mod agents;
+mod alerts;
 mod api_keys;
 mod audit;
 mod auth;
+mod backup;
 mod bodies;
 mod cable;
 mod cache;
@@ -17,6 +19,7 @@ mod completions_faults;
 mod crossings;
 mod demo;
 mod dialects;
+mod drill;
 mod embeddings;
 mod explain;
 mod fault_matrix;

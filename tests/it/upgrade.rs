@@ -24,7 +24,8 @@ impl Successors {
         let output = orbyt(&gateway.data_dir(), None, &["upgrade"], "");
         let text = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(output.status.success(), "{text}\n{}", gateway.output());
-        let serves = text.lines().find_map(|line| line.strip_prefix("process ")?.split_once(" serves; ")?.0.parse().ok());
+        let serves =
+            text.lines().find_map(|line| line.strip_prefix("process ")?.split_once(" serves; ")?.0.parse().ok());
         self.0.push(serves.unwrap_or_else(|| panic!("no process serves: {text}")));
     }
 }
@@ -127,7 +128,9 @@ async fn three_upgrades_under_load_refuse_nothing_cut_nothing_and_lose_no_record
         ids.extend(asked.await.unwrap());
     }
     let is_last = |pid: &i32| *pid == *successors.0.last().unwrap();
-    gateway.until("the end of the processes before", || successors.0.iter().all(|pid| is_last(pid) || !is_alive(*pid))).await;
+    gateway
+        .until("the end of the processes before", || successors.0.iter().all(|pid| is_last(pid) || !is_alive(*pid)))
+        .await;
     gateway.until_process_ended(PATIENCE).await;
     // Each process has written its own; what one left behind is taken over by the last.
     let started = Instant::now();

@@ -32,11 +32,9 @@ impl Fault {
     /// Reads `openai:429`, or `provider=openai:429`.
     fn parse(text: &str) -> Result<Self, String> {
         let names = || SimFault::ALL.map(SimFault::name).join(", ");
-        let (provider, fault) = text
-            .strip_prefix("provider=")
-            .unwrap_or(text)
-            .rsplit_once(':')
-            .ok_or_else(|| format!("--fault {text}: write PROVIDER:FAULT, such as openai:429; faults are {}", names()))?;
+        let (provider, fault) = text.strip_prefix("provider=").unwrap_or(text).rsplit_once(':').ok_or_else(|| {
+            format!("--fault {text}: write PROVIDER:FAULT, such as openai:429; faults are {}", names())
+        })?;
         let fault = SimFault::from_name(fault)
             .ok_or_else(|| format!("--fault {text}: there is no fault {fault:?}; there are {}", names()))?;
         Ok(Self { provider: provider.to_owned(), fault })
@@ -76,7 +74,8 @@ fn drill(args: &DrillArgs, out: &mut impl Write) -> Result<bool, String> {
     let rounds = rounds(faults, &shadow.providers())?;
     let models = if args.models.is_empty() { shadow.models()? } else { args.models.clone() };
     let (providers, asked) = (shadow.providers().join(", "), models.join(", "));
-    writeln!(out, "simulated in the place of {providers}; no real provider is asked\nmodels    {asked}\n").map_err(told)?;
+    writeln!(out, "simulated in the place of {providers}; no real provider is asked\nmodels    {asked}\n")
+        .map_err(told)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(told)?;
     let mut rows = Vec::new();
     for round in &rounds {
@@ -85,7 +84,8 @@ fn drill(args: &DrillArgs, out: &mut impl Write) -> Result<bool, String> {
         for model in &models {
             for number in 0..args.requests {
                 let stream = number % 2 == 1;
-                let asked = runtime.block_on(ask(&gateway.url, &gateway.key, model, stream, shadow.patience() + MARGIN));
+                let asked =
+                    runtime.block_on(ask(&gateway.url, &gateway.key, model, stream, shadow.patience() + MARGIN));
                 Row::add(&mut rows, &round.title, model, stream, &asked);
             }
         }

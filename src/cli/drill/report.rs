@@ -87,7 +87,8 @@ pub(super) fn asked(rows: &[Row]) -> u32 {
 
 /// The table, with a line of names above and a mark before what is an error.
 pub(super) fn table(rows: &[Row]) -> String {
-    let names = ["", "fault", "model", "asked as", "client sees", "served by", "attempts", "fallback", "requests", "slowest"];
+    let names =
+        ["", "fault", "model", "asked as", "client sees", "served by", "attempts", "fallback", "requests", "slowest"];
     let cells = |row: &Row| {
         [
             if row.is_error { "✗" } else { "✓" }.to_owned(),

@@ -6,11 +6,13 @@
 
 mod api_keys;
 mod audit;
+mod backup;
 mod ledger;
 mod provider_keys;
 mod schema;
 mod tenants;
 
+pub use backup::{Copied, backup, restore};
 pub use schema::{MIGRATIONS, check};
 
 use super::ports::database::{Access, Contents, Database, Link, StoreError};

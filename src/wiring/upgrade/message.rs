@@ -102,8 +102,7 @@ pub(super) fn send_offer(stream: &mut UnixStream, offer: &Offer, listeners: &[Li
     if !sockets.is_empty() && !ancillary.push(SendAncillaryMessage::ScmRights(&sockets)) {
         return Err(io::Error::other(format!("{} sockets are too many to be handed over", sockets.len())));
     }
-    let sent =
-        rustix::net::sendmsg(&*stream, &[IoSlice::new(&line)], &mut ancillary, SendFlags::NOSIGNAL)?;
+    let sent = rustix::net::sendmsg(&*stream, &[IoSlice::new(&line)], &mut ancillary, SendFlags::NOSIGNAL)?;
     stream.write_all(&line[sent..])
 }
 
@@ -112,12 +111,8 @@ pub(super) fn receive_offer(stream: &mut UnixStream) -> io::Result<Option<(Offer
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_SOCKETS))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
     let mut line = vec![0; 64 << 10];
-    let read = rustix::net::recvmsg(
-        &*stream,
-        &mut [IoSliceMut::new(&mut line)],
-        &mut ancillary,
-        RecvFlags::CMSG_CLOEXEC,
-    )?;
+    let read =
+        rustix::net::recvmsg(&*stream, &mut [IoSliceMut::new(&mut line)], &mut ancillary, RecvFlags::CMSG_CLOEXEC)?;
     line.truncate(read.bytes);
     let rights = ancillary.drain().filter_map(|message| match message {
         RecvAncillaryMessage::ScmRights(sockets) => Some(sockets),
@@ -153,7 +148,10 @@ pub fn ask(data_dir: &Path, order: &Order, mut told: impl FnMut(Told)) -> Result
     let broken = |error: io::Error| format!("the gateway at {} does not answer: {error}", path.display());
     let mut stream = UnixStream::connect(&path).map_err(|error| match error.kind() {
         ErrorKind::NotFound | ErrorKind::ConnectionRefused => {
-            format!("no gateway that can be upgraded runs in {}: nobody listens at upgrade.sock there", data_dir.display())
+            format!(
+                "no gateway that can be upgraded runs in {}: nobody listens at upgrade.sock there",
+                data_dir.display()
+            )
         }
         ErrorKind::PermissionDenied => {
             format!("{} is another user's: run this as the user of the gateway, or as root", path.display())

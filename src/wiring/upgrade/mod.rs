@@ -52,8 +52,8 @@ pub(super) fn listen_instead(path: &Path) -> io::Result<UnixListener> {
     }
     let listener = UnixListener::bind(&beside)?;
     // In its place only when nobody else may connect.
-    let placed = std::fs::set_permissions(&beside, Permissions::from_mode(0o600))
-        .and_then(|()| std::fs::rename(&beside, path));
+    let placed =
+        std::fs::set_permissions(&beside, Permissions::from_mode(0o600)).and_then(|()| std::fs::rename(&beside, path));
     if placed.is_err() {
         // It is of no use there; what went wrong is told.
         let _ = std::fs::remove_file(&beside);

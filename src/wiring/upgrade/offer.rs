@@ -45,10 +45,16 @@ impl Upgrades {
     pub fn begin(self, takes_over: bool) -> io::Result<()> {
         let path = socket_path(&self.data_dir);
         if !takes_over && UnixStream::connect(&path).is_ok() {
-            return Err(io::Error::new(ErrorKind::AddrInUse, format!("another gateway uses {}", self.data_dir.display())));
+            return Err(io::Error::new(
+                ErrorKind::AddrInUse,
+                format!("another gateway uses {}", self.data_dir.display()),
+            ));
         }
         let listener = listen_instead(&path)?;
-        std::thread::Builder::new().name("orbyt-upgrade".to_owned()).spawn(move || self.take_orders(&listener)).map(|_| ())
+        std::thread::Builder::new()
+            .name("orbyt-upgrade".to_owned())
+            .spawn(move || self.take_orders(&listener))
+            .map(|_| ())
     }
 
     /// One after the other, until one is carried out.
@@ -134,7 +140,9 @@ impl Upgrades {
         match serving {
             Ok((version, listens)) => {
                 let (pid, at) = (successor.process.id(), listens.join(", "));
-                step(format!("process {pid} (orbyt {version}) has read its configuration, has the sockets and serves: {at}"));
+                step(format!(
+                    "process {pid} (orbyt {version}) has read its configuration, has the sockets and serves: {at}"
+                ));
                 Ok(successor)
             }
             Err(why) => {
@@ -164,13 +172,16 @@ impl Upgrades {
             };
             successor.stream.set_write_timeout(Some(ORDER_WITHIN)).map_err(lost)?;
             // One that ended at once has said why in its own log.
-            send_offer(&mut successor.stream, &offer, all).map_err(|error| successor.ended().unwrap_or_else(|| lost(error)))?;
+            send_offer(&mut successor.stream, &offer, all)
+                .map_err(|error| successor.ended().unwrap_or_else(|| lost(error)))?;
         }
         successor.stream.set_read_timeout(Some(SERVING_WITHIN)).map_err(lost)?;
         match hear::<Outcome>(&mut BufReader::new(&successor.stream)) {
             Ok(Some(Outcome::Serving { version, listens })) => Ok((version, listens)),
             Ok(Some(Outcome::Failed(why))) => Err(format!("process {pid} cannot serve: {why}")),
-            Ok(None) => Err(successor.ended().unwrap_or_else(|| format!("process {pid} did not say whether it serves"))),
+            Ok(None) => {
+                Err(successor.ended().unwrap_or_else(|| format!("process {pid} did not say whether it serves")))
+            }
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
                 Err(format!("process {pid} did not serve within {} s", SERVING_WITHIN.as_secs()))
             }
@@ -217,7 +228,9 @@ impl Successor {
         while begun.elapsed() < ORDER_WITHIN {
             if let Ok(Some(status)) = self.process.try_wait() {
                 let pid = self.process.id();
-                return Some(format!("process {pid} ended before it served: {status}; what it said stands in the gateway's log"));
+                return Some(format!(
+                    "process {pid} ended before it served: {status}; what it said stands in the gateway's log"
+                ));
             }
             std::thread::sleep(Duration::from_millis(10));
         }
