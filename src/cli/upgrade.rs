@@ -1,7 +1,7 @@
 //! `orbyt upgrade`: has the gateway that runs start its successor, and says what happens step by step.
 
 use super::args::UpgradeArgs;
-use crate::config::{Source, store_settings};
+use crate::config::{Source, data_dir};
 use crate::wiring::upgrade::{Order, Told, ask};
 use std::path::Path;
 use std::process::ExitCode;
@@ -22,7 +22,7 @@ fn upgrade(args: UpgradeArgs) -> Result<(), String> {
     let problems = |refused: crate::config::Refused| {
         refused.errors.iter().map(|problem| format!("error: {problem}")).collect::<Vec<_>>().join("\n")
     };
-    let settings = store_settings(&source).map_err(problems)?;
+    let data_dir = data_dir(&source).map_err(problems)?;
     let binary = match args.binary {
         Some(path) => path,
         None => {
@@ -31,7 +31,7 @@ fn upgrade(args: UpgradeArgs) -> Result<(), String> {
     };
     // The gateway may have been started in another folder.
     let binary = std::path::absolute(&binary).map_err(|error| format!("{}: {error}", binary.display()))?;
-    carry_out(&settings.data_dir, &Order { binary, wait: args.wait })
+    carry_out(&data_dir, &Order { binary, wait: args.wait })
 }
 
 fn carry_out(data_dir: &Path, order: &Order) -> Result<(), String> {

@@ -107,18 +107,8 @@ pub fn start(parts: Parts) -> Result<Running, String> {
     let shown = Arc::new(Mutex::new(LedgerState::default()));
     let books = state.as_ref().map(|state| keep_books(&core, &snapshot, state, shown.clone())).transpose()?.flatten();
     let console = start_console(&core, &snapshot, state.as_ref(), shown, &listeners)?;
-    let trail = state.clone().map(|state| {
-        let (trail, writing) = Trail::begin(state);
-        (trail, writing)
-    });
-    let alarmed = alerts::Heard::default();
-    let (heard, trailed) = (alarmed.clone(), trail.as_ref().map(|(trail, _)| trail.clone()));
-    telemetry.set_audience(move |change| {
-        heard.hear(change);
-        if let Some(trail) = &trailed {
-            trail.hear(change);
-        }
-    });
+    let trail = state.clone().map(Trail::begin);
+    let alarmed = tell_changes(&telemetry, trail.as_ref().map(|(trail, _)| trail.clone()));
     let data_dir = state.is_some().then(|| snapshot.server.data_dir.clone());
     let follower = Follower::new(core.clone(), state, snapshot.clone(), followed);
     let certificates = snapshot.server.tls.as_ref().map(Certificates::load).transpose()?;
@@ -205,6 +195,8 @@ impl Running {
         }
         log::info!("shutting down: {} requests in flight", self.core.telemetry.metrics.in_flight());
         let _ = self.core.phase.send(Phase::Draining);
+        // With copies left, connections would be taken that nobody serves.
+        self.listeners.lock().close();
         let _ = self.stop.send(true);
         self.control.block_on(async {
             tokio::select! {
@@ -277,6 +269,19 @@ async fn signal() {
         }
         _ => std::future::pending().await,
     }
+}
+
+/// Has changes of states told to the audit log, where there is one, and to the alerts.
+fn tell_changes(telemetry: &Telemetry, trail: Option<Trail>) -> alerts::Heard {
+    let alarmed = alerts::Heard::default();
+    let heard = alarmed.clone();
+    telemetry.set_audience(move |change| {
+        heard.hear(change);
+        if let Some(trail) = &trail {
+            trail.hear(change);
+        }
+    });
+    alarmed
 }
 
 /// The ledger and the task that keeps it; `None` where none is wanted.

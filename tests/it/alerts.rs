@@ -85,7 +85,7 @@ impl Receiver {
     fn config(&self) -> String {
         let address = self.address;
         format!(
-            "[alerts]\nhold = '0s'\n[alerts.webhook]\nurl = 'http://{address}/hook'\nsecret = {{ env = 'WEBHOOK_SECRET' }}\n"
+            "[alerts]\nhold = '100ms'\n[alerts.webhook]\nurl = 'http://{address}/hook'\nsecret = {{ env = 'WEBHOOK_SECRET' }}\n"
         )
     }
 }

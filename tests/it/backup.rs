@@ -26,7 +26,7 @@ async fn a_backup_that_is_made_under_load_comes_back_whole() {
     let gateway = Gateway::builder().provider("one", &sim).start().await;
     let data_dir = gateway.data_dir();
     let made = said(&data_dir, None, &["keys", "create", "--name", "kept"], "");
-    said(&data_dir, None, &["vault", "add", "one", "--name", "sealed"], "key-in-the-vault");
+    said(&data_dir, None, &["vault", "add", "openai", "--name", "sealed"], "key-in-the-vault");
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("backup.db");
     let path = file.to_str().unwrap();
@@ -81,7 +81,7 @@ async fn what_was_replaced_is_kept_and_a_vault_that_does_not_open_is_told() {
     let mut gateway = Gateway::builder().provider("one", &sim).start().await;
     let data_dir = gateway.data_dir();
     let made = said(&data_dir, None, &["keys", "create", "--name", "kept"], "");
-    said(&data_dir, None, &["vault", "add", "one", "--name", "sealed"], "key-in-the-vault");
+    said(&data_dir, None, &["vault", "add", "openai", "--name", "sealed"], "key-in-the-vault");
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("backup.db");
     let path = file.to_str().unwrap();
@@ -102,7 +102,7 @@ async fn what_was_replaced_is_kept_and_a_vault_that_does_not_open_is_told() {
     let elsewhere = folder.path().join("elsewhere");
     let output = orbyt(&elsewhere, None, &["restore", path], "");
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.success() && text.contains("warning: vault: key sealed of one"), "{text}");
+    assert!(output.status.success() && text.contains("warning: vault: key sealed of openai"), "{text}");
 }
 
 #[test]
