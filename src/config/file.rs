@@ -388,11 +388,14 @@ fn responses(section: &Section<'_>) -> RawResponses {
 
 fn alerts(section: &Section<'_>) -> RawAlerts {
     let webhook = |section: Section<'_>| {
-        let raw =
-            RawWebhook { url: section.url("url"), secret: section.secret("secret"), keep: section.duration("keep") };
+        let raw = RawWebhook { url: section.url("url"), secret: section.secret("secret") };
         At::new(raw, section.place().clone())
     };
-    RawAlerts { hold: section.duration("hold"), webhook: section.section("webhook").map(webhook) }
+    RawAlerts {
+        hold: section.duration("hold"),
+        keep: section.duration("keep"),
+        webhook: section.section("webhook").map(webhook),
+    }
 }
 
 fn media(section: &Section<'_>) -> RawMedia {

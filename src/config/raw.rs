@@ -276,6 +276,7 @@ pub struct RawHedging {
 #[derive(Debug, Default)]
 pub struct RawAlerts {
     pub hold: Setting<Duration>,
+    pub keep: Setting<Duration>,
     pub webhook: Setting<RawWebhook>,
 }
 
@@ -284,7 +285,6 @@ pub struct RawAlerts {
 pub struct RawWebhook {
     pub url: Setting<RawSecret>,
     pub secret: Setting<RawSecret>,
-    pub keep: Setting<Duration>,
 }
 
 /// `[timeouts]` and `[provider.timeouts]`.

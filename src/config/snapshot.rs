@@ -1,7 +1,9 @@
 //! The configuration as the gateway runs on it: complete, valid, immutable, swapped as a whole on reload.
 
+mod alerts;
 mod provider;
 
+pub use alerts::{Alerts, Webhook};
 pub use provider::Provider;
 
 use super::keys::{GatewayKeys, StoredKeys};
@@ -461,26 +463,6 @@ pub enum LogFormat {
     Json,
     /// For people.
     Human,
-}
-
-/// `[alerts]`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Alerts {
-    /// How long a state has to be over until its alert is.
-    pub hold: Duration,
-    /// Who is told, if anybody is.
-    pub webhook: Option<Webhook>,
-}
-
-/// `[alerts.webhook]`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Webhook {
-    /// Where alerts are posted to; it may hold a token.
-    pub url: Secret,
-    /// What they are signed with.
-    pub secret: Option<Secret>,
-    /// How long one that is not taken is sent again.
-    pub keep: Duration,
 }
 
 /// `[media]`.

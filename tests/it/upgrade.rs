@@ -101,6 +101,7 @@ async fn three_upgrades_under_load_refuse_nothing_cut_nothing_and_lose_no_record
     let mut successors = Successors::default();
     let words = (0..30).map(|number| number.to_string()).collect::<Vec<_>>().join(" ");
     let stop = Arc::new(AtomicBool::new(false));
+    let begun = Instant::now();
     let asking: Vec<_> =
         (0..40).map(|number| asks_on(&gateway.url, gateway.address(), number % 2 == 0, &stop)).collect();
     let mut streams = Vec::new();
@@ -127,6 +128,8 @@ async fn three_upgrades_under_load_refuse_nothing_cut_nothing_and_lose_no_record
     for asked in asking {
         ids.extend(asked.await.unwrap());
     }
+    println!("{} requests in {:?}, {STREAMS} of them long streams", ids.len(), begun.elapsed());
+    assert!(ids.len() > 2 * STREAMS, "only {} requests: nothing was asked beside the streams", ids.len());
     let is_last = |pid: &i32| *pid == *successors.0.last().unwrap();
     gateway
         .until("the end of the processes before", || successors.0.iter().all(|pid| is_last(pid) || !is_alive(*pid)))

@@ -9,7 +9,11 @@ use std::time::Duration;
 impl Compiler<'_> {
     pub(super) fn alerts(&mut self, raw: &RawAlerts) -> Alerts {
         let webhook = raw.webhook.as_ref().and_then(|at| self.webhook(at));
-        Alerts { hold: or(&raw.hold, Duration::from_secs(60)), webhook }
+        Alerts {
+            hold: or(&raw.hold, Duration::from_secs(60)),
+            keep: or(&raw.keep, Duration::from_secs(24 * 3600)),
+            webhook,
+        }
     }
 
     fn webhook(&mut self, at: &At<RawWebhook>) -> Option<Webhook> {
@@ -28,6 +32,6 @@ impl Compiler<'_> {
             Some(secret) => Some(self.secret(secret)?),
             None => None,
         };
-        Some(Webhook { url, secret, keep: or(&raw.keep, Duration::from_secs(24 * 3600)) })
+        Some(Webhook { url, secret })
     }
 }

@@ -58,7 +58,7 @@ pub(super) async fn keep_up(core: Arc<Core>, heard: Heard, data_dir: Option<Path
             tell_log(change);
         }
         let Some(outbox) = &outbox else { continue };
-        let webhook = core.snapshot.load().alerts.webhook.clone();
+        let (webhook, keep) = (core.snapshot.load().alerts.webhook.clone(), core.snapshot.load().alerts.keep);
         if !changes.is_empty() {
             for change in changes.iter().filter(|_| webhook.is_some()) {
                 let id = new_id("alert");
@@ -71,7 +71,7 @@ pub(super) async fn keep_up(core: Arc<Core>, heard: Heard, data_dir: Option<Path
             }
         }
         if let Some(webhook) = webhook {
-            sender.send_what_is_due(&webhook, outbox).await;
+            sender.send_what_is_due(&webhook, keep, outbox).await;
         }
     }
 }

@@ -30,7 +30,7 @@ pub(super) struct Sender {
 
 impl Sender {
     /// Sends what waits, until the receiver does not take it.
-    pub async fn send_what_is_due(&mut self, webhook: &Webhook, outbox: &Outbox) {
+    pub async fn send_what_is_due(&mut self, webhook: &Webhook, keep: Duration, outbox: &Outbox) {
         if self.not_before.is_some_and(|at| Instant::now() < at) {
             return;
         }
@@ -40,8 +40,8 @@ impl Sender {
                 Ok(None) => return,
                 Err(error) => return self.fail(&format!("what is to be sent cannot be read: {error}")),
             };
-            if now_ms().saturating_sub(message.at) > u64::try_from(webhook.keep.as_millis()).unwrap_or(u64::MAX) {
-                log::error!("an alert is dropped: the webhook has not taken it for {} s", webhook.keep.as_secs());
+            if now_ms().saturating_sub(message.at) > u64::try_from(keep.as_millis()).unwrap_or(u64::MAX) {
+                log::error!("an alert is dropped: the webhook has not taken it for {} s", keep.as_secs());
             } else if let Err(why) = self.send(webhook, message.text.clone()).await {
                 return self.fail(&why);
             } else if std::mem::take(&mut self.failures) > 0 {
