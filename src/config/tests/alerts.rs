@@ -26,11 +26,10 @@ fn a_webhook_and_its_secret_are_secrets_of_the_configuration() {
 #[test]
 fn a_webhook_without_an_address_that_can_be_asked_is_an_error() {
     for (text, says) in [
-        ("secret = 'canary'", "x.toml:1:2: alerts.webhook: url is missing"),
-        ("url = 'ftp://h/canary'", "x.toml:2:7: alerts.webhook.url: must begin with http:// or https://"),
+        ("secret = 'canary'", "alerts.webhook: url is missing"),
+        ("url = 'ftp://h/canary'", "alerts.webhook.url: must begin with http:// or https://"),
     ] {
         let errors = with_file(&format!("[alerts.webhook]\n{text}\n")).errors;
-        let says = says.split_once(": ").unwrap().1;
         assert!(errors.len() == 1 && errors[0].ends_with(says) && !errors[0].contains("canary"), "{errors:?}");
     }
 }
