@@ -1,5 +1,6 @@
 //! Alerts: what an operator has to know of is shown while it lasts, and told to a webhook once when it begins and once when it is over.
 
+use crate::api_keys::said;
 use crate::gateway::{Gateway, PATIENCE, saying};
 use orbyt::sim::{Sim, SimDialect, SimFault};
 use parking_lot::Mutex;
@@ -175,4 +176,23 @@ async fn what_the_webhook_does_not_take_is_sent_again_also_by_the_next_process()
         .map(|(_, _, body)| serde_json::from_str::<Value>(body).unwrap()["id"].as_str().unwrap().to_owned())
         .collect();
     assert_eq!(ids.len(), 2, "a message that is sent again keeps its id");
+}
+
+#[tokio::test]
+async fn a_budget_that_is_used_up_is_shown_until_there_is_more() {
+    let sim = Sim::start(SimDialect::OpenAi).unwrap();
+    let base_url = sim.base_url();
+    let price = "[[provider.model]]\nid = 'm'\ninput = '1000'\noutput = '1000'\nmax_output = 100\n";
+    let provider = format!("[[provider]]\nid = 'one'\ndialect = 'openai_chat'\nbase_url = '{base_url}'\n{price}");
+    let gateway = Gateway::builder().config(&format!("[alerts]\nhold = '100ms'\n{provider}")).start().await;
+    assert!(gateway.chat(&saying("one/m", "one", false)).await.looks_complete());
+    let said = |arguments: &[&str]| said(&gateway.data_dir(), None, arguments, "");
+    gateway.until("the request in the ledger", || said(&["requests", "list", "--json"]).lines().count() == 1).await;
+    said(&["budgets", "set", "0.0001", "--org", "default"]);
+    gateway.shows("orbyt_alerts{kind=\"budget\"} 1\n").await;
+    let shown = alerts(&gateway).await;
+    assert!(shown[0]["subject"].as_str().unwrap().starts_with("org/"), "{shown}");
+    assert!(shown[0]["message"].as_str().unwrap().contains("the budget of $0.0001 is used up"), "{shown}");
+    said(&["budgets", "set", "1000", "--org", "default"]);
+    gateway.shows("orbyt_alerts{kind=\"budget\"} 0\n").await;
 }

@@ -2,6 +2,7 @@
 //!
 //! `telemetry::alerts` decides what is one alert; `outbox.rs` keeps what is to be sent, across restarts; `webhook.rs` signs and sends it.
 
+mod budgets;
 mod outbox;
 mod webhook;
 
@@ -20,6 +21,8 @@ use webhook::Sender;
 
 /// How often it is looked.
 const LOOK: Duration = Duration::from_secs(1);
+/// How often budgets are looked at: there may be many accounts, and the ledger is not asked more often either.
+const LOOK_AT_BUDGETS: Duration = Duration::from_secs(5);
 /// For so long another process may have the outbox: one that hands over to this one has it until it does.
 const ANOTHERS: Duration = Duration::from_secs(90);
 
@@ -48,12 +51,18 @@ pub(super) async fn keep_up(core: Arc<Core>, heard: Heard, data_dir: Option<Path
         core.telemetry.alerts.recall(outbox.active());
     }
     let mut sender = Sender::default();
+    let (mut of_budgets, mut looked_at_budgets): (Vec<Condition>, Option<Instant>) = (Vec::new(), None);
     let mut ticks = tokio::time::interval(LOOK);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
         let hold = core.snapshot.load().alerts.hold;
-        let changes = core.telemetry.alerts.see(now_ms(), hold, conditions(&core, &heard));
+        if looked_at_budgets.is_none_or(|at| at.elapsed() >= LOOK_AT_BUDGETS) {
+            (of_budgets, looked_at_budgets) = (budgets::conditions(&core), Some(Instant::now()));
+        }
+        let mut seen = conditions(&core, &heard);
+        seen.extend(of_budgets.iter().cloned());
+        let changes = core.telemetry.alerts.see(now_ms(), hold, seen);
         for change in &changes {
             tell_log(change);
         }
