@@ -35,6 +35,14 @@ pub enum Command {
     Serve(ServeArgs),
     /// Show what it does, with simulated providers: needs no key and no network
     Demo(DemoArgs),
+    /// Replace the gateway that runs by this program, without refusing a request or cutting a stream
+    Upgrade(UpgradeArgs),
+    /// Show what clients would see if providers failed: with simulated ones in the place of yours
+    Drill(DrillArgs),
+    /// Copy the embedded database into a file, while the gateway runs
+    Backup(BackupArgs),
+    /// Put a backup into the place of the embedded database
+    Restore(RestoreArgs),
     /// Check a configuration: every error with file, line and key
     Check(CheckArgs),
     /// Show why a request went where it went
@@ -80,6 +88,65 @@ pub struct ServeArgs {
     /// The configuration file [default: $ORBYT_CONFIG, else none]
     #[arg(short, long, value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// Take over from the process at the other end of standard input, which `orbyt upgrade` has told to start this one
+    #[arg(long, hide = true)]
+    pub successor: bool,
+}
+
+/// `orbyt backup`.
+#[derive(Args, Clone, Debug, Default)]
+pub struct BackupArgs {
+    /// The file to be made
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// Put the vault's master key beside it, into FILE.master.key
+    #[arg(long)]
+    pub with_master_key: bool,
+    /// The configuration file, which names the data directory [default: $ORBYT_CONFIG, else none]
+    #[arg(short, long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+/// `orbyt restore`.
+#[derive(Args, Clone, Debug, Default)]
+pub struct RestoreArgs {
+    /// A file that `orbyt backup` has made; a master key beside it is restored too
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// The configuration file, which names the data directory [default: $ORBYT_CONFIG, else none]
+    #[arg(short, long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+/// `orbyt drill`.
+#[derive(Args, Clone, Debug, Default)]
+pub struct DrillArgs {
+    /// The configuration file [default: $ORBYT_CONFIG, else the environment alone]
+    #[arg(short, long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// A fault, such as openai:429; may be given several times, all at once [default: each provider down in turn]
+    #[arg(long = "fault", value_name = "PROVIDER:FAULT")]
+    pub faults: Vec<String>,
+    /// Requests for each model and each fault, every other one streamed
+    #[arg(long, value_name = "N", default_value_t = 4)]
+    pub requests: u32,
+    /// The model to ask for; may be given several times [default: the names of [[model]], else an example]
+    #[arg(long = "model", value_name = "MODEL")]
+    pub models: Vec<String>,
+}
+
+/// `orbyt upgrade`.
+#[derive(Args, Clone, Debug, Default)]
+pub struct UpgradeArgs {
+    /// The configuration file, which names the data directory [default: $ORBYT_CONFIG, else none]
+    #[arg(short, long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// The program to go on with [default: this one]
+    #[arg(long, value_name = "PATH")]
+    pub binary: Option<PathBuf>,
+    /// Wait until the process before has finished its requests and has ended
+    #[arg(long)]
+    pub wait: bool,
 }
 
 /// `orbyt demo`.
@@ -422,7 +489,7 @@ mod tests {
     }
 
     #[test]
-    fn commands_of_later_versions_are_unknown() {
-        assert!(Cli::try_parse_from(["orbyt", "drill"]).is_err());
+    fn commands_that_there_are_not_are_unknown() {
+        assert!(Cli::try_parse_from(["orbyt", "dril"]).is_err());
     }
 }

@@ -46,7 +46,7 @@ pub fn report(source: &Source, out: &mut impl Write) -> io::Result<Option<Snapsh
 
 /// Looks at the database without changing it. Returns the keys that it holds, as far as they can be known; `None` when the gateway could not
 /// start with it.
-fn database(snapshot: &Snapshot, out: &mut impl Write) -> io::Result<Option<Followed>> {
+pub(super) fn database(snapshot: &Snapshot, out: &mut impl Write) -> io::Result<Option<Followed>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let found = runtime.block_on(async {
         let steps = steps_to_take(&snapshot.server.data_dir, &snapshot.store).await?;

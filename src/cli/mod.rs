@@ -3,11 +3,13 @@
 pub mod admin;
 pub mod args;
 pub mod audit;
+pub mod backup;
 pub mod budgets;
 pub mod catalog;
 pub mod check;
 pub mod credentials;
 pub mod demo;
+pub mod drill;
 pub mod explain;
 pub mod keys;
 pub mod requests;
@@ -15,6 +17,7 @@ pub mod serve;
 pub mod start;
 pub mod summary;
 pub mod tenants;
+pub mod upgrade;
 pub mod vault;
 
 use crate::config::{Source, StoreSettings};
@@ -34,7 +37,11 @@ pub fn run(cli: Cli) -> ExitCode {
     match cli.command.unwrap_or(Command::Serve(cli.serve)) {
         Command::Serve(args) => serve::run(args),
         Command::Demo(args) => demo::run(args),
+        Command::Drill(args) => drill::run(&args),
+        Command::Backup(args) => print(backup::run_backup(&args).map(Said::note)),
+        Command::Restore(args) => print(backup::run_restore(&args).map(Said::note)),
         Command::Check(args) => check(args),
+        Command::Upgrade(args) => upgrade::run(args),
         Command::Explain(args) => explain(&args),
         Command::Admin(AdminCommand::ResetToken(args)) => reset_token(args),
         Command::Keys(command) => print(on_state(command.state().clone(), async |state| command.run(state).await)),

@@ -2,7 +2,9 @@
 
 use super::credentials::{FirstStart, first_start};
 use crate::config::{self, Loaded, Refused, Snapshot, Source};
+use crate::store::file::enter;
 use crate::wiring::state::{Followed, State};
+use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -18,6 +20,8 @@ pub struct Prepared {
     pub first_start: FirstStart,
     /// Where a new master key was put.
     pub master_key: Option<PathBuf>,
+    /// Says that a gateway uses the data directory, for as long as it is held; `None` where nothing can be written there.
+    pub presence: Option<File>,
     /// What is not as it should be, and does not keep the gateway from starting.
     pub warnings: Vec<String>,
 }
@@ -42,6 +46,12 @@ pub fn prepare(source: &Source, on_terminal: bool) -> Result<Prepared, String> {
     let told = |error: &dyn std::fmt::Display| format!("error: {error}");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| told(&error))?;
     let snapshot = &loaded.snapshot;
+    let presence = match enter(&snapshot.server.data_dir) {
+        Ok(None) => return Err(format!("error: a backup is being restored in {}", snapshot.server.data_dir.display())),
+        Ok(presence) => presence,
+        // Whoever needs the directory says what is wrong with it.
+        Err(_) => None,
+    };
     let (state, seen, first_start, master_key) = runtime.block_on(async {
         let state = State::open(&snapshot.server.data_dir, &snapshot.store).await.map_err(|error| told(&error))?;
         let mut seen = state.look().await.map_err(|error| told(&error))?;
@@ -71,7 +81,7 @@ pub fn prepare(source: &Source, on_terminal: bool) -> Result<Prepared, String> {
     if !followed.is_empty() {
         loaded = reload(source, &followed)?;
     }
-    Ok(Prepared { loaded, state, followed, first_start, master_key, warnings })
+    Ok(Prepared { loaded, state, followed, first_start, master_key, presence, warnings })
 }
 
 /// Loads the configuration with what the database holds for it.

@@ -134,7 +134,7 @@ fn first_url(listening: &Listening) -> Option<String> {
 }
 
 /// A model to try: an alias, or a small one of the first provider that has any.
-fn example_model(snapshot: &Snapshot) -> Option<String> {
+pub(super) fn example_model(snapshot: &Snapshot) -> Option<String> {
     if let Some(alias) = snapshot.aliases.first() {
         return Some(alias.name.to_string());
     }

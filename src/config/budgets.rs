@@ -82,18 +82,27 @@ impl BudgetBook {
         draws
     }
 
-    /// The accounts of a day that are known beforehand: all but those of each user. `key_id` gives the id of a key of the configuration by
-    /// its name.
-    pub fn accounts(&self, day: u32, key_id: impl Fn(&str) -> Option<Arc<str>>) -> Vec<Account> {
+    /// What may be spent on a day by whom, of those that are known beforehand, with what the budget calls them. `key_id` as in
+    /// [`BudgetBook::accounts`].
+    pub fn bounds(&self, day: u32, key_id: impl Fn(&str) -> Option<Arc<str>>) -> Vec<(Arc<str>, Draw)> {
         let of_budgets = self.budgets.iter().filter(|budget| budget.payer != Payer::User || &*budget.subject != "*");
         let of_budgets = of_budgets.map(|budget| {
             let account = Account::of(budget, day);
             let of_key = (budget.payer == Payer::Key).then(|| key_id(&budget.subject)).flatten();
-            Account { subject: of_key.unwrap_or_else(|| account.subject.clone()), ..account }
+            let account = Account { subject: of_key.unwrap_or_else(|| account.subject.clone()), ..account };
+            (budget.subject.clone(), Draw { account, limit: budget.amount })
         });
-        let prepaid =
-            |org: &Arc<str>| Account { payer: Payer::Org, subject: org.clone(), span: Span::Prepaid, from_day: 0 };
-        of_budgets.chain(self.prepaid.keys().map(prepaid)).collect()
+        let prepaid = |(org, limit): (&Arc<str>, &Money)| {
+            let account = Account { payer: Payer::Org, subject: org.clone(), span: Span::Prepaid, from_day: 0 };
+            (org.clone(), Draw { account, limit: *limit })
+        };
+        of_budgets.chain(self.prepaid.iter().map(prepaid)).collect()
+    }
+
+    /// The accounts of a day that are known beforehand: all but those of each user. `key_id` gives the id of a key of the configuration by
+    /// its name.
+    pub fn accounts(&self, day: u32, key_id: impl Fn(&str) -> Option<Arc<str>>) -> Vec<Account> {
+        self.bounds(day, key_id).into_iter().map(|(_, draw)| draw.account).collect()
     }
 }
 

@@ -1,6 +1,7 @@
 //! What was written becomes what is run: [`Raw`] to [`Snapshot`], with every error and not only the first. Pure: files are
 //! read through [`Surroundings`].
 
+mod alerts;
 mod clouds;
 mod limits;
 mod presets;
@@ -76,6 +77,7 @@ pub fn compile(raw: Raw, catalog: Arc<Catalog>, around: &Surroundings<'_>, repor
         budgets: Arc::default(),
         cache: Cache { semantic, ..cache(&raw.cache) },
         store,
+        alerts: compiler.alerts(&raw.alerts),
         telemetry,
         media: media(&raw.media),
         responses: responses(&raw.responses),
@@ -112,6 +114,7 @@ impl Compiler<'_> {
                 workers => workers as usize,
             },
             grace: or(&raw.grace, Duration::from_secs(30)),
+            upgrade_grace: or(&raw.upgrade_grace, Duration::from_secs(3600)),
         }
     }
 

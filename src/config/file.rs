@@ -53,6 +53,7 @@ fn raw(root: &Section<'_>) -> Raw {
         cache: below("cache").map(|section| cache(&section)).unwrap_or_default(),
         store: below("store").map(|section| store(&section)).unwrap_or_default(),
         telemetry: below("telemetry").map(|section| telemetry(&section)).unwrap_or_default(),
+        alerts: below("alerts").map(|section| alerts(&section)).unwrap_or_default(),
         media: below("media").map(|section| media(&section)).unwrap_or_default(),
         responses: below("responses").map(|section| responses(&section)).unwrap_or_default(),
     }
@@ -74,6 +75,7 @@ fn server(section: &Section<'_>) -> RawServer {
         ),
         workers: section.small("workers", 0..=1024),
         grace: section.duration("grace"),
+        upgrade_grace: section.duration("upgrade_grace"),
         allow_origins: section
             .section("cors")
             .and_then(|cors| cors.list("allow_origins", r#"an origin such as "https://app.example", or "*""#, origin)),
@@ -433,6 +435,18 @@ fn responses(section: &Section<'_>) -> RawResponses {
         keep: section.duration_or_off("keep"),
         max_entries: section.small("max_entries", 1..=10_000_000),
         max_bytes: section.size("max_bytes"),
+    }
+}
+
+fn alerts(section: &Section<'_>) -> RawAlerts {
+    let webhook = |section: Section<'_>| {
+        let raw = RawWebhook { url: section.url("url"), secret: section.secret("secret") };
+        At::new(raw, section.place().clone())
+    };
+    RawAlerts {
+        hold: section.duration("hold"),
+        keep: section.duration("keep"),
+        webhook: section.section("webhook").map(webhook),
     }
 }
 

@@ -213,6 +213,18 @@ pub fn store_settings(source: &Source) -> Result<StoreSettings, Refused> {
     Ok(StoreSettings { data_dir, store, has_admin_token: raw.console.admin_token.is_some(), providers, catalog })
 }
 
+/// Where the data directory is. Nothing else of the configuration need be right, nor any secret be at hand.
+///
+/// # Errors
+/// What keeps the file from being read.
+pub fn data_dir(source: &Source) -> Result<PathBuf, Refused> {
+    let Written { raw, env, path, is_readable, report, .. } = Written::read(source);
+    if is_readable {
+        return Ok(compile::data_dir(&raw.server.data_dir, &env, base(path.as_deref())));
+    }
+    Err(Refused { errors: report.errors, warnings: report.warnings })
+}
+
 /// What is written in the file and the environment, with no meaning yet.
 struct Written {
     raw: Raw,

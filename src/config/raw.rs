@@ -56,6 +56,8 @@ pub struct Raw {
     pub store: RawStore,
     /// `[telemetry]`
     pub telemetry: RawTelemetry,
+    /// `[alerts]`
+    pub alerts: RawAlerts,
     /// `[media]`
     pub media: RawMedia,
     /// `[responses]`
@@ -98,6 +100,7 @@ pub struct RawServer {
     pub trusted_proxies: Settings<IpNet>,
     pub workers: Setting<u32>,
     pub grace: Setting<Duration>,
+    pub upgrade_grace: Setting<Duration>,
     pub allow_origins: Settings<String>,
     pub tls: Setting<RawTls>,
 }
@@ -291,6 +294,21 @@ pub struct RawHedging {
     pub quantile: Setting<f64>,
     pub min_delay: Setting<Duration>,
     pub budget: Setting<f64>,
+}
+
+/// `[alerts]`.
+#[derive(Debug, Default)]
+pub struct RawAlerts {
+    pub hold: Setting<Duration>,
+    pub keep: Setting<Duration>,
+    pub webhook: Setting<RawWebhook>,
+}
+
+/// `[alerts.webhook]`.
+#[derive(Debug, Default)]
+pub struct RawWebhook {
+    pub url: Setting<RawSecret>,
+    pub secret: Setting<RawSecret>,
 }
 
 /// `[timeouts]` and `[provider.timeouts]`.

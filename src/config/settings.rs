@@ -22,7 +22,7 @@ pub const LISTS: [&str; 7] =
     ["provider", "provider.key", "provider.model", "provider.model.above", "model", "preset", "limits.rule"];
 
 /// Sections that are part of the design and come with later versions.
-pub const LATER: [&str; 2] = ["budgets", "alerts"];
+pub const LATER: [&str; 1] = ["budgets"];
 
 /// A setting that has a default.
 const fn set(section: &'static str, key: &'static str, default: &'static str, meaning: &'static str) -> Setting {
@@ -48,6 +48,7 @@ pub const SETTINGS: &[Setting] = &[
     set("server", "trusted_proxies", "[]", "Addresses or networks whose `x-forwarded-for` is believed."),
     set("server", "workers", "0", "Worker threads; 0 means one per core."),
     set("server", "grace", r#""30s""#, "How long a shutdown waits for requests in flight."),
+    set("server", "upgrade_grace", r#""1h""#, "How long a process that `orbyt upgrade` has replaced stays for its requests in flight."),
     set("server.cors", "allow_origins", "[]", "Origins of pages that may call from a browser, or `*`; empty means CORS is off."),
     open("server.tls", "listen", r#"["0.0.0.0:3443"]"#, "Addresses of the HTTPS listener."),
     open("server.tls", "certificate", r#""/etc/orbyt/tls/fullchain.pem""#, "PEM file of the certificate chain."),
@@ -198,6 +199,10 @@ pub const SETTINGS: &[Setting] = &[
     open("telemetry.otlp", "headers", r#"{ x-scope = "gateways" }"#, "Further headers."),
     set("telemetry.otlp", "timeout", r#""10s""#, "How long it may take to answer."),
     env(set("telemetry.otlp", "service", r#""orbyt""#, "What the gateway calls itself (`service.name`)."), "OTEL_SERVICE_NAME"),
+    set("alerts", "hold", r#""1m""#, "How long a state has to be over until its alert is."),
+    set("alerts", "keep", r#""24h""#, "How long one that the webhook does not take is sent again."),
+    open("alerts.webhook", "url", r#"{ credential = "alerts_url" }"#, "Where alerts are posted to as they begin and end; the address may be a secret."),
+    open("alerts.webhook", "secret", r#"{ credential = "alerts_secret" }"#, "What they are signed with, by HMAC-SHA256 (`x-orbyt-signature`)."),
     set("media", "fetch_remote", "false", "Whether pictures and documents given by address are fetched for providers that take none."),
     set("media", "max_bytes", r#""20MiB""#, "Largest file that is fetched."),
     set("responses", "keep", r#""24h""#, "How long answers of `/v1/responses` that the gateway translates are kept for `previous_response_id`; `off` keeps none."),

@@ -1,9 +1,11 @@
 //! The configuration as the gateway runs on it: complete, valid, immutable, swapped as a whole on reload.
 
+mod alerts;
 mod money;
 mod provider;
 mod telemetry;
 
+pub use alerts::{Alerts, Webhook};
 pub use money::{MoneyRules, UnknownPrice};
 pub use provider::Provider;
 pub use telemetry::{LogFormat, Otlp, Telemetry};
@@ -64,6 +66,8 @@ pub struct Snapshot {
     pub store: Store,
     /// What is logged.
     pub telemetry: Telemetry,
+    /// Who is told what an operator has to know of.
+    pub alerts: Alerts,
     /// What is done with pictures and documents given by address.
     pub media: Media,
     /// How long and how many responses are kept.
@@ -75,7 +79,7 @@ impl fmt::Debug for Snapshot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { catalog: _, server, console, providers, aliases, presets, keys, routing, .. } = self;
         let Self { retry, breaker, health, hedging, timeouts, gate, limits, cache, store, telemetry, media, .. } = self;
-        let Self { responses, .. } = self;
+        let Self { responses, alerts, .. } = self;
         f.debug_struct("Snapshot")
             .field("server", server)
             .field("console", console)
@@ -94,6 +98,7 @@ impl fmt::Debug for Snapshot {
             .field("cache", cache)
             .field("store", store)
             .field("telemetry", telemetry)
+            .field("alerts", alerts)
             .field("media", media)
             .field("responses", responses)
             .finish_non_exhaustive()
@@ -119,6 +124,8 @@ pub struct Server {
     pub workers: usize,
     /// How long a shutdown waits for requests in flight.
     pub grace: Duration,
+    /// How long a process that was replaced by `orbyt upgrade` stays for its requests in flight.
+    pub upgrade_grace: Duration,
 }
 
 /// `[server.tls]`.
@@ -506,7 +513,9 @@ impl Snapshot {
     pub fn secrets(&self) -> impl Iterator<Item = &Secret> {
         let of_redis = self.store.redis.iter().flat_map(|redis| std::iter::once(&redis.url).chain(&redis.password));
         let of_database = self.store.database_url.iter().chain(&self.store.master_key);
-        let of_stores = of_redis.chain(of_database);
+        let of_webhook =
+            self.alerts.webhook.iter().flat_map(|webhook| std::iter::once(&webhook.url).chain(&webhook.secret));
+        let of_stores = of_redis.chain(of_database).chain(of_webhook);
         // A short one is a name, and would be missed in every text.
         let of_collector = self.telemetry.otlp.iter().flat_map(|otlp| &otlp.headers).map(|(_, value)| value);
         let of_collector = of_collector.filter(|value| value.reveal().len() >= 16);

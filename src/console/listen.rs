@@ -1,11 +1,7 @@
-//! Listening on a port that one program alone may have, except for the moment in which a new process takes over from an
-//! old one.
+//! Listening on a port that one program alone may have.
 //!
-//! An upgrade hands over the gateway's own listeners, but not this one: old and new process have to listen on the console's
-//! port together for a while, for which both sockets need `SO_REUSEPORT`. Set from the beginning, that option would
-//! also let two gateways that were started by mistake share the port and split its connections between them. So the socket
-//! is bound without it, which fails when anybody else has the port, and gets it afterwards, which lets a successor
-//! in; and only a process that was told that it is a successor binds with the option set.
+//! An upgrade hands over the sockets themselves, the console's like the gateway's: a successor does not bind, so it need not share the port by
+//! `SO_REUSEPORT`, with which two gateways that were started by mistake would split its connections between them.
 
 use socket2::{Domain, Protocol, Socket, Type};
 use std::fmt;
@@ -15,13 +11,25 @@ use std::net::{SocketAddr, TcpListener};
 /// How many connections may wait to be accepted.
 const BACKLOG: i32 = 256;
 
-/// Whether the port may be in use by another process of ours.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Where the sockets come from.
+#[derive(Debug)]
 pub enum Sharing {
-    /// A port in use is an error.
+    /// They are made here; a port in use is an error.
     Exclusive,
-    /// This process takes over from one that still listens (`--upgrade`).
-    Successor,
+    /// They are there already, at some of the addresses or at all of them.
+    Given(Vec<TcpListener>),
+}
+
+impl Sharing {
+    /// The socket at this address, made where none was given.
+    pub(super) fn socket(&mut self, address: SocketAddr) -> Result<TcpListener, ListenError> {
+        if let Self::Given(sockets) = self
+            && let Some(at) = sockets.iter().position(|socket| socket.local_addr().is_ok_and(|own| own == address))
+        {
+            return Ok(sockets.swap_remove(at));
+        }
+        bind(address)
+    }
 }
 
 /// An address that cannot be listened on.
@@ -55,7 +63,10 @@ impl std::error::Error for ListenError {
 }
 
 /// Listens on an address, ready to be given to tokio.
-pub(super) fn bind(address: SocketAddr, sharing: Sharing) -> Result<TcpListener, ListenError> {
+///
+/// # Errors
+/// When it cannot be listened on, which the error names.
+pub fn bind(address: SocketAddr) -> Result<TcpListener, ListenError> {
     let listen = || -> io::Result<TcpListener> {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
         if address.is_ipv6() {
@@ -63,9 +74,7 @@ pub(super) fn bind(address: SocketAddr, sharing: Sharing) -> Result<TcpListener,
         }
         // Connections of a former process that linger in TIME_WAIT do not count as use.
         socket.set_reuse_address(true)?;
-        socket.set_reuse_port(sharing == Sharing::Successor)?;
         socket.bind(&address.into())?;
-        socket.set_reuse_port(true)?;
         socket.listen(BACKLOG)?;
         socket.set_nonblocking(true)?;
         Ok(socket.into())
@@ -83,32 +92,31 @@ mod tests {
 
     #[test]
     fn a_port_in_use_is_an_error_that_names_it_whoever_has_it() {
-        let ours = bind(any(), Sharing::Exclusive).unwrap();
+        let ours = bind(any()).unwrap();
         let foreign = TcpListener::bind(any()).unwrap();
         for taken in [ours.local_addr().unwrap(), foreign.local_addr().unwrap()] {
-            let error = bind(taken, Sharing::Exclusive).unwrap_err();
+            let error = bind(taken).unwrap_err();
             assert_eq!(error.source.kind(), io::ErrorKind::AddrInUse);
             assert!(error.to_string().contains(&format!("{taken}: port {} is in use", taken.port())), "{error}");
         }
     }
 
     #[test]
-    fn a_successor_listens_beside_its_predecessor_but_not_beside_a_stranger() {
-        let predecessor = bind(any(), Sharing::Exclusive).unwrap();
-        let address = predecessor.local_addr().unwrap();
-        let successor = bind(address, Sharing::Successor).unwrap();
-        drop(predecessor);
-        assert_eq!(successor.local_addr().unwrap(), address);
+    fn a_socket_that_is_given_is_used_and_another_address_is_bound() {
+        let given = bind(any()).unwrap();
+        let address = given.local_addr().unwrap();
+        let mut sharing = Sharing::Given(vec![given]);
+        assert_ne!(sharing.socket(any()).unwrap().local_addr().unwrap(), address);
+        let used = sharing.socket(address).unwrap();
+        assert_eq!(used.local_addr().unwrap(), address);
         assert!(std::net::TcpStream::connect(address).is_ok());
-
-        let stranger = TcpListener::bind(any()).unwrap();
-        assert!(bind(stranger.local_addr().unwrap(), Sharing::Successor).is_err());
+        assert!(sharing.socket(address).is_err(), "it was given once");
     }
 
     #[test]
     fn an_address_of_another_machine_is_an_error_that_names_it() {
         let address: SocketAddr = ([192, 0, 2, 1], 4000).into();
-        let error = bind(address, Sharing::Exclusive).unwrap_err();
+        let error = bind(address).unwrap_err();
         assert!(error.to_string().starts_with("the console cannot listen on 192.0.2.1:4000: "), "{error}");
     }
 }

@@ -15,7 +15,7 @@ mod problem;
 mod routes;
 mod serve;
 
-pub use listen::{ListenError, Sharing};
+pub use listen::{ListenError, Sharing, bind};
 
 use crate::domain::RequestId;
 use crate::domain::secret::KeyHash;
@@ -95,9 +95,9 @@ impl Console {
     ///
     /// # Errors
     /// When an address is in use or cannot be listened on, which the error names, or when no thread can be had.
-    pub fn start(listen: &[SocketAddr], sharing: Sharing, deps: Deps) -> Result<Self, StartError> {
+    pub fn start(listen: &[SocketAddr], mut sharing: Sharing, deps: Deps) -> Result<Self, StartError> {
         let listeners: Vec<_> =
-            listen.iter().map(|&at| listen::bind(at, sharing)).collect::<Result<_, _>>().map_err(StartError::Listen)?;
+            listen.iter().map(|&at| sharing.socket(at)).collect::<Result<_, _>>().map_err(StartError::Listen)?;
         let addresses = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Runtime)?;

@@ -32,6 +32,7 @@ use crate::telemetry::payloads::Tape;
 use crate::telemetry::{InFlight, Telemetry};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use parking_lot::Mutex;
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::watch;
@@ -41,6 +42,8 @@ use tokio::sync::watch;
 pub enum Phase {
     /// Serving.
     Serving,
+    /// A successor has the listeners: requests in flight finish, and a connection that is open may carry one request more.
+    HandedOver,
     /// No new connections; requests in flight finish.
     Draining,
     /// The grace period is over: streams end with an error.
@@ -74,6 +77,8 @@ pub struct Core {
     pub telemetry: Arc<Telemetry>,
     /// Where the process is in its life.
     pub phase: watch::Sender<Phase>,
+    /// How many connections of clients are open.
+    pub open_connections: AtomicUsize,
     /// Why the database cannot be reached, while it cannot. Requests go on with what was last seen of it.
     pub degraded: ArcSwapOption<String>,
     /// Where finished requests are taken down; empty where no ledger is kept.
@@ -109,6 +114,7 @@ impl Core {
             vectors,
             telemetry,
             phase: watch::Sender::new(Phase::Serving),
+            open_connections: AtomicUsize::new(0),
             degraded: ArcSwapOption::empty(),
             ledger: OnceLock::new(),
             connections: Connections::default(),

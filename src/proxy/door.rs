@@ -3,7 +3,7 @@
 //! HTTP/2 without TLS is told from HTTP/1 by three bytes, and has as long for the rest of its preface as a connection may be silent.
 //! Pingora's own detection waits for all 24 bytes of the preface and has no clock: a health check as short as `OPTIONS / HTTP/1.0` would hang, and a connection that says nothing would be held for ever.
 
-use super::core::ClientCtx;
+use super::core::{ClientCtx, Core, Phase};
 use super::error::{ApiError, Reason};
 use super::gateway::{Gateway, KEEPALIVE_SECONDS};
 use super::record;
@@ -17,6 +17,7 @@ use pingora::protocols::http::ServerSession;
 use pingora::server::ShutdownWatch;
 use pingora::{Error, ErrorType};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// How long a new connection may say nothing.
@@ -62,6 +63,7 @@ impl Door {
 #[async_trait]
 impl ServerApp for Door {
     async fn process_new(self: &Arc<Self>, mut stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
+        let _open = Open::count(self.house.gateway.core());
         // With TLS the two have agreed on the version already.
         if stream.get_ssl_digest().is_some() {
             return self.house.process_new(stream, shutdown).await;
@@ -105,7 +107,33 @@ impl HttpServerApp for House {
     }
 }
 
+/// A connection, counted for as long as it is open: a process that was replaced stays for the last one.
+struct Open(Arc<Core>);
+
+impl Open {
+    fn count(core: &Arc<Core>) -> Self {
+        core.open_connections.fetch_add(1, Ordering::Relaxed);
+        Self(core.clone())
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.open_connections.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 impl House {
+    /// Returns when a connection on which no request has come is to be closed: when the process stops, but not because a successor takes the
+    /// new ones. A client that sends a request in that moment would see it refused; so it may send it, and is told then to come
+    /// back by another connection.
+    async fn is_unwanted(&self, stopping: &mut ShutdownWatch) {
+        let mut phase = self.gateway.core().phase.subscribe();
+        // Neither sender goes before the connection does.
+        let _ = stopping.wait_for(|stopping| *stopping).await;
+        let _ = phase.wait_for(|phase| !matches!(phase, Phase::Serving | Phase::HandedOver)).await;
+    }
+
     /// Reads a request and answers it. The connection comes back when it may carry another one.
     async fn serve(&self, mut session: Box<ServerSession>, shutdown: &ShutdownWatch) -> Option<ReusedHttpStream> {
         let mut stopping = shutdown.clone();
@@ -114,7 +142,7 @@ impl House {
             biased;
             read = session.read_request() => read,
             // Nobody waits for anything on this connection.
-            _ = stopping.wait_for(|stopping| *stopping) => return None,
+            () = self.is_unwanted(&mut stopping) => return None,
         };
         match read {
             Ok(true) => {}

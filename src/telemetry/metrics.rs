@@ -4,7 +4,7 @@
 //! have; all others share `other`, so that clients who make up names cannot grow the gateway's memory or its pages.
 //! Children are resolved once and kept, so that a request costs a few hash look-ups and atomic additions.
 
-use super::sampled::{LedgerState, PoolState, Sampled, StoreState};
+use super::sampled::{AlertCounts, LedgerState, PoolState, Sampled, StoreState};
 use super::series::SeriesCache;
 use crate::domain::{CacheUse, Ended, RequestRecord};
 use crate::store::ports::answers::AnswersHeld;
@@ -201,6 +201,11 @@ impl Metrics {
     /// Says how the ledger is, if one is kept.
     pub fn set_ledger_source(&self, source: impl Fn() -> LedgerState + Send + Sync + 'static) {
         self.sampled.sources.write().ledger = Some(Box::new(source));
+    }
+
+    /// Says how many alerts are active, by kind. Asked at each scrape, on the console's thread.
+    pub fn set_alert_source(&self, source: impl Fn() -> AlertCounts + Send + Sync + 'static) {
+        self.sampled.sources.write().alerts = Some(Box::new(source));
     }
 
     /// Counts a request that has arrived as in flight until the guard is dropped.

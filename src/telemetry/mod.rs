@@ -9,6 +9,7 @@
 //!
 //! Counters move once for each request, when it is finished and its record complete.
 
+pub mod alerts;
 mod gen_ai;
 mod line;
 pub mod live;
@@ -60,6 +61,8 @@ pub struct Telemetry {
     pub payloads: PayloadStore,
     /// The way of traces to a collector.
     pub traces: Traces,
+    /// The alerts.
+    pub alerts: alerts::Board,
     /// What everything passes that others have written.
     pub redactor: Arc<Redactor>,
     audience: Arc<OnceLock<Audience>>,
@@ -73,6 +76,9 @@ impl Telemetry {
     pub fn new(log: Log, metrics: Arc<Metrics>, redactor: Arc<Redactor>) -> Self {
         let counted = log.clone();
         metrics.set_log_source(move || counted.dropped());
+        let alerts = alerts::Board::default();
+        let counted = alerts.clone();
+        metrics.set_alert_source(move || counted.counts());
         let payloads = PayloadStore::new(redactor.clone());
         let (live, operations, recent) = (Live::default(), Operations::default(), Recent::default());
         Self {
@@ -83,6 +89,7 @@ impl Telemetry {
             recent,
             payloads,
             traces: Traces::default(),
+            alerts,
             redactor,
             audience: Arc::default(),
         }

@@ -1,5 +1,6 @@
 //! The families of `/metrics` whose numbers others keep: states of the moment, asked for at each scrape.
 
+use super::alerts::Kind;
 use super::metrics::{counters, gauge, gauges, registered};
 use super::series::{MOST_MODELS, OTHER, SeriesCache};
 use crate::store::ports::answers::AnswersHeld;
@@ -18,6 +19,7 @@ pub(super) struct Sampled {
     semantic_entries: IntGauge,
     store: SharedStore,
     ledger: LedgerFamilies,
+    alerts: IntGaugeVec,
     resident: IntGauge,
     open_files: IntGauge,
     pub(super) sources: RwLock<Sources>,
@@ -32,7 +34,11 @@ pub(super) struct Sources {
     pub(super) log_dropped: Option<Box<dyn Fn() -> u64 + Send + Sync>>,
     pub(super) store: Option<Box<dyn Fn() -> StoreState + Send + Sync>>,
     pub(super) ledger: Option<Box<dyn Fn() -> LedgerState + Send + Sync>>,
+    pub(super) alerts: Option<Box<dyn Fn() -> AlertCounts + Send + Sync>>,
 }
+
+/// How many alerts are active, by the name of the kind.
+pub(super) type AlertCounts = [(&'static str, usize); Kind::ALL.len()];
 
 /// How the store is that nodes share.
 #[derive(Clone, Copy, Debug, Default)]
@@ -211,6 +217,7 @@ impl Sampled {
             semantic_entries: gauge(registry, "orbyt_cache_semantic_entries", "Questions that are compared.")?,
             store: SharedStore::new(registry)?,
             ledger: LedgerFamilies::new(registry)?,
+            alerts: gauges(registry, "orbyt_alerts", "Alerts that are active, by kind.", &["kind"])?,
             resident: gauge(registry, "process_resident_memory_bytes", "Resident memory.")?,
             open_files: gauge(registry, "process_open_fds", "Open file descriptors.")?,
             sources: RwLock::default(),
@@ -259,6 +266,11 @@ impl Sampled {
         }
         if let Some(ledger) = &sources.ledger {
             self.ledger.refresh(&ledger());
+        }
+        if let Some(alerts) = &sources.alerts {
+            for (kind, count) in alerts() {
+                self.alerts.with_label_values(&[kind]).set(i64::try_from(count).unwrap_or(i64::MAX));
+            }
         }
         self.ask_kernel();
     }

@@ -1,20 +1,23 @@
 //! Puts the parts together: the only place that names concrete stores, and that starts and stops everything.
 
+mod alerts;
 pub mod ask;
 mod audit;
 mod discovery;
 mod ledger;
+pub mod listeners;
 mod payloads;
 mod probes;
 mod reload;
 pub mod shared;
 pub mod state;
 mod tls;
+pub mod upgrade;
 
 use crate::cli::summary::Listening;
 use crate::config::snapshot::{Otlp, Provider};
 use crate::config::{LogFormat, Snapshot, Source};
-use crate::console::{Console, Deps, Sharing};
+use crate::console::{self, Console, Deps, Sharing};
 use crate::domain::ProviderKey;
 use crate::domain::budget::Account;
 use crate::proxy::core::Phase;
@@ -28,9 +31,11 @@ use crate::telemetry::traces::Collector;
 use crate::telemetry::{BreakerState, Format, LedgerState, Log, Metrics, PoolState, Redactor, Telemetry};
 use async_trait::async_trait;
 use audit::Trail;
+use listeners::{Listener, Listeners};
 use parking_lot::Mutex;
 use pingora::server::configuration::ServerConf;
-use pingora::server::{RunArgs, Server, ShutdownSignal, ShutdownSignalWatch};
+use pingora::server::{ListenFds, RunArgs, Server, ShutdownSignal, ShutdownSignalWatch, ShutdownWatch};
+use pingora::services;
 use pingora::services::listening::Service;
 use reload::Watch;
 use state::{Followed, Follower, State};
@@ -38,23 +43,35 @@ use std::io::Write;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use tls::Certificates;
 use tokio::sync::watch;
+use upgrade::Upgrades;
 
 /// How long streams get to hear of their end once the grace period is over.
 const LAST_WORDS: Duration = Duration::from_secs(3);
+
+/// How long a process that was replaced stays at least.
+const LINGER: Duration = Duration::from_secs(1);
+/// Pingora ends what is in flight after so long, and sleeps until then: when this process ends is decided here.
+const NOT_BY_PINGORA: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// A gateway that is up.
 pub struct Running {
     /// Where it listens; ports that were 0 are known.
     pub listening: Listening,
     core: Arc<Core>,
+    listeners: Arc<Mutex<Listeners>>,
+    handed_over: watch::Sender<bool>,
+    /// What a process that was replaced leaves to its successor.
+    asking: Vec<tokio::task::JoinHandle<()>>,
+    follower: Arc<Follower>,
     control: tokio::runtime::Runtime,
     redis: Option<Redis>,
     trail: Option<Trail>,
     books: Option<ledger::Books>,
-    _console: Console,
+    console: Option<Console>,
     stop: watch::Sender<bool>,
     grace: Duration,
 }
@@ -67,6 +84,8 @@ pub struct Parts {
     pub state: Option<(Arc<State>, Followed)>,
     /// Where it came from, for reloads; `None` for a gateway that is never reloaded.
     pub source: Option<(Source, Vec<PathBuf>)>,
+    /// The sockets of the process that this one takes over from; `None` for one that takes over from nobody.
+    pub inherited: Option<Vec<Listener>>,
     /// Where the log goes.
     pub log_sink: Box<dyn Write + Send>,
     /// Whether the sink is a terminal.
@@ -78,8 +97,9 @@ pub struct Parts {
 /// # Errors
 /// A text for the operator: a port in use, a certificate that cannot be read.
 pub fn start(parts: Parts) -> Result<Running, String> {
-    let Parts { mut snapshot, state, source, log_sink, log_to_terminal } = parts;
-    choose_ports(&mut snapshot)?;
+    let Parts { mut snapshot, state, source, inherited, log_sink, log_to_terminal } = parts;
+    let takes_over = inherited.is_some();
+    let listeners = open_listeners(&mut snapshot, inherited)?;
     let telemetry = Arc::new(telemetry(&snapshot, log_sink, log_to_terminal)?);
     let (stores, redis) = shared::stores(&snapshot, &telemetry)?;
     let core = Core::new(snapshot.clone(), stores, telemetry.clone());
@@ -91,14 +111,10 @@ pub fn start(parts: Parts) -> Result<Running, String> {
     let (state, followed) = state.map_or_else(Default::default, |(state, followed)| (Some(state), followed));
     let shown = Arc::new(Mutex::new(LedgerState::default()));
     let books = state.as_ref().map(|state| keep_books(&core, &snapshot, state, shown.clone())).transpose()?.flatten();
-    let console = start_console(&core, &snapshot, state.as_ref(), shown)?;
-    snapshot.console.listen = console.addresses().to_vec();
-    let trail = state.clone().map(|state| {
-        let (trail, writing) = Trail::begin(state);
-        let heard = trail.clone();
-        telemetry.set_audience(move |change| heard.hear(change));
-        (trail, writing)
-    });
+    let console = start_console(&core, &snapshot, state.as_ref(), shown, &listeners)?;
+    let trail = state.clone().map(Trail::begin);
+    let alarmed = tell_changes(&telemetry, trail.as_ref().map(|(trail, _)| trail.clone()));
+    let data_dir = state.is_some().then(|| snapshot.server.data_dir.clone());
     trace(&core, &snapshot)?;
     let follower = Follower::new(core.clone(), state, snapshot.clone(), followed);
     let control = tokio::runtime::Builder::new_multi_thread()
@@ -111,47 +127,84 @@ pub fn start(parts: Parts) -> Result<Running, String> {
         control.spawn(writing);
         books
     });
-    if !core.snapshot.load().budgets.is_empty() {
-        // What an earlier life of this process has taken down is spent too.
-        let written = async {
-            tokio::time::timeout(LAST_WORDS, async {
-                if let Some(books) = &books {
-                    books.settle().await
-                }
-            })
-            .await
-        };
-        let _ = control.block_on(written);
-        control.block_on(follower.know_what_was_spent());
-    }
+    know_what_was_spent(&core, &control, &follower, books.as_ref());
     let certificates = snapshot.server.tls.as_ref().map(Certificates::load).transpose()?;
     let (stop, stopped) = watch::channel(false);
-    serve(&core, &snapshot, certificates.as_ref(), stopped)?;
     if let Some((source, files)) = source {
         let _runtime = control.enter();
-        control.spawn(Watch::begin(core.clone(), follower.clone(), source, files, certificates)?.run());
+        control.spawn(Watch::begin(core.clone(), follower.clone(), source, files, certificates.clone())?.run());
+    }
+    // Beside the process before, if there is one: what may go wrong has to have gone right by now.
+    serve(&core, &snapshot, certificates.as_ref(), &listeners, stopped)?;
+    if !takes_over {
+        let _runtime = control.enter();
+        follower.open_door(false);
     }
     control.spawn(follower.clone().keep_books());
-    control.spawn(follower.follow());
+    control.spawn(follower.clone().follow());
     let trail = trail.map(|(trail, writing)| {
         control.spawn(writing);
         trail
     });
     let asker = Arc::new(ask::Asker::default());
-    control.spawn(discovery::keep_up(core.clone(), asker.clone()));
-    control.spawn(probes::keep_up(core.clone(), asker));
+    let asking = vec![
+        control.spawn(discovery::keep_up(core.clone(), asker.clone())),
+        control.spawn(probes::keep_up(core.clone(), asker)),
+        control.spawn(alerts::keep_up(core.clone(), alarmed, data_dir)),
+    ];
     let listening = Listening::configured(&snapshot);
     wait_until_up(&listening)?;
-    Ok(Running { listening, core, control, redis, trail, books, _console: console, stop, grace: snapshot.server.grace })
+    Ok(Running {
+        listening,
+        core,
+        listeners: Arc::new(Mutex::new(listeners)),
+        handed_over: watch::Sender::new(false),
+        asking,
+        follower,
+        control,
+        redis,
+        trail,
+        books,
+        console: Some(console),
+        stop,
+        grace: snapshot.server.grace,
+    })
 }
 
 impl Running {
+    /// Takes orders of `orbyt upgrade` from now on. One that `takes_over` does so in the place of the process before, which has handed over.
+    /// `config` is the configuration file as the command line names it.
+    pub fn offer_upgrades(&self, data_dir: PathBuf, config: Option<PathBuf>, takes_over: bool) {
+        if takes_over {
+            let _runtime = self.control.enter();
+            self.follower.open_door(true);
+        }
+        let (core, listeners) = (self.core.clone(), self.listeners.clone());
+        let upgrades = Upgrades { core, listeners, data_dir, config, handed_over: self.handed_over.clone() };
+        if let Err(error) = upgrades.begin(takes_over) {
+            log::warn!("`orbyt upgrade` will not reach this process: upgrade.sock: {error}");
+        }
+    }
+
     /// Waits for SIGTERM or SIGINT, then ends in order: no new connections, requests in flight finish, at the end of the grace period
-    /// streams end with an error, everything is recorded. A second signal ends at once.
-    pub fn until_signal(self) {
-        self.control.block_on(signal());
+    /// streams end with an error, everything is recorded. A second signal ends at once. Ends as well once a successor has taken over and
+    /// everything that was begun has finished.
+    pub fn until_signal(mut self) {
+        let is_replaced = self.control.block_on(async {
+            let mut handed_over = self.handed_over.subscribe();
+            tokio::select! {
+                () = signal() => false,
+                // The sender is this process's own.
+                _ = handed_over.wait_for(|handed_over| *handed_over) => true,
+            }
+        });
+        if is_replaced {
+            self.finish_what_is_begun();
+        }
         log::info!("shutting down: {} requests in flight", self.core.telemetry.metrics.in_flight());
         let _ = self.core.phase.send(Phase::Draining);
+        // With copies left, connections would be taken that nobody serves.
+        self.listeners.lock().close();
         let _ = self.stop.send(true);
         self.control.block_on(async {
             tokio::select! {
@@ -180,6 +233,32 @@ impl Running {
         self.core.telemetry.log.flush();
     }
 
+    /// Another process accepts now. Stays for what this one has begun, until the time for it is over or a signal comes.
+    fn finish_what_is_begun(&mut self) {
+        let _ = self.stop.send(true);
+        for task in self.asking.drain(..) {
+            task.abort();
+        }
+        // Whoever watches there comes again, and meets the successor.
+        if let Some(console) = self.console.take() {
+            console.stop();
+        }
+        let metrics = &self.core.telemetry.metrics;
+        let grace = self.core.snapshot.load().server.upgrade_grace;
+        log::info!("replaced: {} requests in flight have {} s to finish", metrics.in_flight(), grace.as_secs());
+        let begun = Instant::now();
+        let is_done = || metrics.in_flight() == 0 && self.core.open_connections.load(Ordering::Relaxed) == 0;
+        self.control.block_on(async {
+            let finished = async {
+                // A connection that was accepted in the last moment may not be counted yet.
+                while begun.elapsed() < grace && (begun.elapsed() < LINGER || !is_done()) {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+            };
+            tokio::select! { () = finished => {}, () = signal() => {} }
+        });
+    }
+
     /// Ends at once.
     pub fn stop(self) {
         let _ = self.stop.send(true);
@@ -202,6 +281,41 @@ async fn signal() {
         }
         _ => std::future::pending().await,
     }
+}
+
+/// Where there are budgets: what an earlier life of this process has taken down is spent too.
+fn know_what_was_spent(
+    core: &Core,
+    control: &tokio::runtime::Runtime,
+    follower: &Arc<Follower>,
+    books: Option<&ledger::Books>,
+) {
+    if core.snapshot.load().budgets.is_empty() {
+        return;
+    }
+    let written = async {
+        let settled = async {
+            if let Some(books) = books {
+                books.settle().await;
+            }
+        };
+        tokio::time::timeout(LAST_WORDS, settled).await
+    };
+    let _ = control.block_on(written);
+    control.block_on(follower.know_what_was_spent());
+}
+
+/// Has changes of states told to the audit log, where there is one, and to the alerts.
+fn tell_changes(telemetry: &Telemetry, trail: Option<Trail>) -> alerts::Heard {
+    let alarmed = alerts::Heard::default();
+    let heard = alarmed.clone();
+    telemetry.set_audience(move |change| {
+        heard.hear(change);
+        if let Some(trail) = &trail {
+            trail.hear(change);
+        }
+    });
+    alarmed
 }
 
 /// The ledger and the task that keeps it; `None` where none is wanted.
@@ -283,6 +397,7 @@ fn start_console(
     snapshot: &Snapshot,
     state: Option<&Arc<State>>,
     shown: Arc<Mutex<LedgerState>>,
+    listeners: &Listeners,
 ) -> Result<Console, String> {
     let (token, health, ready, degraded) = (core.clone(), core.clone(), core.clone(), core.clone());
     let accounts = core.clone();
@@ -303,7 +418,9 @@ fn start_console(
         gateway_urls: snapshot.server.listen.iter().map(|address| format!("http://{address}")).collect(),
         version: env!("CARGO_PKG_VERSION"),
     };
-    Console::start(&snapshot.console.listen, Sharing::Exclusive, deps).map_err(|error| error.to_string())
+    let sockets =
+        listeners.copies(&snapshot.console.listen).map_err(|error| format!("the console's sockets: {error}"))?;
+    Console::start(&snapshot.console.listen, Sharing::Given(sockets), deps).map_err(|error| error.to_string())
 }
 
 fn pool_state(core: &Core) -> PoolState {
@@ -392,17 +509,22 @@ fn health_report(core: &Core, ledger: &LedgerState) -> serde_json::Value {
         "lost": ledger.lost,
         "stuck": ledger.stuck,
     });
-    serde_json::json!({"providers": providers, "targets": targets, "ledger": ledger})
+    let alerts = core.telemetry.alerts.active();
+    serde_json::json!({"providers": providers, "targets": targets, "ledger": ledger, "alerts": alerts})
 }
 
-/// Fixes ports that were left to the system, and finds out before anything starts whether every port is free.
-fn choose_ports(snapshot: &mut Snapshot) -> Result<(), String> {
+/// Opens every socket before anything starts, with those of the process before; fixes ports that were left to the system.
+fn open_listeners(snapshot: &mut Snapshot, inherited: Option<Vec<Listener>>) -> Result<Listeners, String> {
+    let mut listeners = Listeners::inherited(inherited.unwrap_or_default());
     let tls = snapshot.server.tls.iter_mut().flat_map(|tls| tls.listen.iter_mut());
     for address in snapshot.server.listen.iter_mut().chain(tls) {
-        let listener = TcpListener::bind(*address).map_err(|error| unusable(*address, &error))?;
-        *address = listener.local_addr().map_err(|error| unusable(*address, &error))?;
+        *address = listeners.open(*address, |at| TcpListener::bind(at).map_err(|error| unusable(at, &error)))?;
     }
-    Ok(())
+    for address in &mut snapshot.console.listen {
+        *address = listeners.open(*address, |at| console::bind(at).map_err(|error| error.to_string()))?;
+    }
+    listeners.close_rest();
+    Ok(listeners)
 }
 
 fn unusable(address: SocketAddr, error: &std::io::Error) -> String {
@@ -419,16 +541,18 @@ fn serve(
     core: &Arc<Core>,
     snapshot: &Snapshot,
     certificates: Option<&Arc<Certificates>>,
+    listeners: &Listeners,
     stopped: watch::Receiver<bool>,
 ) -> Result<(), String> {
     let conf = ServerConf {
         threads: snapshot.server.workers,
-        grace_period_seconds: Some(snapshot.server.grace.as_secs() + LAST_WORDS.as_secs() + 1),
+        grace_period_seconds: Some(NOT_BY_PINGORA.as_secs()),
         graceful_shutdown_timeout_seconds: Some(1),
         ..ServerConf::default()
     };
     let mut server = Server::new_with_opt_and_conf(None, conf);
     let mut service = Service::new("orbyt".to_owned(), Door::new(Gateway::new(core.clone())));
+    let mut addresses = snapshot.server.listen.clone();
     for address in &snapshot.server.listen {
         service.add_tcp(&address.to_string());
     }
@@ -436,8 +560,10 @@ fn serve(
         for address in &tls.listen {
             service.add_tls_with_settings(&address.to_string(), None, certificates.settings()?);
         }
+        addresses.extend(&tls.listen);
     }
-    server.add_service(service);
+    let sockets = listeners.for_pingora(&addresses).map_err(|error| format!("the gateway's sockets: {error}"))?;
+    server.add_service(OnSockets { service, sockets });
     server.bootstrap();
     let run = move || server.run(RunArgs { shutdown_signal: Box::new(Stopped(stopped)) });
     std::thread::Builder::new()
@@ -445,6 +571,28 @@ fn serve(
         .spawn(run)
         .map(|_| ())
         .map_err(|error| format!("cannot start the server: {error}"))
+}
+
+/// A service of Pingora's on sockets that are there already.
+struct OnSockets<S> {
+    service: S,
+    sockets: ListenFds,
+}
+
+#[async_trait]
+impl<S: services::Service> services::Service for OnSockets<S> {
+    async fn start_service(&mut self, _: Option<ListenFds>, shutdown: ShutdownWatch, listeners_per_fd: usize) {
+        let sockets = self.sockets.clone();
+        services::Service::start_service(&mut self.service, Some(sockets), shutdown, listeners_per_fd).await;
+    }
+
+    fn name(&self) -> &str {
+        services::Service::name(&self.service)
+    }
+
+    fn threads(&self) -> Option<usize> {
+        services::Service::threads(&self.service)
+    }
 }
 
 struct Stopped(watch::Receiver<bool>);

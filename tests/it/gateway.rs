@@ -244,6 +244,18 @@ impl Gateway {
         }
     }
 
+    /// Waits until the process that was started has ended, whoever has taken over from it.
+    pub async fn until_process_ended(&mut self, patience: Duration) -> ExitStatus {
+        let started = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            assert!(started.elapsed() < patience, "it did not end\n{}", self.output());
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
     /// Waits until something that it printed contains this text.
     pub async fn printed(&self, text: &str) {
         self.until(&format!("{text:?} in the output"), || self.output().contains(text)).await;

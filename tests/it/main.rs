@@ -4,9 +4,11 @@
 //! `orbyt::sim::client` looks at every answer down to how its connection ended, [`raw`] sends bytes that no client would.
 
 mod agents;
+mod alerts;
 mod api_keys;
 mod audit;
 mod auth;
+mod backup;
 mod bodies;
 mod budget_routes;
 mod budgets;
@@ -18,6 +20,7 @@ mod completions;
 mod crossings;
 mod demo;
 mod dialects;
+mod drill;
 mod embeddings;
 mod explain;
 mod fault_matrix;
@@ -60,4 +63,5 @@ mod store;
 mod tenants;
 mod tls;
 mod traces;
+mod upgrade;
 mod vault;

@@ -107,7 +107,14 @@ fn start(process: Vec<(String, String)>) -> Result<Running, String> {
     let source = Source { file: None, process, dotenv: None, catalog: Arc::new(catalog) };
     let problems = |refused: Refused| refused.errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
     let snapshot = config::load(&source).map_err(problems)?.snapshot;
-    wiring::start(Parts { snapshot, state: None, source: None, log_sink: Box::new(io::sink()), log_to_terminal: false })
+    wiring::start(Parts {
+        snapshot,
+        state: None,
+        source: None,
+        inherited: None,
+        log_sink: Box::new(io::sink()),
+        log_to_terminal: false,
+    })
 }
 
 /// The usual port on the loopback address, or any free one (0) when another program has it.

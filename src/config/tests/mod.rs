@@ -1,5 +1,6 @@
 //! The whole way from text and variables to a snapshot, by what users see: messages with their places, and values.
 
+mod alerts;
 mod clouds;
 mod conf;
 mod environment;

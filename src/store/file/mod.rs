@@ -2,9 +2,11 @@
 
 mod credentials;
 mod last_known;
+mod presence;
 mod private;
 pub mod spool;
 
 pub use credentials::{Earlier, earlier_credentials, set_aside};
 pub use last_known::LastKnown;
-pub use private::{lock, make_private, write_private};
+pub use presence::{claim, enter};
+pub use private::{lock, make_private, try_lock, write_private};

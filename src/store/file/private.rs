@@ -37,6 +37,20 @@ pub fn lock(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
+/// As [`lock`], but does not wait: `None` while another process has it.
+///
+/// # Errors
+/// The system's.
+pub fn try_lock(path: &Path) -> io::Result<Option<File>> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(directory(path))?;
+    let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?;
+    match file.try_lock() {
+        Ok(()) => Ok(Some(file)),
+        Err(fs::TryLockError::WouldBlock) => Ok(None),
+        Err(fs::TryLockError::Error(error)) => Err(error),
+    }
+}
+
 fn directory(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,

@@ -6,6 +6,7 @@
 
 mod api_keys;
 mod audit;
+mod backup;
 mod budgets;
 mod ledger;
 mod payloads;
@@ -13,6 +14,7 @@ mod provider_keys;
 mod schema;
 mod tenants;
 
+pub use backup::{Copied, backup, restore};
 pub use schema::{MIGRATIONS, check};
 
 use super::ports::database::{Access, Contents, Database, Link, StoreError};

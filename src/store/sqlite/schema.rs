@@ -100,7 +100,7 @@ fn take(transaction: &Transaction<'_>, steps: &[Migration]) -> rusqlite::Result<
     Ok(())
 }
 
-fn applied(connection: &Connection) -> rusqlite::Result<Vec<Applied>> {
+pub(super) fn applied(connection: &Connection) -> rusqlite::Result<Vec<Applied>> {
     let is_there = "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'schema_migrations')";
     if !connection.query_row(is_there, [], |row| row.get::<_, bool>(0))? {
         return Ok(Vec::new());

@@ -2,9 +2,8 @@
 //! gateway has taken the change over. Without an answer the change is noticed all the same, a moment later.
 
 use super::Follower;
-use std::fs::Permissions;
+use crate::wiring::upgrade::listen_instead;
 use std::io::{ErrorKind, Read};
-use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -39,19 +38,16 @@ pub fn ring(data_dir: &Path) -> Heard {
     if read.is_ok() && answer == ANSWER { Heard::Yes } else { Heard::NotYet }
 }
 
-/// Listens, unless another gateway does so at this place. Must be called in a runtime.
-pub(super) fn listen(data_dir: &Path) -> std::io::Result<UnixListener> {
+/// Listens, unless another gateway does so at this place that this one does not take over from. Must be called in a runtime.
+pub(super) fn listen(data_dir: &Path, takes_over: bool) -> std::io::Result<UnixListener> {
     let path = path(data_dir);
-    let listener = match UnixListener::bind(&path) {
-        Err(error) if error.kind() == ErrorKind::AddrInUse && UnixStream::connect(&path).is_err() => {
-            // Left by a gateway that was killed.
-            std::fs::remove_file(&path)?;
-            UnixListener::bind(&path)
-        }
-        outcome => outcome,
-    }?;
-    std::fs::set_permissions(&path, Permissions::from_mode(0o600))?;
-    Ok(listener)
+    // One that nobody answers at was left by a gateway that was killed.
+    if !takes_over && UnixStream::connect(&path).is_ok() {
+        return Err(ErrorKind::AddrInUse.into());
+    }
+    let listener = listen_instead(&path)?;
+    listener.set_nonblocking(true)?;
+    UnixListener::from_std(listener)
 }
 
 /// Answers everybody who rings, for as long as the gateway runs.

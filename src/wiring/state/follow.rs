@@ -256,13 +256,18 @@ impl Follower {
         }
     }
 
-    /// Follows for as long as the gateway runs. Must be called in a runtime.
-    pub async fn follow(self: Arc<Self>) {
+    /// Answers whoever rings at `orbyt.sock`, in the place of a process before where this one takes over from it. Must be called in a runtime.
+    pub fn open_door(self: &Arc<Self>, takes_over: bool) {
         let Some(state) = &self.state else { return };
-        match doorbell::listen(&state.data_dir) {
+        match doorbell::listen(&state.data_dir, takes_over) {
             Ok(listener) => drop(tokio::spawn(doorbell::answer(listener, self.clone()))),
             Err(error) => log::debug!("changes by other programs are noticed a moment later: orbyt.sock: {error}"),
         }
+    }
+
+    /// Follows for as long as the gateway runs. Must be called in a runtime.
+    pub async fn follow(self: Arc<Self>) {
+        let Some(state) = &self.state else { return };
         let mut link = state.database.link();
         let mut again = SOON;
         loop {

@@ -75,7 +75,12 @@ impl<'a> Drain<'a> {
             if is_known || is_hidden || !folder.is_dir() {
                 continue;
             }
-            let Some(lock) = take_lock(&folder)? else { continue };
+            let lock = match take_lock(&folder) {
+                // Its process has emptied it and gone in this moment.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                lock => lock?,
+            };
+            let Some(lock) = lock else { continue };
             let segments = segments_of(&folder)?;
             if segments.is_empty() {
                 remove(&folder);

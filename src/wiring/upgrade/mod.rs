@@ -1,0 +1,62 @@
+//! Replacing the process without a pause: a successor takes the listening sockets, the process before finishes what it has begun.
+//!
+//! ```text
+//! orbyt upgrade        the process that serves              its successor
+//!      │ ── Order ──────────> │                                   │
+//!      │                      │ ── starts ──────────────────────> │
+//!      │                      │ ── Offer, with the sockets ─────> │  reads its configuration, opens its state, starts everything;
+//!      │                      │ <── Outcome::Serving ──────────── │  both accept connections
+//!      │                      │ stops accepting                   │
+//!      │                      │ ── Yours ───────────────────────> │  answers at orbyt.sock and upgrade.sock from now on
+//!      │ <── Told … ───────── │                                   │
+//!      │             finishes its requests, ends
+//! ```
+//!
+//! The successor is started by the process before, so that it has its user, environment, sandbox and control group. Whatever goes wrong
+//! before `Serving` ends the successor alone: nothing has changed for the process before.
+//!
+//! Pingora's own way of handing over (`--upgrade` and SIGQUIT) has the successor listen at a path that everybody may write to, and the process
+//! before leave after five seconds, whatever has become of the successor. So only Pingora's table of sockets is used.
+
+mod message;
+mod offer;
+mod successor;
+mod systemd;
+
+pub use message::{Order, Told, ask};
+pub use offer::Upgrades;
+pub use successor::Predecessor;
+
+use std::fs::Permissions;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+
+/// Where orders are taken, in the data directory.
+fn socket_path(data_dir: &Path) -> PathBuf {
+    data_dir.join("upgrade.sock")
+}
+
+/// Listens at a path for its owner alone, in the place of whoever did so before.
+///
+/// # Errors
+/// The system's.
+pub(super) fn listen_instead(path: &Path) -> io::Result<UnixListener> {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{}", std::process::id()));
+    let beside = path.with_file_name(name);
+    match std::fs::remove_file(&beside) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let listener = UnixListener::bind(&beside)?;
+    // In its place only when nobody else may connect.
+    let placed =
+        std::fs::set_permissions(&beside, Permissions::from_mode(0o600)).and_then(|()| std::fs::rename(&beside, path));
+    if placed.is_err() {
+        // It is of no use there; what went wrong is told.
+        let _ = std::fs::remove_file(&beside);
+    }
+    placed.map(|()| listener)
+}
