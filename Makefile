@@ -3,14 +3,24 @@ CARGO ?= cargo
 ARGS ?=
 CORPUS ?= ../shared/corpus
 VENV := target/sdk-venv/bin
+PREFIX ?= /usr/local
+DESTDIR ?=
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p;T;q' Cargo.toml)
+MACHINE := $(shell uname -m)
+# Where cargo puts what it builds, and the binary that is packaged; `make deb BINARY=…` takes another one.
+TARGET = $(or $(CARGO_TARGET_DIR),target)
+BINARY ?= $(TARGET)/release/orbyt
+export PATH := $(CURDIR)/target/tools/bin:$(PATH)
 
-.PHONY: help demo run build release test test-rust test-sdks test-snippets corpus bench check fmt
+.PHONY: help demo run build release test test-rust test-sdks test-snippets corpus bench check fmt install uninstall package deb test-deb dist
 
 help:
 	@echo "make demo     the gateway with simulated providers: needs no network and no key (ARGS=--once to end by itself)"
 	@echo "make run      the gateway with your providers, from the environment or .env (ARGS='-c conf/orbyt.toml')"
 	@echo "make test     all tests: Rust, the official SDKs for Python and Node, the snippets of the documents"
 	@echo "make check    format, lints, house rules, licences"
+	@echo "make install  the release build as a service, with manual and completions (PREFIX=$(PREFIX) DESTDIR=)"
+	@echo "make deb      a Debian package in target/debian; make dist: an archive with checksums and SBOM in target/dist"
 	@echo "make bench    measures against a bare Pingora proxy (some minutes; keep the machine quiet)"
 	@echo "make corpus   replays recorded provider traffic (CORPUS=folder)"
 
@@ -68,6 +78,31 @@ check:
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	$(CARGO) test --locked --quiet --test architecture
 	@scripts/supply-chain.sh
+	@scripts/deploy-check.sh
 
 fmt:
 	$(CARGO) fmt
+
+$(TARGET)/release/orbyt:
+	$(MAKE) release
+
+package: $(BINARY)
+	@scripts/assets.sh $(BINARY) target/package
+
+# As root this makes the user and tells systemd; with DESTDIR it only puts files there.
+install: package
+	@PREFIX=$(PREFIX) DESTDIR=$(DESTDIR) scripts/install.sh $(BINARY) target/package
+
+uninstall:
+	@PREFIX=$(PREFIX) DESTDIR=$(DESTDIR) scripts/install.sh --remove
+
+deb: package
+	@scripts/tools.sh cargo-deb
+	@scripts/deb.sh $(BINARY)
+
+test-deb:
+	@tests/packaging/deb.sh
+
+dist: package
+	@scripts/tools.sh cargo-cyclonedx
+	@scripts/dist.sh $(BINARY) target/package target/dist/orbyt-$(VERSION)-$(MACHINE)-linux

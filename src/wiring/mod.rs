@@ -6,6 +6,7 @@ mod discovery;
 mod ledger;
 mod probes;
 mod reload;
+mod service_manager;
 pub mod shared;
 pub mod state;
 mod tls;
@@ -122,6 +123,11 @@ pub fn start(parts: Parts) -> Result<Running, String> {
     control.spawn(probes::keep_up(core.clone(), asker));
     let listening = Listening::configured(&snapshot);
     wait_until_up(&listening)?;
+    if let Some(address) = listening.gateway.first() {
+        let served = core.clone();
+        control.spawn(service_manager::keep_alive(*address, move || *served.phase.borrow() == Phase::Serving));
+    }
+    service_manager::ready();
     Ok(Running { listening, core, control, redis, trail, books, _console: console, stop, grace: snapshot.server.grace })
 }
 
@@ -131,6 +137,7 @@ impl Running {
     pub fn until_signal(self) {
         self.control.block_on(signal());
         log::info!("shutting down: {} requests in flight", self.core.telemetry.metrics.in_flight());
+        service_manager::stopping(self.grace);
         let _ = self.core.phase.send(Phase::Draining);
         let _ = self.stop.send(true);
         self.control.block_on(async {
