@@ -12,7 +12,7 @@ TARGET = $(or $(CARGO_TARGET_DIR),target)
 BINARY ?= $(TARGET)/release/orbyt
 export PATH := $(CURDIR)/target/tools/bin:$(PATH)
 
-.PHONY: help demo run build release test test-rust test-sdks test-snippets corpus bench check fmt install uninstall package deb test-deb dist
+.PHONY: help demo run build release test test-rust test-sdks test-snippets test-frameworks sdk corpus bench check fmt install uninstall package deb test-deb dist
 
 help:
 	@echo "make demo     the gateway with simulated providers: needs no network and no key (ARGS=--once to end by itself)"
@@ -50,12 +50,28 @@ test-sdks: build
 	@scripts/deps.sh test
 	@scripts/sdks.sh
 	$(VENV)/python -m pytest --quiet -p no:cacheprovider tests/sdk/python tests/corpus
+	cd sdk/python && MYPYPATH=src $(CURDIR)/$(VENV)/python -m mypy
+	PYTHONPATH=sdk/python/src $(VENV)/python tests/sdk/gateway.py $(CURDIR)/$(VENV)/python -m pytest --quiet -p no:cacheprovider sdk/python/tests
+	cd sdk/node && npx --no-install tsc && npx --no-install tsc --project tsconfig.test.json
+	$(VENV)/python tests/sdk/gateway.py node --test --test-reporter=spec sdk/node/test/orbyt.test.mjs
 	$(VENV)/python tests/sdk/gateway.py node --test --test-reporter=spec tests/sdk/node/sdk.test.mjs tests/sdk/node/matrix.test.mjs tests/sdk/node/completions.test.mjs tests/sdk/node/works.test.mjs tests/sdk/node/gemini.test.mjs
 
 test-snippets: build
 	@scripts/deps.sh test
 	@scripts/sdks.sh
 	$(VENV)/python tests/snippets/run.py
+	$(VENV)/python tests/snippets/documents.py
+
+# LangChain, LlamaIndex and the AI SDK are large: their snippets (docs/frameworks.md) are tested by this alone.
+test-frameworks: build
+	@scripts/sdks.sh frameworks
+	target/frameworks-venv/bin/python tests/snippets/documents.py docs/frameworks.md
+
+# The wheel and the tarball of our own SDKs, in target/sdk.
+sdk:
+	@scripts/sdks.sh
+	$(VENV)/pip wheel --quiet --no-deps --wheel-dir target/sdk ./sdk/python
+	cd sdk/node && npx --no-install tsc && npm pack --silent --pack-destination ../../target/sdk
 
 corpus: build
 	python3 tests/corpus/replay_corpus.py --corpus $(CORPUS) --gateway target/debug/orbyt

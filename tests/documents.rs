@@ -112,8 +112,11 @@ fn metrics_of_the_code() -> BTreeSet<String> {
 fn the_page_on_metrics_names_every_one_and_no_page_another() {
     let there_are = metrics_of_the_code();
     assert_eq!(metrics(&read("docs/observability.md")), there_are);
-    let elsewhere = metrics(&all_pages());
-    let unknown: Vec<&String> = elsewhere.difference(&there_are).collect();
+    let pages = all_pages();
+    // systemd puts the name of the service before those of credentials, too.
+    let is_credential = |name: &str| pages.contains(&format!("credential = \"{name}\""));
+    let elsewhere = metrics(&pages);
+    let unknown: Vec<&String> = elsewhere.difference(&there_are).filter(|name| !is_credential(name)).collect();
     assert!(unknown.is_empty(), "there are no such metrics: {unknown:?}");
 }
 

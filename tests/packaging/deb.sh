@@ -74,7 +74,9 @@ step "use"
 inside install -d -o orbyt -g orbyt -m 700 /var/lib/orbyt /run/orbyt
 inside orbyt check -c /etc/orbyt/orbyt.toml
 ports=(ORBYT_LISTEN=127.0.0.1:39301 ORBYT_CONSOLE_LISTEN=127.0.0.1:39302)
-as_orbyt env "${ports[@]}" STATE_DIRECTORY=/var/lib/orbyt orbyt serve -c /etc/orbyt/orbyt.toml >target/packaging/gateway.log 2>&1 &
+# Not by way of a function, so that the process is the gateway itself.
+env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/ STATE_DIRECTORY=/var/lib/orbyt "${ports[@]}" chroot "$root" \
+    setpriv --reuid orbyt --regid orbyt --clear-groups orbyt serve -c /etc/orbyt/orbyt.toml >target/packaging/gateway.log 2>&1 &
 gateway=$!
 for _ in $(seq 200); do
     inside orbyt health --console http://127.0.0.1:39302 2>/dev/null && break
