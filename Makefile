@@ -19,7 +19,7 @@ help:
 	@echo "make run      the gateway with your providers, from the environment or .env (ARGS='-c conf/orbyt.toml')"
 	@echo "make test     all tests: Rust, the official SDKs for Python and Node, the snippets of the documents"
 	@echo "make check    format, lints, house rules, licences"
-	@echo "make install  the release build as a service, with manual and completions (PREFIX=$(PREFIX) DESTDIR=)"
+	@echo "make install  after make package: the release build as a service, with manual and completions (PREFIX=$(PREFIX) DESTDIR=)"
 	@echo "make deb      a Debian package in target/debian; make dist: an archive with checksums and SBOM in target/dist"
 	@echo "make bench    measures against a bare Pingora proxy (some minutes; keep the machine quiet)"
 	@echo "make corpus   replays recorded provider traffic (CORPUS=folder)"
@@ -61,6 +61,7 @@ test-snippets: build
 	@scripts/sdks.sh
 	$(VENV)/python tests/snippets/run.py
 	$(VENV)/python tests/snippets/documents.py
+	$(VENV)/python tests/packaging/proxies.py
 
 # LangChain, LlamaIndex and the AI SDK are large: their snippets (docs/frameworks.md) are tested by this alone.
 test-frameworks: build
@@ -99,14 +100,13 @@ check:
 fmt:
 	$(CARGO) fmt
 
-$(TARGET)/release/orbyt:
-	$(MAKE) release
-
-package: $(BINARY)
+# What is installed and packed: the release build, or the one that BINARY names, and what is made from it.
+package: $(if $(filter $(TARGET)/release/orbyt,$(BINARY)),release)
 	@scripts/assets.sh $(BINARY) target/package
 
-# As root this makes the user and tells systemd; with DESTDIR it only puts files there.
-install: package
+# As root this makes the user and tells systemd; with DESTDIR it only puts files there. It builds nothing, so that root need not.
+install:
+	@test -e target/package/orbyt.toml || { echo "First: make package" >&2; exit 1; }
 	@PREFIX=$(PREFIX) DESTDIR=$(DESTDIR) scripts/install.sh $(BINARY) target/package
 
 uninstall:
@@ -120,5 +120,4 @@ test-deb:
 	@tests/packaging/deb.sh
 
 dist: package
-	@scripts/tools.sh cargo-cyclonedx
 	@scripts/dist.sh $(BINARY) target/package target/dist/orbyt-$(VERSION)-$(MACHINE)-linux

@@ -10,9 +10,7 @@ rm -rf "$folder"
 mkdir -p "$folder"
 strip --strip-unneeded -o "$folder/orbyt" "$binary"
 cp -r "$assets/man" "$assets/completions" "$assets/third-party.txt" README.md CHANGELOG.md LICENSE docs conf systemd "$folder/"
-cargo cyclonedx --format json --spec-version 1.5 --target all-in-one --override-filename "$name.sbom" 2>/dev/null ||
-    cargo cyclonedx --format json --override-filename "$name.sbom"
-mv "$name.sbom.json" "$(dirname "$folder")/"
+python3 scripts/sbom.py >"$folder.sbom.json"
 cd "$(dirname "$folder")"
 # The same input gives the same archive: names in order, nobody's user, the time of the last commit.
 when=$(git -C "$OLDPWD" log -1 --format=%ct 2>/dev/null || echo 0)

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs programs of cargo's that packaging needs, below target/tools:   tools.sh cargo-deb cargo-cyclonedx
+# Installs programs of cargo's that packaging needs, below target/tools:   tools.sh cargo-deb
 # Those that are on the machine already are used as they are. The versions are the latest: they are no part of what is built.
 set -euo pipefail
 cd "$(dirname "$0")/.."
