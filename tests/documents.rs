@@ -93,7 +93,8 @@ fn words(text: &str, is_part: impl Fn(char) -> bool) -> BTreeSet<String> {
 fn metrics(text: &str) -> BTreeSet<String> {
     let is_name = |c: char| c.is_ascii_lowercase() || c == '_';
     let known = |word: &String| ["orbyt_", "process_", "gen_ai_"].iter().any(|family| word.starts_with(family));
-    words(text, is_name).into_iter().filter(known).collect()
+    // `orbyt_NAME` is a pattern.
+    words(text, is_name).into_iter().filter(|word| known(word) && !word.ends_with('_')).collect()
 }
 
 /// All that the gateway has. The names of families stand in quotes in these files and nowhere else.

@@ -25,7 +25,11 @@ pub struct Prepared {
 impl Prepared {
     /// The whole: configuration and database.
     pub fn snapshot(&self) -> Snapshot {
-        self.loaded.snapshot.clone().with_stored(self.followed.keys.clone(), self.followed.admin_token)
+        self.loaded.snapshot.clone().with_stored(
+            self.followed.keys.clone(),
+            self.followed.budgets.clone(),
+            self.followed.admin_token,
+        )
     }
 }
 
@@ -75,7 +79,8 @@ pub fn prepare(source: &Source, on_terminal: bool) -> Result<Prepared, String> {
 /// # Errors
 /// Everything that keeps it from being used, one a line.
 pub fn reload(source: &Source, followed: &Followed) -> Result<Loaded, String> {
-    config::load_with(source, &followed.vault, &followed.keys).map_err(|refused| told(&refused))
+    config::load_with(source, &followed.vault, &followed.keys, followed.prices.as_deref())
+        .map_err(|refused| told(&refused))
 }
 
 /// Opens the state that a configuration describes, without what only the service needs.

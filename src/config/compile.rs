@@ -70,6 +70,8 @@ pub fn compile(raw: Raw, catalog: Arc<Catalog>, around: &Surroundings<'_>, repor
         timeouts,
         gate: gate(&raw.gate),
         limits,
+        money: MoneyRules { unknown_price: or(&raw.money.unknown_price, UnknownPrice::Deny) },
+        budgets: Arc::default(),
         cache: Cache { semantic, ..cache(&raw.cache) },
         store,
         telemetry: telemetry(&raw.telemetry),

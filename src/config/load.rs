@@ -8,7 +8,7 @@ use super::problem::{At, Place, Problem, Report};
 use super::raw::{Raw, RawKey, RawProvider, RawSecret};
 use super::snapshot::{Snapshot, Store};
 use crate::domain::tenancy::VaultKey;
-use crate::provider::Catalog;
+use crate::provider::{Catalog, PriceList};
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -98,25 +98,30 @@ impl Source {
 /// # Errors
 /// Everything that is wrong, all at once.
 pub fn load(source: &Source) -> Result<Loaded, Refused> {
-    load_with(source, &[], &StoredKeys::default())
+    load_with(source, &[], &StoredKeys::default(), None)
 }
 
-/// Reads everything anew; the vault's keys join those of file and environment, and rules may be for gateway keys of the database. A key of
-/// the vault that nothing can be made of, such as one for a provider that there is not, is left out with a warning: a row of the database
+/// Reads everything anew; the vault's keys join those of file and environment, rules may be for gateway keys of the database, and imported
+/// prices go before the catalog's. A key of the vault that nothing can be made of, such as one for a provider that there is not, is left out with a warning: a row of the database
 /// must not keep gateways from starting.
 ///
 /// # Errors
 /// Everything that is wrong, all at once.
-pub fn load_with(source: &Source, vault: &[VaultKey], stored: &StoredKeys) -> Result<Loaded, Refused> {
-    let whole = load_all(source, vault, stored);
+pub fn load_with(
+    source: &Source,
+    vault: &[VaultKey],
+    stored: &StoredKeys,
+    prices: Option<&PriceList>,
+) -> Result<Loaded, Refused> {
+    let whole = load_all(source, vault, stored, prices);
     if vault.is_empty() || whole.is_ok() {
         return whole;
     }
-    let mut sound = load_all(source, &[], stored)?;
+    let mut sound = load_all(source, &[], stored, prices)?;
     let (mut kept, mut left_out) = (Vec::new(), Vec::new());
     for key in vault {
         kept.push(key.clone());
-        match load_all(source, &kept, stored) {
+        match load_all(source, &kept, stored, prices) {
             Ok(loaded) => sound = loaded,
             Err(refused) => {
                 kept.pop();
@@ -129,7 +134,12 @@ pub fn load_with(source: &Source, vault: &[VaultKey], stored: &StoredKeys) -> Re
     Ok(sound)
 }
 
-fn load_all(source: &Source, vault: &[VaultKey], stored: &StoredKeys) -> Result<Loaded, Refused> {
+fn load_all(
+    source: &Source,
+    vault: &[VaultKey],
+    stored: &StoredKeys,
+    prices: Option<&PriceList>,
+) -> Result<Loaded, Refused> {
     let Written { mut raw, env, path, mut files, is_readable, mut report } = Written::read(source);
     for key in vault {
         add(&mut raw, &source.catalog, key);
@@ -141,8 +151,10 @@ fn load_all(source: &Source, vault: &[VaultKey], stored: &StoredKeys) -> Result<
     };
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let around = Surroundings { env: &env, read: &read, base: base(path.as_deref()), stored, cores };
+    let catalog =
+        prices.map_or_else(|| source.catalog.clone(), |list| Arc::new(source.catalog.with_prices(list.clone())));
     // With a broken syntax, what seems to be missing may only be unreadable.
-    let snapshot = if is_readable { compile(raw, Arc::clone(&source.catalog), &around, &mut report) } else { None };
+    let snapshot = if is_readable { compile(raw, catalog, &around, &mut report) } else { None };
     report.sort();
     match snapshot {
         Some(snapshot) => Ok(Loaded { snapshot, warnings: report.warnings, files }),

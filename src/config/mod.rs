@@ -10,6 +10,7 @@
 //! [`settings::SETTINGS`] is the table of all keys: the reader refuses what is not in it, docs/configuration.md and
 //! `conf/orbyt.toml` are tested against it. Only [`load`] touches the disk.
 
+pub mod budgets;
 pub mod clouds;
 pub mod compile;
 pub mod env;
@@ -26,6 +27,7 @@ pub mod settings;
 pub mod snapshot;
 pub mod values;
 
+pub use budgets::BudgetBook;
 pub use env::Env;
 pub use keys::{GatewayKeys, StoredKeys};
 pub use load::{Loaded, Refused, Source, StoreSettings, load, load_with, store_settings};

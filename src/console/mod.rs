@@ -39,6 +39,8 @@ pub struct Deps {
     pub admin_token: Arc<dyn Fn() -> Option<KeyHash> + Send + Sync>,
     /// For `/api/v1/health`: providers, states of keys by name, breakers.
     pub health: Arc<dyn Fn() -> serde_json::Value + Send + Sync>,
+    /// For `/api/v1/accounts`: what is spent and reserved of budgets, as far as this node knows.
+    pub accounts: Arc<dyn Fn() -> serde_json::Value + Send + Sync>,
     /// For `/api/v1/requests/{id}/explain`: what is kept of a request; `None` when nothing is.
     pub explain: Arc<dyn Fn(RequestId) -> Option<serde_json::Value> + Send + Sync>,
     /// For requests that `explain` does not know any more; `None` where no ledger is kept.

@@ -41,6 +41,7 @@ pub(super) fn router(deps: Deps, stopping: Stopping) -> Router {
     let admin = Router::new()
         .route("/api/v1/live", get(live))
         .route("/api/v1/health", get(health))
+        .route("/api/v1/accounts", get(accounts))
         .route("/api/v1/requests/{id}/explain", get(explain))
         .route_layer(middleware::from_fn_with_state(Arc::clone(&shared), auth::require_admin));
     Router::new()
@@ -102,6 +103,10 @@ async fn ready(State(shared): State<Arc<Shared>>) -> Response {
 
 async fn health(State(shared): State<Arc<Shared>>) -> Response {
     json(StatusCode::OK, &(shared.deps.health)())
+}
+
+async fn accounts(State(shared): State<Arc<Shared>>) -> Response {
+    json(StatusCode::OK, &(shared.deps.accounts)())
 }
 
 /// Why a request went where it went.

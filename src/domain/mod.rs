@@ -4,6 +4,7 @@
 //! [`Verdict`] says what the gateway does about it. [`record`] is what remains of a request afterwards.
 
 pub mod audit;
+pub mod budget;
 pub mod decision;
 pub mod fault;
 pub mod ids;

@@ -7,7 +7,7 @@ use super::error::{ApiError, Reason};
 use super::limit::Limited;
 use super::models::Listing;
 use super::plan::Plan;
-use super::{body, byok, cache, count, preset, respond, responses, scope, walk, work};
+use super::{body, byok, cache, count, listing, preset, respond, responses, scope, walk, work};
 use crate::config::snapshot::CacheBackend;
 use crate::dialect::client::Client;
 use crate::dialect::embeddings::gemini_client;
@@ -59,6 +59,9 @@ impl Gateway {
         client.cors_origin = cors_origin(&client.snapshot.server.cors.allow_origins, session);
         client.dialect = accept::dialect(head.uri.path());
         let route = accept::route(&head.method, head.uri.path())?;
+        if matches!(route, Route::Models | Route::Model(_)) {
+            client.dialect = listing::wanted(client.dialect, &head.headers);
+        }
         if matches!(route, Route::Live | Route::Ready | Route::Root) {
             return self.plain(session, client, &route).await;
         }
@@ -95,7 +98,8 @@ impl Gateway {
             Route::Model(id) => self.model(session, client, &id).await,
             _ => {
                 let snapshot = client.snapshot.clone();
-                let list = Listing::new(&self.core, &snapshot, client.scopes()).list().to_string();
+                let own = Listing::new(&self.core, &snapshot, client.scopes()).list();
+                let list = listing::list(client.dialect, session.req_header().uri.query(), own)?.to_string();
                 respond::whole(session, client, 200, "application/json", list.into()).await
             }
         }
@@ -158,7 +162,6 @@ impl Gateway {
         self.core.telemetry.pending(client.record.id, Some(&model));
         client.record.requested_model = Some(model);
         client.record.stream = envelope.stream;
-        refuse_unbuilt(&envelope)?;
         let snapshot = client.snapshot.clone();
         let wishes = &envelope.extensions;
         let names_fallbacks = !wishes.fallback_models.is_empty() || !wishes.models.is_empty();
@@ -198,7 +201,8 @@ impl Gateway {
             let message = format!("The model {shown:?} is not available: see GET /v1/models");
             return Err(ApiError::new(Reason::ModelNotFound, message).param("model").into());
         };
-        respond::whole(session, client, 200, "application/json", item.to_string().into()).await
+        let item = listing::one(client.dialect, item).to_string();
+        respond::whole(session, client, 200, "application/json", item.into()).await
     }
 
     /// An error as it may be shown: a client may have put a key where a name belongs, and names are repeated.
@@ -226,17 +230,6 @@ impl Gateway {
         };
         respond::whole(session, client, status, "application/json", Bytes::from(body.to_string())).await
     }
-}
-
-/// What a request may ask for by its documented name, but this version cannot do, is refused rather than ignored: a limit on money
-/// above all.
-fn refuse_unbuilt(envelope: &Envelope) -> Result<(), ApiError> {
-    const NAME: &str = "extra.max_cost";
-    if envelope.extensions.max_cost.is_none() {
-        return Ok(());
-    }
-    let message = format!("{NAME} is not supported by this version of the gateway: leave it out");
-    Err(ApiError::new(Reason::InvalidRequest, message).param(NAME))
 }
 
 fn peer_address(session: &Session) -> Option<IpAddr> {

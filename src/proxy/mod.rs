@@ -15,8 +15,10 @@
 mod accept;
 mod attempt;
 mod authenticate;
+mod bill;
 mod body;
 mod books;
+mod budget;
 mod byok;
 mod cache;
 pub mod core;
@@ -36,6 +38,7 @@ mod lane;
 mod lease;
 mod ledger;
 mod limit;
+mod listing;
 #[doc(hidden)]
 pub mod measure;
 mod media;

@@ -16,8 +16,10 @@ use crate::config::snapshot::Provider;
 use crate::config::{LogFormat, Snapshot, Source};
 use crate::console::{Console, Deps, Sharing};
 use crate::domain::ProviderKey;
+use crate::domain::budget::Account;
 use crate::proxy::core::Phase;
 use crate::proxy::{Core, Door, Gateway};
+use crate::store::ports::accounts::Balance;
 use crate::store::ports::ledger::Ledger;
 use crate::store::ports::live::{KeyState, KeyStatus};
 use crate::store::redis::Redis;
@@ -96,27 +98,41 @@ pub fn start(parts: Parts) -> Result<Running, String> {
         (trail, writing)
     });
     let follower = Follower::new(core.clone(), state, snapshot.clone(), followed);
-    let certificates = snapshot.server.tls.as_ref().map(Certificates::load).transpose()?;
-    let (stop, stopped) = watch::channel(false);
-    serve(&core, &snapshot, certificates.as_ref(), stopped)?;
     let control = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .thread_name("orbyt-control")
         .enable_all()
         .build()
         .map_err(|error| format!("cannot start the control runtime: {error}"))?;
+    let books = books.map(|(books, writing)| {
+        control.spawn(writing);
+        books
+    });
+    if !core.snapshot.load().budgets.is_empty() {
+        // What an earlier life of this process has taken down is spent too.
+        let written = async {
+            tokio::time::timeout(LAST_WORDS, async {
+                if let Some(books) = &books {
+                    books.settle().await
+                }
+            })
+            .await
+        };
+        let _ = control.block_on(written);
+        control.block_on(follower.know_what_was_spent());
+    }
+    let certificates = snapshot.server.tls.as_ref().map(Certificates::load).transpose()?;
+    let (stop, stopped) = watch::channel(false);
+    serve(&core, &snapshot, certificates.as_ref(), stopped)?;
     if let Some((source, files)) = source {
         let _runtime = control.enter();
         control.spawn(Watch::begin(core.clone(), follower.clone(), source, files, certificates)?.run());
     }
+    control.spawn(follower.clone().keep_books());
     control.spawn(follower.follow());
     let trail = trail.map(|(trail, writing)| {
         control.spawn(writing);
         trail
-    });
-    let books = books.map(|(books, writing)| {
-        control.spawn(writing);
-        books
     });
     let asker = Arc::new(ask::Asker::default());
     control.spawn(discovery::keep_up(core.clone(), asker.clone()));
@@ -249,12 +265,14 @@ fn start_console(
     shown: Arc<Mutex<LedgerState>>,
 ) -> Result<Console, String> {
     let (token, health, ready, degraded) = (core.clone(), core.clone(), core.clone(), core.clone());
+    let accounts = core.clone();
     let (recent, redactor) = (core.telemetry.recent.clone(), core.telemetry.redactor.clone());
     let deps = Deps {
         metrics: core.telemetry.metrics.clone(),
         live: core.telemetry.live.clone(),
         admin_token: Arc::new(move || token.snapshot.load().console.admin_token),
         health: Arc::new(move || health_report(&health, &shown.lock())),
+        accounts: Arc::new(move || account_report(&accounts)),
         ledger: state.map(|state| -> Arc<dyn Ledger> { state.database.clone() }),
         explain: Arc::new(move |id| serde_json::to_value(recent.explain(id, &redactor)?).ok()),
         ready: Arc::new(move || *ready.phase.borrow() == Phase::Serving),
@@ -301,6 +319,19 @@ fn key_report(key: &ProviderKey, known: Option<&KeyStatus>) -> serde_json::Value
         report["group"] = (&**group).into();
     }
     report
+}
+
+/// Amounts are texts, because they do not fit into the numbers of most readers.
+fn account_report(core: &Core) -> serde_json::Value {
+    let report = |(account, balance): (Account, Balance)| {
+        let Account { payer, subject, span, from_day } = account;
+        serde_json::json!({
+            "payer": payer.name(), "subject": &*subject, "span": span.name(), "from_day": from_day,
+            "spent_usd": balance.spent.to_dollars(), "reserved_usd": balance.reserved.to_dollars(),
+        })
+    };
+    let accounts = core.accounts.balances().into_iter().map(report).collect::<Vec<_>>();
+    serde_json::json!({ "accounts": accounts })
 }
 
 fn health_report(core: &Core, ledger: &LedgerState) -> serde_json::Value {

@@ -8,9 +8,13 @@
 //!
 //!   provider's bytes ──answer::Relayed──> the same bytes; usage is looked for on the way
 //! ```
+//!
+//! Rankings alone have two forms, of which each is put in the other's words where that is needed: [`rerank`].
 
 pub mod answer;
+pub(in crate::dialect) mod defaults;
 pub mod form;
+pub mod rerank;
 
 use super::client::Client;
 use super::extensions::{Extensions, Members};
@@ -19,6 +23,7 @@ use super::work::{Endpoint, Work};
 use crate::domain::Fault;
 use bytes::Bytes;
 use form::Form;
+use serde::de::IgnoredAny;
 use serde_json::Value;
 use std::sync::Arc;
 
@@ -69,7 +74,7 @@ pub fn scan_form(endpoint: Endpoint, form: Form) -> Result<Envelope, Fault> {
         models: json("models")?,
         provider,
         fallbacks: json("fallbacks")?,
-        preset: None,
+        preset: form.text("preset")?.map(Value::from),
     })?);
     let bytes = form.text_bytes();
     envelope.form = Some(Arc::new(form));
@@ -84,18 +89,45 @@ fn ready(mut envelope: Envelope, endpoint: Endpoint, bytes: usize) -> Envelope {
     envelope
 }
 
-/// The body for a provider, and its media type where that is not JSON.
-pub fn body(envelope: &Envelope, model: &str) -> (Vec<u8>, Option<String>) {
+/// The body for a provider, and its media type where that is not JSON; `ranking` is the form that its answer has to be brought into.
+pub fn body(envelope: &Envelope, model: &str, ranking: Option<rerank::Form>) -> (Vec<u8>, Option<String>) {
     match &envelope.form {
         Some(form) => (form.render(model), Some(form.content_type())),
         None => {
-            let mut body = envelope.relayed_body(model, |_| None, |_, _| false);
+            let renamed = |name: &str| rerank::renamed(ranking?, name);
+            let is_cut = |name: &str, _: &[u8]| ranking.is_some_and(|wanted| rerank::is_lost(wanted, name));
+            let mut body = envelope.relayed_body(model, renamed, is_cut);
             if envelope.last(Field::Model).is_none() {
                 put_model(model, &mut body);
             }
             (body, None)
         }
     }
+}
+
+/// Bytes of a request, files included. None of its tokens is shorter.
+pub fn size(envelope: &Envelope) -> usize {
+    envelope.form.as_ref().map_or_else(|| envelope.body().len(), |form| form.bytes())
+}
+
+/// How many pictures are to be made: `n`, else one at the routes for pictures, and none elsewhere.
+pub fn pictures(envelope: &Envelope) -> u64 {
+    let makes = matches!(envelope.work, Work::Relay(Endpoint::ImageGenerations | Endpoint::ImageEdits));
+    let written = match &envelope.form {
+        _ if !makes => return 0,
+        Some(form) => form.text("n").ok().flatten().and_then(|text| text.trim().parse().ok()),
+        None => envelope.member("n").and_then(|text| std::str::from_utf8(text).ok()?.trim_matches('"').parse().ok()),
+    };
+    // What is no number is refused by whoever reads it.
+    written.unwrap_or(1).max(1)
+}
+
+/// The most tokens that a reranker may count: some read the question anew beside each document.
+pub fn reranked(envelope: &Envelope) -> u64 {
+    let documents = envelope.member("documents").and_then(|text| serde_json::from_slice::<Vec<IgnoredAny>>(text).ok());
+    let question = envelope.member("query").map_or(0, <[u8]>::len) as u64;
+    let times = documents.map_or(1, |documents| documents.len() as u64);
+    question.saturating_mul(times).saturating_add(size(envelope) as u64)
 }
 
 /// Puts the model into an object that has none.

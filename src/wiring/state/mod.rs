@@ -2,15 +2,17 @@
 
 mod doorbell;
 mod follow;
+mod spend;
 
 pub use doorbell::{Heard, ring};
 pub use follow::Follower;
 
-use crate::config::{Store, StoredKeys};
+use crate::config::{BudgetBook, Store, StoredKeys};
 use crate::domain::Secret;
 use crate::domain::audit::AuditEvent;
 use crate::domain::secret::KeyHash;
 use crate::domain::tenancy::{ApiKey, DEFAULT_ORG, DEFAULT_PROJECT, KeySecret, SavedKey, Scopes, SealedKey, VaultKey};
+use crate::provider::PriceList;
 use crate::store::file::{LastKnown, earlier_credentials, lock, make_private, set_aside, write_private};
 use crate::store::ports::database::{Access, Contents, Database, StoreError};
 use crate::store::postgres::{PostgresDatabase, check as check_server};
@@ -57,12 +59,16 @@ pub struct Followed {
     pub admin_token: Option<KeyHash>,
     /// Keys of providers, without those that an organisation has saved for itself: these are among `keys`.
     pub vault: Vec<VaultKey>,
+    /// What may be spent.
+    pub budgets: Arc<BudgetBook>,
+    /// Prices that were imported.
+    pub prices: Option<Arc<PriceList>>,
 }
 
 impl Followed {
     /// Whether there is nothing that a configuration has to be read with.
     pub fn is_empty(&self) -> bool {
-        self.vault.is_empty() && self.keys.names().next().is_none()
+        self.vault.is_empty() && self.prices.is_none() && self.keys.names().next().is_none()
     }
 }
 
@@ -219,8 +225,16 @@ impl State {
     pub fn open_up(&self, contents: &Contents) -> (Followed, Vec<String>) {
         let (vault, saved, mut problems) = self.unseal(&contents.provider_keys);
         problems.extend(contents.problems.iter().cloned());
+        let prices = contents.prices.as_ref().and_then(|json| match PriceList::from_json(json.as_bytes()) {
+            Ok(list) => Some(Arc::new(list)),
+            Err(error) => {
+                problems.push(format!("the imported prices: {error}; orbyt catalog import writes them anew"));
+                None
+            }
+        });
+        let budgets = Arc::new(BudgetBook::new(contents.budgets.clone(), &contents.credits));
         let keys = Arc::new(StoredKeys::new(contents.keys.clone(), &saved));
-        (Followed { keys, admin_token: contents.admin_token, vault }, problems)
+        (Followed { keys, admin_token: contents.admin_token, vault, budgets, prices }, problems)
     }
 
     /// The keys that serve everybody, those of organisations, and what is wrong with others.
