@@ -89,21 +89,51 @@ fn words(text: &str, is_part: impl Fn(char) -> bool) -> BTreeSet<String> {
     text.split(|c| !is_part(c)).filter(|word| !word.is_empty()).map(str::to_owned).collect()
 }
 
+/// The names of metrics in a text: our own, those of the process, those of OpenTelemetry.
+fn metrics(text: &str) -> BTreeSet<String> {
+    let is_name = |c: char| c.is_ascii_lowercase() || c == '_';
+    let known = |word: &String| ["orbyt_", "process_", "gen_ai_"].iter().any(|family| word.starts_with(family));
+    // `orbyt_NAME` is a pattern.
+    words(text, is_name).into_iter().filter(|word| known(word) && !word.ends_with('_')).collect()
+}
+
+/// All that the gateway has. The names of families stand in quotes in these files and nowhere else.
+fn metrics_of_the_code() -> BTreeSet<String> {
+    let files = ["metrics", "series", "sampled", "gen_ai"];
+    let code: String = files.map(|file| read(&format!("src/telemetry/{file}.rs"))).concat();
+    let quoted: String = code.split('"').skip(1).step_by(2).map(|text| format!("{text}\n")).collect();
+    // Labels of OpenTelemetry's begin like its metrics.
+    metrics(&quoted)
+        .into_iter()
+        .filter(|name| !name.starts_with("gen_ai_") || name.contains("_token_usage") || name.contains("_server_"))
+        .collect()
+}
+
 #[test]
 fn the_page_on_metrics_names_every_one_and_no_page_another() {
-    let is_name = |c: char| c.is_ascii_lowercase() || c == '_';
-    let metrics = |text: &str| -> BTreeSet<String> {
-        let known = |word: &String| word.starts_with("orbyt_") || word.starts_with("process_");
-        words(text, is_name).into_iter().filter(known).collect()
-    };
-    // The names of families stand in quotes in these files and nowhere else.
-    let code: String = ["metrics", "series", "sampled"].map(|file| read(&format!("src/telemetry/{file}.rs"))).concat();
-    let quoted: String = code.split('"').skip(1).step_by(2).map(|text| format!("{text}\n")).collect();
-    let there_are = metrics(&quoted);
+    let there_are = metrics_of_the_code();
     assert_eq!(metrics(&read("docs/observability.md")), there_are);
-    let elsewhere = metrics(&all_pages());
-    let unknown: Vec<&String> = elsewhere.difference(&there_are).collect();
+    let pages = all_pages();
+    // systemd puts the name of the service before those of credentials, too.
+    let is_credential = |name: &str| pages.contains(&format!("credential = \"{name}\""));
+    let elsewhere = metrics(&pages);
+    let unknown: Vec<&String> = elsewhere.difference(&there_are).filter(|name| !is_credential(name)).collect();
     assert!(unknown.is_empty(), "there are no such metrics: {unknown:?}");
+}
+
+#[test]
+fn the_dashboard_and_the_alerts_ask_for_metrics_that_there_are() {
+    let there_are = metrics_of_the_code();
+    for file in ["conf/prometheus/alerts.yml", "conf/prometheus/alerts.test.yml", "conf/grafana/orbyt.json"] {
+        let named = metrics(&read(file));
+        assert!(named.len() > 4, "{file}: {named:?}");
+        for name in named {
+            let family = ["_bucket", "_sum", "_count"].iter().find_map(|part| name.strip_suffix(part)).unwrap_or(&name);
+            // The label that series of OpenTelemetry's are told apart by.
+            let is_label = name == "gen_ai_request_model";
+            assert!(is_label || there_are.contains(family), "{file} asks for {name}, which there is not");
+        }
+    }
 }
 
 #[test]

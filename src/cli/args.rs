@@ -6,7 +6,7 @@ mod tenants;
 pub use money::*;
 pub use tenants::*;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::num::NonZeroU64;
 use std::path::PathBuf;
 
@@ -80,6 +80,12 @@ pub enum Command {
     /// See who changed what, and check that the log of it is whole
     #[command(subcommand)]
     Audit(AuditCommand),
+    /// Ask a gateway that runs whether it takes requests; the exit code says it
+    Health(HealthArgs),
+    /// Print the completions of a shell
+    Completions(CompletionsArgs),
+    /// Print the manual page
+    Man(ManArgs),
 }
 
 /// `orbyt serve`.
@@ -183,6 +189,47 @@ pub struct ExplainArgs {
     /// Print the console's JSON
     #[arg(long)]
     pub json: bool,
+}
+
+/// `orbyt health`. For probes of containers, which have no shell and no curl.
+#[derive(Args, Clone, Debug, Default)]
+pub struct HealthArgs {
+    /// The configuration file, which says where the console listens [default: $ORBYT_CONFIG, else none]
+    #[arg(short, long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// The console's address, when it is another one
+    #[arg(long, value_name = "URL")]
+    pub console: Option<String>,
+    /// Only whether the process runs: also while it ends
+    #[arg(long)]
+    pub live: bool,
+}
+
+/// `orbyt completions`.
+#[derive(Args, Clone, Debug)]
+pub struct CompletionsArgs {
+    /// For which shell
+    #[arg(value_enum, value_name = "SHELL")]
+    pub shell: Completed,
+}
+
+/// The shells that have completions.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum Completed {
+    /// Bash, with its package bash-completion.
+    Bash,
+    /// Z shell.
+    Zsh,
+    /// Fish.
+    Fish,
+}
+
+/// `orbyt man`.
+#[derive(Args, Clone, Debug, Default)]
+pub struct ManArgs {
+    /// Write it and a page for each command into this folder instead
+    #[arg(long, value_name = "DIR")]
+    pub dir: Option<PathBuf>,
 }
 
 /// `orbyt admin`.

@@ -37,7 +37,7 @@ pub fn explain(args: &ExplainArgs) -> Result<String, String> {
 }
 
 /// Where the console listens by the configuration.
-fn console_url(source: &Source, env: &Env) -> Result<String, String> {
+pub(super) fn console_url(source: &Source, env: &Env) -> Result<String, String> {
     if let Some(first) = env.get("ORBYT_CONSOLE_LISTEN").and_then(|list| list.split(',').next()) {
         let first = first.trim();
         let at = if first.contains(':') { first.to_owned() } else { format!("127.0.0.1:{first}") };

@@ -11,7 +11,9 @@ pub mod credentials;
 pub mod demo;
 pub mod drill;
 pub mod explain;
+pub mod health;
 pub mod keys;
+pub mod manual;
 pub mod requests;
 pub mod serve;
 pub mod start;
@@ -24,8 +26,8 @@ use crate::config::{Source, StoreSettings};
 use crate::domain::Secret;
 use crate::wiring::state::{Heard, State, now_ms, ring};
 use args::{
-    AdminCommand, AuditCommand, BudgetsCommand, CatalogCommand, CheckArgs, Cli, Command, CreditsCommand, ExplainArgs,
-    KeysCommand, OrgsCommand, ProjectsCommand, RequestsCommand, ResetTokenArgs, StateArgs, UsersCommand, VaultCommand,
+    AdminCommand, AuditCommand, BudgetsCommand, CatalogCommand, CheckArgs, Cli, Command, CreditsCommand, KeysCommand,
+    OrgsCommand, ProjectsCommand, RequestsCommand, ResetTokenArgs, StateArgs, UsersCommand, VaultCommand,
 };
 use std::future::Future;
 use std::io::{self, Read, Write};
@@ -42,7 +44,10 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Restore(args) => print(backup::run_restore(&args).map(Said::note)),
         Command::Check(args) => check(args),
         Command::Upgrade(args) => upgrade::run(args),
-        Command::Explain(args) => explain(&args),
+        Command::Explain(args) => said(explain::explain(&args)),
+        Command::Health(args) => said(health::health(&args)),
+        Command::Completions(args) => said(Ok(manual::completions(args.shell))),
+        Command::Man(args) => said(manual::manual(&args)),
         Command::Admin(AdminCommand::ResetToken(args)) => reset_token(args),
         Command::Keys(command) => print(on_state(command.state().clone(), async |state| command.run(state).await)),
         Command::Audit(command) => print(on_state(command.state().clone(), async |state| command.run(state).await)),
@@ -337,8 +342,8 @@ fn check(args: CheckArgs) -> ExitCode {
     }
 }
 
-fn explain(args: &ExplainArgs) -> ExitCode {
-    match explain::explain(args).map(|text| write!(io::stdout(), "{text}")) {
+fn said(outcome: Result<String, String>) -> ExitCode {
+    match outcome.map(|text| io::stdout().write_all(text.as_bytes())) {
         Ok(Ok(())) => ExitCode::SUCCESS,
         Ok(Err(error)) => failed(&error.to_string()),
         Err(message) => failed(&message),

@@ -9,6 +9,7 @@ pub mod listeners;
 mod payloads;
 mod probes;
 mod reload;
+mod service_manager;
 pub mod shared;
 pub mod state;
 mod tls;
@@ -154,6 +155,11 @@ pub fn start(parts: Parts) -> Result<Running, String> {
     ];
     let listening = Listening::configured(&snapshot);
     wait_until_up(&listening)?;
+    if let Some(address) = listening.gateway.first() {
+        let served = core.clone();
+        control.spawn(service_manager::keep_alive(*address, move || *served.phase.borrow() == Phase::Serving));
+    }
+    service_manager::ready();
     Ok(Running {
         listening,
         core,
@@ -202,6 +208,10 @@ impl Running {
             self.finish_what_is_begun();
         }
         log::info!("shutting down: {} requests in flight", self.core.telemetry.metrics.in_flight());
+        if !is_replaced {
+            // The service goes on: its main process is the successor.
+            service_manager::stopping(self.grace);
+        }
         let _ = self.core.phase.send(Phase::Draining);
         // With copies left, connections would be taken that nobody serves.
         self.listeners.lock().close();

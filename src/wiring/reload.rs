@@ -1,5 +1,6 @@
 //! Reloads the configuration on SIGHUP and when one of its files changes. All or nothing: a bad one is told and the last good one stays.
 
+use super::service_manager;
 use super::state::Follower;
 use super::tls::Certificates;
 use crate::cli::start;
@@ -64,20 +65,23 @@ impl Watch {
             if self.watcher.is_none() {
                 self.watcher = watcher(&self.files, self.changed.clone());
             }
+            service_manager::reloading();
             // Before what is read with them: what changes meanwhile is a reason to read again.
             let vault_changes = *self.vault.borrow_and_update();
             let (again, followed) = (self.source.clone(), self.follower.followed());
             // Reading files blocks, so it happens beside the runtime.
-            match tokio::task::spawn_blocking(move || start::reload(&again, &followed)).await {
+            let is_in_force = match tokio::task::spawn_blocking(move || start::reload(&again, &followed)).await {
                 Ok(Ok(loaded)) => self.take(loaded),
                 Ok(Err(message)) => refuse(&self.core, &message),
                 Err(error) => refuse(&self.core, &error.to_string()),
-            }
+            };
+            service_manager::reloaded(is_in_force);
             self.follower.reloaded(vault_changes);
         }
     }
 
-    fn take(&mut self, loaded: Loaded) {
+    /// Returns whether it is in force.
+    fn take(&mut self, loaded: Loaded) -> bool {
         for warning in &loaded.warnings {
             log::warn!("{warning}");
         }
@@ -86,11 +90,11 @@ impl Watch {
             // The old watcher goes only when the new one stands, so that no change falls in between.
             self.watcher = watcher(&self.files, self.changed.clone());
         }
-        apply(&self.core, &self.follower, loaded.snapshot, self.certificates.as_deref());
+        apply(&self.core, &self.follower, loaded.snapshot, self.certificates.as_deref())
     }
 }
 
-fn apply(core: &Core, follower: &Follower, mut new: Snapshot, certificates: Option<&Certificates>) {
+fn apply(core: &Core, follower: &Follower, mut new: Snapshot, certificates: Option<&Certificates>) -> bool {
     let old = core.snapshot.load_full();
     if let (Some(tls), Some(certificates)) = (&new.server.tls, certificates)
         && let Err(message) = certificates.reload(tls)
@@ -113,11 +117,13 @@ fn apply(core: &Core, follower: &Follower, mut new: Snapshot, certificates: Opti
     core.accounts.set_on_outage(new.limits.on_outage);
     follower.configure(new);
     core.telemetry.state_change(StateChange::ConfigReloaded);
+    true
 }
 
-fn refuse(core: &Core, message: &str) {
+fn refuse(core: &Core, message: &str) -> bool {
     let errors: Vec<String> = message.lines().map(str::to_owned).collect();
     core.telemetry.state_change(StateChange::ConfigRefused { errors: &errors });
+    false
 }
 
 /// Watches the folders of the files, because editors and orchestrators replace files rather than write into them.

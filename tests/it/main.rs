@@ -57,6 +57,7 @@ mod routing;
 mod scopes;
 mod secrets;
 mod semantic;
+mod service_manager;
 mod shutdown;
 mod state_faults;
 mod store;

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Starts simulated providers and the gateway in front of them, for tests that come from outside.
 
-  gateway.py COMMAND…     runs a command with ORBYT_URL, ORBYT_KEY and ORBYT_SIM_CALLS in its environment
+  gateway.py COMMAND…     runs a command with ORBYT_URL, ORBYT_KEY, ORBYT_SIM_CALLS, ORBYT_DATA and ORBYT_BINARY in its environment
 
 Standard library only. The binaries are those that `cargo build --bins --examples` makes; ORBYT_TARGET names another folder.
 """
@@ -35,6 +35,8 @@ class Running:
     sim_calls: str
     # What the gateway logs to.
     log: pathlib.Path
+    # Its data directory.
+    data: pathlib.Path
 
 
 def free_port():
@@ -81,7 +83,7 @@ def running(**environment):
             wait_until_ready(gateway, port)
         except RuntimeError as problem:
             raise RuntimeError(f"{problem}\n{log.read_text(encoding='utf-8')}") from None
-        yield Running(f"http://127.0.0.1:{port}/v1", KEY, offer["calls"], log)
+        yield Running(f"http://127.0.0.1:{port}/v1", KEY, offer["calls"], log, folder / "data")
 
 
 @contextlib.contextmanager
@@ -115,7 +117,13 @@ def wait_until_ready(process, port):
 
 def main():
     with running() as gateway:
-        told = {"ORBYT_URL": gateway.url, "ORBYT_KEY": gateway.key, "ORBYT_SIM_CALLS": gateway.sim_calls}
+        told = {
+            "ORBYT_URL": gateway.url,
+            "ORBYT_KEY": gateway.key,
+            "ORBYT_SIM_CALLS": gateway.sim_calls,
+            "ORBYT_DATA": str(gateway.data),
+            "ORBYT_BINARY": str(TARGET / "orbyt"),
+        }
         return subprocess.run(sys.argv[1:], env={**os.environ, **told}, check=False).returncode
 
 

@@ -316,8 +316,10 @@ pub fn new_key(id: String, name: &str, secret: KeySecret, now: u64) -> ApiKey {
 pub fn new_event(actor: String, origin: &str, action: &str, target: &str, details: &serde_json::Value) -> AuditEvent {
     // Read once: events are also made where a request waits.
     static HOST: LazyLock<String> = LazyLock::new(|| {
-        let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-        if host.trim().is_empty() { "this machine".to_owned() } else { host.trim().to_owned() }
+        // Not by /proc/sys, which a hardened service does not see.
+        let system = rustix::system::uname();
+        let host = system.nodename().to_string_lossy();
+        if host.is_empty() { "this machine".to_owned() } else { host.into_owned() }
     });
     let host = &*HOST;
     AuditEvent {

@@ -1,0 +1,12 @@
+#!/usr/bin/env bash
+# The Debian package of a binary that is there:   deb.sh BINARY [VERSION]
+# cargo-deb takes what it packs from target/release of a target folder; one is made for it, so that any build can be packed.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+binary=$1 version=${2:-}
+
+stage=target/package/cargo
+mkdir -p "$stage/release"
+strip --strip-unneeded -o "$stage/release/orbyt" "$binary"
+mkdir -p target/debian
+CARGO_TARGET_DIR=$stage cargo deb --locked --no-build --no-strip --output target/debian/ ${version:+--deb-version "$version"}
