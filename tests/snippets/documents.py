@@ -8,7 +8,6 @@
 curl runs. An `sh` block that sets variables is a configuration, and checked like one. What is in no such block is not run.
 """
 
-import json
 import os
 import pathlib
 import re
@@ -66,7 +65,9 @@ def configuration(text, variables=()):
     """Checks a configuration; the secrets that it names are there, whatever they are called."""
     with tempfile.TemporaryDirectory() as folder:
         file = pathlib.Path(folder, "orbyt.toml")
-        file.write_text(text, encoding="utf-8")
+        # A model is of the provider before it.
+        before = '[[provider]]\nid = "openai"\n' if text.startswith("[[provider.") else ""
+        file.write_text(before + text, encoding="utf-8")
         environment = {"PATH": os.environ["PATH"], "HOME": folder, "ORBYT_DATA_DIR": f"{folder}/data", **dict(variables)}
         for provider in ("OPENAI", "ANTHROPIC", "GEMINI"):
             environment.setdefault(f"{provider}_API_KEY", "a-key")
@@ -80,9 +81,11 @@ def configuration(text, variables=()):
 
 def commands(gateway, text):
     """Checks the lines of a shell: what orbyt is asked for exists, what curl asks for is answered, variables are known."""
-    text = placed(gateway, text).replace("\\\n", " ").replace("$ORBYT_API_KEY", gateway.key)
+    text = placed(gateway, text).replace("\\\n", " ")
+    for name, value in (("$ORBYT_API_KEY", gateway.key), ("$KEY", gateway.key), ("$ORBYT/v1", gateway.url)):
+        text = text.replace(name, value)
     # A JSON text goes over several lines.
-    lines = re.findall(r"(?:'[^']*'|[^\n'])+", text)
+    lines = re.findall(r"(?:'[^']*'|[^\n'])+", re.sub(r"; (?=orbyt )", "\n", text))
     variables = {}
     for line in lines:
         words = shlex.split(line, comments=True)
@@ -91,8 +94,8 @@ def commands(gateway, text):
         if words and words[0] == "orbyt":
             known(words[1:])
         elif words and words[0] == "curl" and "/v1/chat" in line:
-            done = subprocess.run(["curl", "-sS", *words[1:]], capture_output=True, text=True, timeout=60, check=True)
-            assert json.loads(done.stdout)["choices"][0]["message"]["content"] == "Hello!", done.stdout
+            done = subprocess.run(["curl", "-sS", *words[1:]], capture_output=True, text=True, timeout=60, check=False)
+            assert done.returncode == 0 and '"choices"' in done.stdout, f"{done.stdout}{done.stderr}"
         elif words and re.fullmatch(r"((GATEWAY|ORBYT)_\w+|REDIS_URL|DATABASE_URL)=.*", words[0]):
             variables.update([words[0].split("=", 1)])
     if variables:
