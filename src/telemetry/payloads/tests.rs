@@ -215,9 +215,7 @@ fn the_policy_says_what_goes_to_the_database() {
     let went = |policy, number, record: &RequestRecord| {
         let store = store(Settings { ring_bytes: 0, policy, ..ROOMY });
         let (told, heard) = std::sync::mpsc::channel();
-        store.set_sink(move |tape| {
-            let _ = told.send(tape.id());
-        });
+        store.set_sink(move |tape| told.send(tape.id()).unwrap());
         if let Some(tape) = begun(&store, number, "{}", &[]) {
             tape.finish(record);
         }
