@@ -152,7 +152,9 @@ impl House {
                 return None;
             }
         }
-        if *stopping.borrow() || session.req_header().method == Method::CONNECT {
+        // The phase is known before Pingora has told all connections.
+        let is_last = *stopping.borrow() || *self.gateway.core().phase.borrow() != Phase::Serving;
+        if is_last || session.req_header().method == Method::CONNECT {
             session.set_keepalive(None);
         } else if session.get_keepalive() == Some(0) {
             // Pingora takes `keep-alive` for leave to stay for ever.

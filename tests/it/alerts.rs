@@ -183,7 +183,8 @@ async fn a_budget_that_is_used_up_is_shown_until_there_is_more() {
     let sim = Sim::start(SimDialect::OpenAi).unwrap();
     let base_url = sim.base_url();
     let price = "[[provider.model]]\nid = 'm'\ninput = '1000'\noutput = '1000'\nmax_output = 100\n";
-    let provider = format!("[[provider]]\nid = 'one'\ndialect = 'openai_chat'\nbase_url = '{base_url}'\n{price}");
+    let key = "[[provider.key]]\nsecret = 'key-in-clear'\n";
+    let provider = format!("[[provider]]\nid = 'one'\ndialect = 'openai_chat'\nbase_url = '{base_url}'\n{key}{price}");
     let gateway = Gateway::builder().config(&format!("[alerts]\nhold = '100ms'\n{provider}")).start().await;
     assert!(gateway.chat(&saying("one/m", "one", false)).await.looks_complete());
     let said = |arguments: &[&str]| said(&gateway.data_dir(), None, arguments, "");
