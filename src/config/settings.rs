@@ -52,6 +52,7 @@ pub const SETTINGS: &[Setting] = &[
     open("server.tls", "certificate", r#""/etc/orbyt/tls/fullchain.pem""#, "PEM file of the certificate chain."),
     open("server.tls", "key", r#""/etc/orbyt/tls/privkey.pem""#, "PEM file of its private key."),
     env(set("console", "listen", r#"["127.0.0.1:4000"]"#, "Addresses of the console, its API and `/metrics`."), "ORBYT_CONSOLE_LISTEN"),
+    env(set("console", "devtools_listen", r#"["127.0.0.1:4983"]"#, "Addresses at which the console opens with DevTools; empty (in the environment: `off`) for none. One in use is done without."), "ORBYT_DEVTOOLS_LISTEN"),
     env(open("console", "admin_token", r#"{ credential = "admin_token" }"#, "The administrator's token; by default one is made on first start."), "ORBYT_ADMIN_TOKEN"),
     open("provider", "id", r#""openai""#, "A provider of the catalog, or a name of your own (then `base_url` is needed)."),
     open("provider", "name", r#""My OpenAI""#, "Its name for people."),

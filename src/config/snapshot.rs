@@ -135,6 +135,8 @@ pub struct Cors {
 pub struct Console {
     /// Where the console, its API and `/metrics` are served.
     pub listen: Vec<SocketAddr>,
+    /// Where it opens with DevTools; empty where that is not wanted.
+    pub devtools_listen: Vec<SocketAddr>,
     /// The hash of the administrator's token; `None` locks everything that needs it.
     pub admin_token: Option<KeyHash>,
 }
@@ -542,6 +544,7 @@ impl Snapshot {
             ("server.workers", old.0.workers != new.0.workers),
             ("server.grace", old.0.grace != new.0.grace),
             ("console.listen", !same_places(&old.1.listen, &new.1.listen)),
+            ("console.devtools_listen", !same_places(&old.1.devtools_listen, &new.1.devtools_listen)),
             ("cache.backend", moves),
             ("cache.max_size", caches.0.max_size != caches.1.max_size),
             ("cache.max_bytes", caches.0.max_bytes != caches.1.max_bytes),
@@ -560,6 +563,7 @@ impl Snapshot {
     pub fn keep_listeners(&mut self, old: &Self) {
         self.server.listen.clone_from(&old.server.listen);
         self.console.listen.clone_from(&old.console.listen);
+        self.console.devtools_listen.clone_from(&old.console.devtools_listen);
         if let (Some(new), Some(old)) = (&mut self.server.tls, &old.server.tls) {
             new.listen.clone_from(&old.listen);
         }

@@ -1,7 +1,7 @@
 //! Who is asking, and with whose key a provider is asked.
 
 use super::secret::KeyHash;
-use super::tenancy::ApiKey;
+use super::tenancy::{ApiKey, DEFAULT_ORG};
 use super::{KeyQuota, Secret};
 use sha2::{Digest, Sha256};
 use std::fmt;
@@ -17,6 +17,13 @@ pub struct Principal {
     pub key_hash: KeyHash,
     /// The key as the database has it; `None` for one of the configuration.
     pub key: Option<Arc<ApiKey>>,
+}
+
+impl Principal {
+    /// The organisation that its requests belong to.
+    pub fn org(&self) -> Arc<str> {
+        self.key.as_ref().map_or_else(|| DEFAULT_ORG.into(), |key| key.org.clone())
+    }
 }
 
 /// Which key it is: the beginning of a hash of its text. A name may stand for another key after a reload, this never does.

@@ -155,7 +155,8 @@ impl Gateway {
             client.entry.extensions = Some(envelope.extensions.clone());
         }
         let model: Arc<str> = envelope.model.as_str().into();
-        self.core.telemetry.pending(client.record.id, Some(&model));
+        let principal = client.holder.as_ref().map(|holder| &holder.principal);
+        self.core.telemetry.pending(client.record.id, Some(&model), principal);
         client.record.requested_model = Some(model);
         client.record.stream = envelope.stream;
         refuse_unbuilt(&envelope)?;

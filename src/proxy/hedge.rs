@@ -131,7 +131,8 @@ impl Walk<'_> {
         };
         let number = self.attempt_number() + 1;
         let (provider, model) = (&second.target.provider.id, &second.target.model.upstream);
-        self.core.telemetry.attempt_begins(self.client.record.id, number, provider, model);
+        let leased = second.lease.key_name();
+        self.core.telemetry.attempt_begins(self.client.record.id, number, provider, model, &leased);
         let beside = second.target.clone();
         let translator = self.translator(&beside, &second.message);
         let last = self.is_last(second.at, Instant::now());

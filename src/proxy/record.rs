@@ -22,6 +22,7 @@ pub(super) fn close(core: &Core, session: &Session, client: &mut ClientCtx) {
     }
     client.seat = None;
     ledger::close(core, session, client);
-    core.telemetry.finished(&client.record);
+    let principal = client.holder.as_ref().map(|holder| &holder.principal);
+    core.telemetry.finished(&client.record, principal);
     core.telemetry.recent.keep(&mut client.record);
 }

@@ -303,9 +303,10 @@ impl<'a> Walk<'a> {
 
     async fn attempt(&mut self, target: &Target, mut lease: Lease) -> Result<Next, Stop> {
         let begun = Instant::now();
-        self.client.entry.trying = Some((begun, lease.key_name()));
-        let number = self.attempt_number();
-        self.core.telemetry.attempt_begins(self.client.record.id, number, &target.provider.id, &target.model.upstream);
+        let key = lease.key_name();
+        self.client.entry.trying = Some((begun, key.clone()));
+        let (number, provider) = (self.attempt_number(), &target.provider.id);
+        self.core.telemetry.attempt_begins(self.client.record.id, number, provider, &target.model.upstream, &key);
         let message = match self.render(target).await {
             Ok(message) => message,
             Err(fault) => {

@@ -9,6 +9,7 @@ pub mod ledger;
 pub mod limits;
 pub mod live;
 pub mod provider_keys;
+pub mod reports;
 pub mod responses;
 pub mod tenants;
 pub mod vectors;

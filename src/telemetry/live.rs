@@ -39,6 +39,15 @@ pub struct LiveEvent {
     pub at_ms: u64,
     /// Where the request now stands.
     pub state: State,
+    /// The organisation of the gateway's key, with the first event of a request and the last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub org: Option<Arc<str>>,
+    /// The name of the gateway's key, likewise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<Arc<str>>,
+    /// The name of the provider's key that an attempt has leased.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lease: Option<Arc<str>>,
     /// The model that was asked for or serves.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub model: Option<Arc<str>>,
@@ -87,6 +96,9 @@ impl LiveEvent {
             id,
             at_ms,
             state,
+            org: None,
+            key: None,
+            lease: None,
             model: None,
             provider: None,
             attempt: None,

@@ -9,6 +9,7 @@
 //!
 //! Counters move once for each request, when it is finished and its record complete.
 
+pub mod feed;
 mod gen_ai;
 mod line;
 pub mod live;
@@ -22,6 +23,7 @@ mod series;
 pub mod state_change;
 
 pub use self::log::Log;
+pub use feed::Feed;
 pub use line::Format;
 pub use live::{Live, LiveEvent};
 pub use metrics::{InFlight, Metrics};
@@ -31,7 +33,7 @@ pub use sampled::{BreakerState, LedgerState, PoolState, StoreState};
 pub use state_change::StateChange;
 
 use self::log::now_unix_ms;
-use crate::domain::{AttemptRecord, Ended, RequestId, RequestRecord};
+use crate::domain::{AttemptRecord, Ended, Principal, RequestId, RequestRecord};
 use live::{State, Tokens};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -45,6 +47,8 @@ pub struct Telemetry {
     pub metrics: Arc<Metrics>,
     /// The live events.
     pub live: Live,
+    /// The last changes of states.
+    pub feed: Feed,
     /// The last requests with their plans.
     pub recent: Recent,
     /// What everything passes that others have written.
@@ -60,7 +64,8 @@ impl Telemetry {
     pub fn new(log: Log, metrics: Arc<Metrics>, redactor: Arc<Redactor>) -> Self {
         let counted = log.clone();
         metrics.set_log_source(move || counted.dropped());
-        Self { log, metrics, live: Live::default(), recent: Recent::default(), redactor, audience: Arc::default() }
+        let (live, feed, recent) = (Live::default(), Feed::default(), Recent::default());
+        Self { log, metrics, live, feed, recent, redactor, audience: Arc::default() }
     }
 
     /// A request was accepted: it is in flight until the guard is dropped.
@@ -68,17 +73,20 @@ impl Telemetry {
         self.metrics.arrived()
     }
 
-    /// A request is known to be for this model.
-    pub fn pending(&self, id: RequestId, model: Option<&Arc<str>>) {
+    /// A request of somebody is known to be for this model.
+    pub fn pending(&self, id: RequestId, model: Option<&Arc<str>>, principal: Option<&Principal>) {
         self.live.send(|| LiveEvent {
+            org: principal.map(Principal::org),
+            key: principal.map(|principal| principal.key_name.clone()),
             model: model.map(|model| self.shown(model)),
             ..LiveEvent::new(id, now_unix_ms(), State::Pending)
         });
     }
 
-    /// A target is about to be asked; `number` counts from 1.
-    pub fn attempt_begins(&self, id: RequestId, number: u32, provider: &Arc<str>, model: &Arc<str>) {
+    /// A target is about to be asked with a key of that name; `number` counts from 1.
+    pub fn attempt_begins(&self, id: RequestId, number: u32, provider: &Arc<str>, model: &Arc<str>, lease: &Arc<str>) {
         self.live.send(|| LiveEvent {
+            lease: Some(Arc::clone(lease)),
             model: Some(self.shown(model)),
             provider: Some(Arc::clone(provider)),
             attempt: Some(number),
@@ -111,11 +119,11 @@ impl Telemetry {
         });
     }
 
-    /// A request has ended, whichever way. Called exactly once for each.
-    pub fn finished(&self, record: &RequestRecord) {
+    /// A request of somebody has ended, whichever way. Called exactly once for each.
+    pub fn finished(&self, record: &RequestRecord, principal: Option<&Principal>) {
         self.metrics.observe(record);
         self.log.request(record);
-        self.live.send(|| self.end_of(record));
+        self.live.send(|| LiveEvent { org: principal.map(Principal::org), ..self.end_of(record) });
     }
 
     /// Has every change of a state told to somebody, who must not wait. The first who asks is told.
@@ -133,6 +141,7 @@ impl Telemetry {
             _ => {}
         }
         self.log.state_change(&change);
+        self.feed.push(now_unix_ms(), &change, &self.redactor);
         if let Some(audience) = self.audience.get() {
             audience(&change);
         }
@@ -142,6 +151,7 @@ impl Telemetry {
         let success = record.ended == Ended::Complete && record.status < 400;
         let reason = record.error_code.as_deref().unwrap_or(record.ended.name());
         LiveEvent {
+            key: record.key_name.clone(),
             model: record.model.as_ref().or(record.requested_model.as_ref()).map(|model| self.shown(model)),
             provider: record.provider.clone(),
             attempt: u32::try_from(record.attempt_count()).ok().filter(|&count| count > 0),

@@ -45,6 +45,7 @@ mod raw;
 mod redis_server;
 mod relays;
 mod reload;
+mod reports;
 mod responses;
 mod routes;
 mod routing;

@@ -56,6 +56,7 @@ def running(**environment):
             "HOME": str(folder),
             "ORBYT_LISTEN": f"127.0.0.1:{port}",
             "ORBYT_CONSOLE_LISTEN": f"127.0.0.1:{free_port()}",
+            "ORBYT_DEVTOOLS_LISTEN": "off",
             "ORBYT_DATA_DIR": str(folder / "data"),
             "ORBYT_API_KEYS": KEY,
             "OPENAI_API_KEY": offer["openai"]["key"],

@@ -5,6 +5,7 @@ use super::audit::Audit;
 use super::facts::GatewayFacts;
 use super::ledger::Ledger;
 use super::provider_keys::ProviderKeys;
+use super::reports::Reports;
 use super::tenants::Tenants;
 use crate::domain::secret::KeyHash;
 use crate::domain::tenancy::{ApiKey, SealedKey};
@@ -89,7 +90,7 @@ pub struct Link {
 
 /// A database: all ports, and word of changes.
 #[async_trait]
-pub trait Database: Tenants + ApiKeys + ProviderKeys + GatewayFacts + Audit + Ledger {
+pub trait Database: Tenants + ApiKeys + ProviderKeys + GatewayFacts + Audit + Ledger + Reports {
     /// Where it is, for people; without a password.
     fn place(&self) -> String;
 

@@ -9,6 +9,7 @@ mod connect;
 mod ledger;
 mod listen;
 mod provider_keys;
+mod reports;
 mod schema;
 mod tenants;
 
