@@ -141,6 +141,7 @@ impl Compiler<'_> {
         Console {
             listen: self.listen("console.listen", raw.listen, ([127, 0, 0, 1], 4000)),
             admin_token: raw.admin_token.and_then(|token| self.secret(&token)).map(|token| token.hash()),
+            secure_cookies: or(&raw.secure_cookies, false),
         }
     }
 

@@ -110,6 +110,7 @@ pub struct RawTls {
 pub struct RawConsole {
     pub listen: Settings<SocketAddr>,
     pub admin_token: Setting<RawSecret>,
+    pub secure_cookies: Setting<bool>,
 }
 
 /// `[[provider]]`.

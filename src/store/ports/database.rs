@@ -4,6 +4,7 @@ use super::api_keys::ApiKeys;
 use super::audit::Audit;
 use super::facts::GatewayFacts;
 use super::ledger::Ledger;
+use super::logins::Logins;
 use super::provider_keys::ProviderKeys;
 use super::tenants::Tenants;
 use crate::domain::secret::KeyHash;
@@ -89,7 +90,7 @@ pub struct Link {
 
 /// A database: all ports, and word of changes.
 #[async_trait]
-pub trait Database: Tenants + ApiKeys + ProviderKeys + GatewayFacts + Audit + Ledger {
+pub trait Database: Tenants + ApiKeys + ProviderKeys + GatewayFacts + Audit + Ledger + Logins {
     /// Where it is, for people; without a password.
     fn place(&self) -> String;
 

@@ -16,6 +16,11 @@ pub const MIGRATIONS: &[Migration] = &[
     Migration { version: 4, name: "0004_audit", sql: include_str!("../../../migrations/postgres/0004_audit.sql") },
     Migration { version: 5, name: "0005_ledger", sql: include_str!("../../../migrations/postgres/0005_ledger.sql") },
     Migration { version: 6, name: "0006_people", sql: include_str!("../../../migrations/postgres/0006_people.sql") },
+    Migration {
+        version: 7,
+        name: "0007_sessions",
+        sql: include_str!("../../../migrations/postgres/0007_sessions.sql"),
+    },
 ];
 
 /// Of this lock's number nobody else may think: `orbyt` in ASCII.
