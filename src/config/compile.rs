@@ -145,6 +145,7 @@ impl Compiler<'_> {
                 some => self.listen("console.devtools_listen", some, ([127, 0, 0, 1], 4983)),
             },
             admin_token: raw.admin_token.and_then(|token| self.secret(&token)).map(|token| token.hash()),
+            secure_cookies: or(&raw.secure_cookies, false),
         }
     }
 

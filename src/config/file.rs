@@ -98,6 +98,7 @@ fn console(section: &Section<'_>) -> RawConsole {
         listen: section.list("listen", LISTEN, listen_address),
         devtools_listen: section.list("devtools_listen", LISTEN, listen_address),
         admin_token: section.secret("admin_token"),
+        secure_cookies: section.boolean("secure_cookies"),
     }
 }
 

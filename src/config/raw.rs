@@ -111,6 +111,7 @@ pub struct RawConsole {
     pub listen: Settings<SocketAddr>,
     pub devtools_listen: Settings<SocketAddr>,
     pub admin_token: Setting<RawSecret>,
+    pub secure_cookies: Setting<bool>,
 }
 
 /// `[[provider]]`.

@@ -54,6 +54,7 @@ pub const SETTINGS: &[Setting] = &[
     env(set("console", "listen", r#"["127.0.0.1:4000"]"#, "Addresses of the console, its API and `/metrics`."), "ORBYT_CONSOLE_LISTEN"),
     env(set("console", "devtools_listen", r#"["127.0.0.1:4983"]"#, "Addresses at which the console opens with DevTools; empty (in the environment: `off`) for none. One in use is done without."), "ORBYT_DEVTOOLS_LISTEN"),
     env(open("console", "admin_token", r#"{ credential = "admin_token" }"#, "The administrator's token; by default one is made on first start."), "ORBYT_ADMIN_TOKEN"),
+    set("console", "secure_cookies", "false", "`true` lets browsers send the login's cookie over TLS alone. Behind a trusted proxy that says `x-forwarded-proto: https` they do anyway."),
     open("provider", "id", r#""openai""#, "A provider of the catalog, or a name of your own (then `base_url` is needed)."),
     open("provider", "name", r#""My OpenAI""#, "Its name for people."),
     set("provider", "enabled", "true", "`false` leaves it out, also when the environment has its key."),

@@ -139,6 +139,8 @@ pub struct Console {
     pub devtools_listen: Vec<SocketAddr>,
     /// The hash of the administrator's token; `None` locks everything that needs it.
     pub admin_token: Option<KeyHash>,
+    /// Whether browsers are told to send the session's cookie over TLS alone, also where no trusted proxy says that it speaks TLS.
+    pub secure_cookies: bool,
 }
 
 /// `[[model]]`: a name of the operator's own.

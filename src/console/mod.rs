@@ -2,29 +2,39 @@
 //! nothing that happens here can slow down a request in the data plane.
 //!
 //! ```text
-//! listen.rs ──> serve.rs ──> routes.rs ──> auth.rs (only /api) ──> handler ──> problem.rs, when it went wrong
-//! bind once     a task a      security      admin token,            reads what [`Deps`] gives
-//!               connection    headers       failures limited
+//! listen.rs ──> serve.rs ──> routes.rs ──> auth.rs ──────────────> handler ────────> problem.rs, when it went wrong
+//! bind once     a task a      security      admin token or session,  roles.rs: may the
+//!               connection    headers       viewer.rs: who is it     viewer do this?
 //! ```
 //!
 //! It knows nothing of the data plane: what it shows it is handed as [`Deps`].
 
+mod api;
 mod auth;
 mod listen;
+mod password;
 mod problem;
+mod roles;
 mod routes;
 mod serve;
+mod session;
+mod viewer;
 
 pub use listen::{ListenError, Sharing};
+pub use password::{LONGEST, NoHash, SHORTEST, hash as hash_password};
 
+use crate::config::Snapshot;
 use crate::domain::RequestId;
 use crate::domain::secret::KeyHash;
+use crate::store::ports::database::Database;
 use crate::store::ports::ledger::Ledger;
+use crate::store::ports::logins::Logins;
 use crate::telemetry::{Live, Metrics};
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::sync::watch;
 
 /// What the console shows and whom it lets in, as handed over by the wiring. The closures are asked at each request,
@@ -43,6 +53,12 @@ pub struct Deps {
     pub explain: Arc<dyn Fn(RequestId) -> Option<serde_json::Value> + Send + Sync>,
     /// For requests that `explain` does not know any more; `None` where no ledger is kept.
     pub ledger: Option<Arc<dyn Ledger>>,
+    /// What outlives the process; `None` for a gateway that keeps nothing.
+    pub database: Option<Arc<dyn Database>>,
+    /// Who may log in and who has; the database, where there is one.
+    pub logins: Arc<dyn Logins>,
+    /// What the gateway runs on.
+    pub snapshot: Arc<dyn Fn() -> Arc<Snapshot> + Send + Sync>,
     /// For `/readyz`: whether the gateway takes requests.
     pub ready: Arc<dyn Fn() -> bool + Send + Sync>,
     /// For `/readyz`: why the database cannot be reached, while it cannot.
@@ -51,6 +67,12 @@ pub struct Deps {
     pub gateway_urls: Vec<String>,
     /// The gateway's version.
     pub version: &'static str,
+}
+
+/// Unix milliseconds.
+fn now_ms() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Why the console did not start.

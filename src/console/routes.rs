@@ -1,11 +1,14 @@
 //! The console's routes and what every answer has in common.
 
 use super::Deps;
+use super::api;
 use super::auth::{self, Failures};
+use super::password::Passwords;
 use super::problem::Problem;
+use super::roles::Operation;
 use super::serve::Stopping;
+use super::viewer::Viewer;
 use crate::domain::RequestId;
-use crate::store::ports::database::Access;
 use crate::telemetry::live::Seen;
 use crate::telemetry::recent::Explanation;
 use axum::Router;
@@ -21,7 +24,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// No request here needs a larger body.
-const MOST_BODY: usize = 64 << 10;
+pub(super) const MOST_BODY: usize = 64 << 10;
 /// How many may watch live events at a time, well below the connections so that `/metrics` always gets through.
 const MOST_WATCHERS: usize = 64;
 /// A quiet stream of live events shows in this interval that it is alive.
@@ -31,24 +34,27 @@ const KEEPALIVE: Duration = Duration::from_secs(15);
 pub(super) struct Shared {
     pub deps: Deps,
     pub failures: Failures,
+    pub passwords: Passwords,
     /// Ends the live streams when the console stops.
     stopping: Stopping,
 }
 
 /// All routes.
 pub(super) fn router(deps: Deps, stopping: Stopping) -> Router {
-    let shared = Arc::new(Shared { deps, failures: Failures::default(), stopping });
-    let admin = Router::new()
+    let shared = Arc::new(Shared { deps, failures: Failures::default(), passwords: Passwords::default(), stopping });
+    let guarded = Router::new()
         .route("/api/v1/live", get(live))
         .route("/api/v1/health", get(health))
         .route("/api/v1/requests/{id}/explain", get(explain))
-        .route_layer(middleware::from_fn_with_state(Arc::clone(&shared), auth::require_admin));
+        .merge(api::guarded())
+        .route_layer(middleware::from_fn_with_state(Arc::clone(&shared), auth::require_viewer));
     Router::new()
         .route("/", get(front_page))
         .route("/metrics", get(metrics))
         .route("/livez", get(alive))
         .route("/readyz", get(ready))
-        .merge(admin)
+        .merge(api::open())
+        .merge(guarded)
         .fallback(async || Problem::new(StatusCode::NOT_FOUND, "There is nothing here."))
         .method_not_allowed_fallback(async || {
             Problem::new(StatusCode::METHOD_NOT_ALLOWED, "This can only be read: use the methods in the Allow header.")
@@ -100,43 +106,44 @@ async fn ready(State(shared): State<Arc<Shared>>) -> Response {
     }
 }
 
-async fn health(State(shared): State<Arc<Shared>>) -> Response {
-    json(StatusCode::OK, &(shared.deps.health)())
+async fn health(State(shared): State<Arc<Shared>>, viewer: Viewer) -> Result<Response, Problem> {
+    viewer.may(Operation::SeeGateway, None)?;
+    Ok(json(StatusCode::OK, &(shared.deps.health)()))
 }
 
 /// Why a request went where it went.
-async fn explain(State(shared): State<Arc<Shared>>, Path(id): Path<String>) -> Response {
+async fn explain(
+    State(shared): State<Arc<Shared>>,
+    viewer: Viewer,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
+    let reach = viewer.reach(Operation::SeeRequests, None)?;
     let Some(id) = RequestId::parse(&id) else {
-        return Problem::new(
-            StatusCode::BAD_REQUEST,
-            "This is no request's id: one is req_ and 24 hexadecimal digits.",
-        )
-        .into_response();
+        return Err(Problem::bad_request("This is no request's id: one is req_ and 24 hexadecimal digits."));
     };
-    if let Some(explanation) = (shared.deps.explain)(id) {
-        return json(StatusCode::OK, &explanation);
+    // What is kept in memory does not say whose it is.
+    let recent = viewer.is_administrator().then(|| (shared.deps.explain)(id)).flatten();
+    if let Some(explanation) = recent {
+        return Ok(json(StatusCode::OK, &explanation));
     }
-    let row = match &shared.deps.ledger {
-        Some(ledger) => ledger.find(&Access::System, id).await,
-        None => Ok(None),
-    };
-    let (status, detail) = match row.map(|row| row.and_then(Explanation::of)) {
-        Ok(Some(explanation)) => match serde_json::to_value(explanation) {
-            Ok(explanation) => return json(StatusCode::OK, &explanation),
-            Err(_) => (StatusCode::INTERNAL_SERVER_ERROR, "What is kept of this request cannot be shown."),
-        },
-        Ok(None) => {
-            (StatusCode::NOT_FOUND, "Nothing is kept of this request: it had no plan, or is too old for the ledger.")
+    let mut row = None;
+    if let Some(ledger) = &shared.deps.ledger {
+        for access in &reach {
+            row = row.or(ledger.find(access, id).await.map_err(|error| {
+                log::warn!("the ledger cannot be asked: {error}");
+                let detail = "It is not among the last 10,000 requests, and the ledger cannot be asked now.";
+                Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail)
+            })?);
         }
-        Err(error) => {
-            log::warn!("the ledger cannot be asked: {error}");
-            (
-                StatusCode::SERVICE_UNAVAILABLE,
-                "It is not among the last 10,000 requests, and the ledger cannot be asked now.",
-            )
-        }
+    }
+    let Some(explanation) = row.and_then(Explanation::of) else {
+        let detail = "Nothing is kept of this request: it had no plan, or is too old for the ledger.";
+        return Err(Problem::new(StatusCode::NOT_FOUND, detail));
     };
-    Problem::new(status, detail).into_response()
+    let shown = serde_json::to_value(explanation).map_err(|_| {
+        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "What is kept of this request cannot be shown.")
+    })?;
+    Ok(json(StatusCode::OK, &shown))
 }
 
 fn json(status: StatusCode, value: &serde_json::Value) -> Response {
@@ -175,7 +182,10 @@ fn escaped(text: &str) -> String {
 
 /// Each request as it goes on, as server-sent events: `data:` is one [`LiveEvent`](crate::telemetry::LiveEvent) as
 /// JSON; an event named `missed` tells how many were lost on the way.
-async fn live(State(shared): State<Arc<Shared>>) -> Response {
+async fn live(State(shared): State<Arc<Shared>>, viewer: Viewer) -> Response {
+    if let Err(problem) = viewer.may(Operation::SeeGateway, None) {
+        return problem.into_response();
+    }
     let watcher = shared.deps.live.watch();
     if shared.deps.live.watchers() > MOST_WATCHERS {
         return Problem::new(StatusCode::SERVICE_UNAVAILABLE, "Too many are watching already.")

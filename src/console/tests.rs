@@ -1,13 +1,25 @@
 //! The console as its clients see it, over real sockets.
 
 use super::*;
+use crate::config::Source;
 use crate::domain::{RequestId, Secret};
+use crate::provider::Catalog;
+use crate::store::memory::MemoryLogins;
 use crate::telemetry::LiveEvent;
 use crate::telemetry::live::State;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::{Duration, Instant};
+
+/// A configuration in which nothing is configured.
+fn snapshot() -> Arc<dyn Fn() -> Arc<Snapshot> + Send + Sync> {
+    let catalog = Arc::new(Catalog::builtin().unwrap());
+    let process = vec![("HOME".into(), "/nowhere".into())];
+    let source = Source { file: None, process, dotenv: None, catalog };
+    let snapshot = Arc::new(crate::config::load(&source).unwrap().snapshot);
+    Arc::new(move || snapshot.clone())
+}
 
 const TOKEN: &str = "admin-token-for-tests";
 
@@ -30,6 +42,9 @@ fn start() -> Fixture {
         admin_token: Arc::new(move || *expected.lock()),
         health: Arc::new(|| serde_json::json!({"providers": {"openai": {"keys": {"openai_01": "idle"}}}})),
         ledger: None,
+        database: None,
+        logins: Arc::new(MemoryLogins::default()),
+        snapshot: snapshot(),
         explain: Arc::new(|id| (id == RequestId::from_random(1, 2)).then(|| serde_json::json!({"status": 200}))),
         ready: Arc::new(move || is_ready.load(SeqCst)),
         degraded: Arc::new(|| None),
@@ -76,6 +91,12 @@ impl Fixture {
         let (head, body) = text.split_once("\r\n\r\n").unwrap();
         let status = head.split(' ').nth(1).unwrap().parse().unwrap();
         Answer { status, head: format!("{head}\r\n"), body: body.to_owned() }
+    }
+
+    fn post(&self, path: &str, headers: &str, body: &str) -> Answer {
+        let headers =
+            format!("content-type: application/json\r\ncontent-length: {}\r\n{headers}\r\n{body}", body.len());
+        self.send(&format!("POST {path}"), &headers)
     }
 
     fn get(&self, path: &str) -> Answer {
@@ -303,6 +324,9 @@ fn a_port_in_use_is_an_error_that_names_it() {
         admin_token: Arc::new(|| None),
         health: Arc::new(|| serde_json::Value::Null),
         ledger: None,
+        database: None,
+        logins: Arc::new(MemoryLogins::default()),
+        snapshot: snapshot(),
         explain: Arc::new(|_| None),
         ready: Arc::new(|| true),
         degraded: Arc::new(|| None),
@@ -314,4 +338,59 @@ fn a_port_in_use_is_an_error_that_names_it() {
     let successor = Console::start(&[address], Sharing::Successor, deps).unwrap();
     assert_eq!(successor.addresses(), [address]);
     successor.stop();
+}
+
+/// Logs in with the token and gives the cookie and the token against forged requests.
+fn logged_in(fixture: &Fixture) -> (String, String) {
+    let begun = fixture.post("/api/v1/session", "", &serde_json::json!({"admin_token": TOKEN}).to_string());
+    assert_eq!(begun.status, 201, "{}", begun.body);
+    let line = begun.head.lines().find_map(|line| line.strip_prefix("set-cookie: ")).unwrap();
+    assert!(line.contains("; HttpOnly; SameSite=Strict; Path=/; Max-Age="), "{line}");
+    assert!(!line.contains("Secure"), "{line}");
+    let cookie = line.split(';').next().unwrap().to_owned();
+    (cookie, begun.json()["csrf_token"].as_str().unwrap().to_owned())
+}
+
+#[test]
+fn the_token_buys_a_session_which_ends_by_hand_and_with_the_token() {
+    let fixture = start();
+    let (cookie, csrf) = logged_in(&fixture);
+    let inside = format!("cookie: {cookie}\r\n");
+    let seen = fixture.send("GET /api/v1/session", &inside).json();
+    assert_eq!((&seen["administrator"], &seen["csrf_token"]), (&true.into(), &csrf.as_str().into()));
+    assert_eq!(fixture.send("GET /api/v1/health", &inside).status, 200);
+    let left = fixture.send("DELETE /api/v1/session", &format!("{inside}x-csrf-token: {csrf}\r\n"));
+    assert_eq!(left.status, 204);
+    fixture.send("GET /api/v1/health", &inside).assert_problem(401);
+
+    let (cookie, _) = logged_in(&fixture);
+    *fixture.token.lock() = Some(Secret::new("another").hash());
+    fixture.send("GET /api/v1/health", &format!("cookie: {cookie}\r\n")).assert_problem(401);
+}
+
+#[test]
+fn a_session_changes_nothing_without_its_token() {
+    let fixture = start();
+    let (cookie, csrf) = logged_in(&fixture);
+    let (_, of_another) = logged_in(&fixture);
+    let send = |headers: &str| fixture.send("DELETE /api/v1/session", &format!("cookie: {cookie}\r\n{headers}"));
+    send("").assert_problem(403);
+    send("x-csrf-token: \r\n").assert_problem(403);
+    send(&format!("x-csrf-token: {of_another}\r\n")).assert_problem(403);
+    send(&format!("x-csrf-token: {csrf}\r\nsec-fetch-site: cross-site\r\n")).assert_problem(403);
+    send(&format!("x-csrf-token: {csrf}\r\norigin: http://evil.example\r\n")).assert_problem(403);
+    assert_eq!(send(&format!("x-csrf-token: {csrf}\r\norigin: http://x\r\n")).status, 204);
+}
+
+#[test]
+fn a_login_is_not_taken_from_another_sites_page_nor_guessed() {
+    let fixture = start();
+    let body = serde_json::json!({"admin_token": TOKEN}).to_string();
+    fixture.post("/api/v1/session", "sec-fetch-site: cross-site\r\n", &body).assert_problem(403);
+    let guess = serde_json::json!({"email": "ada@example.com", "password": "a wrong password"}).to_string();
+    for _ in 0..10 {
+        fixture.post("/api/v1/session", "", &guess).assert_problem(401);
+    }
+    fixture.post("/api/v1/session", "", &guess).assert_problem(429);
+    fixture.post("/api/v1/session", "", &body).assert_problem(429);
 }

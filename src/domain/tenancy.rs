@@ -63,6 +63,28 @@ impl Role {
     }
 }
 
+/// Someone who logs in to the console.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Person {
+    /// `usr_` and hex digits.
+    pub id: Arc<str>,
+    /// Their address, unique.
+    pub email: String,
+    /// Their name, which may be empty.
+    pub name: String,
+}
+
+/// What someone is in an organisation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Membership {
+    /// The organisation's id.
+    pub org: Arc<str>,
+    /// The person's id.
+    pub person: Arc<str>,
+    /// What they may do there.
+    pub role: Role,
+}
+
 /// What a key may be used for. An empty list allows everything; in names `*` stands for any text.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Scopes {

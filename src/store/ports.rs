@@ -8,6 +8,7 @@ pub mod facts;
 pub mod ledger;
 pub mod limits;
 pub mod live;
+pub mod logins;
 pub mod provider_keys;
 pub mod reports;
 pub mod responses;

@@ -17,8 +17,10 @@ use crate::console::{Console, Deps, Sharing};
 use crate::domain::ProviderKey;
 use crate::proxy::core::Phase;
 use crate::proxy::{Core, Door, Gateway};
+use crate::store::memory::MemoryLogins;
 use crate::store::ports::ledger::Ledger;
 use crate::store::ports::live::{KeyState, KeyStatus};
+use crate::store::ports::logins::Logins;
 use crate::store::redis::Redis;
 use crate::telemetry::{BreakerState, Format, LedgerState, Log, Metrics, PoolState, Redactor, Telemetry};
 use async_trait::async_trait;
@@ -242,6 +244,7 @@ fn start_console(
     shown: Arc<Mutex<LedgerState>>,
 ) -> Result<Console, String> {
     let (token, health, ready, degraded) = (core.clone(), core.clone(), core.clone(), core.clone());
+    let current = core.clone();
     let (recent, redactor) = (core.telemetry.recent.clone(), core.telemetry.redactor.clone());
     let deps = Deps {
         metrics: core.telemetry.metrics.clone(),
@@ -249,6 +252,10 @@ fn start_console(
         admin_token: Arc::new(move || token.snapshot.load().console.admin_token),
         health: Arc::new(move || health_report(&health, &shown.lock())),
         ledger: state.map(|state| -> Arc<dyn Ledger> { state.database.clone() }),
+        database: state.map(|state| state.database.clone()),
+        logins: state
+            .map_or_else(|| -> Arc<dyn Logins> { Arc::new(MemoryLogins::default()) }, |it| it.database.clone()),
+        snapshot: Arc::new(move || current.snapshot.load_full()),
         explain: Arc::new(move |id| serde_json::to_value(recent.explain(id, &redactor)?).ok()),
         ready: Arc::new(move || *ready.phase.borrow() == Phase::Serving),
         degraded: Arc::new(move || degraded.degraded.load().as_deref().cloned()),

@@ -4,6 +4,7 @@ use super::api_keys::ApiKeys;
 use super::audit::Audit;
 use super::facts::GatewayFacts;
 use super::ledger::Ledger;
+use super::logins::Logins;
 use super::provider_keys::ProviderKeys;
 use super::reports::Reports;
 use super::tenants::Tenants;
@@ -90,7 +91,7 @@ pub struct Link {
 
 /// A database: all ports, and word of changes.
 #[async_trait]
-pub trait Database: Tenants + ApiKeys + ProviderKeys + GatewayFacts + Audit + Ledger + Reports {
+pub trait Database: Tenants + ApiKeys + ProviderKeys + GatewayFacts + Audit + Ledger + Logins + Reports {
     /// Where it is, for people; without a password.
     fn place(&self) -> String;
 

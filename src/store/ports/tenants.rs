@@ -1,10 +1,10 @@
-//! Organisations and their projects.
+//! Organisations, their projects and their people.
 
 use super::database::{Access, StoreError};
-use crate::domain::tenancy::{Organisation, Project};
+use crate::domain::tenancy::{Membership, Organisation, Person, Project, Role};
 use async_trait::async_trait;
 
-/// Keeps organisations and projects.
+/// Keeps organisations, projects and people.
 #[async_trait]
 pub trait Tenants: Send + Sync {
     /// Adds an organisation. `now` is Unix milliseconds, here and in the other ports.
@@ -30,4 +30,28 @@ pub trait Tenants: Send + Sync {
     /// # Errors
     /// The database's.
     async fn projects(&self, access: &Access) -> Result<Vec<Project>, StoreError>;
+
+    /// Adds a person, who is a member of nothing yet.
+    ///
+    /// # Errors
+    /// A conflict when the address or the id is taken.
+    async fn create_person(&self, person: &Person, now: u64) -> Result<(), StoreError>;
+
+    /// The people in sight, by address: of an organisation its members.
+    ///
+    /// # Errors
+    /// The database's.
+    async fn people(&self, access: &Access) -> Result<Vec<Person>, StoreError>;
+
+    /// Makes somebody a member with this role, or with another one than before; `None` ends the membership.
+    ///
+    /// # Errors
+    /// A refusal when there is no such organisation in sight, or no such person.
+    async fn set_role(&self, access: &Access, org: &str, person: &str, role: Option<Role>) -> Result<(), StoreError>;
+
+    /// The memberships in sight.
+    ///
+    /// # Errors
+    /// The database's.
+    async fn memberships(&self, access: &Access) -> Result<Vec<Membership>, StoreError>;
 }

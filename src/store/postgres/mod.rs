@@ -8,6 +8,7 @@ mod audit;
 mod connect;
 mod ledger;
 mod listen;
+mod logins;
 mod provider_keys;
 mod reports;
 mod schema;

@@ -1,7 +1,7 @@
-//! Organisations and projects.
+//! Organisations, projects and people.
 
-use super::PostgresDatabase;
-use crate::domain::tenancy::{Organisation, Project};
+use super::{PostgresDatabase, Trouble};
+use crate::domain::tenancy::{Membership, Organisation, Person, Project, Role};
 use crate::store::ports::database::{Access, StoreError};
 use crate::store::ports::tenants::Tenants;
 use crate::store::rows::stored_time;
@@ -46,6 +46,59 @@ impl Tenants for PostgresDatabase {
                 Ok(Project { id: id.into(), org: org.into(), name: row.try_get(2)? })
             };
             rows.iter().map(project).collect()
+        })
+        .await
+    }
+
+    async fn create_person(&self, person: &Person, now: u64) -> Result<(), StoreError> {
+        self.transact(&Access::System, async |transaction| {
+            let put = "INSERT INTO users (id, email, name, created_at) VALUES ($1, $2, $3, $4)";
+            transaction.execute(put, &[&&*person.id, &person.email, &person.name, &stored_time(now)]).await?;
+            Ok(())
+        })
+        .await
+    }
+
+    async fn people(&self, access: &Access) -> Result<Vec<Person>, StoreError> {
+        self.transact(access, async |transaction| {
+            let rows = transaction.query("SELECT id, email, name FROM users ORDER BY email", &[]).await?;
+            let person = |row: &tokio_postgres::Row| {
+                let id: &str = row.try_get(0)?;
+                Ok(Person { id: id.into(), email: row.try_get(1)?, name: row.try_get(2)? })
+            };
+            rows.iter().map(person).collect()
+        })
+        .await
+    }
+
+    async fn set_role(&self, access: &Access, org: &str, person: &str, role: Option<Role>) -> Result<(), StoreError> {
+        self.transact(access, async |transaction| {
+            match role {
+                Some(role) => {
+                    let put = "INSERT INTO memberships (org_id, user_id, role) VALUES ($1, $2, $3) \
+                               ON CONFLICT (org_id, user_id) DO UPDATE SET role = excluded.role";
+                    transaction.execute(put, &[&org, &person, &role.name()]).await?;
+                }
+                None => {
+                    let end = "DELETE FROM memberships WHERE org_id = $1 AND user_id = $2";
+                    transaction.execute(end, &[&org, &person]).await?;
+                }
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    async fn memberships(&self, access: &Access) -> Result<Vec<Membership>, StoreError> {
+        self.transact(access, async |transaction| {
+            let query = "SELECT org_id, user_id, role FROM memberships ORDER BY org_id, user_id";
+            let rows = transaction.query(query, &[]).await?;
+            let membership = |row: &tokio_postgres::Row| {
+                let (org, person, role): (&str, &str, &str) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+                let role = Role::from_name(role).ok_or_else(|| Trouble::damaged("memberships"))?;
+                Ok(Membership { org: org.into(), person: person.into(), role })
+            };
+            rows.iter().map(membership).collect()
         })
         .await
     }

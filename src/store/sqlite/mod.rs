@@ -7,6 +7,7 @@
 mod api_keys;
 mod audit;
 mod ledger;
+mod logins;
 mod provider_keys;
 mod reader;
 mod reports;

@@ -1,7 +1,7 @@
-//! Organisations and projects.
+//! Organisations, projects and people.
 
 use super::{SqliteDatabase, Trouble};
-use crate::domain::tenancy::{Organisation, Project};
+use crate::domain::tenancy::{Membership, Organisation, Person, Project, Role};
 use crate::store::ports::database::{Access, StoreError};
 use crate::store::ports::tenants::Tenants;
 use crate::store::rows::stored_time;
@@ -57,6 +57,69 @@ impl Tenants for SqliteDatabase {
                 Ok(Project { id: text(row, 0)?, org: text(row, 1)?, name: row.get(2)? })
             })?;
             Ok(rows.collect::<Result<_, _>>()?)
+        })
+        .await
+    }
+
+    async fn create_person(&self, person: &Person, now: u64) -> Result<(), StoreError> {
+        let person = person.clone();
+        self.write(move |transaction| {
+            let put = "INSERT INTO users (id, email, name, created_at) VALUES (?1, ?2, ?3, ?4)";
+            transaction.execute(put, params![&*person.id, person.email, person.name, stored_time(now)])?;
+            Ok(())
+        })
+        .await
+    }
+
+    async fn people(&self, access: &Access) -> Result<Vec<Person>, StoreError> {
+        let access = access.clone();
+        self.read(move |transaction| {
+            let query = "SELECT id, email, name FROM users WHERE ?1 IS NULL \
+                         OR EXISTS (SELECT 1 FROM memberships WHERE user_id = users.id AND org_id = ?1) ORDER BY email";
+            let mut query = transaction.prepare(query)?;
+            let rows = query.query_map(params![access.org()], |row| {
+                Ok(Person { id: row.get::<_, String>(0)?.into(), email: row.get(1)?, name: row.get(2)? })
+            })?;
+            Ok(rows.collect::<Result<_, _>>()?)
+        })
+        .await
+    }
+
+    async fn set_role(&self, access: &Access, org: &str, person: &str, role: Option<Role>) -> Result<(), StoreError> {
+        let (access, org, person) = (access.clone(), org.to_owned(), person.to_owned());
+        self.write(move |transaction| {
+            if !access.reaches(Some(&org)) {
+                return Err(Trouble::unknown("organisation"));
+            }
+            match role {
+                Some(role) => {
+                    let put = "INSERT INTO memberships (org_id, user_id, role) VALUES (?1, ?2, ?3) \
+                               ON CONFLICT (org_id, user_id) DO UPDATE SET role = excluded.role";
+                    transaction.execute(put, params![org, person, role.name()])?;
+                }
+                None => {
+                    let end = "DELETE FROM memberships WHERE org_id = ?1 AND user_id = ?2";
+                    transaction.execute(end, params![org, person])?;
+                }
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    async fn memberships(&self, access: &Access) -> Result<Vec<Membership>, StoreError> {
+        let access = access.clone();
+        self.read(move |transaction| {
+            let query = "SELECT org_id, user_id, role FROM memberships WHERE ?1 IS NULL OR org_id = ?1 ORDER BY org_id, user_id";
+            let mut query = transaction.prepare(query)?;
+            let mut rows = query.query(params![access.org()])?;
+            let mut memberships = Vec::new();
+            while let Some(row) = rows.next()? {
+                let text = |at| row.get::<_, String>(at);
+                let role = Role::from_name(&text(2)?).ok_or_else(|| Trouble::damaged("memberships"))?;
+                memberships.push(Membership { org: text(0)?.into(), person: text(1)?.into(), role });
+            }
+            Ok(memberships)
         })
         .await
     }
