@@ -73,6 +73,11 @@ pub(super) fn bind(address: SocketAddr, sharing: Sharing) -> Result<TcpListener,
     listen().map_err(|source| ListenError { address, source })
 }
 
+/// The same for an address that can be done without.
+pub(super) fn bind_if_free(address: SocketAddr, sharing: Sharing) -> Option<TcpListener> {
+    bind(address, sharing).inspect_err(|error| log::warn!("DevTools has no address of its own: {}", error.source)).ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

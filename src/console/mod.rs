@@ -12,6 +12,7 @@
 mod api;
 mod auth;
 mod listen;
+mod pages;
 mod password;
 mod problem;
 mod roles;
@@ -28,8 +29,9 @@ use crate::domain::RequestId;
 use crate::domain::secret::KeyHash;
 use crate::store::ports::database::Database;
 use crate::store::ports::ledger::Ledger;
+use crate::store::ports::live::{KeyPool, Targets};
 use crate::store::ports::logins::Logins;
-use crate::telemetry::{Live, Metrics};
+use crate::telemetry::{Feed, Live, Metrics};
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -59,6 +61,8 @@ pub struct Deps {
     pub logins: Arc<dyn Logins>,
     /// What the gateway runs on.
     pub snapshot: Arc<dyn Fn() -> Arc<Snapshot> + Send + Sync>,
+    /// How keys and targets fare, for pages.
+    pub routing: RoutingState,
     /// For `/readyz`: whether the gateway takes requests.
     pub ready: Arc<dyn Fn() -> bool + Send + Sync>,
     /// For `/readyz`: why the database cannot be reached, while it cannot.
@@ -67,6 +71,17 @@ pub struct Deps {
     pub gateway_urls: Vec<String>,
     /// The gateway's version.
     pub version: &'static str,
+}
+
+/// How keys and targets fare.
+#[derive(Clone)]
+pub struct RoutingState {
+    /// The pool of provider keys.
+    pub pool: Arc<dyn KeyPool>,
+    /// Breakers and health.
+    pub targets: Arc<dyn Targets>,
+    /// The last changes of states.
+    pub feed: Feed,
 }
 
 /// Unix milliseconds.
@@ -99,6 +114,7 @@ impl std::error::Error for StartError {}
 #[derive(Debug)]
 pub struct Console {
     addresses: Vec<SocketAddr>,
+    devtools: Vec<SocketAddr>,
     stop: watch::Sender<bool>,
     thread: Option<JoinHandle<()>>,
 }
@@ -111,7 +127,14 @@ impl Console {
     pub fn start(listen: &[SocketAddr], sharing: Sharing, deps: Deps) -> Result<Self, StartError> {
         let listeners: Vec<_> =
             listen.iter().map(|&at| listen::bind(at, sharing)).collect::<Result<_, _>>().map_err(StartError::Listen)?;
-        let addresses = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
+        let place = |listener: &std::net::TcpListener| listener.local_addr().ok();
+        let addresses = listeners.iter().filter_map(place).collect();
+        let wanted = (deps.snapshot)();
+        let second: Vec<_> =
+            wanted.console.devtools_listen.iter().filter_map(|&at| listen::bind_if_free(at, sharing)).collect();
+        let devtools = second.iter().filter_map(place).collect();
+        let listeners = listeners.into_iter().map(|listener| (listener, serve::Front::Console));
+        let listeners = listeners.chain(second.into_iter().map(|listener| (listener, serve::Front::DevTools))).collect();
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Runtime)?;
         let (stop, stopping) = watch::channel(false);
@@ -121,7 +144,12 @@ impl Console {
             .name("console".to_owned())
             .spawn(move || runtime.block_on(serve::all(listeners, router, stopping)))
             .map_err(StartError::Runtime)?;
-        Ok(Self { addresses, stop, thread: Some(thread) })
+        Ok(Self { addresses, devtools, stop, thread: Some(thread) })
+    }
+
+    /// Where it opens with DevTools: those of the wanted addresses that could be had.
+    pub fn devtools_addresses(&self) -> &[SocketAddr] {
+        &self.devtools
     }
 
     /// Where it listens, with the ports that the kernel chose.

@@ -3,20 +3,21 @@
 use super::Deps;
 use super::api;
 use super::auth::{self, Failures};
+use super::pages;
 use super::password::Passwords;
 use super::problem::Problem;
 use super::roles::Operation;
-use super::serve::Stopping;
+use super::serve::{Front, Stopping};
 use super::viewer::Viewer;
 use crate::domain::RequestId;
 use crate::telemetry::live::Seen;
 use crate::telemetry::recent::Explanation;
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Path, Request, State};
+use axum::extract::{DefaultBodyLimit, Extension, Path, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::sse::{Event, KeepAlive, Sse};
-use axum::response::{Html, IntoResponse, Response};
+use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::get;
 use futures::stream::{self, Stream, StreamExt};
 use std::convert::Infallible;
@@ -26,9 +27,9 @@ use std::time::Duration;
 /// No request here needs a larger body.
 pub(super) const MOST_BODY: usize = 64 << 10;
 /// How many may watch live events at a time, well below the connections so that `/metrics` always gets through.
-const MOST_WATCHERS: usize = 64;
+pub(super) const MOST_WATCHERS: usize = 64;
 /// A quiet stream of live events shows in this interval that it is alive.
-const KEEPALIVE: Duration = Duration::from_secs(15);
+pub(super) const KEEPALIVE: Duration = Duration::from_secs(15);
 
 /// What the handlers share.
 pub(super) struct Shared {
@@ -36,7 +37,7 @@ pub(super) struct Shared {
     pub failures: Failures,
     pub passwords: Passwords,
     /// Ends the live streams when the console stops.
-    stopping: Stopping,
+    pub stopping: Stopping,
 }
 
 /// All routes.
@@ -48,7 +49,11 @@ pub(super) fn router(deps: Deps, stopping: Stopping) -> Router {
         .route("/api/v1/requests/{id}/explain", get(explain))
         .merge(api::guarded())
         .route_layer(middleware::from_fn_with_state(Arc::clone(&shared), auth::require_viewer));
+    let guarded_pages =
+        pages::guarded().route_layer(middleware::from_fn_with_state(Arc::clone(&shared), auth::require_viewer_of_page));
     Router::new()
+        .merge(pages::open())
+        .merge(guarded_pages)
         .route("/", get(front_page))
         .route("/metrics", get(metrics))
         .route("/livez", get(alive))
@@ -76,15 +81,16 @@ async fn bounded_and_guarded(request: Request, next: Next) -> Response {
     for (name, value) in [
         (
             header::CONTENT_SECURITY_POLICY,
-            "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
+            "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; \
+             frame-ancestors 'none'; base-uri 'none'",
         ),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (header::X_FRAME_OPTIONS, "DENY"),
         (header::REFERRER_POLICY, "no-referrer"),
-        (header::CACHE_CONTROL, "no-store"),
     ] {
         headers.insert(name, HeaderValue::from_static(value));
     }
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     response
 }
 
@@ -150,8 +156,8 @@ fn json(status: StatusCode, value: &serde_json::Value) -> Response {
     (status, [(header::CONTENT_TYPE, "application/json")], value.to_string()).into_response()
 }
 
-/// What this is and where the gateway is: JSON for programs that ask for it, otherwise a page.
-async fn front_page(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Response {
+/// What this is and where the gateway is, for programs that ask for JSON; people go on to a page.
+async fn front_page(State(shared): State<Arc<Shared>>, front: Option<Extension<Front>>, headers: HeaderMap) -> Response {
     const ROUTES: [&str; 5] = ["/metrics", "/livez", "/readyz", "/api/v1/live", "/api/v1/health"];
     let Deps { version, gateway_urls, .. } = &shared.deps;
     let accepts = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
@@ -161,23 +167,8 @@ async fn front_page(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Re
         });
         return json(StatusCode::OK, &page);
     }
-    let gateways: String = gateway_urls
-        .iter()
-        .map(|url| format!("<li><code>{}/v1</code></li>\n", escaped(url.trim_end_matches('/'))))
-        .collect();
-    let routes: String = ROUTES.iter().map(|route| format!("<li><a href=\"{route}\">{route}</a></li>\n")).collect();
-    Html(format!(
-        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>Orbyt console</title></head><body>\n\
-         <h1>Orbyt {}</h1>\n<p>This is the console of an Orbyt LLM gateway. The gateway itself, an OpenAI-compatible API, is \
-         at:</p>\n<ul>\n{gateways}</ul>\n<p>Here you find (those under <code>/api</code> with the admin token as \
-         <code>Authorization: Bearer</code>):</p>\n<ul>\n{routes}</ul>\n</body></html>\n",
-        escaped(version)
-    ))
-    .into_response()
-}
-
-fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+    let is_devtools = front.is_some_and(|Extension(front)| front == Front::DevTools);
+    Redirect::to(if is_devtools { "/devtools" } else { "/overview" }).into_response()
 }
 
 /// Each request as it goes on, as server-sent events: `data:` is one [`LiveEvent`](crate::telemetry::LiveEvent) as

@@ -4,7 +4,7 @@ use super::*;
 use crate::config::Source;
 use crate::domain::{RequestId, Secret};
 use crate::provider::Catalog;
-use crate::store::memory::MemoryLogins;
+use crate::store::memory::{MemoryKeyPool, MemoryLogins, MemoryTargets};
 use crate::telemetry::LiveEvent;
 use crate::telemetry::live::State;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -15,10 +15,14 @@ use std::time::{Duration, Instant};
 /// A configuration in which nothing is configured.
 fn snapshot() -> Arc<dyn Fn() -> Arc<Snapshot> + Send + Sync> {
     let catalog = Arc::new(Catalog::builtin().unwrap());
-    let process = vec![("HOME".into(), "/nowhere".into())];
+    let process = vec![("HOME".into(), "/nowhere".into()), ("ORBYT_DEVTOOLS_LISTEN".into(), "off".into())];
     let source = Source { file: None, process, dotenv: None, catalog };
     let snapshot = Arc::new(crate::config::load(&source).unwrap().snapshot);
     Arc::new(move || snapshot.clone())
+}
+
+fn routing() -> RoutingState {
+    RoutingState { pool: Arc::new(MemoryKeyPool::default()), targets: Arc::new(MemoryTargets::default()), feed: Feed::default() }
 }
 
 const TOKEN: &str = "admin-token-for-tests";
@@ -46,6 +50,7 @@ fn start() -> Fixture {
         logins: Arc::new(MemoryLogins::default()),
         snapshot: snapshot(),
         explain: Arc::new(|id| (id == RequestId::from_random(1, 2)).then(|| serde_json::json!({"status": 200}))),
+        routing: routing(),
         ready: Arc::new(move || is_ready.load(SeqCst)),
         degraded: Arc::new(|| None),
         gateway_urls: vec!["http://127.0.0.1:3001".to_owned()],
@@ -328,6 +333,7 @@ fn a_port_in_use_is_an_error_that_names_it() {
         logins: Arc::new(MemoryLogins::default()),
         snapshot: snapshot(),
         explain: Arc::new(|_| None),
+        routing: routing(),
         ready: Arc::new(|| true),
         degraded: Arc::new(|| None),
         gateway_urls: vec![],

@@ -19,6 +19,15 @@ pub struct Quota {
     tokens: Option<Bucket>,
 }
 
+/// How much is used of what is allowed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gauge {
+    /// Used and not there again yet.
+    pub used: u64,
+    /// Allowed.
+    pub limit: u64,
+}
+
 #[derive(Clone, Copy, Debug)]
 struct Bucket {
     limit: f64,
@@ -57,6 +66,16 @@ impl Quota {
     pub fn room(&self, tokens: u64, now: Instant) -> f64 {
         let room = |bucket: &Option<Bucket>, amount: f64| bucket.map_or(1.0, |bucket| bucket.room(amount, now));
         room(&self.requests, 1.0).min(room(&self.tokens, tokens as f64))
+    }
+
+    /// What is used of the requests and of the tokens that are known to be allowed.
+    pub fn gauges(&self, now: Instant) -> (Option<Gauge>, Option<Gauge>) {
+        let gauge = |bucket: &Option<Bucket>| {
+            let bucket = bucket.as_ref()?;
+            let (limit, left) = (bucket.limit, bucket.left(now).clamp(0.0, bucket.limit));
+            Some(Gauge { used: (limit - left).round() as u64, limit: limit.round() as u64 })
+        };
+        (gauge(&self.requests), gauge(&self.tokens))
     }
 
     /// A request of so many tokens is on its way.

@@ -13,7 +13,7 @@ mod tls;
 use crate::cli::summary::Listening;
 use crate::config::snapshot::Provider;
 use crate::config::{LogFormat, Snapshot, Source};
-use crate::console::{Console, Deps, Sharing};
+use crate::console::{Console, Deps, RoutingState, Sharing};
 use crate::domain::ProviderKey;
 use crate::proxy::core::Phase;
 use crate::proxy::{Core, Door, Gateway};
@@ -122,7 +122,7 @@ pub fn start(parts: Parts) -> Result<Running, String> {
     let asker = Arc::new(ask::Asker::default());
     control.spawn(discovery::keep_up(core.clone(), asker.clone()));
     control.spawn(probes::keep_up(core.clone(), asker));
-    let listening = Listening::configured(&snapshot);
+    let listening = Listening { devtools: console.devtools_addresses().to_vec(), ..Listening::configured(&snapshot) };
     wait_until_up(&listening)?;
     Ok(Running { listening, core, control, redis, trail, books, _console: console, stop, grace: snapshot.server.grace })
 }
@@ -257,6 +257,11 @@ fn start_console(
             .map_or_else(|| -> Arc<dyn Logins> { Arc::new(MemoryLogins::default()) }, |it| it.database.clone()),
         snapshot: Arc::new(move || current.snapshot.load_full()),
         explain: Arc::new(move |id| serde_json::to_value(recent.explain(id, &redactor)?).ok()),
+        routing: RoutingState {
+            pool: core.pool.clone(),
+            targets: core.targets.clone(),
+            feed: core.telemetry.feed.clone(),
+        },
         ready: Arc::new(move || *ready.phase.borrow() == Phase::Serving),
         degraded: Arc::new(move || degraded.degraded.load().as_deref().cloned()),
         gateway_urls: snapshot.server.listen.iter().map(|address| format!("http://{address}")).collect(),

@@ -348,12 +348,17 @@ impl KeyPool for MemoryKeyPool {
         let inner = self.0.lock();
         let status = |provider: &Arc<str>, slot: &Slot| {
             let account = &inner.accounts[slot.account];
+            let state = slot.state(account, 0, now);
+            let (requests, tokens) = account.quota.gauges(now);
             KeyStatus {
                 provider: provider.clone(),
                 key: slot.name.clone(),
                 id: slot.id,
-                state: slot.state(account, 0, now),
+                state,
                 room: account.quota.room(0, now),
+                requests,
+                tokens,
+                health: if state == KeyState::Disabled { 0.0 } else { 1.0 / slot.doubt.factor(now) },
             }
         };
         let providers = inner.providers.iter();

@@ -5,6 +5,7 @@
 use crate::domain::{FaultKind, KeyId, ProviderKey, RateLimits};
 use crate::routing::breaker::{Change, Gate, Policy};
 use crate::routing::health::Health;
+use crate::routing::quota::Gauge;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -108,6 +109,12 @@ pub struct KeyStatus {
     pub state: KeyState,
     /// The share of its limits that is left, 0 to 1; 1 where nothing is known.
     pub room: f64,
+    /// Requests used and allowed in a minute, where that is known.
+    pub requests: Option<Gauge>,
+    /// Tokens used and allowed in a minute, where that is known.
+    pub tokens: Option<Gauge>,
+    /// How far it is to be trusted, 0 to 1: less for one that ran into limits lately, and 0 for one that is disabled.
+    pub health: f64,
 }
 
 /// What a request wants a key for.
