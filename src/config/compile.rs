@@ -15,6 +15,7 @@ use super::net::listeners_clash;
 use super::problem::{At, Place, Problem, Report};
 use super::raw::*;
 use super::snapshot::*;
+use crate::domain::payloads;
 use crate::provider::Catalog;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -290,6 +291,14 @@ fn telemetry(raw: &RawTelemetry) -> Telemetry {
         ledger: or(&raw.ledger, true),
         ledger_retention: or(&raw.ledger_retention, Some(Duration::from_secs(90 * 24 * 3600))),
         spool_max_bytes: or(&raw.spool_max_bytes, 1 << 30),
+        payloads: payloads::Settings {
+            ring_bytes: or(&raw.ring_bytes, Some(32 << 20)).unwrap_or(0) as usize,
+            ring_entries: or(&raw.ring_entries, 1000) as usize,
+            body_bytes: or(&raw.body_bytes, 256 << 10) as usize,
+            policy: or(&raw.payloads, payloads::Policy::None),
+            retention: or(&raw.payloads_retention, Some(Duration::from_secs(7 * 24 * 3600))),
+            redact: all(raw.redact.clone()),
+        },
     }
 }
 

@@ -7,8 +7,10 @@ use super::reader::{Document, Section, quoted};
 use super::snapshot::{ByokFallback, CacheBackend, LogFormat, Sticky};
 use crate::dialect::openai_chat::passthrough::Quirks;
 use crate::dialect::table::Dialect;
+use crate::domain::payloads::{Pattern, Policy};
 use crate::domain::{Limit, Measure, Money, OnOutage, Period, Scope, Strategy};
 use crate::provider::{AuthScheme, CloudKind};
+use regex::bytes::Regex;
 
 /// What was read, and whether the syntax was sound: with a broken syntax, what seems to be missing may only be unreadable.
 pub struct Parsed {
@@ -369,6 +371,12 @@ fn telemetry(section: &Section<'_>) -> RawTelemetry {
         ledger: section.boolean("ledger"),
         ledger_retention: section.duration_or_off("ledger_retention"),
         spool_max_bytes: section.size("spool_max_bytes"),
+        ring_bytes: section.size_or_off("ring_bytes"),
+        ring_entries: section.small("ring_entries", 1..=1_000_000),
+        payloads: section.parsed("payloads", "\"none\", \"errors\", \"sampled(<share from 0 to 1>)\" or \"all\"", Policy::parse),
+        payloads_retention: section.duration_or_off("payloads_retention"),
+        body_bytes: section.size("body_bytes"),
+        redact: section.list("redact", "a regular expression", |text| Regex::new(text).ok().map(Pattern)),
     }
 }
 

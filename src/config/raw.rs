@@ -7,6 +7,7 @@ use super::problem::At;
 use super::snapshot::{ByokFallback, CacheBackend, LogFormat, Sticky};
 use crate::dialect::openai_chat::passthrough::Quirks;
 use crate::dialect::table::Dialect;
+use crate::domain::payloads::{Pattern, Policy};
 use crate::domain::{Limit, Money, OnOutage, Scope, Secret, Strategy};
 use crate::provider::{AuthScheme, CloudKind};
 use std::net::SocketAddr;
@@ -352,6 +353,12 @@ pub struct RawTelemetry {
     pub ledger: Setting<bool>,
     pub ledger_retention: Setting<Option<Duration>>,
     pub spool_max_bytes: Setting<u64>,
+    pub ring_bytes: Setting<Option<u64>>,
+    pub ring_entries: Setting<u32>,
+    pub payloads: Setting<Policy>,
+    pub payloads_retention: Setting<Option<Duration>>,
+    pub body_bytes: Setting<u64>,
+    pub redact: Settings<Pattern>,
 }
 
 /// `[media]`.

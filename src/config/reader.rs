@@ -221,6 +221,15 @@ impl<'a> Section<'a> {
         })
     }
 
+    /// [`Section::size`], or `"off"`.
+    pub fn size_or_off(&self, key: &str) -> Option<At<Option<u64>>> {
+        self.read(key, r#"a number of bytes such as 1048576 or "1MiB", or "off""#, |value| match value.as_str() {
+            Some("off") => Some(None),
+            Some(text) => values::size(text).filter(|bytes| *bytes > 0).map(Some),
+            None => integer(value).filter(|bytes| *bytes > 0).map(Some),
+        })
+    }
+
     /// A secret or where to find it. A secret in clear is accepted with a warning.
     pub fn secret(&self, key: &str) -> Option<At<RawSecret>> {
         let secret = self.read(key, SECRET, raw_secret)?;

@@ -6,6 +6,7 @@ pub use provider::Provider;
 
 use super::keys::{GatewayKeys, StoredKeys};
 use super::net::IpNet;
+use crate::domain::payloads;
 use crate::domain::secret::KeyHash;
 use crate::domain::tenancy::VaultKey;
 use crate::domain::{Limit, OnOutage, Scope, Secret, Strategy};
@@ -449,6 +450,8 @@ pub struct Telemetry {
     pub ledger_retention: Option<Duration>,
     /// Bytes on disk that may wait for the database.
     pub spool_max_bytes: u64,
+    /// What is kept of what requests carry.
+    pub payloads: payloads::Settings,
 }
 
 /// The form of a log line.

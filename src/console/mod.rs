@@ -31,7 +31,7 @@ use crate::store::ports::database::Database;
 use crate::store::ports::ledger::Ledger;
 use crate::store::ports::live::{KeyPool, Targets};
 use crate::store::ports::logins::Logins;
-use crate::telemetry::{Feed, Live, Metrics};
+use crate::telemetry::{Live, Metrics, Operations, PayloadStore};
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -53,6 +53,10 @@ pub struct Deps {
     pub health: Arc<dyn Fn() -> serde_json::Value + Send + Sync>,
     /// For `/api/v1/requests/{id}/explain`: what is kept of a request; `None` when nothing is.
     pub explain: Arc<dyn Fn(RequestId) -> Option<serde_json::Value> + Send + Sync>,
+    /// For `/api/v1/requests/{id}/payloads` and DevTools.
+    pub payloads: PayloadStore,
+    /// For the feed of operations.
+    pub operations: Operations,
     /// For requests that `explain` does not know any more; `None` where no ledger is kept.
     pub ledger: Option<Arc<dyn Ledger>>,
     /// What outlives the process; `None` for a gateway that keeps nothing.
@@ -80,8 +84,6 @@ pub struct RoutingState {
     pub pool: Arc<dyn KeyPool>,
     /// Breakers and health.
     pub targets: Arc<dyn Targets>,
-    /// The last changes of states.
-    pub feed: Feed,
 }
 
 /// Unix milliseconds.

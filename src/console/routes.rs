@@ -47,6 +47,7 @@ pub(super) fn router(deps: Deps, stopping: Stopping) -> Router {
         .route("/api/v1/live", get(live))
         .route("/api/v1/health", get(health))
         .route("/api/v1/requests/{id}/explain", get(explain))
+        .route("/api/v1/requests/{id}/payloads", get(payloads))
         .merge(api::guarded())
         .route_layer(middleware::from_fn_with_state(Arc::clone(&shared), auth::require_viewer));
     let guarded_pages =
@@ -150,6 +151,26 @@ async fn explain(
         Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "What is kept of this request cannot be shown.")
     })?;
     Ok(json(StatusCode::OK, &shown))
+}
+
+/// What a request carried.
+async fn payloads(
+    State(shared): State<Arc<Shared>>,
+    viewer: Viewer,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
+    let Some(id) = RequestId::parse(&id) else {
+        return Err(Problem::bad_request("This is no request's id: one is req_ and 24 hexadecimal digits."));
+    };
+    // Of another organisation's request nobody hears that there is one.
+    let found = shared.deps.payloads.get(&id).filter(|it| viewer.role_in(&it.org).is_some());
+    if let Some(payloads) = &found {
+        viewer.may(Operation::SeePayloads, Some(&payloads.org))?;
+    }
+    let shown = found.and_then(|payloads| serde_json::to_value(&*payloads).ok());
+    let missing = "Nothing that this request carried is kept: it is too old, or it or its key said that nothing is to be, or \
+                   telemetry.ring_bytes is off.";
+    shown.map(|shown| json(StatusCode::OK, &shown)).ok_or_else(|| Problem::new(StatusCode::NOT_FOUND, missing))
 }
 
 fn json(status: StatusCode, value: &serde_json::Value) -> Response {

@@ -22,7 +22,7 @@ fn snapshot() -> Arc<dyn Fn() -> Arc<Snapshot> + Send + Sync> {
 }
 
 fn routing() -> RoutingState {
-    RoutingState { pool: Arc::new(MemoryKeyPool::default()), targets: Arc::new(MemoryTargets::default()), feed: Feed::default() }
+    RoutingState { pool: Arc::new(MemoryKeyPool::default()), targets: Arc::new(MemoryTargets::default()) }
 }
 
 const TOKEN: &str = "admin-token-for-tests";
@@ -45,6 +45,8 @@ fn start() -> Fixture {
         live: live.clone(),
         admin_token: Arc::new(move || *expected.lock()),
         health: Arc::new(|| serde_json::json!({"providers": {"openai": {"keys": {"openai_01": "idle"}}}})),
+        payloads: PayloadStore::new(Arc::default()),
+        operations: Operations::default(),
         ledger: None,
         database: None,
         logins: Arc::new(MemoryLogins::default()),
@@ -328,6 +330,8 @@ fn a_port_in_use_is_an_error_that_names_it() {
         live: Live::default(),
         admin_token: Arc::new(|| None),
         health: Arc::new(|| serde_json::Value::Null),
+        payloads: PayloadStore::new(Arc::default()),
+        operations: Operations::default(),
         ledger: None,
         database: None,
         logins: Arc::new(MemoryLogins::default()),

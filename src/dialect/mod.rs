@@ -33,6 +33,7 @@ pub mod relay;
 pub mod sse;
 pub mod table;
 pub mod text_files;
+pub mod withheld;
 pub mod work;
 
 #[cfg(test)]

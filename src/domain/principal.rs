@@ -4,8 +4,9 @@ use super::secret::KeyHash;
 use super::tenancy::{ApiKey, DEFAULT_ORG};
 use super::{KeyQuota, Secret};
 use sha2::{Digest, Sha256};
+use std::borrow::Cow;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 /// The holder of a gateway key, as found by authentication.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,9 +21,18 @@ pub struct Principal {
 }
 
 impl Principal {
-    /// The organisation that its requests belong to.
+    /// The organisation that the key belongs to.
     pub fn org(&self) -> Arc<str> {
-        self.key.as_ref().map_or_else(|| DEFAULT_ORG.into(), |key| key.org.clone())
+        static DEFAULT: LazyLock<Arc<str>> = LazyLock::new(|| DEFAULT_ORG.into());
+        self.key.as_ref().map_or_else(|| DEFAULT.clone(), |key| key.org.clone())
+    }
+
+    /// The key's id; one of the configuration is known by the beginning of its hash.
+    pub fn key_id(&self) -> Cow<'_, str> {
+        match &self.key {
+            Some(key) => Cow::Borrowed(&*key.id),
+            None => format!("cfg_{}", &self.key_hash.to_hex()[..16]).into(),
+        }
     }
 }
 

@@ -113,6 +113,8 @@ pub struct RequestRecord {
     pub arrived_unix_ms: u64,
     /// The name of the gateway key, when authentication got that far.
     pub key_name: Option<Arc<str>>,
+    /// The organisation of that key.
+    pub org: Option<Arc<str>>,
     /// HTTP method and path; borrowed where the path is the gateway's own, so that nothing a client wrote is in it.
     pub route: Cow<'static, str>,
     /// The model that the client asked for.
@@ -167,6 +169,7 @@ impl RequestRecord {
             id,
             arrived_unix_ms,
             key_name: None,
+            org: None,
             route: Cow::Borrowed(""),
             requested_model: None,
             provider: None,

@@ -138,7 +138,7 @@ impl Walk<'_> {
             if let Cow::Owned(shown) = self.core.telemetry.redactor.redact(&attempt.model) {
                 attempt.model = shown.into();
             }
-            self.core.telemetry.attempt_failed(self.client.record.id, self.attempt_number(), &attempt);
+            self.core.telemetry.attempt_failed(&self.client.record, self.attempt_number(), &attempt);
         }
         self.client.record.attempts.push(attempt);
     }

@@ -31,6 +31,7 @@ use super::names::Target;
 use super::plan::Plan;
 use super::recorder::{Recorder, Tape};
 use super::respond::{self, Framing, WRITE_TIMEOUT};
+use super::taping;
 use super::semantic::{self, Found, Located, Search};
 use super::walk::{self, shutting_down, unused};
 use crate::config::snapshot::Cache;
@@ -306,6 +307,10 @@ impl Stage<'_> {
     }
 
     async fn write(&mut self, piece: Piece) -> Result<(), Stop> {
+        match &piece {
+            Piece::Head(head) => taping::answered(self.client, head),
+            Piece::Body(bytes, _) => taping::answer(self.client, bytes),
+        }
         let write = async {
             match piece {
                 Piece::Head(head) => self.session.write_response_header(head.into()).await,

@@ -26,6 +26,7 @@ use crate::store::ports::limits::{LimitStore, Standings};
 use crate::store::ports::live::{KeyPool, Targets};
 use crate::store::ports::responses::ResponseStore;
 use crate::store::ports::vectors::Vectors;
+use crate::telemetry::payloads::Tape;
 use crate::telemetry::{InFlight, Telemetry};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use parking_lot::Mutex;
@@ -181,6 +182,8 @@ pub(super) struct ClientCtx {
     pub(super) recorder: Option<Recorder>,
     /// Its row in the ledger.
     pub(super) entry: Entry,
+    /// What it carries, where that is kept.
+    pub(super) tape: Option<Arc<Tape>>,
     /// `access-control-allow-origin` of its answer.
     pub(super) cors_origin: Option<String>,
     /// Dropping it counts the request out, whichever way it ends: a shutdown waits for that.
@@ -208,6 +211,7 @@ impl ClientCtx {
             cache: None,
             recorder: None,
             entry: Entry::default(),
+            tape: None,
             cors_origin: None,
             _in_flight: core.telemetry.arrived(),
         }

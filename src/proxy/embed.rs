@@ -101,7 +101,7 @@ async fn ask(
         };
         let head = attempt::head(&outgoing)?;
         let peer = attempt::peer(&outgoing);
-        let exchange = pin!(exchange(&core.connections, &peer, target.dialect(), head, body.clone()));
+        let exchange = pin!(exchange(&core.connections, &peer, target.dialect(), head, body.clone(), None));
         match whole(exchange).await {
             Ok(answer) if answer.status == 200 => {
                 return embeddings::parse(form, &answer.body, passed::packed(provider.quirks));

@@ -9,10 +9,12 @@
 //! An exchange is a stream of [`Piece`]s that is polled in the relay's `select!`. Dropping it closes the connection (HTTP/1) or resets
 //! the stream (HTTP/2): that is how a provider learns that nobody waits any more.
 
+use super::taping;
 use crate::dialect::embeddings::bedrock;
 use crate::dialect::table::Dialect;
 use crate::domain::{Fault, FaultKind, RateLimits};
 use crate::provider::rate_limits;
+use crate::telemetry::payloads::AttemptTape;
 use async_stream::try_stream;
 use bytes::Bytes;
 use futures::{FutureExt, Stream, StreamExt};
@@ -144,17 +146,21 @@ impl Connections {
     }
 }
 
-/// The exchange of one request. Nothing happens before it is polled.
+/// The exchange of one request, taken down where there is a tape. Nothing happens before it is polled.
 pub(super) fn exchange<'a>(
     connections: &'a Connections,
     peer: &'a HttpPeer,
     dialect: Dialect,
     head: Box<RequestHeader>,
     body: Bytes,
+    tape: Option<AttemptTape>,
 ) -> impl Stream<Item = Result<Piece, Broken>> + 'a {
     // Who takes anything has to be told what it is.
     let any = head.headers.get(http::header::ACCEPT).is_some_and(|accepted| accepted == "*/*");
     try_stream! {
+        if let Some(tape) = &tape {
+            taping::sent(tape, peer.is_tls(), &head, &body);
+        }
         // What is boxed is as large as a TLS handshake, and gone when the answer comes.
         let (mut link, sent) = if peer.is_tls() {
             let connected = Box::pin(connections.tls.get_http_session(peer)).await;
@@ -179,11 +185,17 @@ pub(super) fn exchange<'a>(
         let answer = provider.response_header().map(|head| {
             (head.status.as_u16(), kept(dialect, any, head.status, &head.headers), limits(dialect, &head.headers))
         });
+        if let (Some(tape), Some(head)) = (&tape, provider.response_header()) {
+            tape.headed(head.status.as_u16(), &head.headers);
+        }
         let (status, headers, limits) = answer.unwrap_or_default();
         yield Piece::Head { status, headers, limits, last };
         while !last {
             let piece = provider.read_response_body().await.map_err(|error| after_head(&error))?;
             last = piece.is_none() || ended(provider).map_err(|error| after_head(&error))?;
+            if let (Some(tape), Some(bytes)) = (&tape, &piece) {
+                tape.piece(bytes);
+            }
             yield Piece::Body { bytes: piece.unwrap_or_default(), last };
         }
         link.release().await;
@@ -319,13 +331,14 @@ pub(super) fn exchanges<'a>(
     peer: &'a HttpPeer,
     dialect: Dialect,
     requests: Vec<(Box<RequestHeader>, Bytes)>,
+    tape: Option<AttemptTape>,
 ) -> impl Stream<Item = Result<Piece, Broken>> + 'a {
     try_stream! {
         let mut left = requests.len();
         for (head, body) in requests {
             left -= 1;
             let mut is_over = left == 0;
-            let mut pieces = Box::pin(exchange(connections, peer, dialect, head, body));
+            let mut pieces = Box::pin(exchange(connections, peer, dialect, head, body, tape.clone()));
             while let Some(mut piece) = pieces.next().await.transpose()? {
                 if let Piece::Head { status, .. } = &piece {
                     is_over |= *status >= 300;

@@ -7,8 +7,7 @@ use super::error::{ApiError, Reason};
 use super::limit::Limited;
 use super::models::Listing;
 use super::plan::Plan;
-use super::{body, byok, cache, count, preset, respond, responses, scope, walk, work};
-use crate::config::net::client_address;
+use super::{body, byok, cache, count, preset, respond, responses, scope, taping, walk, work};
 use crate::config::snapshot::CacheBackend;
 use crate::dialect::client::Client;
 use crate::dialect::embeddings::gemini_client;
@@ -76,6 +75,7 @@ impl Gateway {
             let holder = authenticate(&client.snapshot, &head.headers, query, now)
                 .inspect_err(|_| self.core.limiter.bad_key(address))?;
             client.record.key_name = Some(holder.principal.key_name.clone());
+            client.record.org = Some(holder.principal.org());
             client.tenant = Some(holder.principal.key_hash);
             client.holder = Some(holder);
             scope::admit(client.holder.as_ref(), address, head.uri.path())?;
@@ -116,6 +116,7 @@ impl Gateway {
         client.record.route =
             if counts { client.dialect.counting_route().into() } else { client.dialect.route().into() };
         let body = body::read(session, client.snapshot.server.max_body_bytes).await?;
+        taping::begin(session, client, &body);
         let body = match call {
             Some(call) => call.complete(body, session.req_header().uri.query()),
             None => body,
@@ -142,6 +143,7 @@ impl Gateway {
         let route = call.as_ref().map_or(work.route(), |call| call.method.embedding_route());
         client.record.route = route.unwrap_or_default().into();
         let body = body::read(session, client.snapshot.server.max_body_bytes).await?;
+        taping::begin(session, client, &body);
         let envelope = match call {
             Some(call) => gemini_client::scan(call.complete(body, None), call.method)?,
             None => Box::pin(work::read(session, client, work, body)).await?,
@@ -156,8 +158,7 @@ impl Gateway {
             client.entry.extensions = Some(envelope.extensions.clone());
         }
         let model: Arc<str> = envelope.model.as_str().into();
-        let principal = client.holder.as_ref().map(|holder| &holder.principal);
-        self.core.telemetry.pending(client.record.id, Some(&model), principal);
+        self.core.telemetry.pending(&client.record, Some(&model));
         client.record.requested_model = Some(model);
         client.record.stream = envelope.stream;
         refuse_unbuilt(&envelope)?;

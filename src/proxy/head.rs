@@ -75,6 +75,11 @@ impl Head {
         self.put_value(name, HeaderValue::from_static(value));
     }
 
+    /// All of them.
+    pub(super) fn headers(&self) -> &HeaderMap {
+        &self.headers
+    }
+
     /// Takes a header away.
     pub(super) fn remove(&mut self, name: &HeaderName) {
         self.headers.remove(name);

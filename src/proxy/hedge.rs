@@ -21,6 +21,7 @@ use super::message::Message;
 use super::names::Target;
 use super::queue::Slot;
 use super::relay::{Outcome, ended_by_shutdown};
+use super::taping;
 use super::walk::{Attempted, Walk, unused};
 use crate::config::snapshot::Timeouts;
 use crate::dialect::work::Work;
@@ -131,8 +132,8 @@ impl Walk<'_> {
         };
         let number = self.attempt_number() + 1;
         let (provider, model) = (&second.target.provider.id, &second.target.model.upstream);
-        let leased = second.lease.key_name();
-        self.core.telemetry.attempt_begins(self.client.record.id, number, provider, model, &leased);
+        let key = second.lease.key_name();
+        self.core.telemetry.attempt_begins(&self.client.record, number, provider, model, &key);
         let beside = second.target.clone();
         let translator = self.translator(&beside, &second.message);
         let last = self.is_last(second.at, Instant::now());
@@ -225,6 +226,7 @@ impl Walk<'_> {
         let (path, body) = (second.message.path.clone(), second.message.body.clone());
         let headers = second.message.headers.clone();
         let key = second.lease.shared_key();
+        let tape = taping::attempt(self.client, self.attempt_number() + 1, &second.target, &second.lease);
         Box::pin(try_stream! {
             let failed = |fault| Broken { fault, resend: false };
             let addresses = attempt::addresses(&core.dns, &target.provider, timeouts.connect).await.map_err(failed)?;
@@ -245,7 +247,7 @@ impl Walk<'_> {
                 };
                 let head = attempt::head(&outgoing).map_err(failed)?;
                 let peer = attempt::peer(&outgoing);
-                let mut pieces = pin!(exchange(&core.connections, &peer, target.dialect(), head, body.clone()));
+                let mut pieces = pin!(exchange(&core.connections, &peer, target.dialect(), head, body.clone(), tape.clone()));
                 while let Some(piece) = pieces.next().await {
                     match piece {
                         Err(broken) if broken.resend && resent < RESENDS => {

@@ -131,17 +131,13 @@ fn row<'a>(
     let named = |text: &'a Option<Arc<str>>| text.as_deref().map(shown);
     let key = holder.principal.key.as_deref();
     let extensions = entry.extensions.as_deref();
-    let key_id = match key {
-        Some(key) => Cow::Borrowed(&*key.id),
-        None => format!("cfg_{}", &holder.principal.key_hash.to_hex()[..16]).into(),
-    };
     LedgerRow {
         id: record.id,
         revision: 0,
         arrived_unix_ms: record.arrived_unix_ms,
         org: key.map_or(DEFAULT_ORG, |key| &key.org).into(),
         project: key.map_or(DEFAULT_PROJECT, |key| &key.project).into(),
-        key_id,
+        key_id: holder.principal.key_id(),
         key_name: Cow::Borrowed(&holder.principal.key_name),
         owner: key.and_then(|key| key.owner.as_deref()).map(Cow::Borrowed),
         workflow: key.and_then(|key| key.workflow.as_deref()).map(Cow::Borrowed),

@@ -55,6 +55,7 @@ mod responses;
 mod scope;
 mod semantic;
 mod sigv4;
+mod taping;
 mod triage;
 mod walk;
 mod work;

@@ -22,7 +22,9 @@ pub(super) fn close(core: &Core, session: &Session, client: &mut ClientCtx) {
     }
     client.seat = None;
     ledger::close(core, session, client);
-    let principal = client.holder.as_ref().map(|holder| &holder.principal);
-    core.telemetry.finished(&client.record, principal);
+    if let Some(tape) = client.tape.take() {
+        tape.finish(&client.record);
+    }
+    core.telemetry.finished(&client.record);
     core.telemetry.recent.keep(&mut client.record);
 }

@@ -22,6 +22,7 @@ use super::lane::{Lane, Refusal, State, Taken};
 use super::ledger;
 use super::respond::{self, Framing, WRITE_TIMEOUT};
 use super::responses;
+use super::taping;
 use super::walk::note_usage;
 use crate::config::snapshot::Gate;
 use crate::dialect::extensions::Byok;
@@ -208,8 +209,9 @@ impl<'a, 'l> Relay<'a, 'l> {
             let record = &self.client.record;
             let number = u32::try_from(record.attempt_count() + 1).unwrap_or(u32::MAX);
             let (provider, model) = (&self.lane.target.provider.id, &self.lane.target.model.upstream);
-            self.core.telemetry.streaming(record.id, number, provider, model, record.ttft.unwrap_or_default());
+            self.core.telemetry.streaming(record, number, provider, model, record.ttft.unwrap_or_default());
         }
+        taping::answered(self.client, &head);
         match timeout(WRITE_TIMEOUT, self.session.write_response_header(head.into())).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) | Err(_) => Err(Step::End(Outcome::Gone)),
@@ -237,6 +239,7 @@ impl<'a, 'l> Relay<'a, 'l> {
     }
 
     async fn send(&mut self, bytes: Bytes, end: bool) -> Step {
+        taping::answer(self.client, &bytes);
         match timeout(WRITE_TIMEOUT, self.session.write_response_body(bytes, end)).await {
             Ok(Ok(())) => {
                 self.last_write = Instant::now();

@@ -6,6 +6,7 @@ use super::head::{Head, name};
 use super::ledger;
 use super::names::Target;
 use super::quota;
+use super::taping;
 use crate::dialect::client::Client;
 use crate::domain::Ended;
 use bytes::Bytes;
@@ -172,6 +173,8 @@ pub(super) async fn send(session: &mut Session, client: &mut ClientCtx, head: He
     // What was answered without an error is complete in a moment.
     let ended = if client.record.ended == Ended::ClientGone { Ended::Complete } else { client.record.ended };
     ledger::seal(session, client, ended, None, if bodiless { 0 } else { body.len() });
+    taping::answered(client, &head);
+    taping::answer(client, &body);
     let write = async {
         session.write_response_header(head.into()).await?;
         if bodiless { Ok(()) } else { session.write_response_body(body, true).await }

@@ -19,6 +19,7 @@ use super::plan::Plan;
 use super::queue::{Busy, Place, Slot};
 use super::quota::{BYTES_A_TOKEN, Quota};
 use super::relay::{Outcome, Relay, Rules};
+use super::taping;
 use super::work::batches;
 use crate::config::snapshot::{CacheBackend, Snapshot, Timeouts};
 use crate::dialect::chat;
@@ -303,10 +304,10 @@ impl<'a> Walk<'a> {
 
     async fn attempt(&mut self, target: &Target, mut lease: Lease) -> Result<Next, Stop> {
         let begun = Instant::now();
-        let key = lease.key_name();
-        self.client.entry.trying = Some((begun, key.clone()));
-        let (number, provider) = (self.attempt_number(), &target.provider.id);
-        self.core.telemetry.attempt_begins(self.client.record.id, number, provider, &target.model.upstream, &key);
+        let (number, key) = (self.attempt_number(), lease.key_name());
+        let (provider, model) = (&target.provider.id, &target.model.upstream);
+        self.core.telemetry.attempt_begins(&self.client.record, number, provider, model, &key);
+        self.client.entry.trying = Some((begun, key));
         let message = match self.render(target).await {
             Ok(message) => message,
             Err(fault) => {
@@ -384,22 +385,23 @@ impl<'a> Walk<'a> {
             .last(last);
         let (core, dialect, body) = (self.core, target.dialect(), message.body.clone());
         let late = self.late_after(target).filter(|_| message.more.is_empty());
+        let tape = taping::attempt(self.client, self.attempt_number(), target, lease);
         let outcome = match late {
             None if !message.more.is_empty() => {
                 let requests = match batches(&outgoing, head, message) {
                     Ok(requests) => requests,
                     Err(fault) => return Attempted::failed(fault),
                 };
-                let mut exchange = Box::pin(exchanges(&core.connections, &peer, dialect, requests));
+                let mut exchange = Box::pin(exchanges(&core.connections, &peer, dialect, requests, tape));
                 Box::pin(self.relay(&mut lane).run(Taken::More, exchange.as_mut())).await
             }
             None => {
                 // Pinned here: as an argument it would be copied.
-                let exchange = pin!(exchange(&core.connections, &peer, dialect, head, body));
+                let exchange = pin!(exchange(&core.connections, &peer, dialect, head, body, tape));
                 self.relay(&mut lane).run(Taken::More, exchange).await
             }
             Some(late) => {
-                let exchange = Box::pin(exchange(&core.connections, &peer, dialect, head, body));
+                let exchange = Box::pin(exchange(&core.connections, &peer, dialect, head, body, tape));
                 self.run_hedged(target, lease, &mut lane, exchange, late).await
             }
         };

@@ -1,4 +1,4 @@
-//! What is going on right now, for whoever watches: `GET /api/v1/live`, the demo, later DevTools.
+//! What is going on right now, for whoever watches: `GET /api/v1/live`, the demo, DevTools.
 //!
 //! A bounded broadcast. Nobody watching costs one atomic load a call and builds nothing; a watcher that is too slow loses
 //! the oldest events and is told how many. Nothing here is kept: the record is what remains of a request.
@@ -39,21 +39,21 @@ pub struct LiveEvent {
     pub at_ms: u64,
     /// Where the request now stands.
     pub state: State,
-    /// The organisation of the gateway's key, with the first event of a request and the last.
+    /// The organisation that it is for: nobody of another may see it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub org: Option<Arc<str>>,
-    /// The name of the gateway's key, likewise.
+    /// The name of the gateway's key that the request came with.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub key: Option<Arc<str>>,
-    /// The name of the provider's key that an attempt has leased.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub lease: Option<Arc<str>>,
+    pub caller: Option<Arc<str>>,
     /// The model that was asked for or serves.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub model: Option<Arc<str>>,
     /// The provider that is asked or serves.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub provider: Option<Arc<str>>,
+    /// The name (never the text) of the key that the attempt was made with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<Arc<str>>,
     /// The number of the attempt, from 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub attempt: Option<u32>,
@@ -97,10 +97,10 @@ impl LiveEvent {
             at_ms,
             state,
             org: None,
-            key: None,
-            lease: None,
+            caller: None,
             model: None,
             provider: None,
+            key: None,
             attempt: None,
             verdict: None,
             reason: None,

@@ -3,18 +3,19 @@
 //!
 //! ```text
 //! arrived ──> pending ──> attempt_begins ──> streaming ──> finished          state_change (at any time)
-//!  gauge       live        live  │             live         log, metrics, live      log, metrics
+//!  gauge       live        live  │             live         log, metrics, live      log, metrics, operations
 //!                                └──> attempt_failed: live, and round again
 //! ```
 //!
 //! Counters move once for each request, when it is finished and its record complete.
 
-pub mod feed;
 mod gen_ai;
 mod line;
 pub mod live;
 pub mod log;
 pub mod metrics;
+pub mod operations;
+pub mod payloads;
 mod queue;
 pub mod recent;
 pub mod redact;
@@ -23,18 +24,20 @@ mod series;
 pub mod state_change;
 
 pub use self::log::Log;
-pub use feed::Feed;
 pub use line::Format;
 pub use live::{Live, LiveEvent};
 pub use metrics::{InFlight, Metrics};
+pub use operations::Operations;
+pub use payloads::PayloadStore;
 pub use recent::Recent;
 pub use redact::Redactor;
 pub use sampled::{BreakerState, LedgerState, PoolState, StoreState};
 pub use state_change::StateChange;
 
 use self::log::now_unix_ms;
-use crate::domain::{AttemptRecord, Ended, Principal, RequestId, RequestRecord};
+use crate::domain::{AttemptRecord, Ended, RequestRecord};
 use live::{State, Tokens};
+use operations::Operation;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -47,10 +50,12 @@ pub struct Telemetry {
     pub metrics: Arc<Metrics>,
     /// The live events.
     pub live: Live,
-    /// The last changes of states.
-    pub feed: Feed,
+    /// What happens to keys, breakers, stores and the configuration.
+    pub operations: Operations,
     /// The last requests with their plans.
     pub recent: Recent,
+    /// What the last requests carried.
+    pub payloads: PayloadStore,
     /// What everything passes that others have written.
     pub redactor: Arc<Redactor>,
     audience: Arc<OnceLock<Audience>>,
@@ -64,8 +69,9 @@ impl Telemetry {
     pub fn new(log: Log, metrics: Arc<Metrics>, redactor: Arc<Redactor>) -> Self {
         let counted = log.clone();
         metrics.set_log_source(move || counted.dropped());
-        let (live, feed, recent) = (Live::default(), Feed::default(), Recent::default());
-        Self { log, metrics, live, feed, recent, redactor, audience: Arc::default() }
+        let payloads = PayloadStore::new(redactor.clone());
+        let (live, operations, recent) = (Live::default(), Operations::default(), Recent::default());
+        Self { log, metrics, live, operations, recent, payloads, redactor, audience: Arc::default() }
     }
 
     /// A request was accepted: it is in flight until the guard is dropped.
@@ -73,57 +79,72 @@ impl Telemetry {
         self.metrics.arrived()
     }
 
-    /// A request of somebody is known to be for this model.
-    pub fn pending(&self, id: RequestId, model: Option<&Arc<str>>, principal: Option<&Principal>) {
+    /// A request is known to be for this model.
+    pub fn pending(&self, record: &RequestRecord, model: Option<&Arc<str>>) {
         self.live.send(|| LiveEvent {
-            org: principal.map(Principal::org),
-            key: principal.map(|principal| principal.key_name.clone()),
             model: model.map(|model| self.shown(model)),
-            ..LiveEvent::new(id, now_unix_ms(), State::Pending)
+            ..self.event(record, State::Pending)
         });
     }
 
-    /// A target is about to be asked with a key of that name; `number` counts from 1.
-    pub fn attempt_begins(&self, id: RequestId, number: u32, provider: &Arc<str>, model: &Arc<str>, lease: &Arc<str>) {
+    /// A target is about to be asked with the key of this name; `number` counts from 1.
+    pub fn attempt_begins(
+        &self,
+        record: &RequestRecord,
+        number: u32,
+        provider: &Arc<str>,
+        model: &Arc<str>,
+        key: &Arc<str>,
+    ) {
         self.live.send(|| LiveEvent {
-            lease: Some(Arc::clone(lease)),
             model: Some(self.shown(model)),
             provider: Some(Arc::clone(provider)),
+            key: Some(Arc::clone(key)),
             attempt: Some(number),
-            ..LiveEvent::new(id, now_unix_ms(), State::Attempt)
+            ..self.event(record, State::Attempt)
         });
+        let leased = || Operation::leased(record.id, record.org.as_ref(), provider, self.shown(model), key);
+        self.operations.tell(leased);
     }
 
     /// An attempt has failed and triage has decided.
-    pub fn attempt_failed(&self, id: RequestId, number: u32, attempt: &AttemptRecord) {
+    pub fn attempt_failed(&self, record: &RequestRecord, number: u32, attempt: &AttemptRecord) {
         self.live.send(|| LiveEvent {
             model: Some(self.shown(&attempt.model)),
             provider: Some(Arc::clone(&attempt.provider)),
+            key: Some(Arc::clone(&attempt.key_name)),
             attempt: Some(number),
             verdict: Some(attempt.verdict),
             reason: attempt.reason.map(Arc::from),
             status: attempt.status,
             latency_ms: Some(millis(attempt.took)),
-            ..LiveEvent::new(id, now_unix_ms(), State::Attempt)
+            ..self.event(record, State::Attempt)
         });
     }
 
     /// The first output goes to the client.
-    pub fn streaming(&self, id: RequestId, number: u32, provider: &Arc<str>, model: &Arc<str>, ttft: Duration) {
+    pub fn streaming(
+        &self,
+        record: &RequestRecord,
+        number: u32,
+        provider: &Arc<str>,
+        model: &Arc<str>,
+        ttft: Duration,
+    ) {
         self.live.send(|| LiveEvent {
             model: Some(self.shown(model)),
             provider: Some(Arc::clone(provider)),
             attempt: Some(number),
             ttft_ms: Some(millis(ttft)),
-            ..LiveEvent::new(id, now_unix_ms(), State::Streaming)
+            ..self.event(record, State::Streaming)
         });
     }
 
-    /// A request of somebody has ended, whichever way. Called exactly once for each.
-    pub fn finished(&self, record: &RequestRecord, principal: Option<&Principal>) {
+    /// A request has ended, whichever way. Called exactly once for each.
+    pub fn finished(&self, record: &RequestRecord) {
         self.metrics.observe(record);
         self.log.request(record);
-        self.live.send(|| LiveEvent { org: principal.map(Principal::org), ..self.end_of(record) });
+        self.live.send(|| self.end_of(record));
     }
 
     /// Has every change of a state told to somebody, who must not wait. The first who asks is told.
@@ -141,7 +162,7 @@ impl Telemetry {
             _ => {}
         }
         self.log.state_change(&change);
-        self.feed.push(now_unix_ms(), &change, &self.redactor);
+        self.operations.changed(&change, &self.redactor);
         if let Some(audience) = self.audience.get() {
             audience(&change);
         }
@@ -151,7 +172,6 @@ impl Telemetry {
         let success = record.ended == Ended::Complete && record.status < 400;
         let reason = record.error_code.as_deref().unwrap_or(record.ended.name());
         LiveEvent {
-            key: record.key_name.clone(),
             model: record.model.as_ref().or(record.requested_model.as_ref()).map(|model| self.shown(model)),
             provider: record.provider.clone(),
             attempt: u32::try_from(record.attempt_count()).ok().filter(|&count| count > 0),
@@ -163,8 +183,13 @@ impl Telemetry {
                 .usage
                 .map(|usage| Tokens { prompt: usage.prompt_tokens, completion: usage.completion_tokens }),
             cost_usd: record.cost,
-            ..LiveEvent::new(record.id, now_unix_ms(), if success { State::Success } else { State::Error })
+            ..self.event(record, if success { State::Success } else { State::Error })
         }
+    }
+
+    fn event(&self, record: &RequestRecord, state: State) -> LiveEvent {
+        let (org, caller) = (record.org.clone(), record.key_name.clone());
+        LiveEvent { org, caller, ..LiveEvent::new(record.id, now_unix_ms(), state) }
     }
 
     /// A name that a client may have made up.

@@ -9,8 +9,10 @@
 use crate::domain::Secret;
 use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 use arc_swap::ArcSwap;
+use memchr::memmem;
 use std::borrow::Cow;
 use std::fmt;
+use std::iter;
 use std::ops::Range;
 use std::sync::LazyLock;
 
@@ -100,15 +102,28 @@ impl Redactor {
 
     /// [`Redactor::redact`], with the secrets of one request (a client's own provider keys) known in addition.
     pub fn redact_with<'a>(&self, text: &'a str, own: &[&Secret]) -> Cow<'a, str> {
-        let known = self.known.load();
-        let (Some(finder), Some(triggers)) = (&known.finder, &*TRIGGER_FINDER) else { return Cow::Borrowed(WITHHELD) };
-        // Nearly all texts end here; asking for one match is several times cheaper than for all.
-        if own.is_empty() && !finder.is_match(text) && !triggers.is_match(text) {
-            return Cow::Borrowed(text);
+        match self.find(text.as_bytes(), own) {
+            None => Cow::Borrowed(WITHHELD),
+            Some(spans) if spans.is_empty() => Cow::Borrowed(text),
+            Some(spans) => Cow::Owned(replaced(text, spans)),
         }
+    }
+
+    /// Where the secrets are in what may be no text; they may overlap.
+    pub(super) fn spans(&self, bytes: &[u8], own: &[&Secret]) -> Vec<Range<usize>> {
+        self.find(bytes, own).unwrap_or_else(|| iter::once(0..bytes.len()).collect())
+    }
+
+    /// `None` when the search cannot be set up.
+    fn find(&self, bytes: &[u8], own: &[&Secret]) -> Option<Vec<Range<usize>>> {
+        let known = self.known.load();
+        let (finder, triggers) = (known.finder.as_ref()?, TRIGGER_FINDER.as_ref()?);
         let mut spans: Vec<Range<usize>> = Vec::new();
-        let bytes = text.as_bytes();
-        for found in finder.find_overlapping_iter(text) {
+        // Nearly all texts end here; asking for one match is several times cheaper than for all.
+        if own.is_empty() && !finder.is_match(bytes) && !triggers.is_match(bytes) {
+            return Some(spans);
+        }
+        for found in finder.find_overlapping_iter(bytes) {
             match known.matches[found.pattern().as_usize()] {
                 Match::Whole => spans.push(found.range()),
                 Match::Word if stands_alone(bytes, found.range()) => spans.push(found.range()),
@@ -117,10 +132,12 @@ impl Redactor {
             }
         }
         for secret in own.iter().map(|secret| secret.reveal()).filter(|secret| secret.len() >= SHORTEST) {
-            spans.extend(text.match_indices(secret).map(|(start, found)| start..start + found.len()));
+            for form in [secret.to_owned(), json_escaped(secret)] {
+                spans.extend(memmem::find_iter(bytes, form.as_bytes()).map(|start| start..start + form.len()));
+            }
         }
         let mut looked_at = 0;
-        for found in triggers.find_overlapping_iter(text) {
+        for found in triggers.find_overlapping_iter(bytes) {
             // A trigger inside what another one has dealt with says nothing new, and would make long runs quadratic.
             if found.start() < looked_at {
                 continue;
@@ -130,7 +147,7 @@ impl Redactor {
             looked_at = looked_at.max(end);
             spans.extend(span);
         }
-        if spans.is_empty() { Cow::Borrowed(text) } else { Cow::Owned(replaced(text, spans)) }
+        Some(spans)
     }
 }
 
@@ -188,6 +205,7 @@ static TRIGGERS: &[(&str, Trigger)] = &[
     ("authorization", Trigger::Name),
     ("client_secret", Trigger::Name),
     ("password", Trigger::Name),
+    ("byok", Trigger::Name),
     ("key", Trigger::CommonName),
     ("token", Trigger::CommonName),
     ("***", Trigger::Asterisks),

@@ -84,14 +84,14 @@ async fn a_request_is_seen_from_its_arrival_to_its_end() {
     let record = record();
     let in_flight = telemetry.arrived();
     assert_eq!(telemetry.metrics.in_flight(), 1);
-    telemetry.pending(record.id, record.requested_model.as_ref(), None);
+    telemetry.pending(&record, record.requested_model.as_ref());
     let failed = &record.attempts[0];
-    telemetry.attempt_begins(record.id, 1, &failed.provider, &failed.model, &failed.key_name);
-    telemetry.attempt_failed(record.id, 1, failed);
+    telemetry.attempt_begins(&record, 1, &failed.provider, &failed.model, &failed.key_name);
+    telemetry.attempt_failed(&record, 1, failed);
     let served = &record.attempts[1];
-    telemetry.attempt_begins(record.id, 2, &served.provider, &served.model, &served.key_name);
-    telemetry.streaming(record.id, 2, &served.provider, &served.model, Duration::from_millis(20));
-    telemetry.finished(&record, None);
+    telemetry.attempt_begins(&record, 2, &served.provider, &served.model, &served.key_name);
+    telemetry.streaming(&record, 2, &served.provider, &served.model, Duration::from_millis(20));
+    telemetry.finished(&record);
     drop(in_flight);
     assert_eq!(telemetry.metrics.in_flight(), 0);
 
@@ -131,7 +131,7 @@ async fn however_a_request_fails_it_ends_in_an_error_event_that_says_why() {
         (broken, "error", "broken", Some(200)),
         (gone, "error", "client_gone", None),
     ] {
-        telemetry.finished(&record, None);
+        telemetry.finished(&record);
         let Some(Seen::Event(event)) = watcher.next().await else { panic!("no event") };
         let json = serde_json::to_value(&*event).unwrap();
         assert_eq!((json["state"].as_str(), json["reason"].as_str()), (Some(state), Some(reason)));
@@ -155,10 +155,11 @@ async fn a_canary_in_any_text_of_others_is_never_shown() {
         attempts: vec![attempt("beta", CANARY, Some((FaultKind::BadCredentials, Verdict::NextKey)))],
         ..record()
     };
-    telemetry.pending(planted.id, planted.requested_model.as_ref(), None);
-    telemetry.attempt_begins(planted.id, 1, &planted.attempts[0].provider, &planted.attempts[0].model, &planted.attempts[0].key_name);
-    telemetry.attempt_failed(planted.id, 1, &planted.attempts[0]);
-    telemetry.finished(&planted, None);
+    telemetry.pending(&planted, planted.requested_model.as_ref());
+    let first = &planted.attempts[0];
+    telemetry.attempt_begins(&planted, 1, &first.provider, &first.model, &first.key_name);
+    telemetry.attempt_failed(&planted, 1, &planted.attempts[0]);
+    telemetry.finished(&planted);
     let why = format!("Incorrect API key provided: {CANARY}");
     telemetry.state_change(StateChange::KeyDisabled { provider: "beta", key: "beta_01", why: &why });
     telemetry.state_change(StateChange::ConfigRefused { errors: std::slice::from_ref(&why) });

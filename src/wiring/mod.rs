@@ -216,7 +216,9 @@ fn telemetry(snapshot: &Snapshot, sink: Box<dyn Write + Send>, terminal: bool) -
     let _ = log.install();
     let metrics = Metrics::new(env!("CARGO_PKG_VERSION")).map_err(|error| format!("metrics: {error}"))?;
     introduce(&metrics, snapshot);
-    Ok(Telemetry::new(log, Arc::new(metrics), redactor))
+    let telemetry = Telemetry::new(log, Arc::new(metrics), redactor);
+    telemetry.payloads.configure(snapshot.telemetry.payloads.clone());
+    Ok(telemetry)
 }
 
 /// Tells the metrics which providers and models there are.
@@ -249,6 +251,8 @@ fn start_console(
     let deps = Deps {
         metrics: core.telemetry.metrics.clone(),
         live: core.telemetry.live.clone(),
+        payloads: core.telemetry.payloads.clone(),
+        operations: core.telemetry.operations.clone(),
         admin_token: Arc::new(move || token.snapshot.load().console.admin_token),
         health: Arc::new(move || health_report(&health, &shown.lock())),
         ledger: state.map(|state| -> Arc<dyn Ledger> { state.database.clone() }),
@@ -257,11 +261,7 @@ fn start_console(
             .map_or_else(|| -> Arc<dyn Logins> { Arc::new(MemoryLogins::default()) }, |it| it.database.clone()),
         snapshot: Arc::new(move || current.snapshot.load_full()),
         explain: Arc::new(move |id| serde_json::to_value(recent.explain(id, &redactor)?).ok()),
-        routing: RoutingState {
-            pool: core.pool.clone(),
-            targets: core.targets.clone(),
-            feed: core.telemetry.feed.clone(),
-        },
+        routing: RoutingState { pool: core.pool.clone(), targets: core.targets.clone() },
         ready: Arc::new(move || *ready.phase.borrow() == Phase::Serving),
         degraded: Arc::new(move || degraded.degraded.load().as_deref().cloned()),
         gateway_urls: snapshot.server.listen.iter().map(|address| format!("http://{address}")).collect(),

@@ -104,6 +104,7 @@ fn apply(core: &Core, follower: &Follower, mut new: Snapshot, certificates: Opti
     // Requests in flight still use the old keys.
     core.telemetry.redactor.register(old.secrets().chain(new.secrets()));
     core.telemetry.log.set_level(new.telemetry.log_level);
+    core.telemetry.payloads.configure(new.telemetry.payloads.clone());
     super::introduce(&core.telemetry.metrics, &new);
     core.pool.configure(&super::provider_keys(&new), Instant::now());
     let providers: Vec<Arc<str>> = new.providers.iter().map(|provider| provider.id.clone()).collect();

@@ -3,6 +3,7 @@
 use super::chart::{Chart, Marks, Series, Unit};
 use super::format;
 use super::layout::{self, copyable, empty, heading, tile};
+use super::stream::told;
 use super::visit::{Failure, Visit};
 use crate::console::now_ms;
 use crate::console::roles::Operation;
@@ -175,14 +176,15 @@ fn charts(rows: &[UsageRow], from: u64, span: u64, now: u64) -> Markup {
 }
 
 fn operations(shared: &Shared) -> Markup {
-    let lines = shared.deps.routing.feed.lines();
+    let lines = shared.deps.operations.recent();
     html! {
         section.panel {
             header { h2 { "Operations" } span.muted.small { "keys leased, rests, breakers, failovers, as they happen" } }
             @if lines.is_empty() { p.empty id="feed-empty" { "Nothing has happened since the gateway was started." } }
             ul.feed id="feed" data-source="/overview/feed" tabindex="0" aria-label="Operations feed" aria-live="off" {
                 @for line in lines.iter().rev() {
-                    li { (format::clock(line.at_ms)) span class={ "text " (line.level) } { (line.text) } }
+                    @let (level, text) = told(line);
+                    li { (format::clock(line.at_ms)) span class={ "text " (level) } { (text) } }
                 }
             }
         }

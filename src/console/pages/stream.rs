@@ -1,38 +1,30 @@
 //! What moves on the pages, as server-sent events: the operations feed, and every request in DevTools.
-//!
-//! Who sees one organisation alone gets the events of its requests: the first of a request says whose it is, and what follows is let through by
-//! the request's id.
+//! Who sees one organisation alone gets the events of its requests.
 
 use super::visit::{Failure, Visit};
 use crate::console::problem::Problem;
 use crate::console::roles::Operation;
 use crate::console::routes::{KEEPALIVE, MOST_WATCHERS, Shared};
 use crate::console::serve::Stopping;
-use crate::domain::RequestId;
 use crate::store::ports::database::Access;
-use crate::telemetry::LiveEvent;
-use crate::telemetry::feed::FeedLine;
-use crate::telemetry::live::{Seen, State as Stage, Watcher};
+use crate::telemetry;
+use crate::telemetry::live::{Seen, Watcher};
+use crate::telemetry::operations::Kind;
 use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures::stream::{self, Stream, StreamExt};
 use serde_json::json;
-use std::collections::HashSet;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::broadcast;
-
-/// So many requests of an organisation may be under way while somebody watches.
-const MOST_FOLLOWED: usize = 10_000;
 
 /// Every request as it goes on.
 pub(super) async fn requests(State(shared): State<Arc<Shared>>, visit: Visit) -> Result<Response, Failure> {
     let access = visit.access(Operation::SeeRequests)?;
     let watcher = watcher(&shared)?;
-    let follower = Follower { watcher, stopping: shared.stopping.clone(), access, own: HashSet::new() };
+    let follower = Follower { watcher, stopping: shared.stopping.clone(), access };
     let events = stream::unfold(follower, |mut follower| async move {
         let event = follower.next().await?;
         Some((Ok(event), follower))
@@ -43,35 +35,46 @@ pub(super) async fn requests(State(shared): State<Arc<Shared>>, visit: Visit) ->
 /// The operations feed: changes of states, and which key each attempt has leased.
 pub(super) async fn feed(State(shared): State<Arc<Shared>>, visit: Visit) -> Result<Response, Failure> {
     visit.viewer.may(Operation::SeeGateway, None)?;
-    let (lines, leases) = (shared.deps.routing.feed.watch(), watcher(&shared)?);
-    let state = (lines, leases, shared.stopping.clone());
-    let events = stream::unfold(state, |(mut lines, mut leases, mut stopping)| async move {
-        let line = loop {
-            tokio::select! {
-                () = stopping.told() => return None,
-                line = lines.recv() => match line {
-                    Ok(line) => break line,
-                    Err(broadcast::error::RecvError::Lagged(_)) => {}
-                    Err(broadcast::error::RecvError::Closed) => return None,
-                },
-                seen = leases.next() => {
-                    let Seen::Event(event) = seen? else { continue };
-                    let Some(line) = lease(&event) else { continue };
-                    break line.into();
-                }
-            }
-        };
-        let event = Event::default().event("line").json_data(&*line).unwrap_or_default();
-        Some((Ok(event), (lines, leases, stopping)))
+    let state = (shared.deps.operations.watch(), shared.stopping.clone());
+    let events = stream::unfold(state, |(mut lines, mut stopping)| async move {
+        loop {
+            let seen = tokio::select! {
+                () = stopping.told() => None,
+                seen = lines.next() => seen,
+            };
+            // What is lost on the way is in the log.
+            let Ok(operation) = seen? else { continue };
+            let (level, text) = told(&operation);
+            let line = json!({"at_ms": operation.at_ms, "level": level, "text": text});
+            let event = Event::default().event("line").json_data(line).unwrap_or_default();
+            return Some((Ok(event), (lines, stopping)));
+        }
     });
     Ok(answer(events))
 }
 
-/// `openai_01 leased → openai/gpt-4o`.
-fn lease(event: &LiveEvent) -> Option<FeedLine> {
-    let LiveEvent { lease: Some(key), provider: Some(provider), model: Some(model), .. } = event else { return None };
-    let text = format!("{key} leased \u{2192} {provider}/{model}");
-    Some(FeedLine { at_ms: event.at_ms, kind: "lease", level: "info", text })
+/// An operation as people say it, and how much it matters: `openai_01 leased → openai/gpt-4o`.
+pub(super) fn told(operation: &telemetry::operations::Operation) -> (&'static str, String) {
+    let text = |part: &Option<Arc<str>>| part.as_deref().unwrap_or("?").to_owned();
+    let words = |part: &Option<Arc<str>>| text(part).replace('_', " ");
+    let (key, provider, model) = (text(&operation.key), text(&operation.provider), text(&operation.model));
+    let why = words(&operation.why);
+    let rest = operation.for_ms.map_or(0, |millis| millis.div_ceil(1000));
+    match operation.kind {
+        Kind::KeyLeased => ("info", format!("{key} leased \u{2192} {provider}/{model}")),
+        Kind::KeyCooldown => ("info", format!("{key} cooldown {rest}s: {why}")),
+        Kind::KeyExhausted => ("warn", format!("{key} exhausted \u{2014} cooldown {rest}s: {why}")),
+        Kind::KeyDisabled => ("error", format!("{key} disabled: {provider} says {why}")),
+        Kind::KeyIdle => ("info", format!("{key} ready again")),
+        Kind::BreakerOpened => ("warn", format!("{provider}/{model} unhealthy: {why}")),
+        Kind::BreakerClosed => ("info", format!("{provider}/{model} recovered")),
+        // From the one that failed to the one that is asked next.
+        Kind::Failover => ("info", format!("failover {model} \u{2192} {provider}: {why}")),
+        Kind::StoreDown => ("warn", format!("{} cannot be asked: {why}", text(&operation.store))),
+        Kind::StoreUp => ("info", format!("{} can be asked again", text(&operation.store))),
+        Kind::ConfigReloaded => ("info", "a new configuration is in force".to_owned()),
+        Kind::ConfigRefused => ("error", format!("a new configuration was refused: {why}")),
+    }
 }
 
 fn watcher(shared: &Shared) -> Result<Watcher, Problem> {
@@ -97,8 +100,6 @@ struct Follower {
     watcher: Watcher,
     stopping: Stopping,
     access: Access,
-    /// Requests under way of the organisation that is watched.
-    own: HashSet<RequestId>,
 }
 
 impl Follower {
@@ -109,56 +110,11 @@ impl Follower {
                 seen = self.watcher.next() => seen,
             };
             let event = match seen? {
-                Seen::Event(event) if !self.is_in_sight(&event) => continue,
+                Seen::Event(event) if !self.access.reaches(event.org.as_deref()) => continue,
                 Seen::Event(event) => Event::default().json_data(&*event),
                 Seen::Missed(count) => Event::default().event("missed").json_data(json!({"missed": count})),
             };
             return Some(event.unwrap_or_default());
         }
-    }
-
-    fn is_in_sight(&mut self, event: &LiveEvent) -> bool {
-        if self.access == Access::System {
-            return true;
-        }
-        if matches!(event.state, Stage::Success | Stage::Error) {
-            self.own.remove(&event.id);
-            return self.access.reaches(event.org.as_deref());
-        }
-        if event.org.is_some() && self.access.reaches(event.org.as_deref()) && self.own.len() < MOST_FOLLOWED {
-            self.own.insert(event.id);
-        }
-        self.own.contains(&event.id)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::telemetry::Live;
-
-    #[test]
-    fn an_organisation_sees_the_steps_of_its_own_requests_alone() {
-        let watcher = Live::default().watch();
-        let (_stop, stopping) = tokio::sync::watch::channel(false);
-        let access = Access::Org("org_a".into());
-        let mut follower = Follower { watcher, stopping: Stopping(stopping), access, own: HashSet::new() };
-        let event = |number: u64, state: Stage, org: Option<&str>| LiveEvent {
-            org: org.map(Into::into),
-            ..LiveEvent::new(RequestId::from_random(0, number), number, state)
-        };
-        for (number, state, org, expected) in [
-            (1, Stage::Pending, Some("org_a"), true),
-            (2, Stage::Pending, Some("org_b"), false),
-            (1, Stage::Attempt, None, true),
-            (2, Stage::Attempt, None, false),
-            (2, Stage::Error, Some("org_b"), false),
-            (3, Stage::Streaming, None, false),
-            (1, Stage::Success, Some("org_a"), true),
-            (4, Stage::Error, None, false),
-        ] {
-            assert_eq!(follower.is_in_sight(&event(number, state, org)), expected, "{number} {state:?}");
-        }
-        assert!(follower.own.is_empty());
     }
 }

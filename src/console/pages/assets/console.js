@@ -135,7 +135,7 @@ if (list) {
       badge.textContent = shown;
       badge.className = `badge ${BADGES[shown]}`;
     }
-    if (event.key) cell(row, "key").textContent = event.key;
+    if (event.caller) cell(row, "key").textContent = event.caller;
     if (event.model && !cell(row, "asked").textContent) cell(row, "asked").textContent = event.model;
     if (event.provider && event.model) cell(row, "target").textContent = `${event.provider}/${event.model}`;
     if (event.attempt) cell(row, "attempts").textContent = event.attempt;
