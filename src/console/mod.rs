@@ -15,6 +15,7 @@ mod listen;
 mod pages;
 mod password;
 mod problem;
+mod query;
 mod roles;
 mod routes;
 mod serve;

@@ -8,6 +8,7 @@ use super::limit::Limited;
 use super::models::Listing;
 use super::plan::Plan;
 use super::{body, byok, cache, count, preset, respond, responses, scope, taping, walk, work};
+use crate::config::net::client_address;
 use crate::config::snapshot::CacheBackend;
 use crate::dialect::client::Client;
 use crate::dialect::embeddings::gemini_client;

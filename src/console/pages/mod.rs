@@ -7,13 +7,27 @@
 //!
 //! maud escapes whatever is put into a page; nothing here is ever marked as safe but charts, which are made of numbers.
 
+mod ask;
 mod assets;
+mod budgets;
 mod chart;
+mod devtools;
 mod format;
+mod gateway;
+mod keys;
 mod layout;
 mod login;
+mod models;
 mod overview;
+mod payload;
+mod pool;
+mod request;
+mod requests;
+mod send;
+mod sessions;
 mod stream;
+mod usage;
+mod vault;
 mod visit;
 
 use super::routes::Shared;
@@ -36,4 +50,26 @@ pub(super) fn guarded() -> Router<Arc<Shared>> {
         .route("/logout", post(login::log_out))
         .route("/overview", get(overview::page))
         .route("/overview/feed", get(stream::feed))
+        .route("/devtools", get(devtools::page))
+        .route("/devtools/events", get(stream::requests))
+        .route("/requests", get(requests::page))
+        .route("/requests/{id}", get(request::page))
+        .route("/requests/{id}/replay", post(send::replay))
+        .route("/sessions", get(sessions::page))
+        .route("/sessions/{id}", get(sessions::one))
+        .route("/usage", get(usage::page))
+        .route("/usage.csv", get(usage::csv))
+        .route("/pool", get(pool::page))
+        .route("/models", get(models::page))
+        .route("/presets", get(gateway::presets))
+        .route("/playground", get(send::playground).post(send::play))
+        .route("/keys", get(keys::page).post(keys::create))
+        .route("/keys/{id}/{action}", post(keys::change))
+        .route("/provider-keys", get(vault::page).post(vault::add))
+        .route("/provider-keys/{id}/remove", post(vault::remove))
+        .route("/budgets", get(budgets::page).post(budgets::set))
+        .route("/budgets/{id}/remove", post(budgets::remove))
+        .route("/credits", post(budgets::credit))
+        .route("/audit", get(gateway::audit))
+        .route("/settings", get(gateway::settings))
 }

@@ -50,7 +50,7 @@ for (const part of document.querySelectorAll("[data-refresh]")) {
       if (!answer.ok || answer.redirected) return;
       const page = new DOMParser().parseFromString(await answer.text(), "text/html");
       const fresh = page.querySelector(`[data-refresh="${CSS.escape(part.dataset.refresh)}"]`);
-      if (!fresh) return;
+      if (!fresh) { location.reload(); return; }
       part.replaceChildren(...fresh.childNodes);
       localTimes(part);
     } catch { /* The next turn tries again. */ }
