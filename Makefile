@@ -4,12 +4,12 @@ ARGS ?=
 CORPUS ?= ../shared/corpus
 VENV := target/sdk-venv/bin
 
-.PHONY: help demo run build release test test-rust test-sdks test-snippets corpus bench check fmt
+.PHONY: help demo run build release test test-rust test-sdks test-console test-snippets corpus bench check fmt
 
 help:
 	@echo "make demo     the gateway with simulated providers: needs no network and no key (ARGS=--once to end by itself)"
 	@echo "make run      the gateway with your providers, from the environment or .env (ARGS='-c conf/orbyt.toml')"
-	@echo "make test     all tests: Rust, the official SDKs for Python and Node, the snippets of the documents"
+	@echo "make test     all tests: Rust, the official SDKs for Python and Node, the console in a browser, the snippets of the documents"
 	@echo "make check    format, lints, house rules, licences"
 	@echo "make bench    measures against a bare Pingora proxy (some minutes; keep the machine quiet)"
 	@echo "make corpus   replays recorded provider traffic (CORPUS=folder)"
@@ -30,7 +30,7 @@ release:
 	@scripts/deps.sh build
 	$(CARGO) build --locked --release
 
-test: test-rust test-sdks test-snippets
+test: test-rust test-sdks test-console test-snippets
 
 test-rust:
 	@scripts/deps.sh test
@@ -41,6 +41,11 @@ test-sdks: build
 	@scripts/sdks.sh
 	$(VENV)/python -m pytest --quiet -p no:cacheprovider tests/sdk/python tests/corpus
 	$(VENV)/python tests/sdk/gateway.py node --test --test-reporter=spec tests/sdk/node/sdk.test.mjs tests/sdk/node/matrix.test.mjs tests/sdk/node/completions.test.mjs tests/sdk/node/works.test.mjs tests/sdk/node/gemini.test.mjs
+
+test-console: build
+	@scripts/deps.sh test
+	@scripts/sdks.sh
+	python3 tests/sdk/gateway.py node --test --test-reporter=spec tests/console/console.test.mjs
 
 test-snippets: build
 	@scripts/deps.sh test
