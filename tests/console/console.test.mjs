@@ -134,7 +134,7 @@ test("what clients write stays text, on every page", async () => {
     await page.goto(`${CONSOLE}/requests?range=1h&q=${encodeURIComponent("canary")}`);
     return (await page.content()).includes("onerror") || (await page.locator("tbody tr").count()) > 0;
   });
-  for (const path of [...PAGES, `/requests/${answer.id}`, `/sessions/${encodeURIComponent(CANARY).replaceAll("%2F", "%252F")}`, "/usage?by=user", `/requests?q=${encodeURIComponent(CANARY)}`, `/models?q=${encodeURIComponent(CANARY)}`]) {
+  for (const path of [...PAGES, `/requests/${answer.id}`, `/sessions/${encodeURIComponent(CANARY)}`, "/usage?by=user", `/requests?q=${encodeURIComponent(CANARY)}`, `/models?q=${encodeURIComponent(CANARY)}`]) {
     await page.goto(CONSOLE + path);
     assert.equal(await page.locator("img, script:not([src])").count(), 0, path);
   }
