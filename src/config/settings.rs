@@ -1,4 +1,4 @@
-//! The table of all settings: what the reader accepts, what the README lists and what `conf/orbyt.toml` shows.
+//! The table of all settings: what the reader accepts, what docs/configuration.md lists and what `conf/orbyt.toml` shows.
 
 /// One key of the configuration file.
 #[derive(Clone, Copy, Debug)]
@@ -203,7 +203,7 @@ pub fn sections_below(parent: &str) -> Vec<&'static str> {
     names
 }
 
-/// All settings as a table in Markdown, for the README.
+/// All settings as a table in Markdown, for docs/configuration.md.
 pub fn settings_table() -> String {
     let mut table = String::from("| setting | default | environment | meaning |\n|---|---|---|---|\n");
     let code = |text: &str| if text.is_empty() { String::new() } else { format!("`{text}`") };
