@@ -44,7 +44,6 @@ pub(super) fn router(deps: Deps, stopping: Stopping) -> Router {
     let shared = Arc::new(Shared { deps, failures: Failures::default(), passwords: Passwords::default(), stopping });
     let guarded = Router::new()
         .route("/api/v1/live", get(live))
-        .route("/api/v1/health", get(health))
         .route("/api/v1/requests/{id}/explain", get(explain))
         .merge(api::guarded())
         .route_layer(middleware::from_fn_with_state(Arc::clone(&shared), auth::require_viewer));
@@ -57,7 +56,10 @@ pub(super) fn router(deps: Deps, stopping: Stopping) -> Router {
         .merge(guarded)
         .fallback(async || Problem::new(StatusCode::NOT_FOUND, "There is nothing here."))
         .method_not_allowed_fallback(async || {
-            Problem::new(StatusCode::METHOD_NOT_ALLOWED, "This can only be read: use the methods in the Allow header.")
+            Problem::new(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "This cannot be done here: use the methods in the Allow header.",
+            )
         })
         .layer(DefaultBodyLimit::max(MOST_BODY))
         .layer(middleware::from_fn(bounded_and_guarded))
@@ -106,13 +108,10 @@ async fn ready(State(shared): State<Arc<Shared>>) -> Response {
     }
 }
 
-async fn health(State(shared): State<Arc<Shared>>, viewer: Viewer) -> Result<Response, Problem> {
-    viewer.may(Operation::SeeGateway, None)?;
-    Ok(json(StatusCode::OK, &(shared.deps.health)()))
-}
-
 /// Why a request went where it went.
-async fn explain(
+#[utoipa::path(get, path = "/api/v1/requests/{id}/explain", tag = "requests", params(("id" = String, Path,)),
+    responses((status = 200, body = Object)))]
+pub(super) async fn explain(
     State(shared): State<Arc<Shared>>,
     viewer: Viewer,
     Path(id): Path<String>,
@@ -176,7 +175,7 @@ async fn front_page(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Re
     .into_response()
 }
 
-fn escaped(text: &str) -> String {
+pub(super) fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 

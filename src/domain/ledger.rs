@@ -74,6 +74,12 @@ pub struct LedgerRow<'a> {
     pub cost_picos: Option<i64>,
     /// What answers cost that were asked for and not taken, by estimate, in pico-dollars.
     pub hedge_cost_picos: Option<i64>,
+    /// What the comparing of questions costs, in pico-dollars.
+    pub embedding_cost_picos: Option<i64>,
+    /// Whether the usage, or a part of it, is an estimate.
+    pub estimated: bool,
+    /// Whether a key of the client's own has paid for it.
+    pub byok: bool,
     /// What the cache of answers did.
     pub cache: CacheUse,
     /// How near the nearest question was that means the same, in millionths of a cosine.
@@ -121,6 +127,12 @@ impl LedgerRow<'_> {
     /// The day on which it arrived.
     pub fn day(&self) -> u32 {
         day_of(self.arrived_unix_ms)
+    }
+
+    /// What is booked for it: the answer, answers that were asked for and not taken, and the comparing of questions.
+    pub fn charge_picos(&self) -> i128 {
+        let parts = [self.cost_picos, self.hedge_cost_picos, self.embedding_cost_picos];
+        parts.into_iter().flatten().map(i128::from).sum()
     }
 
     /// What it costs.

@@ -19,6 +19,20 @@ pub struct Principal {
     pub key: Option<Arc<ApiKey>>,
 }
 
+impl Principal {
+    /// Its id, by which its spending is known: that of a key of the database; for one of the configuration `cfg_` and the beginning of its
+    /// hash.
+    pub fn id(&self) -> Arc<str> {
+        match &self.key {
+            Some(key) => key.id.clone(),
+            None => {
+                let hash = self.key_hash.to_hex();
+                format!("cfg_{}", hash.get(..16).unwrap_or(&hash)).into()
+            }
+        }
+    }
+}
+
 /// Which key it is: the beginning of a hash of its text. A name may stand for another key after a reload, this never does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct KeyId(u64);

@@ -137,7 +137,8 @@ impl Walk<'_> {
         let last = self.is_last(second.at, Instant::now());
         let mut other = Lane::new(&beside, translator, self.snapshot.gate.max_bytes, second.timeouts)
             .streamed(self.envelope.stream)
-            .last(last);
+            .last(last)
+            .asked(self.asked_with(&second.lease));
         let mut pieces = self.pieces_of(&second);
         let raced = self.race(lane, exchange.as_mut(), Some((&mut other, &mut pieces)), self.deadline).await;
         match raced {

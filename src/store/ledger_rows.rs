@@ -29,6 +29,8 @@ pub(super) struct Columns<'a> {
     pub(super) prompt_tokens: i64,
     pub(super) completion_tokens: i64,
     pub(super) cost: Option<i64>,
+    /// What is booked for it, which is more than its cost where others were asked too.
+    pub(super) charge: i128,
     pub(super) record: String,
 }
 
@@ -93,6 +95,7 @@ impl<'a> Columns<'a> {
             prompt_tokens: stored_time(usage.prompt_tokens),
             completion_tokens: stored_time(usage.completion_tokens),
             cost: row.cost_picos,
+            charge: row.charge_picos(),
             record: json(row),
         }
     }
@@ -103,7 +106,7 @@ impl<'a> Columns<'a> {
             requests: 1,
             prompt_tokens: self.prompt_tokens,
             completion_tokens: self.completion_tokens,
-            cost: self.cost.unwrap_or(0).into(),
+            cost: self.charge,
         }
     }
 
