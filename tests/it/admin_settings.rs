@@ -25,8 +25,8 @@ async fn models_and_presets_hold_at_once_here_and_soon_on_other_nodes() {
     let preset = json!({"model": "house", "system": "Be brief.", "parameters": {"temperature": 0.5}});
     assert_eq!(admin.put("/presets/terse", &preset).await.status, 201);
     assert_eq!(asked(&here, "@preset/terse").await, 200);
-    let sent = sim.calls().last().unwrap().body_text();
-    assert!(sent.contains("Be brief.") && sent.contains("\"temperature\":0.5"), "{sent}");
+    let sent = sim.calls().last().unwrap().json();
+    assert_eq!((&sent["messages"][0]["content"], &sent["temperature"]), (&json!("Be brief."), &json!(0.5)), "{sent}");
     assert_eq!(admin.delete("/presets/terse").await.status, 204);
     assert_eq!(asked(&here, "@preset/terse").await, 404);
     assert_eq!(admin.delete("/presets/terse").await.status, 404);
