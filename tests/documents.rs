@@ -1,6 +1,6 @@
 //! The documents against the code: tables that are made from it, and names that have to exist.
 //!
-//! `UPDATE_DOCS=1 cargo test --test documents` writes the tables of README.md anew.
+//! `UPDATE_DOCS=1 cargo test --test documents` writes the tables of docs/ anew.
 
 use orbyt::config::settings_table;
 use orbyt::provider::Catalog;
@@ -30,7 +30,7 @@ fn providers_table() -> String {
     for row in Catalog::builtin().unwrap().providers() {
         let key = code(&row.key_env) + if row.key_required { "" } else { " (not needed)" };
         let (also, url) = (code(&row.aliases), code(&row.base_url_env));
-        let place = if row.cloud.is_some() { "[its place](#clouds)" } else { &row.base_url };
+        let place = if row.cloud.is_some() { "[its place](clouds.md)" } else { &row.base_url };
         table += &format!("| `{}` | {also} | {} | {key} | {url} | {place} |\n", row.id, row.dialect.name());
     }
     table
@@ -39,30 +39,49 @@ fn providers_table() -> String {
 /// Where a table stands: between its two markers.
 fn place(text: &str, name: &str) -> std::ops::Range<usize> {
     let (begin, end) = (format!("<!-- {name}:begin -->\n"), format!("<!-- {name}:end -->"));
-    let start = text.find(&begin).unwrap_or_else(|| panic!("README.md has no {begin:?}")) + begin.len();
-    start..text.find(&end).unwrap_or_else(|| panic!("README.md has no {end:?}"))
+    let start = text.find(&begin).unwrap_or_else(|| panic!("there is no {begin:?}")) + begin.len();
+    start..text.find(&end).unwrap_or_else(|| panic!("there is no {end:?}"))
+}
+
+/// What a user reads: the README and every page of docs/, by their paths.
+fn pages() -> Vec<String> {
+    let folder = std::fs::read_dir(root().join("docs")).unwrap();
+    let names = folder.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut pages: Vec<String> =
+        names.filter(|name| name.ends_with(".md")).map(|name| format!("docs/{name}")).collect();
+    pages.push("README.md".to_owned());
+    pages.sort();
+    pages
+}
+
+/// All pages one after the other.
+fn all_pages() -> String {
+    pages().iter().map(|page| read(page) + "\n").collect()
 }
 
 #[test]
-fn the_tables_of_the_readme_are_those_of_the_code() {
-    let tables = [("settings", settings_table()), ("errors", errors_table()), ("providers", providers_table())];
-    let mut readme = read("README.md");
+fn the_tables_of_the_documents_are_those_of_the_code() {
+    let tables = [
+        ("docs/configuration.md", "settings", settings_table()),
+        ("docs/errors.md", "errors", errors_table()),
+        ("docs/providers.md", "providers", providers_table()),
+    ];
     let mut differing = Vec::new();
-    for (name, table) in tables {
-        let place = place(&readme, name);
-        if readme[place.clone()] != table {
-            readme.replace_range(place, &table);
-            differing.push(name);
+    for (page, name, table) in tables {
+        let mut text = read(page);
+        let place = place(&text, name);
+        if text[place.clone()] != table {
+            text.replace_range(place, &table);
+            differing.push(page);
+            if std::env::var_os("UPDATE_DOCS").is_some() {
+                std::fs::write(root().join(page), text).unwrap();
+            }
         }
     }
-    if std::env::var_os("UPDATE_DOCS").is_some() {
-        std::fs::write(root().join("README.md"), readme).unwrap();
-    } else {
-        assert!(
-            differing.is_empty(),
-            "README.md differs from the code in {differing:?}: UPDATE_DOCS=1 cargo test --test documents writes it anew"
-        );
-    }
+    assert!(
+        differing.is_empty() || std::env::var_os("UPDATE_DOCS").is_some(),
+        "{differing:?} differ from the code: UPDATE_DOCS=1 cargo test --test documents writes them anew"
+    );
 }
 
 /// The words of a text that consist of these characters alone.
@@ -71,7 +90,7 @@ fn words(text: &str, is_part: impl Fn(char) -> bool) -> BTreeSet<String> {
 }
 
 #[test]
-fn the_readme_names_every_metric_and_no_other() {
+fn the_page_on_metrics_names_every_one_and_no_page_another() {
     let is_name = |c: char| c.is_ascii_lowercase() || c == '_';
     let metrics = |text: &str| -> BTreeSet<String> {
         let known = |word: &String| word.starts_with("orbyt_") || word.starts_with("process_");
@@ -80,14 +99,18 @@ fn the_readme_names_every_metric_and_no_other() {
     // The names of families stand in quotes in these files and nowhere else.
     let code: String = ["metrics", "series", "sampled"].map(|file| read(&format!("src/telemetry/{file}.rs"))).concat();
     let quoted: String = code.split('"').skip(1).step_by(2).map(|text| format!("{text}\n")).collect();
-    assert_eq!(metrics(&read("README.md")), metrics(&quoted));
+    let there_are = metrics(&quoted);
+    assert_eq!(metrics(&read("docs/observability.md")), there_are);
+    let elsewhere = metrics(&all_pages());
+    let unknown: Vec<&String> = elsewhere.difference(&there_are).collect();
+    assert!(unknown.is_empty(), "there are no such metrics: {unknown:?}");
 }
 
 #[test]
-fn every_model_of_the_readme_is_in_the_catalog() {
+fn every_model_of_the_documents_is_in_the_catalog() {
     let catalog = Catalog::builtin().unwrap();
     let is_part = |c: char| c.is_ascii_alphanumeric() || "-._/@:".contains(c);
-    let named: Vec<String> = words(&read("README.md"), is_part)
+    let named: Vec<String> = words(&all_pages(), is_part)
         .into_iter()
         .filter(|word| {
             let prefix = word.split_once('/').filter(|(_, name)| !name.is_empty());
@@ -105,11 +128,11 @@ fn every_model_of_the_readme_is_in_the_catalog() {
 }
 
 #[test]
-fn every_make_target_of_the_readme_exists() {
+fn every_make_target_of_the_documents_exists() {
     let makefile = read("Makefile");
-    let readme = read("README.md");
+    let documents = all_pages();
     let is_word = |c: char| c.is_ascii_lowercase() || c == '-';
-    let named: BTreeSet<&str> = readme
+    let named: BTreeSet<&str> = documents
         .split('`')
         .flat_map(|text| text.lines())
         .filter_map(|line| line.strip_prefix("make "))
@@ -121,15 +144,45 @@ fn every_make_target_of_the_readme_exists() {
     }
 }
 
+/// What GitHub calls the headings of a document in links to them.
+fn anchors(text: &str) -> BTreeSet<String> {
+    let mut in_code = false;
+    let headings = text.lines().filter(|line| {
+        in_code ^= line.starts_with("```");
+        !in_code && line.starts_with('#')
+    });
+    let kept = |c: &char| c.is_alphanumeric() || " -_".contains(*c);
+    let anchor = |heading: &str| {
+        let words = heading.trim_start_matches('#').trim().to_lowercase();
+        words.chars().filter(kept).map(|c| if c == ' ' { '-' } else { c }).collect()
+    };
+    headings.map(anchor).collect()
+}
+
 #[test]
-fn every_link_leads_to_a_file() {
-    for document in ["README.md", "ARCHITECTURE.md", "CHANGELOG.md"] {
-        let text = read(document);
-        for target in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
-            let is_local = !target.contains("://") && !target.starts_with('#');
-            let file = target.split('#').next().unwrap_or_default();
-            assert!(!is_local || root().join(file).exists(), "{document} links to {target}, which is not there");
+fn every_link_leads_to_a_file_and_a_heading_in_it() {
+    let others = ["ARCHITECTURE.md", "CHANGELOG.md", "benches/README.md"].map(str::to_owned);
+    for document in pages().into_iter().chain(others) {
+        let text = read(&document);
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            if link.contains("://") {
+                continue;
+            }
+            let (file, heading) = link.split_once('#').unwrap_or((link, ""));
+            let folder = Path::new(&document).parent().unwrap();
+            let path = if file.is_empty() { PathBuf::from(&document) } else { folder.join(file) };
+            assert!(root().join(&path).exists(), "{document} links to {link}, which is not there");
+            let has_heading = || anchors(&read(&path.to_string_lossy())).contains(heading);
+            assert!(heading.is_empty() || has_heading(), "{document} links to {link}, and there is no such heading");
         }
+    }
+}
+
+#[test]
+fn the_index_of_the_documents_names_every_page() {
+    let index = read("docs/README.md");
+    for page in pages().iter().filter_map(|page| page.strip_prefix("docs/")).filter(|page| *page != "README.md") {
+        assert!(index.contains(&format!("]({page})")), "docs/README.md does not name {page}");
     }
 }
 

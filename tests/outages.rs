@@ -1,6 +1,6 @@
 //! A hundred thousand requests through outages, on a virtual clock: the pool, the breakers, triage and the retry budget together, as the
 //! walk puts them together, between providers that fail on schedule. Nothing sleeps; every run gives the same numbers, which
-//! `cargo test --test outages -- --nocapture` prints and the README repeats.
+//! `cargo test --test outages -- --nocapture` prints and docs/provider-keys.md repeats.
 
 use orbyt::domain::{Clock, Fault, FaultKind, KeyId, ProviderKey, Secret, Verdict};
 use orbyt::routing::backoff;

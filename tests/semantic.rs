@@ -1,6 +1,6 @@
 //! Recall and wrong hits of the semantic cache by threshold, on the questions of `paraphrases/questions.toml`.
 //!
-//! `cargo test --test semantic -- --nocapture` prints the table; with `UPDATE_DOCS=1` it is written into the README.
+//! `cargo test --test semantic -- --nocapture` prints the table; with `UPDATE_DOCS=1` it is written into docs/semantic-cache.md.
 
 mod paraphrases;
 
@@ -38,18 +38,18 @@ async fn table() -> String {
 }
 
 #[tokio::test]
-async fn the_readme_shows_what_is_measured() {
+async fn the_document_shows_what_is_measured() {
     let table = table().await;
     println!("{table}");
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
-    let mut readme = std::fs::read_to_string(&path).unwrap();
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/semantic-cache.md");
+    let mut document = std::fs::read_to_string(&path).unwrap();
     let (begin, end) = ("<!-- semantic:begin -->\n", "<!-- semantic:end -->");
-    let place = readme.find(begin).unwrap() + begin.len()..readme.find(end).unwrap();
+    let place = document.find(begin).unwrap() + begin.len()..document.find(end).unwrap();
     if std::env::var_os("UPDATE_DOCS").is_some() {
-        readme.replace_range(place, &table);
-        std::fs::write(&path, readme).unwrap();
+        document.replace_range(place, &table);
+        std::fs::write(&path, document).unwrap();
     } else {
-        assert_eq!(readme[place], table, "UPDATE_DOCS=1 cargo test --test semantic writes it anew");
+        assert_eq!(document[place], table, "UPDATE_DOCS=1 cargo test --test semantic writes it anew");
     }
 }
 

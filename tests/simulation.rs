@@ -1,5 +1,5 @@
 //! The routing under 100,000 requests with a virtual clock: the real strategies, breakers, health, triage and retry budget, between made-up
-//! targets that are slow, dear or down at set times. The numbers stand in the README; every test prints its own.
+//! targets that are slow, dear or down at set times. The numbers stand in docs/strategies.md; every test prints its own.
 
 use orbyt::domain::decision::{Candidate, Facts, Refusal, Rules};
 use orbyt::domain::{Decision, Fault, FaultKind, Strategy, Verdict};

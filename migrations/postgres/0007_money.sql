@@ -47,3 +47,7 @@ CREATE POLICY system ON credits TO orbyt_system USING (true) WITH CHECK (true);
 GRANT SELECT ON budgets, credits TO orbyt_app;
 GRANT SELECT, INSERT, UPDATE, DELETE ON budgets TO orbyt_system;
 GRANT SELECT, INSERT ON credits TO orbyt_system;
+
+-- What is booked for a request: its cost, and that of answers that nobody has taken and of the comparing of its question. Empty in older rows,
+-- for which the cost alone was booked.
+ALTER TABLE requests ADD COLUMN charge bigint;

@@ -29,3 +29,7 @@ CREATE TRIGGER credits_inserted AFTER INSERT ON credits BEGIN UPDATE revision SE
 -- Money that was paid in is never made to disappear: a mistake is corrected by another row.
 CREATE TRIGGER credits_not_updated BEFORE UPDATE ON credits BEGIN SELECT RAISE(ABORT, 'credits are append-only'); END;
 CREATE TRIGGER credits_not_deleted BEFORE DELETE ON credits BEGIN SELECT RAISE(ABORT, 'credits are append-only'); END;
+
+-- What is booked for a request: its cost, and that of answers that nobody has taken and of the comparing of its question. Empty in older rows,
+-- for which the cost alone was booked.
+ALTER TABLE requests ADD COLUMN charge INTEGER;

@@ -237,7 +237,7 @@ impl Reader<'_> {
 
     /// Reports variables that do nothing.
     fn unused(&mut self) {
-        // ORBYT_API_KEY is what the README's clients read; it is no setting.
+        // ORBYT_API_KEY is what the documents' clients read; it is no setting.
         let ours =
             |name: &&str| (name.starts_with("ORBYT_") || name.starts_with("GATEWAY_")) && *name != "ORBYT_API_KEY";
         for name in self.env.names().filter(ours).filter(|name| !KNOWN.contains(name)) {

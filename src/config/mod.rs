@@ -7,7 +7,7 @@
 //!                            with its place
 //! ```
 //!
-//! [`settings::SETTINGS`] is the table of all keys: the reader refuses what is not in it, the README and
+//! [`settings::SETTINGS`] is the table of all keys: the reader refuses what is not in it, docs/configuration.md and
 //! `conf/orbyt.toml` are tested against it. Only [`load`] touches the disk.
 
 pub mod budgets;

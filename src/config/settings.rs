@@ -1,4 +1,4 @@
-//! The table of all settings: what the reader accepts, what the README lists and what `conf/orbyt.toml` shows.
+//! The table of all settings: what the reader accepts, what docs/configuration.md lists and what `conf/orbyt.toml` shows.
 
 /// One key of the configuration file.
 #[derive(Clone, Copy, Debug)]
@@ -98,7 +98,7 @@ pub const SETTINGS: &[Setting] = &[
     open("provider.model", "reasoning", r#""10.00""#, "Dollars per million tokens of reasoning; by default as output."),
     open("provider.model", "audio_input", r#""40.00""#, "Dollars per million tokens of sound in; by default as input."),
     open("provider.model", "audio_output", r#""80.00""#, "Dollars per million tokens of sound out; by default as output."),
-    open("provider.model", "image", r#""0.001""#, "Dollars per picture in the input, for listings: usage does not count pictures."),
+    open("provider.model", "image", r#""0.001""#, "Dollars per picture that is made, for models without prices of tokens; of others, per picture in the input, for listings."),
     open("provider.model", "request", r#""0.005""#, "Dollars per request, besides its tokens."),
     open("provider.model", "fallbacks", r#"["openai/gpt-4o-mini"]"#, "Models that stand in for it."),
     open("provider.model.above", "tokens", "200000", "The prices of this table hold for requests whose input has more tokens than this."),
@@ -211,7 +211,7 @@ pub fn sections_below(parent: &str) -> Vec<&'static str> {
     names
 }
 
-/// All settings as a table in Markdown, for the README.
+/// All settings as a table in Markdown, for docs/configuration.md.
 pub fn settings_table() -> String {
     let mut table = String::from("| setting | default | environment | meaning |\n|---|---|---|---|\n");
     let code = |text: &str| if text.is_empty() { String::new() } else { format!("`{text}`") };

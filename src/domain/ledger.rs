@@ -74,12 +74,6 @@ pub struct LedgerRow<'a> {
     pub cost_picos: Option<i64>,
     /// What answers cost that were asked for and not taken, by estimate, in pico-dollars.
     pub hedge_cost_picos: Option<i64>,
-    /// What the comparing of questions costs, in pico-dollars.
-    pub embedding_cost_picos: Option<i64>,
-    /// Whether the usage, or a part of it, is an estimate.
-    pub estimated: bool,
-    /// Whether a key of the client's own has paid for it.
-    pub byok: bool,
     /// What the cache of answers did.
     pub cache: CacheUse,
     /// How near the nearest question was that means the same, in millionths of a cosine.
@@ -98,6 +92,16 @@ pub struct LedgerRow<'a> {
     pub bytes_out: u64,
     /// The plan with its inputs, when there was one.
     pub decision: Option<Cow<'a, Decision>>,
+    // Rows that were written before these three were known have none of them; they stay the last, as the spool's second version has them.
+    /// What the comparing of questions costs, in pico-dollars.
+    #[serde(default)]
+    pub embedding_cost_picos: Option<i64>,
+    /// Whether the usage, or a part of it, is an estimate.
+    #[serde(default)]
+    pub estimated: bool,
+    /// Whether a key of the client's own has paid for it.
+    #[serde(default)]
+    pub byok: bool,
 }
 
 /// One try at one target, or its being passed over.

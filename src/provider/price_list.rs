@@ -175,8 +175,8 @@ impl PriceList {
             reasoning: price("output_cost_per_reasoning_token"),
             audio_input: price("input_cost_per_audio_token"),
             audio_output: price("output_cost_per_audio_token"),
-            image: price("input_cost_per_image"),
-            request: price("input_cost_per_request"),
+            image: price("output_cost_per_image").or_else(|| price("input_cost_per_image")),
+            request: price("input_cost_per_request").or_else(|| price("input_cost_per_query")),
             above: tiers.into_values().filter(|tier| tier.input.is_some() || tier.output.is_some()).collect(),
         };
         // A name may begin with that of its provider, which may end with the kind of its models (`vertex_ai-language-models`).
@@ -191,7 +191,8 @@ impl PriceList {
     }
 
     fn add(&mut self, provider: &str, model: &str, mut prices: Prices) {
-        if prices.input.is_some() || prices.output.is_some() || prices.request.is_some() {
+        let of_pieces = prices.request.is_some() || prices.image.is_some();
+        if prices.input.is_some() || prices.output.is_some() || of_pieces {
             prices.above.sort_by_key(|tier| tier.above_tokens);
             // The plain name of a model is told before its variants.
             self.prices.entry(key(called(provider), model)).or_insert(prices);
@@ -328,6 +329,7 @@ mod tests {
             "input_cost_per_image": 0.001, "mode": "chat"},
         "acme/small": {"litellm_provider": "acme", "input_cost_per_token": 7.5e-08, "output_cost_per_token": -1},
         "draw": {"litellm_provider": "acme", "output_cost_per_image": 0.04},
+        "rank": {"litellm_provider": "acme", "input_cost_per_query": 0.002},
         "vertex_ai/big-1@001": {"litellm_provider": "vertex_ai-language-models", "input_cost_per_token": 3e-06}
     }"#;
 
@@ -355,11 +357,12 @@ mod tests {
             (PriceList::read(MODELS_DEV.as_bytes()).unwrap(), PriceList::read(LITELLM.as_bytes()).unwrap());
         assert_eq!(models_dev.get("acme", "weights"), None);
         assert_eq!(picos(models_dev.get("bedrock", "acme.big-1-v1:0").unwrap().input), 1);
-        assert_eq!(litellm.get("acme", "draw"), None);
+        assert_eq!(picos(litellm.get("acme", "draw").unwrap().image), 40_000_000_000, "by the picture");
+        assert_eq!(picos(litellm.get("acme", "rank").unwrap().request), 2_000_000_000, "by the question");
         let small = litellm.get("acme", "small").unwrap();
         assert_eq!((picos(small.input), picos(small.output)), (75_000, -1), "a negative price is none");
         assert_eq!(picos(litellm.get("vertex", "big-1@001").unwrap().input), 3_000_000);
-        assert_eq!(litellm.len(), 4);
+        assert_eq!(litellm.len(), 6);
     }
 
     #[test]

@@ -23,7 +23,8 @@ pub struct Prices {
     pub audio_input: Option<Money>,
     /// A token of audio out; else as output.
     pub audio_output: Option<Money>,
-    /// A picture in the input, where pictures are not billed as tokens. For listings: usage does not count pictures.
+    /// A picture that is made, where pictures are not billed as tokens; of other models a picture in the input, for listings: usage does not
+    /// count those.
     pub image: Option<Money>,
     /// A request, besides its tokens.
     pub request: Option<Money>,

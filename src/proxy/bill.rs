@@ -14,7 +14,11 @@ use super::quota::BYTES_A_TOKEN;
 use super::semantic;
 use super::walk::Walk;
 use crate::config::snapshot::{Snapshot, UnknownPrice};
+use crate::dialect::client::Client;
 use crate::dialect::openai_chat::envelope::Envelope;
+use crate::dialect::openai_completions::envelope::generated;
+use crate::dialect::relay;
+use crate::dialect::work::{Endpoint, Work};
 use crate::domain::{Money, Usage};
 use crate::provider::{ModelRow, Prices};
 use std::borrow::Cow;
@@ -24,24 +28,71 @@ use std::sync::Arc;
 const TOOLS_BESIDE: u64 = 1024;
 /// The input that is reckoned with where it has media and the model's context is not known.
 const MEDIA: u64 = 200_000;
+/// What a picture among texts that vectors are made of can take: those who count pictures by their size bound it below this.
+const PICTURE: u64 = 32_768;
 
 /// A model that has to have a price and has none.
 #[derive(Debug)]
 pub(super) struct NoPrice(pub(super) Arc<str>);
 
-/// The prices that a model's use is reckoned with, and the row that they are taken from where they are not its own.
-fn prices<'a>(snapshot: &'a Snapshot, model: &'a ModelRow) -> Option<(Cow<'a, Prices>, Option<&'a Arc<str>>)> {
-    if model.prices.is_known() {
-        return Some((Cow::Borrowed(&model.prices), model.priced_as.as_ref()));
+/// The prices that a model's use is reckoned with.
+struct Reckoned<'a> {
+    prices: Cow<'a, Prices>,
+    /// The row that they are taken from, where they are not the model's own.
+    of: Option<&'a Arc<str>>,
+    /// Nobody knows them: the use is allowed, and what it costs is not said.
+    is_guess: bool,
+}
+
+/// `None` where a price is needed and not known.
+fn reckoned<'a>(snapshot: &'a Snapshot, model: &'a ModelRow, work: Work) -> Option<Reckoned<'a>> {
+    let own = &model.prices;
+    if own.is_known() {
+        return Some(Reckoned { prices: Cow::Borrowed(own), of: model.priced_as.as_ref(), is_guess: false });
+    }
+    let filled = |with: &Prices| Cow::Owned(own.clone().or(with));
+    if suffices(own, work) {
+        return Some(Reckoned { prices: filled(&FREE), of: model.priced_as.as_ref(), is_guess: false });
     }
     match snapshot.money.unknown_price {
         UnknownPrice::Deny => None,
-        UnknownPrice::Allow => Some((Cow::Owned(model.prices.clone().or(&FREE)), None)),
+        UnknownPrice::Allow => Some(Reckoned { prices: filled(&FREE), of: None, is_guess: true }),
         UnknownPrice::Estimate => {
             let (estimated, of) = snapshot.catalog.estimated_prices(model)?;
-            Some((Cow::Owned(model.prices.clone().or(estimated)), Some(of)))
+            Some(Reckoned { prices: filled(estimated), of: Some(of), is_guess: false })
         }
     }
+}
+
+/// Whether prices that lack one of tokens are all that this work needs.
+fn suffices(prices: &Prices, work: Work) -> bool {
+    match work {
+        Work::Converse => false,
+        Work::Embed | Work::Relay(Endpoint::Moderations | Endpoint::Rerank) => {
+            prices.input.is_some() || prices.request.is_some()
+        }
+        Work::Relay(Endpoint::ImageGenerations | Endpoint::ImageEdits) => {
+            prices.image.is_some() || prices.request.is_some()
+        }
+        Work::Relay(_) => prices.request.is_some(),
+    }
+}
+
+/// What pictures cost where they are paid for by the piece: models that have prices of tokens count them so.
+fn of_pictures(prices: &Prices, own: &Prices, pictures: u64) -> Money {
+    prices.image.filter(|_| !own.is_known()).map_or(Money::ZERO, |image| image * pictures)
+}
+
+/// What an answer is likely to cost that nobody has taken; `None` when that is not known.
+pub(super) fn likely(
+    snapshot: &Snapshot,
+    model: &ModelRow,
+    work: Work,
+    usage: Option<Usage>,
+    input: u64,
+) -> Option<Money> {
+    let reckoned = reckoned(snapshot, model, work).filter(|reckoned| !reckoned.is_guess)?;
+    usage.map_or_else(|| reckoned.prices.estimate(input, 0), |usage| reckoned.prices.cost(&usage))
 }
 
 /// What is reckoned with where an unknown price is allowed.
@@ -72,11 +123,12 @@ pub(super) fn most(client: &ClientCtx, envelope: &Envelope, plan: &Plan) -> Resu
     for target in planned.filter(|target| own.key(plan, target).is_none()) {
         most = most.max(bound(snapshot, envelope, target, writes_cache)?);
     }
-    if snapshot.hedging.is_some() {
+    if snapshot.hedging.is_some() && !matches!(envelope.work, Work::Relay(_)) {
         // A second target may be asked too, and charge for what nobody takes.
         most = most + most;
     }
-    if let Some(settings) = semantic::wanted(client, envelope)
+    if envelope.work == Work::Converse
+        && let Some(settings) = semantic::wanted(client, envelope)
         && let Some(provider) = snapshot.provider(&settings.provider)
     {
         let target = Names { snapshot, discovered: &[] }.at(provider, &settings.model);
@@ -89,24 +141,51 @@ pub(super) fn most(client: &ClientCtx, envelope: &Envelope, plan: &Plan) -> Resu
 fn bound(snapshot: &Snapshot, envelope: &Envelope, target: &Target, writes_cache: bool) -> Result<Money, NoPrice> {
     let model = &target.model;
     let unknown = || NoPrice(model.id.clone());
-    let (prices, _) = prices(snapshot, model).ok_or_else(unknown)?;
-    let needs = &envelope.needs;
-    let has_media = needs.images || needs.files || needs.audio || needs.video;
-    // No token is shorter than a byte. What pictures and documents take does not show in their bytes.
-    let text = envelope.body().len() as u64 + if needs.tools { TOOLS_BESIDE } else { 0 };
-    let most = model.context.unwrap_or(u64::MAX);
-    let input = if has_media { model.context.unwrap_or(text.max(MEDIA)) } else { text.min(most) };
-    prices.bound(input, output_bound(snapshot, envelope, model), writes_cache).ok_or_else(unknown)
+    let Reckoned { prices, .. } = reckoned(snapshot, model, envelope.work).ok_or_else(unknown)?;
+    let (input, output) = (input_bound(envelope, model), output_bound(snapshot, envelope, model));
+    let tokens = prices.bound(input, output, writes_cache).ok_or_else(unknown)?;
+    Ok(tokens + of_pictures(&prices, &model.prices, relay::pictures(envelope)))
+}
+
+/// The tokens that a request can have. None is shorter than a byte, but what pictures and documents take does not show in their bytes.
+fn input_bound(envelope: &Envelope, model: &ModelRow) -> u64 {
+    let bytes = relay::size(envelope) as u64;
+    let (context, with_media) = (model.context.unwrap_or(u64::MAX), model.context.unwrap_or(bytes.max(MEDIA)));
+    match envelope.work {
+        Work::Converse => {
+            let needs = &envelope.needs;
+            let text = bytes + if needs.tools { TOOLS_BESIDE } else { 0 };
+            let has_media = needs.images || needs.files || needs.audio || needs.video;
+            if has_media { with_media } else { text.min(context) }
+        }
+        // The context is that of each input.
+        Work::Embed => {
+            let pictures = memchr::memmem::find_iter(envelope.body(), b"\"image").count() as u64;
+            bytes.saturating_add(pictures.saturating_mul(PICTURE))
+        }
+        Work::Relay(Endpoint::Rerank) => relay::reranked(envelope),
+        Work::Relay(Endpoint::ImageEdits) => with_media,
+        Work::Relay(_) => bytes.min(context),
+    }
 }
 
 /// The tokens that an answer can have: `max_tokens`, else what the model can give, else `limits.assumed_output_tokens`, for each choice.
 fn output_bound(snapshot: &Snapshot, envelope: &Envelope, model: &ModelRow) -> u64 {
-    let of_model = model.max_output;
-    let one = match (envelope.max_tokens, of_model) {
-        (Some(asked), Some(most)) => asked.min(most),
-        (asked, most) => asked.or(most).unwrap_or(snapshot.limits.assumed_output_tokens),
+    let assumed = snapshot.limits.assumed_output_tokens;
+    let (one, times) = match envelope.work {
+        Work::Converse => {
+            let one = match (envelope.max_tokens, model.max_output) {
+                (Some(asked), Some(most)) => asked.min(most),
+                (asked, most) => asked.or(most).unwrap_or(assumed),
+            };
+            let is_text = envelope.client == Client::OpenAiCompletions;
+            (one, if is_text { generated(envelope) } else { envelope.n.unwrap_or(1) })
+        }
+        Work::Embed | Work::Relay(Endpoint::Moderations | Endpoint::Rerank) => (0, 0),
+        // Of pictures and sound the request does not say how many tokens they are.
+        Work::Relay(_) => (model.max_output.unwrap_or(assumed), relay::pictures(envelope)),
     };
-    one.saturating_mul(envelope.n.unwrap_or(1).max(1))
+    one.saturating_mul(times.max(1))
 }
 
 /// An attempt before it was made, as far as its price is concerned.
@@ -118,6 +197,10 @@ pub(super) struct Asked {
     pub(super) own_key: bool,
     /// It only counts tokens.
     pub(super) counts: bool,
+    /// What it is for.
+    pub(super) work: Work,
+    /// So many pictures are to be made.
+    pub(super) pictures: u64,
 }
 
 /// How an attempt ended, as far as its price is concerned.
@@ -131,8 +214,6 @@ struct Delivered {
     whole: bool,
     /// The client has something of it.
     any: bool,
-    /// It was made with a key of the client's own.
-    own_key: bool,
 }
 
 /// What an attempt used and cost.
@@ -148,31 +229,33 @@ struct Bill {
 }
 
 /// The bill of the attempt that served.
-fn bill(snapshot: &Snapshot, model: &ModelRow, input_estimate: u64, told: Delivered) -> Bill {
-    let Delivered { usage, output_bytes, whole, any, own_key } = told;
+fn bill(snapshot: &Snapshot, model: &ModelRow, asked: Asked, told: Delivered) -> Bill {
+    let Delivered { usage, output_bytes, whole, any } = told;
     if !any {
         return Bill { usage, cost: Some(Money::ZERO), ..Bill::default() };
     }
     let written = output_bytes.div_ceil(BYTES_A_TOKEN);
     let (usage, estimated) = match usage {
         // Some say at the beginning how large the input is, and at the end what they wrote.
-        Some(counted) if whole || counted.completion_tokens >= written => (counted, false),
+        Some(counted) if whole || counted.completion_tokens >= written.max(1) => (counted, false),
         partly => {
-            let mut usage = partly.unwrap_or(Usage { prompt_tokens: input_estimate, ..Usage::default() });
+            let mut usage = partly.unwrap_or(Usage { prompt_tokens: asked.input_tokens, ..Usage::default() });
             usage.completion_tokens = usage.completion_tokens.max(written);
             usage.total_tokens = usage.prompt_tokens.saturating_add(usage.completion_tokens);
             (usage, true)
         }
     };
     let bill = Bill { usage: Some(usage), estimated, ..Bill::default() };
-    if own_key {
+    if asked.own_key {
         return Bill { cost: Some(Money::ZERO), ..bill };
     }
-    let is_guess = !model.prices.is_known() && snapshot.money.unknown_price != UnknownPrice::Estimate;
-    match prices(snapshot, model).filter(|_| !is_guess) {
-        Some((prices, of)) => Bill { cost: prices.cost(&usage), priced_as: of.cloned(), ..bill },
+    match reckoned(snapshot, model, asked.work).filter(|reckoned| !reckoned.is_guess) {
+        Some(Reckoned { prices, of, .. }) => {
+            let pictures = of_pictures(&prices, &model.prices, asked.pictures);
+            Bill { cost: prices.cost(&usage).map(|tokens| tokens + pictures), priced_as: of.cloned(), ..bill }
+        }
         // A price that is not known is not one of nothing.
-        None => Bill { cost: model.prices.cost(&usage), ..bill },
+        None => Bill { cost: model.prices.cost(&usage).filter(|_| usage.total_tokens > 0), ..bill },
     }
 }
 
@@ -180,29 +263,26 @@ fn bill(snapshot: &Snapshot, model: &ModelRow, input_estimate: u64, told: Delive
 pub(super) fn note_usage(client: &mut ClientCtx, lane: &Lane<'_>, whole: bool) {
     let observed = lane.translator.observed();
     client.output_bytes = observed.output_bytes;
-    let Asked { input_tokens, own_key, counts } = lane.asked;
-    if counts {
+    let asked = lane.asked;
+    if asked.counts {
         client.record.usage = observed.usage;
         return;
     }
     let (usage, output_bytes) = (observed.usage, observed.output_bytes);
-    let any = whole || (client.record.status == 200 && output_bytes > 0);
-    let bill = bill(
-        &client.snapshot,
-        &lane.target.model,
-        input_tokens,
-        Delivered { usage, output_bytes, whole, any, own_key },
-    );
+    // Of sound and pictures the first byte is output; of a conversation the first word.
+    let has_begun = client.record.status == 200 && (output_bytes > 0 || asked.work != Work::Converse);
+    let told = Delivered { usage, output_bytes, whole, any: whole || has_begun };
+    let bill = bill(&client.snapshot, &lane.target.model, asked, told);
     let record = &mut client.record;
     (record.usage, record.estimated, record.cost) = (bill.usage, bill.estimated, bill.cost);
-    (record.priced_as, record.byok) = (bill.priced_as, own_key);
+    (record.priced_as, record.byok) = (bill.priced_as, asked.own_key);
 }
 
 impl Walk<'_> {
     /// What the bill of an attempt has to know of it.
     pub(super) fn asked_with(&self, lease: &Lease) -> Asked {
-        let (input_tokens, counts) = (self.envelope.estimated_input_tokens, self.envelope.counts_tokens);
-        Asked { input_tokens, own_key: lease.is_byok(), counts }
+        let Envelope { estimated_input_tokens: input_tokens, counts_tokens: counts, work, .. } = *self.envelope;
+        Asked { input_tokens, own_key: lease.is_byok(), counts, work, pictures: relay::pictures(self.envelope) }
     }
 }
 
@@ -211,6 +291,8 @@ mod tests {
     use super::*;
     use crate::provider::Catalog;
 
+    const ASKED: Asked = Asked { input_tokens: 100, own_key: false, counts: false, work: Work::Converse, pictures: 0 };
+
     fn delivered(usage: Option<(u64, u64)>, output_bytes: u64, whole: bool, any: bool) -> Delivered {
         let usage = usage.map(|(prompt_tokens, completion_tokens)| Usage {
             prompt_tokens,
@@ -218,7 +300,7 @@ mod tests {
             total_tokens: prompt_tokens + completion_tokens,
             ..Usage::default()
         });
-        Delivered { usage, output_bytes, whole, any, own_key: false }
+        Delivered { usage, output_bytes, whole, any }
     }
 
     fn snapshot(unknown_price: UnknownPrice) -> Snapshot {
@@ -248,11 +330,13 @@ mod tests {
             (delivered(Some((90, 30)), 41, false, true), 390, false),
             (delivered(Some((90, 30)), 41, false, false), 0, false),
             (delivered(None, 0, false, false), 0, false),
-            (Delivered { own_key: true, ..delivered(Some((90, 30)), 41, true, true) }, 0, false),
         ] {
-            let bill = bill(&snapshot, &model(), 100, told);
+            let bill = bill(&snapshot, &model(), ASKED, told);
             assert_eq!((bill.cost.map(Money::picos), bill.estimated), (Some(picos), estimated), "{told:?}");
         }
+        let own = Asked { own_key: true, ..ASKED };
+        let bill = bill(&snapshot, &model(), own, delivered(Some((90, 30)), 41, true, true));
+        assert_eq!((bill.cost, bill.usage.map(|usage| usage.total_tokens)), (Some(Money::ZERO), Some(120)));
     }
 
     #[test]
@@ -260,9 +344,32 @@ mod tests {
         let unknown = Catalog::builtin().unwrap().unknown_model_at("acme", "m");
         let told = delivered(Some((90, 30)), 41, true, true);
         for choice in [UnknownPrice::Deny, UnknownPrice::Allow] {
-            assert_eq!(bill(&snapshot(choice), &unknown, 100, told).cost, None);
+            assert_eq!(bill(&snapshot(choice), &unknown, ASKED, told).cost, None);
         }
-        let estimated = bill(&snapshot(UnknownPrice::Estimate), &unknown, 100, told);
+        let estimated = bill(&snapshot(UnknownPrice::Estimate), &unknown, ASKED, told);
         assert!(estimated.cost > Some(Money::ZERO) && estimated.priced_as.is_some(), "{estimated:?}");
+    }
+
+    #[test]
+    fn what_is_no_conversation_needs_the_prices_of_its_own_work() {
+        let snapshot = snapshot(UnknownPrice::Deny);
+        let (embed, image) = (Work::Embed, Work::Relay(Endpoint::ImageGenerations));
+        let speech = Work::Relay(Endpoint::Speech);
+        let of = |prices: Prices, work, pictures| {
+            let model = ModelRow { prices, ..Catalog::builtin().unwrap().unknown_model_at("acme", "m") };
+            let asked = Asked { work, pictures, ..ASKED };
+            bill(&snapshot, &model, asked, delivered(None, 0, true, true)).cost.map(Money::picos)
+        };
+        let (input, piece) = (Some(Money::from_picos(2)), Some(Money::from_picos(1000)));
+        let vectors = Prices { input, ..Prices::default() };
+        assert_eq!(of(vectors.clone(), embed, 0), Some(200), "vectors have no output");
+        assert!(suffices(&vectors, embed) && !suffices(&vectors, image) && !suffices(&vectors, Work::Converse));
+        let pieces = Prices { image: piece, ..Prices::default() };
+        assert_eq!(of(pieces.clone(), image, 3), Some(3000));
+        assert_eq!(of(Prices { request: piece, ..Prices::default() }, speech, 0), Some(1000));
+        let both = Prices { input, output: input, ..pieces.clone() };
+        assert_eq!(of(both, image, 3), Some(200), "what is counted in tokens is not paid for by the piece too");
+        assert_eq!(of(pieces, speech, 0), None, "a price of something else is none");
+        assert_eq!(of(Prices::default(), speech, 0), None);
     }
 }

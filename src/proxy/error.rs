@@ -54,7 +54,7 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// All of them, for the README's table.
+    /// All of them, for the table in docs/errors.md.
     pub const ALL: [Self; 20] = [
         Self::InvalidRequest,
         Self::InvalidApiKey,

@@ -13,6 +13,7 @@
 //! that commit before there is output.
 
 use super::attempt::{self, Outgoing};
+use super::bill::likely;
 use super::core::{Phase, breaker_policy};
 use super::exchange::{Broken, Piece, RESENDS, exchange};
 use super::lane::{Lane, Taken};
@@ -368,8 +369,7 @@ impl Walk<'_> {
         let usage = lane.translator.observed().usage;
         let input = self.envelope.estimated_input_tokens;
         lease.heard(Some(usage.map_or(input, |usage| usage.total_tokens)), lane.limits);
-        let prices = &target.model.prices;
-        let cost = usage.map_or_else(|| prices.estimate(input, 0), |usage| prices.cost(&usage));
+        let cost = likely(&self.snapshot, &target.model, self.envelope.work, usage, input);
         if let Some(cost) = cost {
             *self.client.record.hedge_cost.get_or_insert(Money::ZERO) += cost;
         }

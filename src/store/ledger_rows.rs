@@ -1,7 +1,8 @@
 //! How a request of the ledger stands in a database: columns that it is found by, the whole of it as JSON, and what it adds to what is spent.
 
 use super::rows::stored_time;
-use crate::domain::{LedgerRow, RequestId};
+use crate::domain::ledger::picos;
+use crate::domain::{LedgerRow, Money, RequestId};
 use serde_json::Value;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
@@ -30,7 +31,7 @@ pub(super) struct Columns<'a> {
     pub(super) completion_tokens: i64,
     pub(super) cost: Option<i64>,
     /// What is booked for it, which is more than its cost where others were asked too.
-    pub(super) charge: i128,
+    pub(super) charge: i64,
     pub(super) record: String,
 }
 
@@ -95,7 +96,7 @@ impl<'a> Columns<'a> {
             prompt_tokens: stored_time(usage.prompt_tokens),
             completion_tokens: stored_time(usage.completion_tokens),
             cost: row.cost_picos,
-            charge: row.charge_picos(),
+            charge: picos(Money::from_picos(row.charge_picos())),
             record: json(row),
         }
     }
@@ -106,7 +107,7 @@ impl<'a> Columns<'a> {
             requests: 1,
             prompt_tokens: self.prompt_tokens,
             completion_tokens: self.completion_tokens,
-            cost: self.charge,
+            cost: self.charge.into(),
         }
     }
 

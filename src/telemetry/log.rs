@@ -159,7 +159,7 @@ impl Log {
     }
 }
 
-/// The fields of a request's line. Names and order are fixed (README); the first block is what people look for.
+/// The fields of a request's line. Names and order are fixed (docs/observability.md); the first block is what people look for.
 fn request_fields(line: &mut Line<'_>, record: &RequestRecord, redactor: &Redactor) {
     line.id("request_id", record.id);
     let requested = record.requested_model.as_deref().map(|model| redactor.redact(model));

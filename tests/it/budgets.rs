@@ -28,7 +28,7 @@ async fn gateway(more: &str) -> (Sim, Gateway) {
     (sim, gateway)
 }
 
-fn run(gateway: &Gateway, arguments: &[&str]) -> String {
+pub fn run(gateway: &Gateway, arguments: &[&str]) -> String {
     said(&gateway.data_dir(), None, arguments, "")
 }
 
@@ -43,14 +43,14 @@ fn bounded(text: &str) -> Value {
     body
 }
 
-fn error(answer: &Answer) -> (u16, String, String) {
+pub fn error(answer: &Answer) -> (u16, String, String) {
     let error = &answer.json()["error"];
     let text = |name: &str| error[name].as_str().unwrap_or_default().to_owned();
     (answer.status, text("code"), text("message"))
 }
 
 /// What the accounts of a node are at: spent and reserved by payer and span.
-async fn accounts(gateway: &Gateway) -> Vec<(String, String, Money, Money)> {
+pub async fn accounts(gateway: &Gateway) -> Vec<(String, String, Money, Money)> {
     let report = gateway.get_console("/api/v1/accounts").await.unwrap().json();
     let money = |value: &Value| Money::from_dollars(value.as_str().unwrap()).unwrap();
     let text = |value: &Value| value.as_str().unwrap().to_owned();
@@ -59,13 +59,13 @@ async fn accounts(gateway: &Gateway) -> Vec<(String, String, Money, Money)> {
     report["accounts"].as_array().unwrap().iter().map(account).collect()
 }
 
-async fn spent(gateway: &Gateway, payer: &str, span: &str) -> Money {
+pub async fn spent(gateway: &Gateway, payer: &str, span: &str) -> Money {
     let all = accounts(gateway).await;
     all.iter().filter(|(known, of, ..)| known == payer && of == span).map(|(_, _, spent, _)| *spent).sum()
 }
 
 /// Waits until so much is spent: what a request did cost is booked when its client has the last byte already.
-async fn until_spent(gateway: &Gateway, payer: &str, span: &str, expected: Money) {
+pub async fn until_spent(gateway: &Gateway, payer: &str, span: &str, expected: Money) {
     let started = Instant::now();
     loop {
         let spent = spent(gateway, payer, span).await;
@@ -78,7 +78,7 @@ async fn until_spent(gateway: &Gateway, payer: &str, span: &str, expected: Money
 }
 
 /// Waits until nothing is reserved any more.
-async fn until_reserved_nothing(gateway: &Gateway) {
+pub async fn until_reserved_nothing(gateway: &Gateway) {
     let started = Instant::now();
     while accounts(gateway).await.iter().any(|(.., reserved)| *reserved != Money::ZERO) {
         assert!(started.elapsed() < PATIENCE, "something stays reserved");
@@ -94,7 +94,7 @@ fn ledger(data_dir: &Path, url: Option<&str>) -> Money {
 }
 
 /// Waits until accounts and ledger say the same, which they do to the pico-dollar; returns what.
-async fn agreed(gateway: &Gateway, data_dir: &Path, url: Option<&str>) -> Money {
+pub async fn agreed(gateway: &Gateway, data_dir: &Path, url: Option<&str>) -> Money {
     let started = Instant::now();
     loop {
         let (accounts, ledger) = (spent(gateway, "org", "total").await, ledger(data_dir, url));
@@ -306,29 +306,45 @@ async fn flood(gateways: &[&Gateway], count: usize, at_once: usize) -> (usize, M
     (paid.iter().filter(|paid| **paid > Money::ZERO).count(), paid.into_iter().sum())
 }
 
-#[tokio::test]
-async fn two_thousand_requests_never_go_over() {
-    let (_sim, gateway) = gateway("").await;
-    run(&gateway, &["budgets", "set", "15", "--org", "default"]);
-    let (limit, done) = (Money::from_dollars("15").unwrap(), AtomicBool::new(false));
+/// No account of these gateways may be over the limit.
+async fn assert_within(gateways: &[&Gateway], limit: Money) -> usize {
+    let mut samples = 0;
+    for gateway in gateways {
+        for (.., spent, reserved) in accounts(gateway).await {
+            assert!(spent + reserved <= limit, "{spent} + {reserved}");
+            samples += 1;
+        }
+    }
+    samples
+}
+
+/// A flood, during which no account may be over the limit whenever it is looked at.
+async fn watched_flood(gateways: &[&Gateway], count: usize, limit: Money) -> (usize, Money) {
+    let done = AtomicBool::new(false);
     let watch = async {
         let mut samples = 0;
         while !done.load(Ordering::Relaxed) {
-            for (.., spent, reserved) in accounts(&gateway).await {
-                assert!(spent + reserved <= limit, "{spent} + {reserved}");
-                samples += 1;
-            }
+            samples += assert_within(gateways, limit).await;
         }
         samples
     };
     let all = async {
-        let outcome = flood(&[&gateway], 2000, 64).await;
+        let outcome = flood(gateways, count, 64).await;
         done.store(true, Ordering::Relaxed);
         outcome
     };
-    let ((answered, paid), samples) = tokio::join!(all, watch);
-    assert!(answered > 200 && answered < 2000, "{answered} were answered");
+    let (outcome, samples) = tokio::join!(all, watch);
     assert!(samples > 10, "{samples} samples");
+    outcome
+}
+
+#[tokio::test]
+async fn two_thousand_requests_never_go_over() {
+    let (_sim, gateway) = gateway("").await;
+    run(&gateway, &["budgets", "set", "15", "--org", "default"]);
+    let limit = Money::from_dollars("15").unwrap();
+    let (answered, paid) = watched_flood(&[&gateway], 2000, limit).await;
+    assert!(answered > 200 && answered < 2000, "{answered} were answered");
     until_spent(&gateway, "org", "total", paid).await;
     assert_eq!(agreed(&gateway, &gateway.data_dir(), None).await, paid, "the ledger too");
     assert!(paid <= limit && paid + Money::from_dollars("1").unwrap() > limit, "{paid}");
@@ -341,10 +357,11 @@ async fn a_budget_outlives_a_gateway_that_is_killed() {
     let data_dir = folder.path().to_str().unwrap();
     let start =
         async || Gateway::builder().config(&config(&sim, PRICES)).variable("ORBYT_DATA_DIR", data_dir).start().await;
-    let first = start().await;
+    let (first, limit) = (start().await, Money::from_dollars("15").unwrap());
     said(folder.path(), None, &["budgets", "set", "15", "--org", "default"], "");
     let kill = async {
         while spent(&first, "org", "total").await < Money::from_dollars("4").unwrap() {
+            assert_within(&[&first], limit).await;
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
         first.signal(libc::SIGKILL);
@@ -358,9 +375,8 @@ async fn a_budget_outlives_a_gateway_that_is_killed() {
         accounts(&second).await.iter().all(|(.., reserved)| *reserved == Money::ZERO),
         "reservations die with the process"
     );
-    let (_, paid) = flood(&[&second], 1600, 64).await;
+    let (_, paid) = watched_flood(&[&second], 1600, limit).await;
     let spent = agreed(&second, folder.path(), None).await;
-    let limit = Money::from_dollars("15").unwrap();
     assert!(
         spent == after_restart + paid && spent <= limit && spent + Money::from_dollars("1").unwrap() > limit,
         "{spent}"
@@ -391,8 +407,7 @@ async fn two_gateways_share_a_budget_and_one_of_them_is_killed() {
     let limit = Money::from_dollars("15").unwrap();
     let kill = async {
         loop {
-            let all = accounts(&first).await;
-            assert!(all.iter().all(|(.., spent, reserved)| *spent + *reserved <= limit), "{all:?}");
+            assert_within(&[&first, &second], limit).await;
             if spent(&first, "org", "total").await > Money::from_dollars("4").unwrap() {
                 break;
             }
@@ -403,7 +418,7 @@ async fn two_gateways_share_a_budget_and_one_of_them_is_killed() {
     let both = [&first, &second];
     let ((_, seen), ()) = tokio::join!(flood(&both, 600, 64), kill);
     let third = start(0).await;
-    let (_, paid) = flood(&[&second, &third], 1400, 64).await;
+    let (_, paid) = watched_flood(&[&second, &third], 1400, limit).await;
     let spent = agreed(&second, folders[1].path(), Some(&url)).await;
     assert!(spent >= seen + paid && spent <= limit && spent + Money::from_dollars("1.5").unwrap() > limit, "{spent}");
 }

@@ -10,6 +10,7 @@ mod api_keys;
 mod audit;
 mod auth;
 mod bodies;
+mod budget_routes;
 mod budgets;
 mod cable;
 mod cache;

@@ -453,10 +453,14 @@ async fn people_are_in_sight_of_their_organisations() {
         assert!(matches!(database.create_person(&again, 1).await, Err(StoreError::Conflict(_))), "{name}");
         let (a, b) = (Access::Org("org_a".into()), Access::Org("org_b".into()));
         for role in [Role::Owner, Role::Viewer] {
-            database.set_role(&a, "org_a", "usr_1", Some(role)).await.unwrap();
+            assert!(
+                database.set_role(&a, "org_a", "usr_1", Some(role)).await.is_err(),
+                "{name}: not on its own behalf"
+            );
+            database.set_role(&Access::System, "org_a", "usr_1", Some(role)).await.unwrap();
         }
-        assert!(database.set_role(&a, "org_b", "usr_1", Some(Role::Owner)).await.is_err(), "{name}");
-        assert!(database.set_role(&a, "org_a", "usr_none", Some(Role::Owner)).await.is_err(), "{name}");
+        assert!(database.set_role(&Access::System, "org_none", "usr_1", Some(Role::Owner)).await.is_err(), "{name}");
+        assert!(database.set_role(&Access::System, "org_a", "usr_none", Some(Role::Owner)).await.is_err(), "{name}");
         let membership = Membership { org: "org_a".into(), person: "usr_1".into(), role: Role::Viewer };
         assert_eq!(database.memberships(&a).await.unwrap(), [membership], "{name}");
         assert_eq!(database.people(&a).await.unwrap(), [ada], "{name}");
@@ -464,7 +468,7 @@ async fn people_are_in_sight_of_their_organisations() {
             database.people(&b).await.unwrap().is_empty() && database.memberships(&b).await.unwrap().is_empty(),
             "{name}"
         );
-        database.set_role(&a, "org_a", "usr_1", None).await.unwrap();
+        database.set_role(&Access::System, "org_a", "usr_1", None).await.unwrap();
         assert_eq!(database.people(&a).await.unwrap(), [], "{name}");
     }
 }

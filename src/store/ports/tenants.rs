@@ -55,10 +55,10 @@ pub trait Tenants: Send + Sync {
     /// The database's.
     async fn people(&self, access: &Access) -> Result<Vec<Person>, StoreError>;
 
-    /// Makes somebody a member with this role, or with another one than before; `None` ends the membership.
+    /// Makes somebody a member with this role, or with another one than before; `None` ends the membership. That is for the system alone.
     ///
     /// # Errors
-    /// A refusal when there is no such organisation in sight, or no such person.
+    /// A refusal when there is no such organisation or person, and to whoever acts for an organisation.
     async fn set_role(&self, access: &Access, org: &str, person: &str, role: Option<Role>) -> Result<(), StoreError>;
 
     /// The memberships in sight.

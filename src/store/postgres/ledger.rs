@@ -12,14 +12,14 @@ use tokio_postgres::types::ToSql;
 use tokio_postgres::{IsolationLevel, Transaction};
 
 const INSERT: &str = "INSERT INTO requests (id, revision, arrived_at, day, org_id, project_id, key_id, key_name, user_id, trace_id, \
-     session_id, requested_model, provider, model, status, ended, latency_us, prompt_tokens, completion_tokens, cost, record) \
-     SELECT id, revision, arrived, day, org, project, key, name, usr, trace, session, asked, provider, model, status, ended, latency, \
-     prompt, completion, cost, record::jsonb \
+     session_id, requested_model, provider, model, status, ended, latency_us, prompt_tokens, completion_tokens, cost, record, \
+     charge) SELECT id, revision, arrived, day, org, project, key, name, usr, trace, session, asked, provider, model, status, ended, latency, \
+     prompt, completion, cost, record::jsonb, charge \
      FROM unnest($1::text[], $2::smallint[], $3::bigint[], $4::int[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[], \
      $10::text[], $11::text[], $12::text[], $13::text[], $14::text[], $15::int[], $16::text[], $17::bigint[], $18::bigint[], \
-     $19::bigint[], $20::bigint[], $21::text[]) \
+     $19::bigint[], $20::bigint[], $21::text[], $22::bigint[]) \
      AS added (id, revision, arrived, day, org, project, key, name, usr, trace, session, asked, provider, model, status, ended, \
-     latency, prompt, completion, cost, record) \
+     latency, prompt, completion, cost, record, charge) \
      ON CONFLICT (id, day) DO NOTHING RETURNING id";
 
 /// The rows of several columns at once; those that were there are not among what is returned.
@@ -40,7 +40,7 @@ async fn insert(transaction: &Transaction<'_>, rows: &[Columns<'_>]) -> Result<H
         };
     }
     let ended: Vec<&str> = rows.iter().map(|it| it.ended).collect();
-    let values: [&(dyn ToSql + Sync); 21] = [
+    let values: [&(dyn ToSql + Sync); 22] = [
         &texts!(id),
         &column!(revision),
         &column!(arrived_at),
@@ -62,6 +62,7 @@ async fn insert(transaction: &Transaction<'_>, rows: &[Columns<'_>]) -> Result<H
         &column!(completion_tokens),
         &rows.iter().map(|it| it.cost).collect::<Vec<Option<i64>>>(),
         &texts!(record),
+        &column!(charge),
     ];
     let statement = transaction.prepare(INSERT).await?;
     let inserted = transaction.query(&statement, &values).await?;
@@ -70,18 +71,20 @@ async fn insert(transaction: &Transaction<'_>, rows: &[Columns<'_>]) -> Result<H
 
 /// Puts a later revision in the place of an earlier one; returns what that had added, `None` when it is not earlier.
 async fn amend(transaction: &Transaction<'_>, it: &Columns<'_>) -> Result<Option<Spending>, Trouble> {
-    let get =
-        "SELECT revision, prompt_tokens, completion_tokens, cost FROM requests WHERE id = $1 AND day = $2 FOR UPDATE";
+    // Of rows from before there was a charge, the cost was booked.
+    let get = "SELECT revision, prompt_tokens, completion_tokens, coalesce(charge, cost, 0) FROM requests \
+               WHERE id = $1 AND day = $2 FOR UPDATE";
     let Some(row) = transaction.query_opt(get, &[&it.id, &it.day]).await? else { return Ok(None) };
     if row.try_get::<_, i16>(0)? >= it.revision {
         return Ok(None);
     }
-    let cost: Option<i64> = row.try_get(3)?;
+    let charge: i64 = row.try_get(3)?;
     let (prompt_tokens, completion_tokens) = (row.try_get(1)?, row.try_get(2)?);
     let put = "UPDATE requests SET revision = $3, provider = $4, model = $5, status = $6, ended = $7, latency_us = $8, \
-               prompt_tokens = $9, completion_tokens = $10, cost = $11, record = $12::text::jsonb WHERE id = $1 AND day = $2";
+               prompt_tokens = $9, completion_tokens = $10, cost = $11, record = $12::text::jsonb, charge = $13 \
+               WHERE id = $1 AND day = $2";
     let (provider, model) = (it.provider.as_deref(), it.model.as_deref());
-    let values: [&(dyn ToSql + Sync); 12] = [
+    let values: [&(dyn ToSql + Sync); 13] = [
         &it.id,
         &it.day,
         &it.revision,
@@ -94,9 +97,10 @@ async fn amend(transaction: &Transaction<'_>, it: &Columns<'_>) -> Result<Option
         &it.completion_tokens,
         &it.cost,
         &it.record,
+        &it.charge,
     ];
     transaction.execute(put, &values).await?;
-    Ok(Some(Spending { requests: 1, prompt_tokens, completion_tokens, cost: cost.unwrap_or(0).into() }))
+    Ok(Some(Spending { requests: 1, prompt_tokens, completion_tokens, cost: charge.into() }))
 }
 
 async fn spend(transaction: &Transaction<'_>, accounts: &Accounts) -> Result<(), Trouble> {

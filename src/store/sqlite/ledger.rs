@@ -16,8 +16,9 @@ const AT_ONCE: u64 = 2000;
 fn insert(transaction: &Transaction<'_>, it: &Columns<'_>) -> Result<bool, Trouble> {
     let mut put = transaction.prepare_cached(
         "INSERT INTO requests (id, revision, arrived_at, day, org_id, project_id, key_id, key_name, user_id, trace_id, session_id, \
-         requested_model, provider, model, status, ended, latency_us, prompt_tokens, completion_tokens, cost, record) \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21) \
+         requested_model, provider, model, status, ended, latency_us, prompt_tokens, completion_tokens, cost, record, \
+         charge) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22) \
          ON CONFLICT (id) DO NOTHING",
     )?;
     let count = put.execute(params![
@@ -41,19 +42,22 @@ fn insert(transaction: &Transaction<'_>, it: &Columns<'_>) -> Result<bool, Troub
         it.prompt_tokens,
         it.completion_tokens,
         it.cost,
-        it.record
+        it.record,
+        it.charge
     ])?;
     Ok(count == 1)
 }
 
 /// Puts a later revision in the place of an earlier one; returns what that had added, `None` when it is not earlier.
 fn amend(transaction: &Transaction<'_>, it: &Columns<'_>) -> Result<Option<Spending>, Trouble> {
-    let mut get = transaction
-        .prepare_cached("SELECT revision, prompt_tokens, completion_tokens, cost FROM requests WHERE id = ?1")?;
+    // Of rows from before there was a charge, the cost was booked.
+    let mut get = transaction.prepare_cached(
+        "SELECT revision, prompt_tokens, completion_tokens, coalesce(charge, cost, 0) FROM requests WHERE id = ?1",
+    )?;
     let (revision, earlier) = get.query_row([&it.id], |row| {
-        let cost: Option<i64> = row.get(3)?;
+        let charge: i64 = row.get(3)?;
         let (prompt_tokens, completion_tokens) = (row.get(1)?, row.get(2)?);
-        let earlier = Spending { requests: 1, prompt_tokens, completion_tokens, cost: cost.unwrap_or(0).into() };
+        let earlier = Spending { requests: 1, prompt_tokens, completion_tokens, cost: charge.into() };
         Ok((row.get::<_, i16>(0)?, earlier))
     })?;
     if revision >= it.revision {
@@ -62,7 +66,7 @@ fn amend(transaction: &Transaction<'_>, it: &Columns<'_>) -> Result<Option<Spend
     transaction
         .prepare_cached(
             "UPDATE requests SET revision = ?2, provider = ?3, model = ?4, status = ?5, ended = ?6, latency_us = ?7, \
-             prompt_tokens = ?8, completion_tokens = ?9, cost = ?10, record = ?11 WHERE id = ?1",
+             prompt_tokens = ?8, completion_tokens = ?9, cost = ?10, record = ?11, charge = ?12 WHERE id = ?1",
         )?
         .execute(params![
             it.id,
@@ -75,7 +79,8 @@ fn amend(transaction: &Transaction<'_>, it: &Columns<'_>) -> Result<Option<Spend
             it.prompt_tokens,
             it.completion_tokens,
             it.cost,
-            it.record
+            it.record,
+            it.charge
         ])?;
     Ok(Some(earlier))
 }
