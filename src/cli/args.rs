@@ -1,5 +1,11 @@
 //! The command line.
 
+mod money;
+mod tenants;
+
+pub use money::*;
+pub use tenants::*;
+
 use clap::{Args, Parser, Subcommand};
 use std::num::NonZeroU64;
 use std::path::PathBuf;
@@ -42,6 +48,24 @@ pub enum Command {
     /// Keep keys of providers encrypted in the database
     #[command(subcommand)]
     Vault(VaultCommand),
+    /// Make and list organisations
+    #[command(subcommand)]
+    Orgs(OrgsCommand),
+    /// Make and list projects
+    #[command(subcommand)]
+    Projects(ProjectsCommand),
+    /// Say who may look after an organisation
+    #[command(subcommand)]
+    Users(UsersCommand),
+    /// Say what may be spent
+    #[command(subcommand)]
+    Budgets(BudgetsCommand),
+    /// Keep book of what organisations pay in advance
+    #[command(subcommand)]
+    Credits(CreditsCommand),
+    /// Take over prices of models
+    #[command(subcommand)]
+    Catalog(CatalogCommand),
     /// See what finished requests are in the ledger
     #[command(subcommand)]
     Requests(RequestsCommand),
@@ -176,6 +200,9 @@ pub struct CreateKeyArgs {
     /// Requests at once
     #[arg(long, value_name = "N")]
     pub concurrency: Option<NonZeroU64>,
+    /// What may be spent with it in dollars: 5/day, 50/month, or 100 in all
+    #[arg(long, value_name = "AMOUNT[/SPAN],…", value_delimiter = ',')]
+    pub budget: Vec<String>,
     /// Anything else to be remembered; may be given several times
     #[arg(long, value_name = "NAME=VALUE")]
     pub metadata: Vec<String>,

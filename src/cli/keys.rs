@@ -2,9 +2,11 @@
 
 use super::args::{CreateKeyArgs, ListKeysArgs, OneKeyArgs, RotateKeyArgs};
 use super::audit::{by_hand, noted};
+use super::budgets::{amount_and_span, put};
 use super::credentials::{kept, new_secret};
 use crate::config::{scopes, values};
 use crate::domain::audit::AuditEvent;
+use crate::domain::budget::{Budget, Payer};
 use crate::domain::tenancy::{ApiKey, Project, Scopes, Standing};
 use crate::domain::{Limit, Measure, Period, Secret};
 use crate::store::ports::database::{Access, Database};
@@ -32,6 +34,13 @@ pub struct Made {
 pub async fn create(database: &dyn Database, args: &CreateKeyArgs, now: u64) -> Result<Made, String> {
     let secret = new_secret().map_err(|error| error.to_string())?;
     let key = described(database, args, &secret, now).await?;
+    let budgets = args.budget.iter().map(|text| amount_and_span(text).map_err(|error| format!("--budget {error}")));
+    let budgets = budgets.collect::<Result<Vec<_>, _>>()?;
+    // Before the key, which is then never without them.
+    for (amount, span) in budgets {
+        let (id, org, subject) = (new_id("bud").into(), key.org.clone(), key.id.clone());
+        put(database, &Budget { id, org, payer: Payer::Key, subject, span, amount }, now).await?;
+    }
     let details =
         json!({"name": &*key.name, "project": &*key.project, "owner": &key.owner, "restrictions": restrictions(&key)});
     let event = by_hand("key.create", &key.id, Some(&key.org), &details);

@@ -3,6 +3,8 @@
 pub mod admin;
 pub mod args;
 pub mod audit;
+pub mod budgets;
+pub mod catalog;
 pub mod check;
 pub mod credentials;
 pub mod demo;
@@ -12,14 +14,15 @@ pub mod requests;
 pub mod serve;
 pub mod start;
 pub mod summary;
+pub mod tenants;
 pub mod vault;
 
 use crate::config::{Source, StoreSettings};
 use crate::domain::Secret;
 use crate::wiring::state::{Heard, State, now_ms, ring};
 use args::{
-    AdminCommand, AuditCommand, CheckArgs, Cli, Command, ExplainArgs, KeysCommand, RequestsCommand, ResetTokenArgs,
-    StateArgs, VaultCommand,
+    AdminCommand, AuditCommand, BudgetsCommand, CatalogCommand, CheckArgs, Cli, Command, CreditsCommand, ExplainArgs,
+    KeysCommand, OrgsCommand, ProjectsCommand, RequestsCommand, ResetTokenArgs, StateArgs, UsersCommand, VaultCommand,
 };
 use std::future::Future;
 use std::io::{self, Read, Write};
@@ -36,6 +39,12 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Admin(AdminCommand::ResetToken(args)) => reset_token(args),
         Command::Keys(command) => print(on_state(command.state().clone(), async |state| command.run(state).await)),
         Command::Audit(command) => print(on_state(command.state().clone(), async |state| command.run(state).await)),
+        Command::Orgs(command) => print(on_state(command.state().clone(), async |state| command.run(state).await)),
+        Command::Projects(command) => print(on_state(command.state().clone(), async |state| command.run(state).await)),
+        Command::Users(command) => print(on_state(command.state().clone(), async |state| command.run(state).await)),
+        Command::Budgets(command) => print(on_state(command.state().clone(), async |state| command.run(state).await)),
+        Command::Credits(command) => print(on_state(command.state().clone(), async |state| command.run(state).await)),
+        Command::Catalog(command) => print(on_state(command.state().clone(), async |state| command.run(state).await)),
         Command::Requests(command) => print(on_state(command.state().clone(), async |state| command.run(state).await)),
         Command::Vault(command) => {
             let work = async |state: &State, settings: &StoreSettings| command.run(state, settings).await;
@@ -84,6 +93,113 @@ impl KeysCommand {
             Self::Rotate(args) => keys::rotate(database, args, now).await.map(Said::key),
             Self::Disable(args) => keys::set_disabled(database, args, true).await.map(Said::note),
             Self::Enable(args) => keys::set_disabled(database, args, false).await.map(Said::note),
+        }
+    }
+}
+
+impl OrgsCommand {
+    fn state(&self) -> &StateArgs {
+        match self {
+            Self::Create(args) => &args.state,
+            Self::List(args) => args,
+        }
+    }
+
+    async fn run(&self, state: &crate::wiring::state::State) -> Result<Said, String> {
+        match self {
+            Self::Create(args) => tenants::create_org(&*state.database, args, now_ms()).await.map(Said::note),
+            Self::List(_) => tenants::list_orgs(&*state.database).await.map(Said::output),
+        }
+    }
+}
+
+impl ProjectsCommand {
+    fn state(&self) -> &StateArgs {
+        match self {
+            Self::Create(args) => &args.state,
+            Self::List(args) => &args.state,
+        }
+    }
+
+    async fn run(&self, state: &crate::wiring::state::State) -> Result<Said, String> {
+        match self {
+            Self::Create(args) => tenants::create_project(&*state.database, args, now_ms()).await.map(Said::note),
+            Self::List(args) => tenants::list_projects(&*state.database, args).await.map(Said::output),
+        }
+    }
+}
+
+impl UsersCommand {
+    fn state(&self) -> &StateArgs {
+        match self {
+            Self::Add(args) => &args.state,
+            Self::Password(args) => &args.state,
+            Self::Remove(args) => &args.state,
+            Self::List(args) => args,
+        }
+    }
+
+    async fn run(&self, state: &crate::wiring::state::State) -> Result<Said, String> {
+        match self {
+            Self::Password(args) => {
+                let given = if args.stdin { Some(key_from_stdin()?) } else { None };
+                tenants::set_password(&*state.database, args, given).await.map(|(note, made)| {
+                    let output = made.map_or_else(String::new, |made| format!("{}\n", made.reveal()));
+                    Said { note, output }
+                })
+            }
+            Self::Add(args) => tenants::add_user(&*state.database, args, now_ms()).await.map(Said::note),
+            Self::List(_) => tenants::list_users(&*state.database).await.map(Said::output),
+            Self::Remove(args) => tenants::remove_user(&*state.database, args).await.map(Said::note),
+        }
+    }
+}
+
+impl BudgetsCommand {
+    fn state(&self) -> &StateArgs {
+        match self {
+            Self::Set(args) => &args.state,
+            Self::Remove(args) => &args.state,
+            Self::List(args) => args,
+        }
+    }
+
+    async fn run(&self, state: &crate::wiring::state::State) -> Result<Said, String> {
+        let (database, now) = (&*state.database, now_ms());
+        match self {
+            Self::Set(args) => budgets::set(database, args, now).await.map(Said::note),
+            Self::List(_) => budgets::list(database, now).await.map(Said::output),
+            Self::Remove(args) => budgets::remove(database, args).await.map(Said::note),
+        }
+    }
+}
+
+impl CreditsCommand {
+    fn state(&self) -> &StateArgs {
+        match self {
+            Self::Add(args) => &args.state,
+            Self::Show(args) => &args.state,
+        }
+    }
+
+    async fn run(&self, state: &crate::wiring::state::State) -> Result<Said, String> {
+        match self {
+            Self::Add(args) => budgets::add_credit(&*state.database, args, now_ms()).await.map(Said::note),
+            Self::Show(args) => budgets::show_credits(&*state.database, args).await.map(Said::output),
+        }
+    }
+}
+
+impl CatalogCommand {
+    fn state(&self) -> &StateArgs {
+        match self {
+            Self::Import(args) => &args.state,
+        }
+    }
+
+    async fn run(&self, state: &crate::wiring::state::State) -> Result<Said, String> {
+        match self {
+            Self::Import(args) => catalog::import(state, args).await.map(Said::note),
         }
     }
 }

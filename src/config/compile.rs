@@ -71,11 +71,14 @@ pub fn compile(raw: Raw, catalog: Arc<Catalog>, around: &Surroundings<'_>, repor
         timeouts,
         gate: gate(&raw.gate),
         limits,
+        money: MoneyRules { unknown_price: or(&raw.money.unknown_price, UnknownPrice::Deny) },
+        budgets: Arc::default(),
         cache: Cache { semantic, ..cache(&raw.cache) },
         store,
         telemetry: telemetry(&raw.telemetry),
         media: media(&raw.media),
         responses: responses(&raw.responses),
+        stored: [].into(),
         catalog: Arc::clone(&catalog),
     };
     report.errors.is_empty().then_some(snapshot)

@@ -4,7 +4,7 @@ use super::net::{IpNet, listen_address};
 use super::problem::{At, Report};
 use super::raw::*;
 use super::reader::{Document, Section, quoted};
-use super::snapshot::{ByokFallback, CacheBackend, LogFormat, Sticky};
+use super::snapshot::{ByokFallback, CacheBackend, LogFormat, Sticky, UnknownPrice};
 use crate::dialect::openai_chat::passthrough::Quirks;
 use crate::dialect::table::Dialect;
 use crate::domain::payloads::{Pattern, Policy};
@@ -49,6 +49,7 @@ fn raw(root: &Section<'_>) -> Raw {
         timeouts: below("timeouts").map(|section| timeouts(&section)).unwrap_or_default(),
         gate: below("gate").map(|section| gate(&section)).unwrap_or_default(),
         limits: below("limits").map(|section| limits(&section)).unwrap_or_default(),
+        money: below("money").map(|section| money(&section)).unwrap_or_default(),
         cache: below("cache").map(|section| cache(&section)).unwrap_or_default(),
         store: below("store").map(|section| store(&section)).unwrap_or_default(),
         telemetry: below("telemetry").map(|section| telemetry(&section)).unwrap_or_default(),
@@ -158,7 +159,8 @@ fn key(section: &Section<'_>) -> Option<RawKey> {
 
 fn model(section: &Section<'_>) -> Option<RawModel> {
     let id = section.required("id");
-    let price = |key| section.number(key, r#"a price in dollars per million tokens, such as "2.50""#, price);
+    let price = |key| section.number(key, PER_MILLION, price_of);
+    let each = |key| section.number(key, r#"a price in dollars, such as "0.005""#, price_of);
     let raw = RawModel {
         name: section.text("name"),
         aliases: section.texts("aliases"),
@@ -168,13 +170,35 @@ fn model(section: &Section<'_>) -> Option<RawModel> {
         input: price("input"),
         output: price("output"),
         cached_input: price("cached_input"),
+        cache_write_5m: price("cache_write_5m"),
+        cache_write_1h: price("cache_write_1h"),
+        reasoning: price("reasoning"),
+        audio_input: price("audio_input"),
+        audio_output: price("audio_output"),
+        image: each("image"),
+        request: each("request"),
+        above: section.sections("above").iter().filter_map(tier).collect(),
         fallbacks: section.texts("fallbacks"),
         id: At::new(String::new(), section.place().clone()),
     };
     id.map(|id| RawModel { id, ..raw })
 }
 
-fn price(text: &str) -> Option<Money> {
+/// What a price of tokens looks like.
+const PER_MILLION: &str = r#"a price in dollars per million tokens, such as "2.50""#;
+
+fn tier(section: &Section<'_>) -> Option<RawTier> {
+    let price = |key| section.number(key, PER_MILLION, price_of);
+    let tokens = section.count("tokens");
+    if !section.has("tokens") {
+        section.error("tokens is missing: for prompts of more tokens than what?");
+    }
+    let (input, output, cached_input) = (price("input"), price("output"), price("cached_input"));
+    let (cache_write_5m, cache_write_1h) = (price("cache_write_5m"), price("cache_write_1h"));
+    Some(RawTier { tokens: tokens?, input, output, cached_input, cache_write_5m, cache_write_1h })
+}
+
+fn price_of(text: &str) -> Option<Money> {
     Money::from_dollars(text).filter(|price| *price >= Money::ZERO)
 }
 
@@ -321,6 +345,11 @@ fn rule(section: &Section<'_>) -> Option<RawRule> {
     }
     limit("concurrency", Measure::Concurrency);
     Some(RawRule { scope: scope?, pattern, limits })
+}
+
+fn money(section: &Section<'_>) -> RawMoney {
+    let choices = UnknownPrice::ALL.map(UnknownPrice::name);
+    RawMoney { unknown_price: section.choice("unknown_price", &choices, UnknownPrice::from_name) }
 }
 
 fn cache(section: &Section<'_>) -> RawCache {

@@ -181,6 +181,12 @@ impl GatewayKeys {
         self.entries.iter().map(|(_, principal)| &*principal.key_name)
     }
 
+    /// The id of a key of the configuration, by its name.
+    pub fn id_of(&self, name: &str) -> Option<Arc<str>> {
+        let (_, principal) = self.entries.iter().find(|(_, principal)| *principal.key_name == *name)?;
+        Some(principal.id())
+    }
+
     /// Puts these keys of the database in the place of those before.
     pub fn set_stored(&mut self, stored: Arc<StoredKeys>) {
         self.stored = stored;

@@ -10,6 +10,7 @@
 //! [`settings::SETTINGS`] is the table of all keys: the reader refuses what is not in it, docs/configuration.md and
 //! `conf/orbyt.toml` are tested against it. Only [`load`] touches the disk.
 
+pub mod budgets;
 pub mod clouds;
 pub mod compile;
 pub mod env;
@@ -24,11 +25,13 @@ pub mod reader;
 pub mod scopes;
 pub mod settings;
 pub mod snapshot;
+pub mod stored;
 pub mod values;
 
+pub use budgets::BudgetBook;
 pub use env::Env;
 pub use keys::{GatewayKeys, StoredKeys};
-pub use load::{Loaded, Refused, Source, StoreSettings, load, load_with, store_settings};
+pub use load::{FromStore, Loaded, Refused, Source, StoreSettings, load, load_with, store_settings};
 pub use net::{BaseUrl, IpNet};
 pub use problem::{Place, Problem};
 pub use settings::settings_table;

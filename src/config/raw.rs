@@ -4,7 +4,7 @@
 
 use super::net::IpNet;
 use super::problem::At;
-use super::snapshot::{ByokFallback, CacheBackend, LogFormat, Sticky};
+use super::snapshot::{ByokFallback, CacheBackend, LogFormat, Sticky, UnknownPrice};
 use crate::dialect::openai_chat::passthrough::Quirks;
 use crate::dialect::table::Dialect;
 use crate::domain::payloads::{Pattern, Policy};
@@ -48,6 +48,8 @@ pub struct Raw {
     pub gate: RawGate,
     /// `[limits]`
     pub limits: RawLimits,
+    /// `[money]`
+    pub money: RawMoney,
     /// `[cache]`
     pub cache: RawCache,
     /// `[store]`
@@ -203,7 +205,26 @@ pub struct RawModel {
     pub input: Setting<Money>,
     pub output: Setting<Money>,
     pub cached_input: Setting<Money>,
+    pub cache_write_5m: Setting<Money>,
+    pub cache_write_1h: Setting<Money>,
+    pub reasoning: Setting<Money>,
+    pub audio_input: Setting<Money>,
+    pub audio_output: Setting<Money>,
+    pub image: Setting<Money>,
+    pub request: Setting<Money>,
+    pub above: Vec<RawTier>,
     pub fallbacks: Settings<String>,
+}
+
+/// `[[provider.model.above]]`. Prices are dollars per million tokens.
+#[derive(Debug)]
+pub struct RawTier {
+    pub tokens: At<u64>,
+    pub input: Setting<Money>,
+    pub output: Setting<Money>,
+    pub cached_input: Setting<Money>,
+    pub cache_write_5m: Setting<Money>,
+    pub cache_write_1h: Setting<Money>,
 }
 
 /// `[[model]]`.
@@ -310,6 +331,12 @@ pub struct RawRule {
     pub scope: At<Scope>,
     pub pattern: Setting<String>,
     pub limits: Vec<Limit>,
+}
+
+/// `[money]`.
+#[derive(Debug, Default)]
+pub struct RawMoney {
+    pub unknown_price: Setting<UnknownPrice>,
 }
 
 /// `[cache]`.

@@ -18,7 +18,8 @@ pub struct Setting {
 }
 
 /// The sections that hold a list of tables (`[[provider]]`).
-pub const LISTS: [&str; 6] = ["provider", "provider.key", "provider.model", "model", "preset", "limits.rule"];
+pub const LISTS: [&str; 7] =
+    ["provider", "provider.key", "provider.model", "provider.model.above", "model", "preset", "limits.rule"];
 
 /// Sections that are part of the design and come with later versions.
 pub const LATER: [&str; 2] = ["budgets", "alerts"];
@@ -93,7 +94,20 @@ pub const SETTINGS: &[Setting] = &[
     open("provider.model", "input", r#""2.50""#, "Dollars per million input tokens."),
     open("provider.model", "output", r#""10.00""#, "Dollars per million output tokens."),
     open("provider.model", "cached_input", r#""1.25""#, "Dollars per million cached input tokens."),
+    open("provider.model", "cache_write_5m", r#""3.75""#, "Dollars per million input tokens written to a cache for five minutes, or for as long as the provider likes."),
+    open("provider.model", "cache_write_1h", r#""6.00""#, "Dollars per million input tokens written to a cache for an hour."),
+    open("provider.model", "reasoning", r#""10.00""#, "Dollars per million tokens of reasoning; by default as output."),
+    open("provider.model", "audio_input", r#""40.00""#, "Dollars per million tokens of sound in; by default as input."),
+    open("provider.model", "audio_output", r#""80.00""#, "Dollars per million tokens of sound out; by default as output."),
+    open("provider.model", "image", r#""0.001""#, "Dollars per picture that is made, for models without prices of tokens; of others, per picture in the input, for listings."),
+    open("provider.model", "request", r#""0.005""#, "Dollars per request, besides its tokens."),
     open("provider.model", "fallbacks", r#"["openai/gpt-4o-mini"]"#, "Models that stand in for it."),
+    open("provider.model.above", "tokens", "200000", "The prices of this table hold for requests whose input has more tokens than this."),
+    open("provider.model.above", "input", r#""5.00""#, "As `[[provider.model]]`, and below."),
+    open("provider.model.above", "output", r#""15.00""#, "Dollars per million output tokens."),
+    open("provider.model.above", "cached_input", r#""2.50""#, "Dollars per million cached input tokens."),
+    open("provider.model.above", "cache_write_5m", r#""7.50""#, "Dollars per million input tokens written to a cache for five minutes."),
+    open("provider.model.above", "cache_write_1h", r#""12.00""#, "Dollars per million input tokens written to a cache for an hour."),
     open("model", "name", r#""smart""#, "A model name of your own."),
     open("model", "targets", r#"["openai/gpt-4o", "anthropic/claude-sonnet-4"]"#, "What it stands for, in order of preference."),
     open("model", "fallbacks", r#"["google/gemini-2.5-flash"]"#, "Models that stand in when no target can."),
@@ -152,6 +166,7 @@ pub const SETTINGS: &[Setting] = &[
     open("limits.rule", "tokens_per_hour", "1000000", "Tokens an hour."),
     open("limits.rule", "tokens_per_day", "5000000", "Tokens a day."),
     open("limits.rule", "concurrency", "8", "Requests in flight at once."),
+    set("money", "unknown_price", r#""deny""#, "What becomes of requests with a budget to models whose price is not known: `deny`, they are refused (402); `allow`, they pass and cost nothing; `estimate`, they cost what the dearest model of their kind costs."),
     env(set("cache", "backend", r#""off""#, "Where whole answers are kept for requests that ask the same again: `memory`, `redis` (shared by all nodes) or `off`."), "GATEWAY_CACHE_BACKEND"),
     env(set("cache", "ttl", r#""300s""#, "How long an answer is kept."), "GATEWAY_CACHE_TTL"),
     env(set("cache", "max_size", "10000", "Most answers that are kept."), "GATEWAY_CACHE_MAX_SIZE"),

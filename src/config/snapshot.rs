@@ -1,11 +1,15 @@
 //! The configuration as the gateway runs on it: complete, valid, immutable, swapped as a whole on reload.
 
+mod money;
 mod provider;
 
+pub use money::{MoneyRules, UnknownPrice};
 pub use provider::Provider;
 
+use super::budgets::BudgetBook;
 use super::keys::{GatewayKeys, StoredKeys};
 use super::net::IpNet;
+use super::stored::LaidSetting;
 use crate::domain::payloads;
 use crate::domain::secret::KeyHash;
 use crate::domain::tenancy::VaultKey;
@@ -50,6 +54,10 @@ pub struct Snapshot {
     pub gate: Gate,
     /// What the gateway itself refuses.
     pub limits: Limits,
+    /// How money is reckoned with.
+    pub money: MoneyRules,
+    /// What may be spent.
+    pub budgets: Arc<BudgetBook>,
     /// Which answers are kept for requests that ask the same again.
     pub cache: Cache,
     /// Where state is kept that outlives the process, or that several nodes share.
@@ -60,6 +68,8 @@ pub struct Snapshot {
     pub media: Media,
     /// How long and how many responses are kept.
     pub responses: Responses,
+    /// What became of the settings that stand in the database.
+    pub stored: Arc<[LaidSetting]>,
 }
 
 /// Without the catalog, which is the same in every snapshot.
@@ -503,8 +513,9 @@ impl Snapshot {
         self.presets.iter().find(|preset| &*preset.slug == slug)
     }
 
-    /// Adds what the database knows: the gateway keys, and the administrator's token unless the configuration names one.
-    pub fn with_stored(mut self, keys: Arc<StoredKeys>, admin: Option<KeyHash>) -> Self {
+    /// Adds what the database knows: the gateway keys, what may be spent, and the administrator's token unless the configuration names one.
+    pub fn with_stored(mut self, keys: Arc<StoredKeys>, budgets: Arc<BudgetBook>, admin: Option<KeyHash>) -> Self {
+        self.budgets = budgets;
         self.keys.set_stored(keys);
         self.console.admin_token = self.console.admin_token.or(admin);
         self

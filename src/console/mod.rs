@@ -11,6 +11,7 @@
 
 mod api;
 mod auth;
+mod backstage;
 mod listen;
 mod pages;
 mod password;
@@ -22,17 +23,19 @@ mod serve;
 mod session;
 mod viewer;
 
+pub use backstage::Backstage;
 pub use listen::{ListenError, Sharing};
 pub use password::{LONGEST, NoHash, SHORTEST, hash as hash_password};
 
 use crate::config::Snapshot;
-use crate::domain::RequestId;
 use crate::domain::secret::KeyHash;
+use crate::domain::{RequestId, Secret};
 use crate::store::ports::database::Database;
 use crate::store::ports::ledger::Ledger;
-use crate::store::ports::live::{KeyPool, Targets};
 use crate::store::ports::logins::Logins;
 use crate::telemetry::{Live, Metrics, Operations, PayloadStore};
+use rand::TryRngCore;
+use rand::rngs::OsRng;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -52,6 +55,8 @@ pub struct Deps {
     pub admin_token: Arc<dyn Fn() -> Option<KeyHash> + Send + Sync>,
     /// For `/api/v1/health`: providers, states of keys by name, breakers.
     pub health: Arc<dyn Fn() -> serde_json::Value + Send + Sync>,
+    /// For `/api/v1/accounts`: what is spent and reserved of budgets, as far as this node knows.
+    pub accounts: Arc<dyn Fn() -> serde_json::Value + Send + Sync>,
     /// For `/api/v1/requests/{id}/explain`: what is kept of a request; `None` when nothing is.
     pub explain: Arc<dyn Fn(RequestId) -> Option<serde_json::Value> + Send + Sync>,
     /// For `/api/v1/requests/{id}/payloads` and DevTools.
@@ -62,12 +67,12 @@ pub struct Deps {
     pub ledger: Option<Arc<dyn Ledger>>,
     /// What outlives the process; `None` for a gateway that keeps nothing.
     pub database: Option<Arc<dyn Database>>,
+    /// What the console can have done to the gateway.
+    pub backstage: Arc<dyn Backstage>,
     /// Who may log in and who has; the database, where there is one.
     pub logins: Arc<dyn Logins>,
     /// What the gateway runs on.
     pub snapshot: Arc<dyn Fn() -> Arc<Snapshot> + Send + Sync>,
-    /// How keys and targets fare, for pages.
-    pub routing: RoutingState,
     /// For `/readyz`: whether the gateway takes requests.
     pub ready: Arc<dyn Fn() -> bool + Send + Sync>,
     /// For `/readyz`: why the database cannot be reached, while it cannot.
@@ -78,19 +83,36 @@ pub struct Deps {
     pub version: &'static str,
 }
 
-/// How keys and targets fare.
-#[derive(Clone)]
-pub struct RoutingState {
-    /// The pool of provider keys.
-    pub pool: Arc<dyn KeyPool>,
-    /// Breakers and health.
-    pub targets: Arc<dyn Targets>,
-}
-
 /// Unix milliseconds.
 fn now_ms() -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// `<kind>_` and 24 hex digits.
+fn new_id(kind: &str) -> String {
+    format!("{kind}_{:08x}{:016x}", fastrand::u32(..), fastrand::u64(..))
+}
+
+/// What gateway keys begin with.
+pub const KEY_PREFIX: &str = "sk-or-v1-";
+
+/// A new gateway key: [`KEY_PREFIX`] and 64 hex digits.
+///
+/// # Errors
+/// When the system gives no random bytes.
+pub fn new_key_secret() -> Result<Secret, String> {
+    random_secret(KEY_PREFIX)
+}
+
+/// A new secret: a prefix and 64 hex digits.
+///
+/// # Errors
+/// When the system gives no random bytes.
+pub fn random_secret(prefix: &str) -> Result<Secret, String> {
+    let mut bytes = [0; 32];
+    OsRng.try_fill_bytes(&mut bytes).map_err(|error| format!("the system gives no random bytes: {error}"))?;
+    Ok(Secret::new(format!("{prefix}{}", hex::encode(bytes))))
 }
 
 /// Why the console did not start.

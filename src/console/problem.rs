@@ -37,6 +37,11 @@ impl Problem {
         Self::new(StatusCode::NOT_FOUND, format!("There is no such {what}."))
     }
 
+    /// That names the member which it is about.
+    pub fn about(self, at: impl Into<Cow<'static, str>>) -> Self {
+        Self { at: Some(at.into()), ..self }
+    }
+
     /// With one more header.
     pub fn header(mut self, name: header::HeaderName, value: HeaderValue) -> Self {
         self.headers.insert(name, value);

@@ -45,7 +45,6 @@ pub(super) fn router(deps: Deps, stopping: Stopping) -> Router {
     let shared = Arc::new(Shared { deps, failures: Failures::default(), passwords: Passwords::default(), stopping });
     let guarded = Router::new()
         .route("/api/v1/live", get(live))
-        .route("/api/v1/health", get(health))
         .route("/api/v1/requests/{id}/explain", get(explain))
         .route("/api/v1/requests/{id}/payloads", get(payloads))
         .merge(api::guarded())
@@ -63,7 +62,10 @@ pub(super) fn router(deps: Deps, stopping: Stopping) -> Router {
         .merge(guarded)
         .fallback(async || Problem::new(StatusCode::NOT_FOUND, "There is nothing here."))
         .method_not_allowed_fallback(async || {
-            Problem::new(StatusCode::METHOD_NOT_ALLOWED, "This can only be read: use the methods in the Allow header.")
+            Problem::new(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "This cannot be done here: use the methods in the Allow header.",
+            )
         })
         .layer(DefaultBodyLimit::max(MOST_BODY))
         .layer(middleware::from_fn(bounded_and_guarded))
@@ -113,13 +115,10 @@ async fn ready(State(shared): State<Arc<Shared>>) -> Response {
     }
 }
 
-async fn health(State(shared): State<Arc<Shared>>, viewer: Viewer) -> Result<Response, Problem> {
-    viewer.may(Operation::SeeGateway, None)?;
-    Ok(json(StatusCode::OK, &(shared.deps.health)()))
-}
-
 /// Why a request went where it went.
-async fn explain(
+#[utoipa::path(get, path = "/api/v1/requests/{id}/explain", tag = "requests", params(("id" = String, Path,)),
+    responses((status = 200, body = Object)))]
+pub(super) async fn explain(
     State(shared): State<Arc<Shared>>,
     viewer: Viewer,
     Path(id): Path<String>,
@@ -190,6 +189,10 @@ async fn front_page(State(shared): State<Arc<Shared>>, front: Option<Extension<F
     }
     let is_devtools = front.is_some_and(|Extension(front)| front == Front::DevTools);
     Redirect::to(if is_devtools { "/devtools" } else { "/overview" }).into_response()
+}
+
+pub(super) fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
 /// Each request as it goes on, as server-sent events: `data:` is one [`LiveEvent`](crate::telemetry::LiveEvent) as

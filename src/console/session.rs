@@ -2,17 +2,15 @@
 //! hash; the token against forged requests is made of it and needs no place of its own.
 
 use super::auth::{self, Origin};
-use super::now_ms;
 use super::problem::Problem;
 use super::routes::Shared;
 use super::viewer::{InSession, Viewer};
+use super::{now_ms, random_secret};
 use crate::domain::Secret;
 use crate::domain::audit::AuditEvent;
 use crate::domain::secret::KeyHash;
 use crate::store::ports::logins::{Holder, LoggedIn, Session};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
-use rand::TryRngCore;
-use rand::rngs::OsRng;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use std::time::Duration;
@@ -53,12 +51,10 @@ pub(super) async fn log_in(shared: &Shared, from: &Origin, credentials: Credenti
         }
         Credentials::Password { email, password } => with_password(shared, from, &email, password).await?,
     };
-    let mut bytes = [0; 32];
-    OsRng.try_fill_bytes(&mut bytes).map_err(|error| {
-        log::error!("the system gives no random bytes: {error}");
+    let cookie = random_secret("").map_err(|error| {
+        log::error!("{error}");
         Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "The system gives no random bytes.")
     })?;
-    let cookie = Secret::new(hex::encode(bytes));
     let now = now_ms();
     let session = Session {
         hash: cookie.hash(),

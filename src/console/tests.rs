@@ -2,9 +2,15 @@
 
 use super::*;
 use crate::config::Source;
+use crate::domain::audit::AuditEvent;
+use crate::domain::stored_setting::StoredSetting;
+use crate::domain::tenancy::SealedKey;
 use crate::domain::{RequestId, Secret};
 use crate::provider::Catalog;
-use crate::store::memory::{MemoryKeyPool, MemoryLogins, MemoryTargets};
+use crate::store::memory::MemoryLogins;
+use crate::store::ports::answers::AnswersHeld;
+use crate::store::ports::database::StoreError;
+use crate::store::ports::live::{KeyStatus, TargetStatus};
 use crate::telemetry::LiveEvent;
 use crate::telemetry::live::State;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -21,8 +27,42 @@ fn snapshot() -> Arc<dyn Fn() -> Arc<Snapshot> + Send + Sync> {
     Arc::new(move || snapshot.clone())
 }
 
-fn routing() -> RoutingState {
-    RoutingState { pool: Arc::new(MemoryKeyPool::default()), targets: Arc::new(MemoryTargets::default()) }
+/// Behind a console that stands alone.
+struct Nothing;
+
+#[async_trait::async_trait]
+impl Backstage for Nothing {
+    async fn take_over(&self) -> bool {
+        true
+    }
+
+    async fn add_provider_key(&self, _: SealedKey, _: Secret, _: AuditEvent) -> Result<(), StoreError> {
+        Err(StoreError::Refused("there is no vault".to_owned()))
+    }
+
+    async fn try_setting(&self, _: StoredSetting) -> Result<(), String> {
+        Err("there is no configuration".to_owned())
+    }
+
+    fn pool(&self) -> Vec<KeyStatus> {
+        Vec::new()
+    }
+
+    fn enable_key(&self, _: &str, _: &str) -> bool {
+        false
+    }
+
+    fn targets(&self) -> Vec<TargetStatus> {
+        Vec::new()
+    }
+
+    fn cached(&self) -> AnswersHeld {
+        AnswersHeld::default()
+    }
+
+    async fn empty_cache(&self) -> bool {
+        true
+    }
 }
 
 const TOKEN: &str = "admin-token-for-tests";
@@ -44,15 +84,16 @@ fn start() -> Fixture {
         metrics,
         live: live.clone(),
         admin_token: Arc::new(move || *expected.lock()),
+        accounts: Arc::new(|| serde_json::Value::Null),
         health: Arc::new(|| serde_json::json!({"providers": {"openai": {"keys": {"openai_01": "idle"}}}})),
         payloads: PayloadStore::new(Arc::default()),
         operations: Operations::default(),
         ledger: None,
         database: None,
+        backstage: Arc::new(Nothing),
         logins: Arc::new(MemoryLogins::default()),
         snapshot: snapshot(),
         explain: Arc::new(|id| (id == RequestId::from_random(1, 2)).then(|| serde_json::json!({"status": 200}))),
-        routing: routing(),
         ready: Arc::new(move || is_ready.load(SeqCst)),
         degraded: Arc::new(|| None),
         gateway_urls: vec!["http://127.0.0.1:3001".to_owned()],
@@ -329,15 +370,16 @@ fn a_port_in_use_is_an_error_that_names_it() {
         metrics: Arc::new(Metrics::new("1").unwrap()),
         live: Live::default(),
         admin_token: Arc::new(|| None),
+        accounts: Arc::new(|| serde_json::Value::Null),
         health: Arc::new(|| serde_json::Value::Null),
         payloads: PayloadStore::new(Arc::default()),
         operations: Operations::default(),
         ledger: None,
         database: None,
+        backstage: Arc::new(Nothing),
         logins: Arc::new(MemoryLogins::default()),
         snapshot: snapshot(),
         explain: Arc::new(|_| None),
-        routing: routing(),
         ready: Arc::new(|| true),
         degraded: Arc::new(|| None),
         gateway_urls: vec![],

@@ -92,6 +92,16 @@ pub struct LedgerRow<'a> {
     pub bytes_out: u64,
     /// The plan with its inputs, when there was one.
     pub decision: Option<Cow<'a, Decision>>,
+    // Rows that were written before these three were known have none of them; they stay the last, as the spool's second version has them.
+    /// What the comparing of questions costs, in pico-dollars.
+    #[serde(default)]
+    pub embedding_cost_picos: Option<i64>,
+    /// Whether the usage, or a part of it, is an estimate.
+    #[serde(default)]
+    pub estimated: bool,
+    /// Whether a key of the client's own has paid for it.
+    #[serde(default)]
+    pub byok: bool,
 }
 
 /// One try at one target, or its being passed over.
@@ -121,6 +131,12 @@ impl LedgerRow<'_> {
     /// The day on which it arrived.
     pub fn day(&self) -> u32 {
         day_of(self.arrived_unix_ms)
+    }
+
+    /// What is booked for it: the answer, answers that were asked for and not taken, and the comparing of questions.
+    pub fn charge_picos(&self) -> i128 {
+        let parts = [self.cost_picos, self.hedge_cost_picos, self.embedding_cost_picos];
+        parts.into_iter().flatten().map(i128::from).sum()
     }
 
     /// What it costs.

@@ -4,6 +4,7 @@
 //! [`Verdict`] says what the gateway does about it. [`record`] is what remains of a request afterwards.
 
 pub mod audit;
+pub mod budget;
 pub mod decision;
 pub mod fault;
 pub mod ids;
@@ -15,6 +16,7 @@ pub mod principal;
 pub mod quota;
 pub mod record;
 pub mod secret;
+pub mod stored_setting;
 pub mod strategy;
 pub mod tenancy;
 pub mod usage;

@@ -27,11 +27,23 @@ impl Principal {
         self.key.as_ref().map_or_else(|| DEFAULT.clone(), |key| key.org.clone())
     }
 
-    /// The key's id; one of the configuration is known by the beginning of its hash.
+    /// Its id, by which its spending is known: that of a key of the database; for one of the configuration `cfg_` and the beginning of its
+    /// hash.
+    pub fn id(&self) -> Arc<str> {
+        match &self.key {
+            Some(key) => key.id.clone(),
+            None => self.key_id().into(),
+        }
+    }
+
+    /// The same, borrowed where it can be.
     pub fn key_id(&self) -> Cow<'_, str> {
         match &self.key {
             Some(key) => Cow::Borrowed(&*key.id),
-            None => format!("cfg_{}", &self.key_hash.to_hex()[..16]).into(),
+            None => {
+                let hash = self.key_hash.to_hex();
+                format!("cfg_{}", hash.get(..16).unwrap_or(&hash)).into()
+            }
         }
     }
 }

@@ -141,6 +141,13 @@ pub struct RequestRecord {
     pub usage: Option<Usage>,
     /// What that costs by the catalog's prices; `None` when a price or the usage is unknown.
     pub cost: Option<Money>,
+    /// Whether the usage, or a part of it, is an estimate: the client hung up or the answer broke before the provider had counted it, or it
+    /// never does.
+    pub estimated: bool,
+    /// The catalog's row whose prices the cost was reckoned with, where they are not the model's own.
+    pub priced_as: Option<Arc<str>>,
+    /// Whether a key of the client's own has paid for it; then it costs nothing here.
+    pub byok: bool,
     /// What the providers are likely to charge for answers that were asked for and not taken (hedging), by estimate.
     pub hedge_cost: Option<Money>,
     /// What the cache of answers did.
@@ -183,6 +190,9 @@ impl RequestRecord {
             dropped: Vec::new(),
             usage: None,
             cost: None,
+            estimated: false,
+            priced_as: None,
+            byok: false,
             hedge_cost: None,
             cache: CacheUse::Bypass,
             semantic: None,
@@ -193,6 +203,12 @@ impl RequestRecord {
             ended: Ended::ClientGone,
             error_code: None,
         }
+    }
+
+    /// What is booked for it: its answer, answers that were asked for and not taken, and the comparing of questions.
+    pub fn charge(&self) -> Money {
+        let semantic = self.semantic.as_ref().and_then(|semantic| semantic.cost);
+        [self.cost, self.hedge_cost, semantic].into_iter().flatten().sum()
     }
 
     /// How many attempts were made; a target that was passed over without asking it is none.

@@ -3,6 +3,8 @@
 
 use self::made_up::MadeUp;
 use super::model::{Class, Family, ModelRow, RawFamily, RawModel, Status};
+use super::price_list::PriceList;
+use super::prices::Prices;
 use super::row::{ProviderRow, RawProvider};
 use ahash::{HashMap, HashMapExt};
 use serde::Deserialize;
@@ -52,6 +54,8 @@ pub struct Catalog {
     /// The longest prefix first.
     families: Vec<Family>,
     made_up: MadeUp,
+    /// Prices that go before those of the rows; these have theirs already.
+    imported: PriceList,
 }
 
 #[derive(Deserialize)]
@@ -100,6 +104,7 @@ impl Catalog {
             stand_ins: HashMap::new(),
             families: families.into_iter().map(RawFamily::compile).collect::<Result<_, _>>()?,
             made_up: MadeUp::default(),
+            imported: PriceList::default(),
         };
         catalog.families.sort_by_key(|family| std::cmp::Reverse(family.prefix.len()));
         for raw in providers {
@@ -295,10 +300,69 @@ impl Catalog {
         let elsewhere = |name: &str| self.find(name).first().copied();
         let of_maker = makers_name(name);
         let found = elsewhere(name).or_else(|| elsewhere(name.rsplit_once(':')?.0));
-        match found.or_else(|| elsewhere(&of_maker)) {
+        let known = found.or_else(|| elsewhere(&of_maker));
+        let mut row = match known {
             Some(known) => ModelRow::unknown_like(provider_id, name, known),
             None => ModelRow::unknown(provider_id, name, self.family(name).or_else(|| self.family(&of_maker))),
+        };
+        if let Some(prices) = self.imported.get(provider_id, name) {
+            row.prices = prices.clone();
+        } else if let Some(known) = known.filter(|_| self.is_cloud(provider_id)) {
+            // A cloud has what the maker has, at the maker's prices; what is not so is for the configuration to say.
+            row.prices = known.prices.clone();
+            row.priced_as = row.prices.is_known().then(|| known.id.clone());
         }
+        row
+    }
+
+    fn is_cloud(&self, provider_id: &str) -> bool {
+        self.provider(provider_id).is_some_and(|row| row.cloud.is_some())
+    }
+
+    /// The same catalog with the prices of a list, which go before its own.
+    #[must_use]
+    pub fn with_prices(&self, list: PriceList) -> Self {
+        let of_names =
+            |provider: &str, row: &ModelRow| names_of(row).find_map(|name| list.get(provider, name)).cloned();
+        let priced = |row: &Arc<ModelRow>| {
+            // A dated version costs what its row does, unless the list has it.
+            let base = row.snapshot_of.as_deref().and_then(|id| id.split_once('/'));
+            let base = base.and_then(|(provider, name)| self.model_at(provider, name));
+            match of_names(&row.provider, row).or_else(|| of_names(&row.provider, base?)) {
+                Some(prices) => Arc::new(ModelRow { prices: prices.or(&row.prices), ..ModelRow::clone(row) }),
+                None => row.clone(),
+            }
+        };
+        let models = self.models.iter().map(priced).collect();
+        Self {
+            providers: self.providers.clone(),
+            provider_names: self.provider_names.clone(),
+            models,
+            listed: self.listed,
+            names_at: self.names_at.clone(),
+            bare_names: self.bare_names.clone(),
+            groups: self.groups.clone(),
+            stand_ins: self.stand_ins.clone(),
+            families: self.families.clone(),
+            made_up: MadeUp::default(),
+            imported: list,
+        }
+    }
+
+    /// What a model without prices may cost at most, going by what it is: the dearest of the same weights elsewhere, else of its class, or
+    /// of the nearest that has any; and the id of the row that it is taken from.
+    pub fn estimated_prices(&self, row: &ModelRow) -> Option<(&Prices, &Arc<str>)> {
+        let per_token = |row: &&Arc<ModelRow>| row.prices.estimate(1000, 1000);
+        let dearest = |rows: &mut dyn Iterator<Item = &Arc<ModelRow>>| -> Option<Arc<str>> {
+            let known = rows.filter_map(|row| Some((per_token(&row)?, row)));
+            known.max_by_key(|(price, _)| *price).map(|(_, row)| row.id.clone())
+        };
+        let group = row.same_as.as_deref().and_then(|group| self.groups.get(lower(group).as_ref()));
+        let alike = dearest(&mut group.into_iter().flatten().map(|&at| &self.models[at]));
+        let of_class = |class: &Class| dearest(&mut self.models().iter().filter(|row| row.class == *class));
+        let id = alike.or_else(|| row.class.nearest().iter().find_map(of_class))?;
+        let row = self.models().iter().find(|row| row.id == id)?;
+        Some((&row.prices, &row.id))
     }
 
     fn provider_index(&self, id_or_alias: &str) -> Option<usize> {

@@ -13,6 +13,7 @@ pub mod cloud;
 pub mod credential;
 pub mod limits;
 pub mod model;
+pub mod price_list;
 pub mod prices;
 pub mod row;
 
@@ -21,5 +22,6 @@ pub use classify::classify;
 pub use cloud::{Cloud, CloudKind};
 pub use limits::rate_limits;
 pub use model::{Capabilities, Class, Embeds, ModelRow, OwnForm, Status};
+pub use price_list::PriceList;
 pub use prices::{Prices, Tier};
 pub use row::{AuthScheme, ProviderRow};

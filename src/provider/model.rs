@@ -31,6 +31,8 @@ pub struct ModelRow {
     pub max_output: Option<u64>,
     /// What it costs.
     pub prices: Prices,
+    /// The row whose prices these are, where its provider's own are not known.
+    pub priced_as: Option<Arc<str>>,
     /// What it can do.
     pub capabilities: Capabilities,
     /// Other names that lead here; what is sent is [`ModelRow::upstream`] all the same. A dated name that the provider tells
@@ -89,6 +91,11 @@ impl OwnForm {
 }
 
 impl ModelRow {
+    /// Its name at its provider, as its id has it.
+    pub fn own_name(&self) -> &str {
+        self.id.split_once('/').map_or(&*self.id, |(_, name)| name)
+    }
+
     /// What a renderer has to know about it; `require_parameters` is the request's `provider.require_parameters`.
     pub fn traits(&self, require_parameters: bool) -> ModelTraits {
         ModelTraits {
@@ -367,6 +374,7 @@ impl RawModel {
             context: self.context,
             max_output: self.max_output,
             prices: self.price.compile().map_err(|error| format!("model {}: {error}", self.id))?,
+            priced_as: None,
             capabilities: Capabilities::from_words(&self.can).map_err(|error| format!("model {}: {error}", self.id))?,
             aliases: self.aliases,
             fallbacks: self.fallbacks,
@@ -456,6 +464,7 @@ impl ModelRow {
             context: None,
             max_output: None,
             prices: Prices::default(),
+            priced_as: None,
             capabilities: family.map_or(Capabilities::ALL, |family| family.capabilities),
             aliases: Vec::new(),
             fallbacks: Vec::new(),

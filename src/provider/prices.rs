@@ -23,7 +23,8 @@ pub struct Prices {
     pub audio_input: Option<Money>,
     /// A token of audio out; else as output.
     pub audio_output: Option<Money>,
-    /// A picture in the input, where pictures are not billed as tokens. For listings: usage does not count pictures.
+    /// A picture that is made, where pictures are not billed as tokens; of other models a picture in the input, for listings: usage does not
+    /// count those.
     pub image: Option<Money>,
     /// A request, besides its tokens.
     pub request: Option<Money>,
@@ -108,6 +109,46 @@ impl Prices {
             total_tokens: input_tokens.saturating_add(output_tokens),
             ..Usage::default()
         })
+    }
+
+    /// The most that a request can cost which has at most so many tokens of input and output, whatever becomes of them: cached or not,
+    /// written to a cache (where it asks for that), audio or text, in whichever tier. `None` when a price is unknown.
+    pub fn bound(&self, input_tokens: u64, output_tokens: u64, writes_cache: bool) -> Option<Money> {
+        let tiers = self.above.iter().filter(|tier| input_tokens > tier.above_tokens).map(|tier| tier.above_tokens + 1);
+        let dearest = |tokens: u64| {
+            let rates = self.rates(tokens);
+            let written = [rates.cache_write_5m, rates.cache_write_1h].into_iter().filter(|_| writes_cache);
+            let input = [rates.input, rates.cached_input, rates.audio_input].into_iter().chain(written).flatten().max();
+            let output = [rates.output, rates.reasoning, rates.audio_output].into_iter().flatten().max();
+            let of =
+                |count: u64, price: Option<Money>| if count == 0 { Some(Money::ZERO) } else { Some(price? * count) };
+            Some(of(input_tokens, rates.input.and(input))? + of(output_tokens, rates.output.and(output))?)
+        };
+        let most = std::iter::once(0).chain(tiers).map(dearest).collect::<Option<Vec<_>>>()?.into_iter().max()?;
+        Some(most + self.request.unwrap_or(Money::ZERO))
+    }
+
+    /// Whether there is a price for tokens.
+    pub fn is_known(&self) -> bool {
+        self.input.is_some() && self.output.is_some()
+    }
+
+    /// These prices, and those of another list where there is none.
+    #[must_use]
+    pub fn or(self, other: &Self) -> Self {
+        Self {
+            input: self.input.or(other.input),
+            cached_input: self.cached_input.or(other.cached_input),
+            cache_write_5m: self.cache_write_5m.or(other.cache_write_5m),
+            cache_write_1h: self.cache_write_1h.or(other.cache_write_1h),
+            output: self.output.or(other.output),
+            reasoning: self.reasoning.or(other.reasoning),
+            audio_input: self.audio_input.or(other.audio_input),
+            audio_output: self.audio_output.or(other.audio_output),
+            image: self.image.or(other.image),
+            request: self.request.or(other.request),
+            above: if self.above.is_empty() { other.above.clone() } else { self.above },
+        }
     }
 
     fn rates(&self, prompt_tokens: u64) -> Rates {
@@ -358,6 +399,30 @@ mod tests {
     fn an_estimate_is_the_cost_without_a_cache() {
         assert_eq!(plain().estimate(1_000, 100), plain().cost(&usage(1_000, 100)));
         assert_eq!(Prices::default().estimate(1, 1), None);
+    }
+
+    #[test]
+    fn a_bound_is_never_below_what_it_costs() {
+        let tiered = prices(
+            "input = \"1\"\ncached_input = \"0.1\"\ncache_write_1h = \"2\"\naudio_input = \"1.5\"\noutput = \"4\"\nreasoning = \"5\"\nabove = [ { tokens = 1000, input = \"3\", output = \"1\" } ]",
+        );
+        for (input, output) in [(0, 0), (1, 1), (1000, 50), (1001, 50), (5000, 0)] {
+            for part in [0, 1, 7, 1000] {
+                let usage = Usage {
+                    cached_tokens: Some(part),
+                    cache_write_tokens: Some(part / 2),
+                    cache_write_1h_tokens: Some(part / 4),
+                    audio_prompt_tokens: Some(part / 8),
+                    reasoning_tokens: Some(part),
+                    ..usage(input, output)
+                };
+                assert!(tiered.cost(&usage) <= tiered.bound(input, output, true), "{usage:?}");
+            }
+        }
+        assert_eq!(tiered.bound(1000, 10, false), Some(Money::from_picos(1_500_000 * 1000 + 50 * 1_000_000)));
+        assert_eq!(plain().bound(10, 0, false), plain().estimate(10, 0));
+        assert_eq!(prices("input = \"1\"").bound(1, 1, true), None, "an unknown price is no bound");
+        assert_eq!(Prices::default().bound(0, 0, true), Some(Money::ZERO));
     }
 
     #[test]

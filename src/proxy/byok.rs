@@ -89,18 +89,18 @@ pub(super) fn unused(snapshot: &Snapshot, byok: &Byok, plan: &Plan) -> Vec<Strin
 
 /// The keys that are the client's own: those that its request brings, and those that are saved for it.
 #[derive(Clone, Copy)]
-struct OwnKeys<'a> {
+pub(super) struct OwnKeys<'a> {
     brought: Option<&'a Byok>,
     saved: Option<&'a SavedKeys>,
 }
 
 impl<'a> OwnKeys<'a> {
-    fn of(brought: Option<&'a Byok>, holder: Option<&'a Holder>) -> Self {
+    pub(super) fn of(brought: Option<&'a Byok>, holder: Option<&'a Holder>) -> Self {
         Self { brought, saved: holder.and_then(|holder| holder.saved.as_deref()) }
     }
 
     /// The one for a target: what the request brings goes first.
-    fn key(self, plan: &Plan, target: &Target) -> Option<Arc<ProviderKey>> {
+    pub(super) fn key(self, plan: &Plan, target: &Target) -> Option<Arc<ProviderKey>> {
         let saved = || match self.saved?.for_provider(names(target))? {
             OwnKey::Key(key) => Some(key.clone()),
             OwnKey::Sealed(_) => None,

@@ -1,5 +1,6 @@
 //! What all requests share, and what one request carries along.
 
+use super::budget::Funds;
 use super::cache::CacheNote;
 use super::dns::Dns;
 use super::error::ApiError;
@@ -20,6 +21,7 @@ use crate::domain::{RequestId, RequestRecord};
 use crate::routing::breaker::{Policy, State, max_open};
 use crate::routing::retry_budget::RetryBudget;
 use crate::store::ports::Stores;
+use crate::store::ports::accounts::Accounts;
 use crate::store::ports::answers::Answers;
 use crate::store::ports::ledger::Spool;
 use crate::store::ports::limits::{LimitStore, Standings};
@@ -60,6 +62,8 @@ pub struct Core {
     pub targets: Arc<dyn Targets>,
     /// The buckets of `[[limits.rule]]`.
     pub limits: Arc<dyn LimitStore>,
+    /// What was spent of budgets.
+    pub accounts: Arc<dyn Accounts>,
     /// The answers of `POST /v1/responses` that are kept.
     pub responses: Arc<dyn ResponseStore>,
     /// The cache of answers.
@@ -92,13 +96,14 @@ const HEDGE_RESERVE: u32 = 10;
 impl Core {
     /// The shared state of a gateway that starts with this configuration.
     pub fn new(snapshot: Snapshot, stores: Stores, telemetry: Arc<Telemetry>) -> Arc<Self> {
-        let Stores { pool, targets, limits, answers, vectors, responses } = stores;
+        let Stores { pool, targets, limits, accounts, answers, vectors, responses } = stores;
         Arc::new(Self {
             snapshot: ArcSwap::from_pointee(snapshot),
             discovered: ArcSwap::default(),
             pool,
             targets,
             limits,
+            accounts,
             responses,
             answers,
             vectors,
@@ -170,6 +175,8 @@ pub(super) struct ClientCtx {
     pub(super) seat: Option<Seat>,
     /// What it has reserved of the limits of its key, user and model.
     pub(super) quota: Option<Quota>,
+    /// What it has reserved of budgets.
+    pub(super) funds: Option<Funds>,
     /// Bytes of text that the answer had, for an estimate of its tokens where the provider did not come to count them.
     pub(super) output_bytes: u64,
     /// Where those limits stood then.
@@ -205,6 +212,7 @@ impl ClientCtx {
             waited: Duration::ZERO,
             seat: None,
             quota: None,
+            funds: None,
             output_bytes: 0,
             standings: None,
             tenant: None,

@@ -17,6 +17,8 @@ pub enum Reason {
     InvalidApiKey,
     /// The provider does not accept the client's own key.
     ByokRefused,
+    /// A budget or a credit does not suffice.
+    BudgetExceeded,
     /// The gateway key may not be used for that.
     NotAllowed,
     /// No configured provider has the model.
@@ -53,10 +55,11 @@ pub enum Reason {
 
 impl Reason {
     /// All of them, for the table in docs/errors.md.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::InvalidRequest,
         Self::InvalidApiKey,
         Self::ByokRefused,
+        Self::BudgetExceeded,
         Self::NotAllowed,
         Self::ModelNotFound,
         Self::ResponseNotFound,
@@ -93,6 +96,12 @@ impl Reason {
                 "byok_refused",
                 "The provider does not accept the client's own key, sent in `extra.byok` or saved; the status is the provider's",
             ),
+            Self::BudgetExceeded => (
+                402,
+                "insufficient_quota",
+                "budget_exceeded",
+                "The request may cost more than a budget, a credit or `extra.max_cost` allows; no provider was asked",
+            ),
             Self::NotAllowed => {
                 (403, "permission_error", "not_allowed", "The key is not for this model, provider, route or address")
             }
@@ -125,6 +134,13 @@ impl Reason {
                 "rate_limit_exceeded",
                 "A limit of the gateway, or every target is rate limited; see `Retry-After`",
             ),
+            _ => self.row_of_5xx(),
+        }
+    }
+
+    /// Those whose status begins with a 5.
+    const fn row_of_5xx(self) -> (u16, &'static str, &'static str, &'static str) {
+        match self {
             Self::BadProviderAnswer => {
                 (502, "provider_error", "bad_provider_answer", "The last provider's answer was broken, cut or empty")
             }
@@ -150,9 +166,7 @@ impl Reason {
                 "deadline_exceeded",
                 "No target answered within `timeouts.total` (or `extra.timeout_ms`)",
             ),
-            Self::Internal => {
-                (500, "server_error", "internal_error", "A mistake of the gateway; the operator's log has the reason")
-            }
+            _ => (500, "server_error", "internal_error", "A mistake of the gateway; the operator's log has the reason"),
         }
     }
 }

@@ -162,7 +162,6 @@ impl Gateway {
         self.core.telemetry.pending(&client.record, Some(&model));
         client.record.requested_model = Some(model);
         client.record.stream = envelope.stream;
-        refuse_unbuilt(&envelope)?;
         let snapshot = client.snapshot.clone();
         let wishes = &envelope.extensions;
         let names_fallbacks = !wishes.fallback_models.is_empty() || !wishes.models.is_empty();
@@ -230,17 +229,6 @@ impl Gateway {
         };
         respond::whole(session, client, status, "application/json", Bytes::from(body.to_string())).await
     }
-}
-
-/// What a request may ask for by its documented name, but this version cannot do, is refused rather than ignored: a limit on money
-/// above all.
-fn refuse_unbuilt(envelope: &Envelope) -> Result<(), ApiError> {
-    const NAME: &str = "extra.max_cost";
-    if envelope.extensions.max_cost.is_none() {
-        return Ok(());
-    }
-    let message = format!("{NAME} is not supported by this version of the gateway: leave it out");
-    Err(ApiError::new(Reason::InvalidRequest, message).param(NAME))
 }
 
 fn peer_address(session: &Session) -> Option<IpAddr> {

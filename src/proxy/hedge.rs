@@ -13,6 +13,7 @@
 //! that commit before there is output.
 
 use super::attempt::{self, Outgoing};
+use super::bill::likely;
 use super::core::{Phase, breaker_policy};
 use super::exchange::{Broken, Piece, RESENDS, exchange};
 use super::lane::{Lane, Taken};
@@ -139,7 +140,8 @@ impl Walk<'_> {
         let last = self.is_last(second.at, Instant::now());
         let mut other = Lane::new(&beside, translator, self.snapshot.gate.max_bytes, second.timeouts)
             .streamed(self.envelope.stream)
-            .last(last);
+            .last(last)
+            .asked(self.asked_with(&second.lease));
         let mut pieces = self.pieces_of(&second);
         let raced = self.race(lane, exchange.as_mut(), Some((&mut other, &mut pieces)), self.deadline).await;
         match raced {
@@ -370,8 +372,7 @@ impl Walk<'_> {
         let usage = lane.translator.observed().usage;
         let input = self.envelope.estimated_input_tokens;
         lease.heard(Some(usage.map_or(input, |usage| usage.total_tokens)), lane.limits);
-        let prices = &target.model.prices;
-        let cost = usage.map_or_else(|| prices.estimate(input, 0), |usage| prices.cost(&usage));
+        let cost = likely(&self.snapshot, &target.model, self.envelope.work, usage, input);
         if let Some(cost) = cost {
             *self.client.record.hedge_cost.get_or_insert(Money::ZERO) += cost;
         }

@@ -10,6 +10,7 @@
 //!
 //! [`super::relay`] gives what comes out of a lane to the client; [`super::hedge`] runs two of them side by side.
 
+use super::bill::Asked;
 use super::exchange::{Broken, Piece};
 use super::names::Target;
 use crate::config::snapshot::Timeouts;
@@ -87,6 +88,7 @@ pub(super) struct Lane<'a> {
     pub(super) limits: RateLimits,
     /// The exchange broke off in a way that allows for sending the request once more.
     pub(super) resend: bool,
+    pub(super) asked: Asked,
 }
 
 impl<'a> Lane<'a> {
@@ -109,7 +111,13 @@ impl<'a> Lane<'a> {
             content_type: None,
             limits: RateLimits::default(),
             resend: false,
+            asked: Asked::default(),
         }
+    }
+
+    /// What its bill has to know.
+    pub(super) fn asked(self, asked: Asked) -> Self {
+        Self { asked, ..self }
     }
 
     /// Whether the answer is a stream.

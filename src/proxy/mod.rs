@@ -15,8 +15,10 @@
 mod accept;
 mod attempt;
 mod authenticate;
+mod bill;
 mod body;
 mod books;
+mod budget;
 mod byok;
 mod cache;
 pub mod core;

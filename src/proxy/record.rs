@@ -22,6 +22,10 @@ pub(super) fn close(core: &Core, session: &Session, client: &mut ClientCtx) {
     }
     client.seat = None;
     ledger::close(core, session, client);
+    // After the ledger has it, which so knows of everything that is booked.
+    if let Some(funds) = client.funds.take() {
+        funds.settle(client.record.charge());
+    }
     if let Some(tape) = client.tape.take() {
         tape.finish(&client.record);
     }

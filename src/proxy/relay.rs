@@ -13,6 +13,7 @@
 //! a clock that runs out earlier has begun to run: a piece that only moves the deadlines away does not touch it. Nothing is written to the
 //! client inside the `select!`, so that no arm starves while a slow client reads.
 
+use super::bill::note_usage;
 use super::books::redacted;
 use super::cache::now_unix_ms;
 use super::core::{ClientCtx, Core, Phase};
@@ -23,7 +24,6 @@ use super::ledger;
 use super::respond::{self, Framing, WRITE_TIMEOUT};
 use super::responses;
 use super::taping;
-use super::walk::note_usage;
 use crate::config::snapshot::Gate;
 use crate::dialect::extensions::Byok;
 use crate::dialect::openai_chat::envelope::Envelope;
@@ -268,7 +268,7 @@ impl<'a, 'l> Relay<'a, 'l> {
                 return outcome;
             }
         }
-        note_usage(self.client, self.lane);
+        note_usage(self.client, self.lane, true);
         ledger::seal_served(self.session, self.client, self.lane, last.len());
         match self.send(last, true).await {
             Step::End(outcome) => outcome,

@@ -7,6 +7,8 @@
 //! What follows from an attempt is in [`super::triage`], what is written down about it in [`super::books`].
 
 use super::attempt::{self, Outgoing};
+use super::bill::note_usage;
+use super::budget::Funds;
 use super::core::{ClientCtx, Core, Phase, Stop, breaker_policy};
 use super::error::{ApiError, Reason};
 use super::exchange::{RESENDS, exchange, exchanges};
@@ -24,7 +26,7 @@ use super::work::batches;
 use crate::config::snapshot::{CacheBackend, Snapshot, Timeouts};
 use crate::dialect::chat;
 use crate::dialect::openai_chat::envelope::Envelope;
-use crate::dialect::openai_responses::asked::Asked;
+use crate::dialect::openai_responses::asked::Asked as ResponseAsked;
 use crate::dialect::table::{Setup, Translator};
 use crate::dialect::work::Work;
 use crate::domain::record::SKIPPED;
@@ -48,7 +50,7 @@ pub(super) struct Walk<'a> {
     /// The hub's form of the request, parsed when the first target needs it.
     pub(super) request: Option<chat::Request>,
     /// What the answer has to know of it besides.
-    pub(super) asked: Option<Arc<Asked>>,
+    pub(super) asked: Option<Arc<ResponseAsked>>,
     pub(super) at: usize,
     pub(super) retries: u32,
     pub(super) tried_keys: Vec<KeyId>,
@@ -86,10 +88,10 @@ impl Attempted {
     }
 }
 
-/// Reserves what a request takes of its limits, unless that is done.
+/// Reserves what a request takes of its limits and budgets, unless that is done.
 ///
 /// # Errors
-/// 429 when a limit does not allow it.
+/// 429 when a limit does not allow it, 402 when a budget does not.
 pub(super) async fn reserve(
     core: &Core,
     client: &mut ClientCtx,
@@ -98,6 +100,10 @@ pub(super) async fn reserve(
 ) -> Result<(), ApiError> {
     if client.quota.is_none() && Quota::is_wanted(client) {
         client.quota = Quota::reserve(core, client, envelope, plan).await?;
+    }
+    if client.funds.is_none() && Funds::is_wanted(client, envelope) {
+        // Rare and large, so it is kept out of the future of every request.
+        client.funds = Box::pin(Funds::reserve(core, client, envelope, plan)).await?;
     }
     Ok(())
 }
@@ -382,7 +388,8 @@ impl<'a> Walk<'a> {
         let last = self.is_last(self.at, Instant::now());
         let mut lane = Lane::new(target, translator, self.snapshot.gate.max_bytes, timeouts)
             .streamed(self.envelope.streams_at_once())
-            .last(last);
+            .last(last)
+            .asked(self.asked_with(lease));
         let (core, dialect, body) = (self.core, target.dialect(), message.body.clone());
         let late = self.late_after(target).filter(|_| message.more.is_empty());
         let tape = taping::attempt(self.client, self.attempt_number(), target, lease);
@@ -434,7 +441,7 @@ impl<'a> Walk<'a> {
         let (status, limits, stream, took) = (lane.status, lane.limits, self.envelope.stream, lane.begun.elapsed());
         let observed = lane.translator.observed();
         if matches!(outcome, Outcome::Served | Outcome::Broken(_) | Outcome::Cut(_) | Outcome::Gone) {
-            note_usage(self.client, lane);
+            note_usage(self.client, lane, matches!(outcome, Outcome::Served));
         }
         let rate = observed.usage.and_then(|usage| rate(stream, usage.completion_tokens, took, lane.first_output));
         if matches!(outcome, Outcome::Served) && !lease.is_byok() {
@@ -545,14 +552,6 @@ impl<'a> Walk<'a> {
             }
         }
     }
-}
-
-/// Notes what the answer of an attempt used, and what that costs. Of an answer that is complete it is done before its last byte is written.
-pub(super) fn note_usage(client: &mut ClientCtx, lane: &Lane<'_>) {
-    let observed = lane.translator.observed();
-    client.record.usage = observed.usage;
-    client.output_bytes = observed.output_bytes;
-    client.record.cost = observed.usage.and_then(|usage| lane.target.model.prices.cost(&usage));
 }
 
 /// What a request names and nobody acts on, whoever serves it.

@@ -19,15 +19,6 @@ pub struct Quota {
     tokens: Option<Bucket>,
 }
 
-/// How much is used of what is allowed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Gauge {
-    /// Used and not there again yet.
-    pub used: u64,
-    /// Allowed.
-    pub limit: u64,
-}
-
 #[derive(Clone, Copy, Debug)]
 struct Bucket {
     limit: f64,
@@ -68,16 +59,6 @@ impl Quota {
         room(&self.requests, 1.0).min(room(&self.tokens, tokens as f64))
     }
 
-    /// What is used of the requests and of the tokens that are known to be allowed.
-    pub fn gauges(&self, now: Instant) -> (Option<Gauge>, Option<Gauge>) {
-        let gauge = |bucket: &Option<Bucket>| {
-            let bucket = bucket.as_ref()?;
-            let (limit, left) = (bucket.limit, bucket.left(now).clamp(0.0, bucket.limit));
-            Some(Gauge { used: (limit - left).round() as u64, limit: limit.round() as u64 })
-        };
-        (gauge(&self.requests), gauge(&self.tokens))
-    }
-
     /// A request of so many tokens is on its way.
     pub fn take(&mut self, tokens: u64, now: Instant) {
         for (bucket, amount) in [(&mut self.requests, 1.0), (&mut self.tokens, tokens as f64)] {
@@ -93,6 +74,14 @@ impl Quota {
         if let Some(bucket) = &mut self.tokens {
             bucket.add((taken as f64).min(bucket.limit) - used as f64, now);
         }
+    }
+
+    /// What is not there now of requests and of tokens, each with its limit; `None` where no limit is known.
+    pub fn used(&self, now: Instant) -> [Option<(u64, u64)>; 2] {
+        [self.requests, self.tokens].map(|bucket| {
+            let bucket = bucket?;
+            Some(((bucket.limit - bucket.left(now)).max(0.0).round() as u64, bucket.limit as u64))
+        })
     }
 
     /// The limits that the operator has set.

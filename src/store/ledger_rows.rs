@@ -1,7 +1,8 @@
 //! How a request of the ledger stands in a database: columns that it is found by, the whole of it as JSON, and what it adds to what is spent.
 
 use super::rows::stored_time;
-use crate::domain::{LedgerRow, RequestId};
+use crate::domain::ledger::picos;
+use crate::domain::{LedgerRow, Money, RequestId};
 use serde_json::Value;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
@@ -29,6 +30,8 @@ pub(super) struct Columns<'a> {
     pub(super) prompt_tokens: i64,
     pub(super) completion_tokens: i64,
     pub(super) cost: Option<i64>,
+    /// What is booked for it, which is more than its cost where others were asked too.
+    pub(super) charge: i64,
     pub(super) reported: Reported,
     pub(super) record: String,
 }
@@ -39,8 +42,6 @@ pub(super) struct Reported {
     pub(super) cached_tokens: i64,
     pub(super) cache_write_tokens: i64,
     pub(super) reasoning_tokens: i64,
-    /// What is booked for it, which is more than its cost where others were asked too.
-    pub(super) charge: i64,
     pub(super) ttft_us: Option<i64>,
     pub(super) cache: &'static str,
 }
@@ -53,7 +54,6 @@ impl Reported {
             cached_tokens: count(usage.cached_tokens),
             cache_write_tokens: count(usage.cache_write_tokens),
             reasoning_tokens: count(usage.reasoning_tokens),
-            charge: row.cost_picos.unwrap_or(0).saturating_add(row.hedge_cost_picos.unwrap_or(0)),
             ttft_us: row.ttft_us.map(stored_time),
             cache: row.cache.name(),
         }
@@ -126,6 +126,7 @@ impl<'a> Columns<'a> {
             prompt_tokens: stored_time(usage.prompt_tokens),
             completion_tokens: stored_time(usage.completion_tokens),
             cost: row.cost_picos,
+            charge: picos(Money::from_picos(row.charge_picos())),
             reported: Reported::of(row),
             record: json(row),
         }
@@ -137,7 +138,7 @@ impl<'a> Columns<'a> {
             requests: 1,
             prompt_tokens: self.prompt_tokens,
             completion_tokens: self.completion_tokens,
-            cost: self.cost.unwrap_or(0).into(),
+            cost: self.charge.into(),
         }
     }
 

@@ -1,8 +1,10 @@
 //! What the gateway asks of its state: one small trait a concern.
 
+pub mod accounts;
 pub mod answers;
 pub mod api_keys;
 pub mod audit;
+pub mod budgets;
 pub mod database;
 pub mod facts;
 pub mod ledger;
@@ -12,6 +14,8 @@ pub mod logins;
 pub mod provider_keys;
 pub mod reports;
 pub mod responses;
+pub mod spending;
+pub mod stored_settings;
 pub mod tenants;
 pub mod vectors;
 
@@ -25,6 +29,8 @@ pub struct Stores {
     pub targets: Arc<dyn live::Targets>,
     /// The buckets of `[[limits.rule]]`.
     pub limits: Arc<dyn limits::LimitStore>,
+    /// What was spent of budgets.
+    pub accounts: Arc<dyn accounts::Accounts>,
     /// The cache of answers.
     pub answers: Arc<dyn answers::Answers>,
     /// The answers of `POST /v1/responses` that are kept.

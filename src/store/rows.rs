@@ -1,7 +1,7 @@
 //! How the parts of a key that are no columns stand in a database or a file: as JSON.
 
 use crate::domain::tenancy::Scopes;
-use crate::domain::{Limit, Measure};
+use crate::domain::{Limit, Measure, Money};
 use crate::store::ports::database::StoreError;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -75,6 +75,16 @@ pub(super) fn metadata_json(metadata: &BTreeMap<String, String>) -> String {
 /// Metadata out of JSON; `None` when it is something else.
 pub(super) fn metadata(json: &str) -> Option<BTreeMap<String, String>> {
     serde_json::from_str(json).ok()
+}
+
+/// An amount as databases have it: whole pico-dollars.
+pub(super) fn stored_money(amount: Money) -> String {
+    amount.picos().to_string()
+}
+
+/// An amount out of a database; `None` when it is something else.
+pub(super) fn read_money(picos: &str) -> Option<Money> {
+    picos.parse().ok().map(Money::from_picos)
 }
 
 /// The parts of a key that are JSON, as they stand in its row.

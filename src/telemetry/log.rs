@@ -181,6 +181,15 @@ fn request_fields(line: &mut Line<'_>, record: &RequestRecord, redactor: &Redact
     line.flag("fallback", record.fallback);
     line.text("ended", record.ended.name());
 
+    if record.estimated {
+        line.flag("usage_estimated", true);
+    }
+    if record.byok {
+        line.flag("byok", true);
+    }
+    if let Some(row) = &record.priced_as {
+        line.text("priced_as", row);
+    }
     line.text_or_null("key_name", record.key_name.as_deref());
     match &record.route {
         Cow::Borrowed(own) => line.text("route", own),

@@ -2,6 +2,7 @@
 
 pub mod ask;
 mod audit;
+mod backstage;
 mod discovery;
 mod ledger;
 mod probes;
@@ -13,11 +14,13 @@ mod tls;
 use crate::cli::summary::Listening;
 use crate::config::snapshot::Provider;
 use crate::config::{LogFormat, Snapshot, Source};
-use crate::console::{Console, Deps, RoutingState, Sharing};
+use crate::console::{Console, Deps, Sharing};
 use crate::domain::ProviderKey;
+use crate::domain::budget::Account;
 use crate::proxy::core::Phase;
 use crate::proxy::{Core, Door, Gateway};
 use crate::store::memory::MemoryLogins;
+use crate::store::ports::accounts::Balance;
 use crate::store::ports::ledger::Ledger;
 use crate::store::ports::live::{KeyState, KeyStatus};
 use crate::store::ports::logins::Logins;
@@ -25,6 +28,7 @@ use crate::store::redis::Redis;
 use crate::telemetry::{BreakerState, Format, LedgerState, Log, Metrics, PoolState, Redactor, Telemetry};
 use async_trait::async_trait;
 use audit::Trail;
+use backstage::BehindConsole;
 use parking_lot::Mutex;
 use pingora::server::configuration::ServerConf;
 use pingora::server::{RunArgs, Server, ShutdownSignal, ShutdownSignalWatch};
@@ -34,7 +38,7 @@ use state::{Followed, Follower, State};
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use tls::Certificates;
 use tokio::sync::watch;
@@ -88,7 +92,13 @@ pub fn start(parts: Parts) -> Result<Running, String> {
     let (state, followed) = state.map_or_else(Default::default, |(state, followed)| (Some(state), followed));
     let shown = Arc::new(Mutex::new(LedgerState::default()));
     let books = state.as_ref().map(|state| keep_books(&core, &snapshot, state, shown.clone())).transpose()?.flatten();
-    let console = start_console(&core, &snapshot, state.as_ref(), shown)?;
+    let behind = Arc::new(BehindConsole {
+        core: core.clone(),
+        state: state.clone(),
+        source: source.as_ref().map(|(source, _)| source.clone()),
+        follower: OnceLock::new(),
+    });
+    let console = start_console(&behind, &snapshot, shown)?;
     snapshot.console.listen = console.addresses().to_vec();
     let trail = state.clone().map(|state| {
         let (trail, writing) = Trail::begin(state);
@@ -97,27 +107,42 @@ pub fn start(parts: Parts) -> Result<Running, String> {
         (trail, writing)
     });
     let follower = Follower::new(core.clone(), state, snapshot.clone(), followed);
-    let certificates = snapshot.server.tls.as_ref().map(Certificates::load).transpose()?;
-    let (stop, stopped) = watch::channel(false);
-    serve(&core, &snapshot, certificates.as_ref(), stopped)?;
+    let _ = behind.follower.set(follower.clone());
     let control = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .thread_name("orbyt-control")
         .enable_all()
         .build()
         .map_err(|error| format!("cannot start the control runtime: {error}"))?;
+    let books = books.map(|(books, writing)| {
+        control.spawn(writing);
+        books
+    });
+    if !core.snapshot.load().budgets.is_empty() {
+        // What an earlier life of this process has taken down is spent too.
+        let written = async {
+            tokio::time::timeout(LAST_WORDS, async {
+                if let Some(books) = &books {
+                    books.settle().await
+                }
+            })
+            .await
+        };
+        let _ = control.block_on(written);
+        control.block_on(follower.know_what_was_spent());
+    }
+    let certificates = snapshot.server.tls.as_ref().map(Certificates::load).transpose()?;
+    let (stop, stopped) = watch::channel(false);
+    serve(&core, &snapshot, certificates.as_ref(), stopped)?;
     if let Some((source, files)) = source {
         let _runtime = control.enter();
         control.spawn(Watch::begin(core.clone(), follower.clone(), source, files, certificates)?.run());
     }
+    control.spawn(follower.clone().keep_books());
     control.spawn(follower.follow());
     let trail = trail.map(|(trail, writing)| {
         control.spawn(writing);
         trail
-    });
-    let books = books.map(|(books, writing)| {
-        control.spawn(writing);
-        books
     });
     let asker = Arc::new(ask::Asker::default());
     control.spawn(discovery::keep_up(core.clone(), asker.clone()));
@@ -240,13 +265,14 @@ fn known_models(snapshot: &Snapshot) -> Vec<Arc<str>> {
 }
 
 fn start_console(
-    core: &Arc<Core>,
+    behind: &Arc<BehindConsole>,
     snapshot: &Snapshot,
-    state: Option<&Arc<State>>,
     shown: Arc<Mutex<LedgerState>>,
 ) -> Result<Console, String> {
+    let (core, state) = (&behind.core, behind.state.as_ref());
     let (token, health, ready, degraded) = (core.clone(), core.clone(), core.clone(), core.clone());
     let current = core.clone();
+    let accounts = core.clone();
     let (recent, redactor) = (core.telemetry.recent.clone(), core.telemetry.redactor.clone());
     let deps = Deps {
         metrics: core.telemetry.metrics.clone(),
@@ -255,13 +281,14 @@ fn start_console(
         operations: core.telemetry.operations.clone(),
         admin_token: Arc::new(move || token.snapshot.load().console.admin_token),
         health: Arc::new(move || health_report(&health, &shown.lock())),
+        accounts: Arc::new(move || account_report(&accounts)),
         ledger: state.map(|state| -> Arc<dyn Ledger> { state.database.clone() }),
         database: state.map(|state| state.database.clone()),
+        backstage: behind.clone(),
         logins: state
             .map_or_else(|| -> Arc<dyn Logins> { Arc::new(MemoryLogins::default()) }, |it| it.database.clone()),
         snapshot: Arc::new(move || current.snapshot.load_full()),
         explain: Arc::new(move |id| serde_json::to_value(recent.explain(id, &redactor)?).ok()),
-        routing: RoutingState { pool: core.pool.clone(), targets: core.targets.clone() },
         ready: Arc::new(move || *ready.phase.borrow() == Phase::Serving),
         degraded: Arc::new(move || degraded.degraded.load().as_deref().cloned()),
         gateway_urls: snapshot.server.listen.iter().map(|address| format!("http://{address}")).collect(),
@@ -306,6 +333,19 @@ fn key_report(key: &ProviderKey, known: Option<&KeyStatus>) -> serde_json::Value
         report["group"] = (&**group).into();
     }
     report
+}
+
+/// Amounts are texts, because they do not fit into the numbers of most readers.
+fn account_report(core: &Core) -> serde_json::Value {
+    let report = |(account, balance): (Account, Balance)| {
+        let Account { payer, subject, span, from_day } = account;
+        serde_json::json!({
+            "payer": payer.name(), "subject": &*subject, "span": span.name(), "from_day": from_day,
+            "spent_usd": balance.spent.to_dollars(), "reserved_usd": balance.reserved.to_dollars(),
+        })
+    };
+    let accounts = core.accounts.balances().into_iter().map(report).collect::<Vec<_>>();
+    serde_json::json!({ "accounts": accounts })
 }
 
 fn health_report(core: &Core, ledger: &LedgerState) -> serde_json::Value {

@@ -110,6 +110,7 @@ fn apply(core: &Core, follower: &Follower, mut new: Snapshot, certificates: Opti
     let providers: Vec<Arc<str>> = new.providers.iter().map(|provider| provider.id.clone()).collect();
     core.targets.keep(&providers);
     core.limits.set_on_outage(new.limits.on_outage);
+    core.accounts.set_on_outage(new.limits.on_outage);
     follower.configure(new);
     core.telemetry.state_change(StateChange::ConfigReloaded);
 }

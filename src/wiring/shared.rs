@@ -48,6 +48,8 @@ pub(super) fn stores(snapshot: &Snapshot, telemetry: &Arc<Telemetry>) -> Result<
         }
         stores.vectors = Arc::new(vectors);
     }
+    stores.accounts = Arc::new(redis.accounts());
+    stores.accounts.set_on_outage(snapshot.limits.on_outage);
     stores.limits = Arc::new(redis.limits());
     stores.limits.set_on_outage(snapshot.limits.on_outage);
     Ok((stores, Some(redis)))

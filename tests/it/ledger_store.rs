@@ -35,6 +35,13 @@ pub fn id(number: u64) -> RequestId {
     RequestId::from_random(1, number)
 }
 
+/// What a row says that its answer costs, answers that nobody has taken, and the comparing of its question; and what is booked for all.
+const COST: i64 = 1_000_000_007;
+const HEDGE: i64 = 300_000_011;
+const EMBEDDING: i64 = 13;
+const BESIDE: i128 = HEDGE as i128 + EMBEDDING as i128;
+const CHARGE: i128 = COST as i128 + BESIDE;
+
 /// A row with something in every place.
 pub fn row(number: u64, org: &'static str) -> LedgerRow<'static> {
     let attempt = LedgerAttempt {
@@ -75,8 +82,11 @@ pub fn row(number: u64, org: &'static str) -> LedgerRow<'static> {
         fallback: true,
         dropped: vec!["seed".to_owned()].into(),
         usage: Some(Usage { prompt_tokens: 10, completion_tokens: 2, total_tokens: 12, ..Usage::default() }),
-        cost_picos: Some(1_000_000_007),
-        hedge_cost_picos: Some(3),
+        cost_picos: Some(COST),
+        hedge_cost_picos: Some(HEDGE),
+        embedding_cost_picos: Some(EMBEDDING),
+        estimated: false,
+        byok: false,
         cache: CacheUse::Miss,
         similarity_ppm: Some(-1),
         ttft_us: Some(5),
@@ -113,7 +123,7 @@ async fn a_row_is_taken_over_once_and_comes_back_as_it_was() {
         assert_eq!(database.find(&Access::System, id(99)).await.unwrap(), None, "{name}");
         let today = (day_of(NOON), day_of(NOON));
         let org = Subject::Org("a".into());
-        assert_eq!(spent(&*database, &org, today).await, 51 * 1_000_000_007, "{name}");
+        assert_eq!(spent(&*database, &org, today).await, 51 * CHARGE, "{name}");
         assert_eq!(database.write(&[]).await.unwrap(), Kept::default(), "{name}");
     }
 }
@@ -126,7 +136,7 @@ async fn a_later_revision_takes_the_place_of_an_earlier_one_and_the_sums_follow(
         database.write(&[row(1, "a"), row(2, "a")]).await.unwrap();
         let kept = database.write(&[broken.clone(), row(2, "a")]).await.unwrap();
         assert_eq!(kept, Kept { inserted: 0, amended: 1, known: 1 }, "{name}");
-        assert_eq!(spent(&*database, &org, today).await, 1_000_000_007 + 5, "{name}");
+        assert_eq!(spent(&*database, &org, today).await, CHARGE + 5 + BESIDE, "{name}");
         // What comes late and is older changes nothing.
         assert_eq!(database.write(&[row(1, "a")]).await.unwrap(), Kept { known: 1, ..Kept::default() }, "{name}");
         assert_eq!(database.find(&Access::System, id(1)).await.unwrap(), Some(read(broken)), "{name}");
@@ -137,7 +147,11 @@ async fn a_later_revision_takes_the_place_of_an_earlier_one_and_the_sums_follow(
             Kept { inserted: 1, ..Kept::default() },
             "{name}"
         );
-        assert_eq!(spent(&*database, &org, today).await, 1_000_000_007 + 5, "{name}");
+        assert_eq!(
+            spent(&*database, &org, today).await,
+            CHARGE + 5 + 2 * BESIDE,
+            "{name}: what is not known counts nothing"
+        );
     }
 }
 
@@ -152,14 +166,14 @@ async fn spending_is_known_by_subject_and_day_to_the_pico_dollar() {
         database.write(&[LedgerRow { cost_picos: Some(i64::MAX / 2), ..on(6, 3) }]).await.unwrap();
         let day = day_of(NOON);
         let sum = async |subject: Subject, days| spent(&*database, &subject, days).await;
-        let (most, one) = (i128::from(i64::MAX / 2), 1_000_000_007);
+        let (most, one) = (i128::from(i64::MAX / 2) + BESIDE, CHARGE);
         assert_eq!(sum(Subject::Org("a".into()), (day, day + 3)).await, 2 * most + 2 * one, "{name}");
         assert_eq!(sum(Subject::Org("a".into()), (day + 1, day + 2)).await, 2 * one, "{name}");
         assert_eq!(sum(Subject::Project("prj_a".into()), (day, day)).await, most, "{name}");
-        assert_eq!(sum(Subject::Key("key_b".into()), (0, u32::MAX)).await, one, "{name}");
+        assert_eq!(sum(Subject::Key("key_b".into()), (0, u32::MAX)).await, one + BESIDE, "{name}");
         let odd = |org: &str| Subject::User { org: org.into(), user: "odd".into() };
         assert_eq!(sum(odd("a"), (day + 2, day + 2)).await, one, "{name}");
-        assert_eq!(sum(odd("b"), (day, day)).await, 0, "{name}");
+        assert_eq!(sum(odd("b"), (day, day)).await, BESIDE, "{name}");
         assert_eq!(sum(Subject::Org("c".into()), (0, u32::MAX)).await, 0, "{name}");
     }
 }
@@ -226,7 +240,7 @@ async fn what_is_old_is_forgotten_by_days_and_what_was_spent_is_not() {
         let left = database.list(&Access::System, &Filter::default(), None, 10).await.unwrap().rows;
         assert_eq!(left.iter().map(|row| row.id).collect::<Vec<_>>(), [id(4), id(3)], "{name}");
         let all = database.spent(&Subject::Org("a".into()), 0, u32::MAX).await;
-        assert_eq!(all, Ok(Money::from_picos(5 * 1_000_000_007)), "{name}");
+        assert_eq!(all, Ok(Money::from_picos(5 * CHARGE)), "{name}");
     }
 }
 
@@ -256,7 +270,7 @@ async fn several_gateways_add_to_the_same_sums() {
         writer.await.unwrap();
     }
     let sum = spent(&*databases[0], &Subject::Key("key_a".into()), (0, u32::MAX)).await;
-    assert_eq!(sum, 200 * 1_000_000_007);
+    assert_eq!(sum, 200 * CHARGE);
     let counted = postgres
         .superuser()
         .await

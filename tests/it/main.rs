@@ -3,11 +3,15 @@
 //! [`gateway::Gateway`] starts `orbyt serve` with a configuration of its own; `orbyt::sim` plays the providers;
 //! `orbyt::sim::client` looks at every answer down to how its connection ended, [`raw`] sends bytes that no client would.
 
+mod admin_api;
+mod admin_settings;
 mod agents;
 mod api_keys;
 mod audit;
 mod auth;
 mod bodies;
+mod budget_routes;
+mod budgets;
 mod cable;
 mod cache;
 mod clocks;
@@ -55,5 +59,6 @@ mod semantic;
 mod shutdown;
 mod state_faults;
 mod store;
+mod tenants;
 mod tls;
 mod vault;

@@ -193,7 +193,7 @@ async fn the_extensions_name_what_they_do_not_take() {
         (json!({"provider": "nobody"}), "extra.provider"),
         (json!({"byok": 1}), "extra.byok"),
         (json!({"preset": 1}), "extra.preset"),
-        (json!({"max_cost": 0.01}), "extra.max_cost"),
+        (json!({"max_cost": "a lot"}), "extra.max_cost"),
         (json!("cheap"), "extra"),
     ] {
         let mut request = saying("openai/gpt-4o", "x", false);

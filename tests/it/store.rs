@@ -3,10 +3,11 @@
 use crate::postgres;
 use orbyt::config::Store;
 use orbyt::domain::audit::{AuditEvent, Head};
+use orbyt::domain::budget::{Budget, Credit, Payer, Span};
 use orbyt::domain::tenancy::{
-    ApiKey, DEFAULT_ORG, DEFAULT_PROJECT, KeySecret, Organisation, Project, Scopes, SealedKey,
+    ApiKey, DEFAULT_ORG, DEFAULT_PROJECT, KeySecret, Membership, Organisation, Person, Project, Role, Scopes, SealedKey,
 };
-use orbyt::domain::{Limit, Measure, Period, Secret};
+use orbyt::domain::{Limit, Measure, Money, Period, Secret};
 use orbyt::store::ports::database::{Access, Database, StoreError};
 use orbyt::wiring::state::State;
 use std::sync::Arc;
@@ -395,5 +396,79 @@ async fn whoever_takes_on_the_application_role_sees_one_organisation_in_any_tabl
         hostile.batch_execute("BEGIN; SET LOCAL ROLE orbyt_app; SET LOCAL orbyt.org_id = 'org_b'").await.unwrap();
         assert_eq!(hostile.execute(change, &[]).await.unwrap_or(0), 0, "{change}");
         hostile.batch_execute("ROLLBACK").await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn budgets_credits_and_prices_come_back_and_are_followed() {
+    for (name, database, _folder) in both().await {
+        let large = Money::from_picos(i128::from(u64::MAX) * 1_000_000);
+        let budget = |id: &str, amount| Budget {
+            id: id.into(),
+            org: DEFAULT_ORG.into(),
+            payer: Payer::User,
+            subject: "*".into(),
+            span: Span::Week,
+            amount,
+        };
+        database.set_budget(&Access::System, &budget("bud_1", Money::ZERO), 1).await.unwrap();
+        database.set_budget(&Access::System, &budget("bud_2", large), 2).await.unwrap();
+        let kept = [budget("bud_1", large)];
+        assert_eq!(database.budgets(&Access::System).await.unwrap(), kept, "{name}: in the place of the one before");
+        let other = Access::Org("org_other".into());
+        assert_eq!(database.budgets(&other).await.unwrap(), [], "{name}");
+        assert!(!database.remove_budget(&other, "bud_1").await.unwrap(), "{name}");
+        assert!(database.set_budget(&other, &kept[0], 3).await.is_err(), "{name}");
+        let credit = Credit {
+            id: "crd_1".into(),
+            org: DEFAULT_ORG.into(),
+            amount: Money::from_picos(-1),
+            spent_before: large,
+            note: "größe".into(),
+            created_at: 9,
+        };
+        database.add_credit(&credit).await.unwrap();
+        assert!(matches!(database.add_credit(&credit).await, Err(StoreError::Conflict(_))), "{name}");
+        let nowhere = Credit { id: "crd_2".into(), org: "org_none".into(), ..credit.clone() };
+        assert!(matches!(database.add_credit(&nowhere).await, Err(StoreError::Refused(_))), "{name}");
+        assert_eq!(database.credits(&other).await.unwrap(), [], "{name}");
+        database.set_prices("{}").await.unwrap();
+        let contents = database.contents().await.unwrap();
+        assert_eq!((contents.budgets, contents.credits), (kept.to_vec(), vec![credit]), "{name}");
+        assert_eq!(contents.prices.as_deref(), Some("{}"), "{name}");
+        assert!(database.remove_budget(&Access::System, "bud_1").await.unwrap(), "{name}");
+        assert!(!database.remove_budget(&Access::System, "bud_1").await.unwrap(), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn people_are_in_sight_of_their_organisations() {
+    for (name, database, _folder) in both().await {
+        for org in ["org_a", "org_b"] {
+            database.create_org(&Organisation { id: org.into(), name: org.into() }, 1).await.unwrap();
+        }
+        let ada = Person { id: "usr_1".into(), email: "ada@example.com".into(), name: "Ada".into() };
+        database.create_person(&ada, 1).await.unwrap();
+        let again = Person { id: "usr_2".into(), ..ada.clone() };
+        assert!(matches!(database.create_person(&again, 1).await, Err(StoreError::Conflict(_))), "{name}");
+        let (a, b) = (Access::Org("org_a".into()), Access::Org("org_b".into()));
+        for role in [Role::Owner, Role::Viewer] {
+            assert!(
+                database.set_role(&a, "org_a", "usr_1", Some(role)).await.is_err(),
+                "{name}: not on its own behalf"
+            );
+            database.set_role(&Access::System, "org_a", "usr_1", Some(role)).await.unwrap();
+        }
+        assert!(database.set_role(&Access::System, "org_none", "usr_1", Some(Role::Owner)).await.is_err(), "{name}");
+        assert!(database.set_role(&Access::System, "org_a", "usr_none", Some(Role::Owner)).await.is_err(), "{name}");
+        let membership = Membership { org: "org_a".into(), person: "usr_1".into(), role: Role::Viewer };
+        assert_eq!(database.memberships(&a).await.unwrap(), [membership], "{name}");
+        assert_eq!(database.people(&a).await.unwrap(), [ada], "{name}");
+        assert!(
+            database.people(&b).await.unwrap().is_empty() && database.memberships(&b).await.unwrap().is_empty(),
+            "{name}"
+        );
+        database.set_role(&Access::System, "org_a", "usr_1", None).await.unwrap();
+        assert_eq!(database.people(&a).await.unwrap(), [], "{name}");
     }
 }

@@ -12,7 +12,7 @@ use crate::dialect::table::Dialect;
 use crate::domain::{KeyQuota, Money, ProviderKey, Secret};
 use crate::provider::credential::{self, GoogleAccount};
 use crate::provider::row::completions;
-use crate::provider::{AuthScheme, ModelRow, ProviderRow};
+use crate::provider::{AuthScheme, ModelRow, Prices, ProviderRow, Tier};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -336,9 +336,23 @@ impl Compiler<'_> {
         row.aliases.extend(raw.aliases.iter().flatten().map(|alias| alias.value.clone()));
         row.context = raw.context.as_ref().map(|at| at.value).or(row.context);
         row.max_output = raw.max_output.as_ref().map(|at| at.value).or(row.max_output);
-        row.prices.input = per_token(&raw.input).or(row.prices.input);
-        row.prices.output = per_token(&raw.output).or(row.prices.output);
-        row.prices.cached_input = per_token(&raw.cached_input).or(row.prices.cached_input);
+        let own = Prices {
+            input: per_token(&raw.input),
+            output: per_token(&raw.output),
+            cached_input: per_token(&raw.cached_input),
+            cache_write_5m: per_token(&raw.cache_write_5m),
+            cache_write_1h: per_token(&raw.cache_write_1h),
+            reasoning: per_token(&raw.reasoning),
+            audio_input: per_token(&raw.audio_input),
+            audio_output: per_token(&raw.audio_output),
+            image: raw.image.as_ref().map(|at| at.value),
+            request: raw.request.as_ref().map(|at| at.value),
+            above: tiers(&raw.above, per_token),
+        };
+        if own.is_known() {
+            row.priced_as = None;
+        }
+        row.prices = own.or(&row.prices);
         if raw.fallbacks.is_some() {
             row.fallbacks = all(raw.fallbacks.as_ref().map(|list| list.to_vec()));
         }
@@ -365,6 +379,22 @@ impl Compiler<'_> {
         let result = (self.around.read)(&path).map_err(|error| format!("{}: {error}", path.display()));
         self.report.checked(file, result)
     }
+}
+
+fn tiers(raw: &[RawTier], per_token: impl Fn(&Setting<Money>) -> Option<Money>) -> Vec<Tier> {
+    let mut tiers: Vec<Tier> = raw
+        .iter()
+        .map(|raw| Tier {
+            above_tokens: raw.tokens.value,
+            input: per_token(&raw.input),
+            cached_input: per_token(&raw.cached_input),
+            cache_write_5m: per_token(&raw.cache_write_5m),
+            cache_write_1h: per_token(&raw.cache_write_1h),
+            output: per_token(&raw.output),
+        })
+        .collect();
+    tiers.sort_by_key(|tier| tier.above_tokens);
+    tiers
 }
 
 /// A path without what the dialect's own path brings.

@@ -14,7 +14,8 @@ fn alone(setting: &Setting, value: &str) -> String {
     let header =
         |section: &str| if LISTS.contains(&section) { format!("[[{section}]]\n") } else { format!("[{section}]\n") };
     let mut text = String::new();
-    if let Some((list, _)) = section.split_once('.').filter(|(list, _)| LISTS.contains(list)) {
+    let above = section.match_indices('.').map(|(at, _)| &section[..at]);
+    for list in above.filter(|list| LISTS.contains(list)) {
         text += &format!("{}id = 'openai'\n", header(list));
     }
     text + &header(section) + &format!("{key} = {value}\n")

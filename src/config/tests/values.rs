@@ -148,9 +148,9 @@ fn stored_credentials_join_those_of_the_configuration() {
     use crate::domain::Secret;
     let snapshot = with_file("[console]\nadmin_token = 'configured'\n").sound();
     let stored = Arc::new(StoredKeys::default());
-    let snapshot = snapshot.with_stored(stored.clone(), Some(Secret::new("stored-token").hash()));
+    let snapshot = snapshot.with_stored(stored.clone(), Arc::default(), Some(Secret::new("stored-token").hash()));
     assert_eq!(snapshot.console.admin_token, Some(Secret::new("configured").hash()), "the configuration wins");
-    let bare = with_file("").sound().with_stored(stored, Some(Secret::new("stored-token").hash()));
+    let bare = with_file("").sound().with_stored(stored, Arc::default(), Some(Secret::new("stored-token").hash()));
     assert_eq!(bare.console.admin_token, Some(Secret::new("stored-token").hash()));
 }
 

@@ -1,5 +1,6 @@
 //! `/api/v1/session`: logging in, who is logged in, logging out.
 
+use super::http::Body;
 use crate::console::auth::Origin;
 use crate::console::problem::Problem;
 use crate::console::routes::Shared;
@@ -12,9 +13,10 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
+use utoipa::ToSchema;
 
 /// What somebody logs in with: address and password, or the administrator's token.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct LogIn {
     email: Option<String>,
@@ -23,14 +25,14 @@ pub(super) struct LogIn {
 }
 
 /// A session that has begun.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(super) struct LogInAnswer {
     /// To be sent as `x-csrf-token` with each request that changes something.
     csrf_token: String,
 }
 
 /// Who is looking.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(super) struct Session {
     /// Whether it is the administrator, who may do everything.
     administrator: bool,
@@ -47,7 +49,7 @@ pub(super) struct Session {
 }
 
 /// What they are in an organisation.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(super) struct SessionMembership {
     /// The organisation's id.
     org: String,
@@ -55,11 +57,12 @@ pub(super) struct SessionMembership {
     role: &'static str,
 }
 
-/// Logs in.
+/// Log in, with address and password or with the administrator's token.
+#[utoipa::path(post, path = "/api/v1/session", tag = "session", request_body = LogIn, responses((status = 201, body = LogInAnswer)))]
 pub(super) async fn begin(
     State(shared): State<Arc<Shared>>,
     from: Origin,
-    Json(with): Json<LogIn>,
+    Body(with): Body<LogIn>,
 ) -> Result<Response, Problem> {
     let credentials = match with {
         LogIn { email: Some(email), password: Some(password), admin_token: None } => {
@@ -73,7 +76,8 @@ pub(super) async fn begin(
     Ok((StatusCode::CREATED, [(header::SET_COOKIE, cookie)], answer).into_response())
 }
 
-/// Says who is logged in.
+/// Who is logged in, and what they may do where.
+#[utoipa::path(get, path = "/api/v1/session", tag = "session", responses((status = 200, body = Session)))]
 pub(super) async fn show(viewer: Viewer) -> Json<Session> {
     let person = viewer.as_person();
     let membership =
@@ -88,7 +92,8 @@ pub(super) async fn show(viewer: Viewer) -> Json<Session> {
     })
 }
 
-/// Logs out.
+/// Log out.
+#[utoipa::path(delete, path = "/api/v1/session", tag = "session", responses((status = 204)))]
 pub(super) async fn end(State(shared): State<Arc<Shared>>, viewer: Viewer) -> Result<Response, Problem> {
     let forget = log_out(&shared, &viewer).await?;
     Ok((StatusCode::NO_CONTENT, [(header::SET_COOKIE, forget)]).into_response())

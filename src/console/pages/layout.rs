@@ -6,7 +6,6 @@ use crate::console::routes::Shared;
 use crate::store::ports::live::KeyState;
 use axum::response::{Html, IntoResponse, Response};
 use maud::{DOCTYPE, Markup, html};
-use std::time::Instant;
 
 /// The pages, as the column of links has them: groups of paths and names.
 const LINKS: [(&str, &[(&str, &str)]); 4] = [
@@ -128,9 +127,9 @@ fn banners(shared: &Shared, visit: &Visit) -> Markup {
     if !visit.viewer.is_administrator() {
         return html! {};
     }
-    let keys = shared.deps.routing.pool.statuses(Instant::now());
+    let keys = shared.deps.backstage.pool();
     let disabled: Vec<_> = keys.iter().filter(|key| key.state == KeyState::Disabled).map(|key| &*key.key).collect();
-    let targets = shared.deps.routing.targets.statuses();
+    let targets = shared.deps.backstage.targets();
     let open: Vec<_> =
         targets.iter().filter(|it| it.breaker == "open").map(|it| format!("{}/{}", it.provider, it.model)).collect();
     html! {

@@ -24,7 +24,7 @@ pub(super) async fn page(
 ) -> Result<Response, Failure> {
     visit.viewer.may(Operation::SeeModels, None)?;
     let snapshot = (shared.deps.snapshot)();
-    let targets = shared.deps.routing.targets.statuses();
+    let targets = shared.deps.backstage.targets();
     let text = given(&asked.q).unwrap_or_default().to_lowercase();
     let mut rows: Vec<(&str, &Arc<ModelRow>)> = Vec::new();
     for provider in &snapshot.providers {

@@ -17,7 +17,6 @@ use axum::response::Response;
 use maud::{Markup, html};
 use serde::Deserialize;
 use std::sync::Arc;
-use std::time::Instant;
 
 #[derive(Deserialize)]
 pub(super) struct Asked {
@@ -61,7 +60,7 @@ pub(super) async fn page(
         None => None,
     };
     let is_administrator = visit.viewer.is_administrator();
-    let keys = is_administrator.then(|| shared.deps.routing.pool.statuses(Instant::now()));
+    let keys = is_administrator.then(|| shared.deps.backstage.pool());
     let ranges = html! {
         @for (at, (short, name, ..)) in RANGES.iter().enumerate() {
             a.button href=(visit.link(&format!("/overview?range={short}"))) aria-current=[(at == place).then_some("true")] title=(name) { (short) }

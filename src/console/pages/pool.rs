@@ -6,8 +6,7 @@ use super::overview::pool_tiles;
 use super::visit::{Failure, Visit};
 use crate::console::roles::Operation;
 use crate::console::routes::Shared;
-use crate::routing::quota::Gauge;
-use crate::store::ports::live::{KeyState, KeyStatus};
+use crate::store::ports::live::{KeyState, KeyStatus, Spent};
 use axum::extract::State;
 use axum::response::Response;
 use maud::{Markup, html};
@@ -17,8 +16,8 @@ use std::time::Instant;
 pub(super) async fn page(State(shared): State<Arc<Shared>>, visit: Visit) -> Result<Response, Failure> {
     visit.viewer.may(Operation::SeeGateway, None)?;
     let now = Instant::now();
-    let keys = shared.deps.routing.pool.statuses(now);
-    let mut targets = shared.deps.routing.targets.statuses();
+    let keys = shared.deps.backstage.pool();
+    let mut targets = shared.deps.backstage.targets();
     targets.sort_by(|a, b| (&a.provider, &a.model).cmp(&(&b.provider, &b.model)));
     let body = html! {
         (heading("Key pool", "The keys of the gateway's providers. The best of those that are ready is leased for each attempt.", html! {}))
@@ -95,8 +94,8 @@ fn line(key: &KeyStatus) -> Markup {
 }
 
 /// `812/1000`, with a bar.
-fn gauge(gauge: Option<Gauge>) -> Markup {
-    let Some(Gauge { used, limit }) = gauge else { return html! { span.muted { "no limit known" } } };
+fn gauge(gauge: Option<Spent>) -> Markup {
+    let Some(Spent { used, limit }) = gauge else { return html! { span.muted { "no limit known" } } };
     let share = used as f64 / limit.max(1) as f64;
     let tone = match share {
         _ if share >= 0.95 => "bad",

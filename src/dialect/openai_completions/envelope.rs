@@ -73,6 +73,14 @@ pub fn scan(body: Bytes) -> Result<Envelope, Fault> {
     Ok(envelope)
 }
 
+/// How many texts are generated: of `best_of`, the client gets but the best, and pays for all.
+pub fn generated(envelope: &Envelope) -> u64 {
+    let count = |field, name| envelope.count(field, name).ok().flatten().unwrap_or(1).max(1);
+    let each = count(Field::N, "n");
+    let prompts = envelope.n.unwrap_or(1).max(1) / each;
+    prompts.saturating_mul(count(Field::BestOf, "best_of").max(each))
+}
+
 /// A provider's body with the one text of a list of prompts in the place of the list, for providers that take no lists.
 pub fn with_plain_prompt(body: Vec<u8>) -> Vec<u8> {
     let Some(prompt) = inside(&body, b"prompt").filter(|place| body[place.start] == b'[') else { return body };

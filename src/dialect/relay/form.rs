@@ -43,6 +43,11 @@ impl Form {
         self.parts.iter().filter(|part| !part.is_file).map(|part| part.body.len()).sum()
     }
 
+    /// Bytes of all parts.
+    pub fn bytes(&self) -> usize {
+        self.parts.iter().map(|part| part.body.len()).sum()
+    }
+
     /// The media type, with the boundary.
     pub fn content_type(&self) -> String {
         // Quoted, because it may hold characters that a bare value must not.

@@ -19,6 +19,7 @@ use super::work::{Endpoint, Work};
 use crate::domain::Fault;
 use bytes::Bytes;
 use form::Form;
+use serde::de::IgnoredAny;
 use serde_json::Value;
 use std::sync::Arc;
 
@@ -96,6 +97,31 @@ pub fn body(envelope: &Envelope, model: &str) -> (Vec<u8>, Option<String>) {
             (body, None)
         }
     }
+}
+
+/// Bytes of a request, files included. None of its tokens is shorter.
+pub fn size(envelope: &Envelope) -> usize {
+    envelope.form.as_ref().map_or_else(|| envelope.body().len(), |form| form.bytes())
+}
+
+/// How many pictures are to be made: `n`, else one at the routes for pictures, and none elsewhere.
+pub fn pictures(envelope: &Envelope) -> u64 {
+    let makes = matches!(envelope.work, Work::Relay(Endpoint::ImageGenerations | Endpoint::ImageEdits));
+    let written = match &envelope.form {
+        _ if !makes => return 0,
+        Some(form) => form.text("n").ok().flatten().and_then(|text| text.trim().parse().ok()),
+        None => envelope.member("n").and_then(|text| std::str::from_utf8(text).ok()?.trim_matches('"').parse().ok()),
+    };
+    // What is no number is refused by whoever reads it.
+    written.unwrap_or(1).max(1)
+}
+
+/// The most tokens that a reranker may count: some read the question anew beside each document.
+pub fn reranked(envelope: &Envelope) -> u64 {
+    let documents = envelope.member("documents").and_then(|text| serde_json::from_slice::<Vec<IgnoredAny>>(text).ok());
+    let question = envelope.member("query").map_or(0, <[u8]>::len) as u64;
+    let times = documents.map_or(1, |documents| documents.len() as u64);
+    question.saturating_mul(times).saturating_add(size(envelope) as u64)
 }
 
 /// Puts the model into an object that has none.

@@ -1,10 +1,12 @@
 //! `last-known.json`: what a database on a server held when it was last seen, for a start while it is away. Hashes and envelopes, no key.
 
 use super::write_private;
+use crate::domain::budget::{Budget, Credit, Payer, Span};
 use crate::domain::secret::KeyHash;
+use crate::domain::stored_setting::{SettingKind, StoredSetting};
 use crate::domain::tenancy::{ApiKey, KeySecret, SealedKey};
 use crate::store::ports::database::{Contents, StoreError};
-use crate::store::rows::{ScopesRow, limits_of, limits_row};
+use crate::store::rows::{ScopesRow, limits_of, limits_row, read_money, stored_money};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::io;
@@ -26,6 +28,46 @@ struct File {
     keys: Vec<KeyRow>,
     provider_keys: Vec<SealedRow>,
     admin_token_sha256: Option<String>,
+    #[serde(default)]
+    prices: Option<String>,
+    #[serde(default)]
+    budgets: Vec<BudgetRow>,
+    #[serde(default)]
+    credits: Vec<CreditRow>,
+    #[serde(default)]
+    settings: Vec<SettingRow>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SettingRow {
+    kind: String,
+    name: String,
+    body: String,
+    changed_at: u64,
+    changed_by: String,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BudgetRow {
+    id: String,
+    org: String,
+    payer: String,
+    subject: String,
+    span: String,
+    amount: String,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CreditRow {
+    id: String,
+    org: String,
+    amount: String,
+    spent_before: String,
+    note: String,
+    created_at: u64,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -88,6 +130,10 @@ impl LastKnown {
             keys: contents.keys.iter().map(KeyRow::from).collect(),
             provider_keys: contents.provider_keys.iter().map(SealedRow::from).collect(),
             admin_token_sha256: contents.admin_token.map(|hash| hash.to_hex()),
+            settings: contents.settings.iter().map(SettingRow::from).collect(),
+            prices: contents.prices.as_deref().map(str::to_owned),
+            budgets: contents.budgets.iter().map(BudgetRow::from).collect(),
+            credits: contents.credits.iter().map(CreditRow::from).collect(),
         };
         let failed =
             |error: io::Error| StoreError::Unavailable(format!("cannot write {}: {error}", self.path.display()));
@@ -139,8 +185,79 @@ impl LastKnown {
             keys: file.keys.into_iter().map(key).collect::<Result<_, StoreError>>()?,
             provider_keys: file.provider_keys.into_iter().map(SealedKey::from).collect(),
             admin_token: file.admin_token_sha256.map(hash).transpose()?,
+            prices: file.prices.map(Into::into),
+            settings: file.settings.into_iter().filter_map(SettingRow::read).collect(),
+            budgets: all(file.budgets, BudgetRow::read).ok_or_else(|| damaged("a budget is none"))?,
+            credits: all(file.credits, CreditRow::read).ok_or_else(|| damaged("a credit is none"))?,
             problems: Vec::new(),
         }))
+    }
+}
+
+fn all<R, T>(rows: Vec<R>, read: impl Fn(R) -> Option<T>) -> Option<Vec<T>> {
+    rows.into_iter().map(read).collect()
+}
+
+impl From<&Budget> for BudgetRow {
+    fn from(budget: &Budget) -> Self {
+        Self {
+            id: budget.id.to_string(),
+            org: budget.org.to_string(),
+            payer: budget.payer.name().to_owned(),
+            subject: budget.subject.to_string(),
+            span: budget.span.name().to_owned(),
+            amount: stored_money(budget.amount),
+        }
+    }
+}
+
+impl BudgetRow {
+    fn read(self) -> Option<Budget> {
+        Some(Budget {
+            payer: Payer::from_name(&self.payer)?,
+            span: Span::from_name(&self.span)?,
+            amount: read_money(&self.amount)?,
+            id: self.id.into(),
+            org: self.org.into(),
+            subject: self.subject.into(),
+        })
+    }
+}
+
+impl From<&Credit> for CreditRow {
+    fn from(credit: &Credit) -> Self {
+        Self {
+            id: credit.id.to_string(),
+            org: credit.org.to_string(),
+            amount: stored_money(credit.amount),
+            spent_before: stored_money(credit.spent_before),
+            note: credit.note.clone(),
+            created_at: credit.created_at,
+        }
+    }
+}
+
+impl CreditRow {
+    fn read(self) -> Option<Credit> {
+        let Self { id, org, amount, spent_before, note, created_at } = self;
+        let (amount, spent_before) = (read_money(&amount)?, read_money(&spent_before)?);
+        Some(Credit { id: id.into(), org: org.into(), amount, spent_before, note, created_at })
+    }
+}
+
+impl From<&StoredSetting> for SettingRow {
+    fn from(setting: &StoredSetting) -> Self {
+        let StoredSetting { kind, name, body, changed_at, changed_by } = setting.clone();
+        Self { kind: kind.name().to_owned(), name: name.to_string(), body, changed_at, changed_by }
+    }
+}
+
+impl SettingRow {
+    /// One of a kind that this version does not know is left out.
+    fn read(self) -> Option<StoredSetting> {
+        let Self { kind, name, body, changed_at, changed_by } = self;
+        let kind = SettingKind::from_name(&kind)?;
+        Some(StoredSetting { kind, name: name.into(), body, changed_at, changed_by })
     }
 }
 
@@ -199,7 +316,7 @@ mod tests {
     use super::*;
     use crate::domain::Secret;
     use crate::domain::tenancy::Scopes;
-    use crate::domain::{Limit, Measure};
+    use crate::domain::{Limit, Measure, Money};
     use std::os::unix::fs::PermissionsExt;
 
     fn contents() -> Contents {
@@ -233,10 +350,36 @@ mod tests {
             created_at: 4,
             envelope: "v1.a.b.c".into(),
         };
+        let budget = Budget {
+            id: "bud_1".into(),
+            org: "org_1".into(),
+            payer: Payer::User,
+            subject: "*".into(),
+            span: Span::Week,
+            amount: Money::from_picos(i128::from(u64::MAX) * 1000),
+        };
+        let credit = Credit {
+            id: "crd_1".into(),
+            org: "org_1".into(),
+            amount: Money::from_picos(-5),
+            spent_before: Money::ZERO,
+            note: "n".into(),
+            created_at: 3,
+        };
         Contents {
             keys: vec![key],
             provider_keys: vec![sealed],
             admin_token: Some(Secret::new("t").hash()),
+            prices: Some("{}".into()),
+            settings: vec![StoredSetting {
+                kind: SettingKind::Preset,
+                name: "terse".into(),
+                body: "{}".into(),
+                changed_at: 5,
+                changed_by: "ada".into(),
+            }],
+            budgets: vec![budget],
+            credits: vec![credit],
             problems: Vec::new(),
         }
     }

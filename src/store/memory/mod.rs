@@ -1,5 +1,6 @@
 //! The live state of one node, in memory.
 
+mod accounts;
 mod answers;
 mod keys;
 mod leases;
@@ -12,6 +13,7 @@ mod vectors;
 use crate::store::ports::Stores;
 use std::sync::Arc;
 
+pub use accounts::MemoryAccounts;
 pub use answers::MemoryAnswers;
 pub use keys::{AccountName, KeyNews, MemoryKeyPool, Use};
 pub use limits::MemoryLimits;
@@ -26,6 +28,7 @@ pub fn stores(answers: u32, answer_bytes: u64, questions: u32) -> Stores {
         pool: Arc::new(MemoryKeyPool::default()),
         targets: Arc::new(MemoryTargets::default()),
         limits: Arc::new(MemoryLimits::default()),
+        accounts: Arc::new(MemoryAccounts::default()),
         answers: Arc::new(MemoryAnswers::new(answers, answer_bytes)),
         responses: Arc::new(MemoryResponses::default()),
         vectors: Arc::new(MemoryVectors::new(questions)),

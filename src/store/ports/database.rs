@@ -2,13 +2,18 @@
 
 use super::api_keys::ApiKeys;
 use super::audit::Audit;
+use super::budgets::Budgets;
 use super::facts::GatewayFacts;
 use super::ledger::Ledger;
 use super::logins::Logins;
 use super::provider_keys::ProviderKeys;
 use super::reports::Reports;
+use super::spending::Spending;
+use super::stored_settings::StoredSettings;
 use super::tenants::Tenants;
+use crate::domain::budget::{Budget, Credit};
 use crate::domain::secret::KeyHash;
+use crate::domain::stored_setting::StoredSetting;
 use crate::domain::tenancy::{ApiKey, SealedKey};
 use async_trait::async_trait;
 use std::fmt;
@@ -76,6 +81,14 @@ pub struct Contents {
     pub provider_keys: Vec<SealedKey>,
     /// The hash of the administrator's token.
     pub admin_token: Option<KeyHash>,
+    /// Prices that were imported, as JSON.
+    pub prices: Option<Arc<str>>,
+    /// What may be spent.
+    pub budgets: Vec<Budget>,
+    /// What was paid in advance.
+    pub credits: Vec<Credit>,
+    /// Models, presets and routing settings.
+    pub settings: Vec<StoredSetting>,
     /// What could not be read: by its row, for the log. A key among them is in `keys`, void.
     pub problems: Vec<String>,
 }
@@ -91,7 +104,9 @@ pub struct Link {
 
 /// A database: all ports, and word of changes.
 #[async_trait]
-pub trait Database: Tenants + ApiKeys + ProviderKeys + GatewayFacts + Audit + Ledger + Logins + Reports {
+pub trait Database:
+    Tenants + ApiKeys + ProviderKeys + GatewayFacts + Audit + Budgets + Ledger + Spending + Logins + StoredSettings + Reports
+{
     /// Where it is, for people; without a password.
     fn place(&self) -> String;
 

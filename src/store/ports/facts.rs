@@ -26,4 +26,10 @@ pub trait GatewayFacts: Send + Sync {
     /// # Errors
     /// The database's.
     async fn begin_with(&self, keys: &[ApiKey], admin_token: Option<KeyHash>) -> Result<bool, StoreError>;
+
+    /// Keeps a list of prices, as JSON, instead of the one before.
+    ///
+    /// # Errors
+    /// The database's.
+    async fn set_prices(&self, list: &str) -> Result<(), StoreError>;
 }

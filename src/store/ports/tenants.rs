@@ -19,6 +19,18 @@ pub trait Tenants: Send + Sync {
     /// The database's.
     async fn orgs(&self, access: &Access) -> Result<Vec<Organisation>, StoreError>;
 
+    /// Gives an organisation another name, unless it is not called `old` any more; says whether it was.
+    ///
+    /// # Errors
+    /// A conflict when the name is taken.
+    async fn rename_org(&self, id: &str, old: &str, new: &str) -> Result<bool, StoreError>;
+
+    /// Gives a project in sight another name, unless it is not called `old` any more; says whether it was.
+    ///
+    /// # Errors
+    /// A conflict when the name is taken.
+    async fn rename_project(&self, access: &Access, id: &str, old: &str, new: &str) -> Result<bool, StoreError>;
+
     /// Adds a project.
     ///
     /// # Errors
@@ -43,10 +55,10 @@ pub trait Tenants: Send + Sync {
     /// The database's.
     async fn people(&self, access: &Access) -> Result<Vec<Person>, StoreError>;
 
-    /// Makes somebody a member with this role, or with another one than before; `None` ends the membership.
+    /// Makes somebody a member with this role, or with another one than before; `None` ends the membership. That is for the system alone.
     ///
     /// # Errors
-    /// A refusal when there is no such organisation in sight, or no such person.
+    /// A refusal when there is no such organisation or person, and to whoever acts for an organisation.
     async fn set_role(&self, access: &Access, org: &str, person: &str, role: Option<Role>) -> Result<(), StoreError>;
 
     /// The memberships in sight.

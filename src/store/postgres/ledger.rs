@@ -67,7 +67,7 @@ async fn insert(transaction: &Transaction<'_>, rows: &[Columns<'_>]) -> Result<H
         &reported(|it| it.cached_tokens),
         &reported(|it| it.cache_write_tokens),
         &reported(|it| it.reasoning_tokens),
-        &reported(|it| it.charge),
+        &column!(charge),
         &rows.iter().map(|it| it.reported.ttft_us).collect::<Vec<Option<i64>>>(),
         &rows.iter().map(|it| it.reported.cache).collect::<Vec<&str>>(),
     ];
@@ -78,13 +78,14 @@ async fn insert(transaction: &Transaction<'_>, rows: &[Columns<'_>]) -> Result<H
 
 /// Puts a later revision in the place of an earlier one; returns what that had added, `None` when it is not earlier.
 async fn amend(transaction: &Transaction<'_>, it: &Columns<'_>) -> Result<Option<Spending>, Trouble> {
-    let get =
-        "SELECT revision, prompt_tokens, completion_tokens, cost FROM requests WHERE id = $1 AND day = $2 FOR UPDATE";
+    // Of rows from before there was a charge, the cost was booked.
+    let get = "SELECT revision, prompt_tokens, completion_tokens, coalesce(charge, cost, 0) FROM requests \
+               WHERE id = $1 AND day = $2 FOR UPDATE";
     let Some(row) = transaction.query_opt(get, &[&it.id, &it.day]).await? else { return Ok(None) };
     if row.try_get::<_, i16>(0)? >= it.revision {
         return Ok(None);
     }
-    let cost: Option<i64> = row.try_get(3)?;
+    let charge: i64 = row.try_get(3)?;
     let (prompt_tokens, completion_tokens) = (row.try_get(1)?, row.try_get(2)?);
     let put = "UPDATE requests SET revision = $3, provider = $4, model = $5, status = $6, ended = $7, latency_us = $8, \
                prompt_tokens = $9, completion_tokens = $10, cost = $11, record = $12::text::jsonb, cached_tokens = $13, cache_write_tokens = $14, \
@@ -106,12 +107,12 @@ async fn amend(transaction: &Transaction<'_>, it: &Columns<'_>) -> Result<Option
         &it.reported.cached_tokens,
         &it.reported.cache_write_tokens,
         &it.reported.reasoning_tokens,
-        &it.reported.charge,
+        &it.charge,
         &it.reported.ttft_us,
         &it.reported.cache,
     ];
     transaction.execute(put, &values).await?;
-    Ok(Some(Spending { requests: 1, prompt_tokens, completion_tokens, cost: cost.unwrap_or(0).into() }))
+    Ok(Some(Spending { requests: 1, prompt_tokens, completion_tokens, cost: charge.into() }))
 }
 
 async fn spend(transaction: &Transaction<'_>, accounts: &Accounts) -> Result<(), Trouble> {

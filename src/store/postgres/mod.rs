@@ -5,6 +5,7 @@
 
 mod api_keys;
 mod audit;
+mod budgets;
 mod connect;
 mod ledger;
 mod listen;
@@ -12,6 +13,7 @@ mod logins;
 mod provider_keys;
 mod reports;
 mod schema;
+mod stored_settings;
 mod tenants;
 
 pub use schema::{MIGRATIONS, check};
@@ -226,6 +228,10 @@ impl GatewayFacts for PostgresDatabase {
         self.transact(&Access::System, async |transaction| set_admin_token(transaction, hash).await).await
     }
 
+    async fn set_prices(&self, list: &str) -> Result<(), StoreError> {
+        self.transact(&Access::System, async |transaction| set_fact(transaction, PRICES, list).await).await
+    }
+
     async fn begin_with(&self, keys: &[ApiKey], token: Option<KeyHash>) -> Result<bool, StoreError> {
         self.transact(&Access::System, async |transaction| {
             // Gateways that start at once wait for each other here, and see what the first has done.
@@ -245,18 +251,29 @@ impl GatewayFacts for PostgresDatabase {
     }
 }
 
+/// The names of facts.
+const ADMIN_TOKEN: &str = "admin_token_sha256";
+const PRICES: &str = "price_list";
+
+async fn fact(transaction: &Transaction<'_>, name: &str) -> Result<Option<String>, Trouble> {
+    let row = transaction.query_opt("SELECT value FROM gateway_facts WHERE name = $1", &[&name]).await?;
+    Ok(row.map(|row| row.try_get(0)).transpose()?)
+}
+
+async fn set_fact(transaction: &Transaction<'_>, name: &str, value: &str) -> Result<(), Trouble> {
+    let put = "INSERT INTO gateway_facts (name, value) VALUES ($1, $2) \
+               ON CONFLICT (name) DO UPDATE SET value = excluded.value";
+    transaction.execute(put, &[&name, &value]).await?;
+    Ok(())
+}
+
 async fn admin_token(transaction: &Transaction<'_>) -> Result<Option<KeyHash>, Trouble> {
-    let query = "SELECT value FROM gateway_facts WHERE name = 'admin_token_sha256'";
-    let Some(row) = transaction.query_opt(query, &[]).await? else { return Ok(None) };
-    let hash = KeyHash::from_hex(row.try_get(0)?);
-    hash.map(Some).ok_or_else(|| Trouble::damaged("gateway_facts/admin_token_sha256"))
+    let Some(hex) = fact(transaction, ADMIN_TOKEN).await? else { return Ok(None) };
+    KeyHash::from_hex(&hex).map(Some).ok_or_else(|| Trouble::damaged("gateway_facts/admin_token_sha256"))
 }
 
 async fn set_admin_token(transaction: &Transaction<'_>, hash: KeyHash) -> Result<(), Trouble> {
-    let put = "INSERT INTO gateway_facts (name, value) VALUES ('admin_token_sha256', $1) \
-               ON CONFLICT (name) DO UPDATE SET value = excluded.value";
-    transaction.execute(put, &[&hash.to_hex()]).await?;
-    Ok(())
+    set_fact(transaction, ADMIN_TOKEN, &hash.to_hex()).await
 }
 
 #[async_trait]
@@ -273,6 +290,10 @@ impl Database for PostgresDatabase {
                 keys,
                 provider_keys: provider_keys::all(transaction).await?,
                 admin_token: admin_token(transaction).await?,
+                prices: fact(transaction, PRICES).await?.map(Into::into),
+                budgets: budgets::all(transaction).await?,
+                credits: budgets::credits(transaction).await?,
+                settings: stored_settings::all(transaction).await?,
                 problems,
             })
         })

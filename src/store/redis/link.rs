@@ -337,7 +337,9 @@ impl Link {
         let mut connection = connect(&self.client, &self.settings).await?;
         let bulk = connect(&self.client, &self.settings).await?;
         let scripts = [&*BEAT, super::answers::script(), super::vectors::script()].into_iter();
-        for script in scripts.chain(super::limits::scripts()).chain(super::keys::scripts()) {
+        for script in
+            scripts.chain(super::limits::scripts()).chain(super::accounts::scripts()).chain(super::keys::scripts())
+        {
             within(CONNECT, script.load_async(&mut connection)).await?;
         }
         let mut lane = Lane { connection, bulk, node: name.clone() };

@@ -4,6 +4,7 @@
 //! node lives. Every answer is waited for no longer than the configuration says; while Redis is silent it is not asked, and each port
 //! does what can be done without it. The runtime is one thread of its own, so that neither side's work makes the other late.
 
+mod accounts;
 mod answers;
 mod keys;
 mod known;
@@ -13,6 +14,7 @@ mod names;
 mod question;
 mod vectors;
 
+pub use accounts::RedisAccounts;
 pub use answers::RedisAnswers;
 pub use keys::RedisKeyPool;
 pub use limits::RedisLimits;
@@ -71,6 +73,11 @@ impl Redis {
     /// The limits that the nodes share.
     pub fn limits(&self) -> RedisLimits {
         RedisLimits::new(self.link.clone())
+    }
+
+    /// The accounts that the nodes share.
+    pub fn accounts(&self) -> RedisAccounts {
+        RedisAccounts::new(self.link.clone())
     }
 
     /// A pool of provider keys that tells other nodes what it learns.

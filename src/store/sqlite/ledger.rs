@@ -47,7 +47,7 @@ fn insert(transaction: &Transaction<'_>, it: &Columns<'_>) -> Result<bool, Troub
         it.reported.cached_tokens,
         it.reported.cache_write_tokens,
         it.reported.reasoning_tokens,
-        it.reported.charge,
+        it.charge,
         it.reported.ttft_us,
         it.reported.cache
     ])?;
@@ -56,12 +56,14 @@ fn insert(transaction: &Transaction<'_>, it: &Columns<'_>) -> Result<bool, Troub
 
 /// Puts a later revision in the place of an earlier one; returns what that had added, `None` when it is not earlier.
 fn amend(transaction: &Transaction<'_>, it: &Columns<'_>) -> Result<Option<Spending>, Trouble> {
-    let mut get = transaction
-        .prepare_cached("SELECT revision, prompt_tokens, completion_tokens, cost FROM requests WHERE id = ?1")?;
+    // Of rows from before there was a charge, the cost was booked.
+    let mut get = transaction.prepare_cached(
+        "SELECT revision, prompt_tokens, completion_tokens, coalesce(charge, cost, 0) FROM requests WHERE id = ?1",
+    )?;
     let (revision, earlier) = get.query_row([&it.id], |row| {
-        let cost: Option<i64> = row.get(3)?;
+        let charge: i64 = row.get(3)?;
         let (prompt_tokens, completion_tokens) = (row.get(1)?, row.get(2)?);
-        let earlier = Spending { requests: 1, prompt_tokens, completion_tokens, cost: cost.unwrap_or(0).into() };
+        let earlier = Spending { requests: 1, prompt_tokens, completion_tokens, cost: charge.into() };
         Ok((row.get::<_, i16>(0)?, earlier))
     })?;
     if revision >= it.revision {
@@ -88,7 +90,7 @@ fn amend(transaction: &Transaction<'_>, it: &Columns<'_>) -> Result<Option<Spend
             it.reported.cached_tokens,
             it.reported.cache_write_tokens,
             it.reported.reasoning_tokens,
-            it.reported.charge,
+            it.charge,
             it.reported.ttft_us,
             it.reported.cache
         ])?;

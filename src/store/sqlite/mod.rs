@@ -6,12 +6,14 @@
 
 mod api_keys;
 mod audit;
+mod budgets;
 mod ledger;
 mod logins;
 mod provider_keys;
 mod reader;
 mod reports;
 mod schema;
+mod stored_settings;
 mod tenants;
 
 pub use schema::{MIGRATIONS, check};
@@ -189,6 +191,11 @@ impl GatewayFacts for SqliteDatabase {
         self.write(move |transaction| set_admin_token(transaction, hash)).await
     }
 
+    async fn set_prices(&self, list: &str) -> Result<(), StoreError> {
+        let list = list.to_owned();
+        self.write(move |transaction| set_fact(transaction, PRICES, &list)).await
+    }
+
     async fn begin_with(&self, keys: &[ApiKey], token: Option<KeyHash>) -> Result<bool, StoreError> {
         let keys = keys.to_vec();
         self.write(move |transaction| {
@@ -208,19 +215,30 @@ impl GatewayFacts for SqliteDatabase {
     }
 }
 
+/// The names of facts.
+const ADMIN_TOKEN: &str = "admin_token_sha256";
+const PRICES: &str = "price_list";
+
+fn fact(transaction: &Transaction<'_>, name: &str) -> Result<Option<String>, Trouble> {
+    let query = "SELECT value FROM gateway_facts WHERE name = ?1";
+    Ok(transaction.query_row(query, [name], |row| row.get(0)).optional()?)
+}
+
+fn set_fact(transaction: &Transaction<'_>, name: &str, value: &str) -> Result<(), Trouble> {
+    let put = "INSERT INTO gateway_facts (name, value) VALUES (?1, ?2) \
+               ON CONFLICT (name) DO UPDATE SET value = excluded.value";
+    transaction.execute(put, params![name, value])?;
+    Ok(())
+}
+
 fn admin_token(transaction: &Transaction<'_>) -> Result<Option<KeyHash>, Trouble> {
-    let query = "SELECT value FROM gateway_facts WHERE name = 'admin_token_sha256'";
-    let hex: Option<String> = transaction.query_row(query, [], |row| row.get(0)).optional()?;
     let read =
         |hex: String| KeyHash::from_hex(&hex).ok_or_else(|| Trouble::damaged("gateway_facts/admin_token_sha256"));
-    hex.map(read).transpose()
+    fact(transaction, ADMIN_TOKEN)?.map(read).transpose()
 }
 
 fn set_admin_token(transaction: &Transaction<'_>, hash: KeyHash) -> Result<(), Trouble> {
-    let put = "INSERT INTO gateway_facts (name, value) VALUES ('admin_token_sha256', ?1) \
-               ON CONFLICT (name) DO UPDATE SET value = excluded.value";
-    transaction.execute(put, params![hash.to_hex()])?;
-    Ok(())
+    set_fact(transaction, ADMIN_TOKEN, &hash.to_hex())
 }
 
 #[async_trait]
@@ -237,6 +255,10 @@ impl Database for SqliteDatabase {
                 keys,
                 provider_keys: provider_keys::all(transaction, &Access::System)?,
                 admin_token: admin_token(transaction)?,
+                prices: fact(transaction, PRICES)?.map(Into::into),
+                budgets: budgets::all(transaction, &Access::System)?,
+                credits: budgets::credits(transaction, &Access::System)?,
+                settings: stored_settings::all(transaction)?,
                 problems,
             })
         })

@@ -18,8 +18,9 @@ pub const MIGRATIONS: &[Migration] = &[
     Migration { version: 4, name: "0004_audit", sql: include_str!("../../../migrations/sqlite/0004_audit.sql") },
     Migration { version: 5, name: "0005_ledger", sql: include_str!("../../../migrations/sqlite/0005_ledger.sql") },
     Migration { version: 6, name: "0006_people", sql: include_str!("../../../migrations/sqlite/0006_people.sql") },
-    Migration { version: 7, name: "0007_sessions", sql: include_str!("../../../migrations/sqlite/0007_sessions.sql") },
-    Migration { version: 8, name: "0008_reports", sql: include_str!("../../../migrations/sqlite/0008_reports.sql") },
+    Migration { version: 7, name: "0007_money", sql: include_str!("../../../migrations/sqlite/0007_money.sql") },
+    Migration { version: 8, name: "0008_console", sql: include_str!("../../../migrations/sqlite/0008_console.sql") },
+    Migration { version: 9, name: "0009_reports", sql: include_str!("../../../migrations/sqlite/0009_reports.sql") },
 ];
 
 /// How long until a file that others are switching is tried again.

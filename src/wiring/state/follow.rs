@@ -6,7 +6,9 @@
 use super::{Followed, State, doorbell};
 use crate::cli::credentials::{FirstStart, first_start};
 use crate::config::Snapshot;
+use crate::domain::stored_setting::StoredSetting;
 use crate::domain::tenancy::VaultKey;
+use crate::provider::PriceList;
 use crate::proxy::Core;
 use crate::store::ports::database::Contents;
 use crate::telemetry::StateChange;
@@ -34,21 +36,21 @@ const MOMENT: Duration = Duration::from_millis(50);
 
 /// Puts the snapshot together.
 pub struct Follower {
-    core: Arc<Core>,
-    state: Option<Arc<State>>,
-    parents: Mutex<Parents>,
+    pub(super) core: Arc<Core>,
+    pub(super) state: Option<Arc<State>>,
+    pub(super) parents: Mutex<Parents>,
     /// What the database held when it was last asked. One at a time asks.
     known: AsyncMutex<Known>,
-    /// Counts the changes of the vault, after each of which the configuration has to be read again with its keys, and how far that has come.
+    /// Counts the changes of the vault and of the prices, after each of which the configuration has to be read again with them, and how far that has come.
     vault_changes: watch::Sender<u64>,
     reloaded: watch::Sender<u64>,
     /// Something in the database cannot be used.
     is_unsettled: AtomicBool,
 }
 
-struct Parents {
+pub(super) struct Parents {
     configuration: Snapshot,
-    followed: Followed,
+    pub(super) followed: Followed,
 }
 
 struct Known {
@@ -100,11 +102,11 @@ impl Follower {
         follower
     }
 
-    fn publish(&self, change: impl FnOnce(&mut Parents)) {
+    pub(super) fn publish(&self, change: impl FnOnce(&mut Parents)) {
         let mut parents = self.parents.lock();
         change(&mut parents);
-        let Followed { keys, admin_token, .. } = &parents.followed;
-        let snapshot = parents.configuration.clone().with_stored(keys.clone(), *admin_token);
+        let Followed { keys, budgets, admin_token, .. } = &parents.followed;
+        let snapshot = parents.configuration.clone().with_stored(keys.clone(), budgets.clone(), *admin_token);
         // Still under the lock, so that the latest is what stays.
         self.core.snapshot.store(Arc::new(snapshot));
     }
@@ -154,6 +156,9 @@ impl Follower {
         if unsettled {
             self.take_keys(followed.clone());
         }
+        self.take_budgets(state, followed.budgets).await;
+        self.take_prices(followed.prices).await;
+        self.take_settings(followed.settings).await;
         self.take_vault(followed.vault).await;
         self.is_unsettled.store(!problems.is_empty(), Ordering::Relaxed);
         if known.problems != problems {
@@ -185,6 +190,24 @@ impl Follower {
         });
     }
 
+    /// Takes over what was set in the console, with which the configuration is read again.
+    async fn take_settings(&self, settings: Arc<[StoredSetting]>) {
+        if self.parents.lock().followed.settings == settings {
+            return;
+        }
+        self.publish(|parents| parents.followed.settings = settings);
+        self.read_again().await;
+    }
+
+    /// Takes over imported prices, with which the configuration is read again.
+    async fn take_prices(&self, prices: Option<Arc<PriceList>>) {
+        if self.parents.lock().followed.prices == prices {
+            return;
+        }
+        self.publish(|parents| parents.followed.prices = prices);
+        self.read_again().await;
+    }
+
     /// Takes over the vault. What is in it no more is not used from now on, even if the configuration cannot be read; for what is new the
     /// configuration is read again, which is waited for.
     async fn take_vault(&self, vault: Vec<VaultKey>) {
@@ -203,6 +226,11 @@ impl Follower {
             parents.followed.vault = vault;
         });
         self.core.pool.configure(&provider_keys(&self.core.snapshot.load()), Instant::now());
+        self.read_again().await;
+    }
+
+    /// Has the configuration read again, and waits for that.
+    async fn read_again(&self) {
         self.vault_changes.send_modify(|changes| *changes += 1);
         if self.vault_changes.receiver_count() > 0 {
             let (changes, mut reloaded) = (*self.vault_changes.borrow(), self.reloaded.subscribe());

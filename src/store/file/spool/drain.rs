@@ -1,7 +1,7 @@
 //! The way out of the spool: rows in the order in which they were written, of dead processes first, and files that are deleted when the
 //! database has taken over what is in them.
 
-use super::frame::{self, HEADER};
+use super::frame::{self, HEADER, Version};
 use super::{FileSpool, Segment, remove, segment_path, take_lock};
 use crate::domain::LedgerRow;
 use std::fs::File;
@@ -123,21 +123,16 @@ impl<'a> Drain<'a> {
 
     fn read(&self, path: &Path, length: u64, is_over: bool) -> io::Result<Batch> {
         let mut file = File::open(path)?;
-        let mut begin = self.offset;
-        if begin == 0 {
-            let mut header = [0; HEADER.len()];
-            let known = file.read_exact(&mut header);
-            begin = HEADER.len() as u64;
-            if known.is_err() || header != *HEADER {
-                return self.unknown(path, length, &header);
-            }
-        }
+        let mut header = [0; HEADER.len()];
+        let known = file.read_exact(&mut header).ok().and_then(|()| Version::of(&header));
+        let Some(version) = known else { return self.unknown(path, length, &header) };
+        let begin = self.offset.max(HEADER.len() as u64);
         file.seek(SeekFrom::Start(begin))?;
         let mut bytes = Vec::new();
         let size = length.saturating_sub(begin).min(PIECE);
         file.take(size).read_to_end(&mut bytes)?;
         let is_end = begin + size >= length;
-        let read = frame::read(&bytes, is_end);
+        let read = frame::read(version, &bytes, is_end);
         let end = begin + read.used as u64;
         Ok(Batch {
             rows: read.rows,
@@ -240,5 +235,5 @@ fn segments_of(folder: &Path) -> io::Result<Vec<Segment>> {
 
 /// The rows among what waited in memory.
 pub fn rows_of(waiting: &[u8]) -> Vec<LedgerRow<'static>> {
-    frame::read(waiting, true).rows
+    frame::read(Version::Current, waiting, true).rows
 }

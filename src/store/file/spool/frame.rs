@@ -5,15 +5,44 @@
 //! frame = 0xd5 0x1e  length: u32  crc32 of the payload: u32  payload        (little-endian)
 //! ```
 //!
-//! The payload is a row in postcard's form, which knows fields by their place alone: when the type changes, so does the version. The two
-//! bytes in front let a reader find the next frame behind one that is damaged.
+//! The payload is a row in postcard's form, which knows fields by their place alone: when the type changes, so does the version. Version 1
+//! ends three fields earlier, and is still read. The two bytes in front let a reader find the next frame behind one that is damaged.
 
 use crate::domain::LedgerRow;
 use memchr::memmem;
 use std::borrow::Cow;
 
 /// What a file begins with: the last byte is the version.
-pub(super) const HEADER: &[u8; 8] = b"ORBYTSP1";
+pub(super) const HEADER: &[u8; 8] = b"ORBYTSP2";
+/// What the last fields of a row are that version 1 does not have: nothing, and twice no.
+const SINCE_FIRST: [u8; 3] = [0; 3];
+
+/// How rows stand in a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Version {
+    /// Without what the comparing of questions costs, and without saying whether the usage is an estimate and who has paid.
+    First,
+    /// As they are written.
+    Current,
+}
+
+impl Version {
+    /// The version of a file that begins like this; `None` when this program does not know it.
+    pub(super) fn of(header: &[u8; 8]) -> Option<Self> {
+        match header {
+            b"ORBYTSP1" => Some(Self::First),
+            header if header == HEADER => Some(Self::Current),
+            _ => None,
+        }
+    }
+
+    fn row(self, payload: &[u8]) -> Option<LedgerRow<'static>> {
+        match self {
+            Self::First => postcard::from_bytes(&[payload, &SINCE_FIRST].concat()).ok(),
+            Self::Current => postcard::from_bytes(payload).ok(),
+        }
+    }
+}
 const MARK: [u8; 2] = [0xd5, 0x1e];
 /// Bytes before the payload.
 const PREFIX: usize = 10;
@@ -71,19 +100,19 @@ fn frame(bytes: &[u8]) -> Frame<'_> {
 }
 
 /// Reads the rows of a piece of a file that begins where a frame does; `is_end` when nothing is behind the piece.
-pub(super) fn read(bytes: &[u8], is_end: bool) -> Read {
+pub(super) fn read(version: Version, bytes: &[u8], is_end: bool) -> Read {
     let mut read = Read::default();
     let mut unreadable = 0;
     while read.used < bytes.len() {
         let rest = &bytes[read.used..];
         match frame(rest) {
             Frame::Whole { payload, length } => {
-                match postcard::from_bytes(payload) {
-                    Ok(row) => {
+                match version.row(payload) {
+                    Some(row) => {
                         read.damaged += std::mem::take(&mut unreadable);
                         read.rows.push(row);
                     }
-                    Err(_) => unreadable += length,
+                    None => unreadable += length,
                 }
                 read.used += length;
             }
@@ -120,7 +149,7 @@ mod tests {
     #[test]
     fn rows_come_back_as_they_were() {
         let (bytes, _) = file(3);
-        let read = read(&bytes, true);
+        let read = read(Version::Current, &bytes, true);
         assert_eq!(read.rows, [row(0), row(1), row(2)]);
         assert_eq!((read.used, read.damaged, read.tail), (bytes.len(), 0, 0));
     }
@@ -130,9 +159,9 @@ mod tests {
         let (bytes, ends) = file(3);
         for cut in 0..bytes.len() {
             let whole = ends.iter().filter(|end| **end > 0 && **end <= cut).count();
-            let more = read(&bytes[..cut], false);
+            let more = read(Version::Current, &bytes[..cut], false);
             assert_eq!((more.rows.len(), more.used, more.damaged), (whole, ends[whole], 0), "{cut}");
-            let last = read(&bytes[..cut], true);
+            let last = read(Version::Current, &bytes[..cut], true);
             assert_eq!((last.rows.len(), last.used, last.damaged), (whole, cut, 0), "{cut}");
             assert_eq!(last.tail, cut - ends[whole], "{cut}");
         }
@@ -144,7 +173,7 @@ mod tests {
         for at in 0..bytes.len() {
             let mut bytes = bytes.clone();
             bytes[at] ^= 0x55;
-            let read = read(&bytes, true);
+            let read = read(Version::Current, &bytes, true);
             let hit = ends.iter().filter(|end| **end <= at).count() - 1;
             let expected: Vec<_> = (0..3).filter(|number| *number != hit as u64).map(row).collect();
             assert_eq!(read.rows, expected, "{at}");
@@ -155,8 +184,24 @@ mod tests {
     #[test]
     fn a_row_that_is_too_large_loses_what_only_explains_it() {
         let large = LedgerRow { dropped: vec!["x".repeat(MOST)].into(), ..row(1) };
-        let read = read(&encode(&large, Vec::new()).unwrap(), true);
+        let read = read(Version::Current, &encode(&large, Vec::new()).unwrap(), true);
         assert_eq!((read.rows[0].id, read.rows[0].dropped.len()), (large.id, 0));
         assert!(encode(&LedgerRow { key_name: "x".repeat(MOST).into(), ..row(1) }, Vec::new()).is_none());
+    }
+
+    #[test]
+    fn rows_of_the_first_version_are_read_without_what_it_does_not_have() {
+        let paid = LedgerRow { embedding_cost_picos: None, estimated: false, byok: false, ..row(1) };
+        let whole = postcard::to_stdvec(&paid).unwrap();
+        // As the first version has written it: the three last fields take a byte each where there is nothing in them.
+        let (first, rest) = whole.split_at(whole.len() - SINCE_FIRST.len());
+        assert_eq!(rest, SINCE_FIRST);
+        let mut bytes = [&MARK[..], &u32::try_from(first.len()).unwrap().to_le_bytes()].concat();
+        bytes.extend_from_slice(&crc32fast::hash(first).to_le_bytes());
+        bytes.extend_from_slice(first);
+        assert_eq!(read(Version::First, &bytes, true).rows, [paid]);
+        assert_eq!(read(Version::Current, &bytes, true).rows, [], "it is not taken for one of the second");
+        assert_eq!(Version::of(b"ORBYTSP1"), Some(Version::First));
+        assert_eq!((Version::of(HEADER), Version::of(b"ORBYTSP3")), (Some(Version::Current), None));
     }
 }

@@ -34,6 +34,9 @@ pub(super) fn row(number: u64) -> LedgerRow<'static> {
         usage: Some(Usage { prompt_tokens: 3, completion_tokens: 4, total_tokens: 7, ..Usage::default() }),
         cost_picos: Some(5),
         hedge_cost_picos: None,
+        embedding_cost_picos: None,
+        estimated: false,
+        byok: false,
         cache: CacheUse::Bypass,
         similarity_ppm: None,
         ttft_us: Some(1),
@@ -160,6 +163,32 @@ fn what_a_crash_has_cut_off_or_a_disk_has_damaged_is_counted_and_kept_aside() {
     assert_eq!(rows, [row(0), row(1), row(1), row(2)]);
     assert!(damaged > 20 && tail > 20);
     assert_eq!(files(folder.path()), ["b-0000000001.spool.damaged", "lock"]);
+}
+
+#[test]
+fn a_file_that_the_version_before_has_left_is_taken_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let dead = open(folder.path(), "a");
+    (0..3).for_each(|number| dead.append(&row(number)));
+    let path = dead.path(1);
+    drop(dead);
+    // The first version ends each row three bytes earlier where there is nothing in them, so that its frames are made anew.
+    let mut first = b"ORBYTSP1".to_vec();
+    for number in 0..3 {
+        let whole = postcard::to_stdvec(&row(number)).unwrap();
+        let payload = &whole[..whole.len() - 3];
+        first.extend_from_slice(&[0xd5, 0x1e]);
+        first.extend_from_slice(&u32::try_from(payload.len()).unwrap().to_le_bytes());
+        first.extend_from_slice(&crc32fast::hash(payload).to_le_bytes());
+        first.extend_from_slice(payload);
+    }
+    std::fs::write(&path, first).unwrap();
+    let own = open(folder.path(), "b");
+    let mut drain = Drain::new(&own);
+    assert_eq!(drain.adopt().unwrap(), 1);
+    let (rows, damaged, tail) = all(&mut drain);
+    assert_eq!((rows, damaged, tail), (vec![row(0), row(1), row(2)], 0, 0));
+    assert!(!path.exists());
 }
 
 #[test]

@@ -3,8 +3,6 @@
 ALTER TABLE requests ADD COLUMN cached_tokens      bigint NOT NULL DEFAULT 0;
 ALTER TABLE requests ADD COLUMN cache_write_tokens bigint NOT NULL DEFAULT 0;
 ALTER TABLE requests ADD COLUMN reasoning_tokens   bigint NOT NULL DEFAULT 0;
--- What is booked for it, which is more than its cost where others were asked too.
-ALTER TABLE requests ADD COLUMN charge             bigint NOT NULL DEFAULT 0;
 ALTER TABLE requests ADD COLUMN ttft_us            bigint;
 ALTER TABLE requests ADD COLUMN cache              text NOT NULL DEFAULT 'bypass';
 
@@ -14,7 +12,6 @@ UPDATE requests SET
     cached_tokens = coalesce((record -> 'usage' ->> 'cached_tokens')::bigint, 0),
     cache_write_tokens = coalesce((record -> 'usage' ->> 'cache_write_tokens')::bigint, 0),
     reasoning_tokens = coalesce((record -> 'usage' ->> 'reasoning_tokens')::bigint, 0),
-    charge = coalesce(cost, 0) + coalesce((record ->> 'hedge_cost_picos')::bigint, 0),
     ttft_us = (record ->> 'ttft_us')::bigint,
     cache = coalesce(record ->> 'cache', 'bypass');
 RESET ROLE;

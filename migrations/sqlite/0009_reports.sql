@@ -3,8 +3,6 @@
 ALTER TABLE requests ADD COLUMN cached_tokens INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE requests ADD COLUMN cache_write_tokens INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE requests ADD COLUMN reasoning_tokens INTEGER NOT NULL DEFAULT 0;
--- What is booked for it, which is more than its cost where others were asked too.
-ALTER TABLE requests ADD COLUMN charge INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE requests ADD COLUMN ttft_us INTEGER;
 ALTER TABLE requests ADD COLUMN cache TEXT NOT NULL DEFAULT 'bypass';
 
@@ -12,7 +10,6 @@ UPDATE requests SET
     cached_tokens = coalesce(json_extract(record, '$.usage.cached_tokens'), 0),
     cache_write_tokens = coalesce(json_extract(record, '$.usage.cache_write_tokens'), 0),
     reasoning_tokens = coalesce(json_extract(record, '$.usage.reasoning_tokens'), 0),
-    charge = coalesce(cost, 0) + coalesce(json_extract(record, '$.hedge_cost_picos'), 0),
     ttft_us = json_extract(record, '$.ttft_us'),
     cache = coalesce(json_extract(record, '$.cache'), 'bypass');
 

@@ -1,0 +1,375 @@
+//! What a request costs: beforehand at most, and in the end.
+//!
+//! Nothing delivered, nothing charged. What the provider counted is what it costs; where the provider did not come to count it, because the
+//! client hung up or the answer broke, the input is estimated as for limits, and the output at four bytes of text a token. Such a usage is
+//! marked as estimated in the record.
+
+use super::byok::OwnKeys;
+use super::core::ClientCtx;
+use super::lane::Lane;
+use super::lease::Lease;
+use super::names::{Names, Target};
+use super::plan::Plan;
+use super::quota::BYTES_A_TOKEN;
+use super::semantic;
+use super::walk::Walk;
+use crate::config::snapshot::{Snapshot, UnknownPrice};
+use crate::dialect::client::Client;
+use crate::dialect::openai_chat::envelope::Envelope;
+use crate::dialect::openai_completions::envelope::generated;
+use crate::dialect::relay;
+use crate::dialect::work::{Endpoint, Work};
+use crate::domain::{Money, Usage};
+use crate::provider::{ModelRow, Prices};
+use std::borrow::Cow;
+use std::sync::Arc;
+
+/// What a provider adds to a request that has tools.
+const TOOLS_BESIDE: u64 = 1024;
+/// The input that is reckoned with where it has media and the model's context is not known.
+const MEDIA: u64 = 200_000;
+/// What a picture among texts that vectors are made of can take: those who count pictures by their size bound it below this.
+const PICTURE: u64 = 32_768;
+
+/// A model that has to have a price and has none.
+#[derive(Debug)]
+pub(super) struct NoPrice(pub(super) Arc<str>);
+
+/// The prices that a model's use is reckoned with.
+struct Reckoned<'a> {
+    prices: Cow<'a, Prices>,
+    /// The row that they are taken from, where they are not the model's own.
+    of: Option<&'a Arc<str>>,
+    /// Nobody knows them: the use is allowed, and what it costs is not said.
+    is_guess: bool,
+}
+
+/// `None` where a price is needed and not known.
+fn reckoned<'a>(snapshot: &'a Snapshot, model: &'a ModelRow, work: Work) -> Option<Reckoned<'a>> {
+    let own = &model.prices;
+    if own.is_known() {
+        return Some(Reckoned { prices: Cow::Borrowed(own), of: model.priced_as.as_ref(), is_guess: false });
+    }
+    let filled = |with: &Prices| Cow::Owned(own.clone().or(with));
+    if suffices(own, work) {
+        return Some(Reckoned { prices: filled(&FREE), of: model.priced_as.as_ref(), is_guess: false });
+    }
+    match snapshot.money.unknown_price {
+        UnknownPrice::Deny => None,
+        UnknownPrice::Allow => Some(Reckoned { prices: filled(&FREE), of: None, is_guess: true }),
+        UnknownPrice::Estimate => {
+            let (estimated, of) = snapshot.catalog.estimated_prices(model)?;
+            Some(Reckoned { prices: filled(estimated), of: Some(of), is_guess: false })
+        }
+    }
+}
+
+/// Whether prices that lack one of tokens are all that this work needs.
+fn suffices(prices: &Prices, work: Work) -> bool {
+    match work {
+        Work::Converse => false,
+        Work::Embed | Work::Relay(Endpoint::Moderations | Endpoint::Rerank) => {
+            prices.input.is_some() || prices.request.is_some()
+        }
+        Work::Relay(Endpoint::ImageGenerations | Endpoint::ImageEdits) => {
+            prices.image.is_some() || prices.request.is_some()
+        }
+        Work::Relay(_) => prices.request.is_some(),
+    }
+}
+
+/// What pictures cost where they are paid for by the piece: models that have prices of tokens count them so.
+fn of_pictures(prices: &Prices, own: &Prices, pictures: u64) -> Money {
+    prices.image.filter(|_| !own.is_known()).map_or(Money::ZERO, |image| image * pictures)
+}
+
+/// What an answer is likely to cost that nobody has taken; `None` when that is not known.
+pub(super) fn likely(
+    snapshot: &Snapshot,
+    model: &ModelRow,
+    work: Work,
+    usage: Option<Usage>,
+    input: u64,
+) -> Option<Money> {
+    let reckoned = reckoned(snapshot, model, work).filter(|reckoned| !reckoned.is_guess)?;
+    usage.map_or_else(|| reckoned.prices.estimate(input, 0), |usage| reckoned.prices.cost(&usage))
+}
+
+/// What is reckoned with where an unknown price is allowed.
+static FREE: Prices = Prices {
+    input: Some(Money::ZERO),
+    cached_input: None,
+    cache_write_5m: None,
+    cache_write_1h: None,
+    output: Some(Money::ZERO),
+    reasoning: None,
+    audio_input: None,
+    audio_output: None,
+    image: None,
+    request: None,
+    above: Vec::new(),
+};
+
+/// The most that a request can cost, whichever of its targets serves.
+///
+/// # Errors
+/// The model whose price is not known, where `money.unknown_price` is `deny`.
+pub(super) fn most(client: &ClientCtx, envelope: &Envelope, plan: &Plan) -> Result<Money, NoPrice> {
+    let snapshot = &client.snapshot;
+    let own = OwnKeys::of(envelope.extensions.byok.as_ref(), client.holder.as_ref());
+    let planned = plan.targets.iter().map(|(_, target)| target).chain(&plan.successors);
+    let writes_cache = memchr::memmem::find(envelope.body(), b"cache_control").is_some();
+    let mut most = Money::ZERO;
+    for target in planned.filter(|target| own.key(plan, target).is_none()) {
+        most = most.max(bound(snapshot, envelope, target, writes_cache)?);
+    }
+    if snapshot.hedging.is_some() && !matches!(envelope.work, Work::Relay(_)) {
+        // A second target may be asked too, and charge for what nobody takes.
+        most = most + most;
+    }
+    if envelope.work == Work::Converse
+        && let Some(settings) = semantic::wanted(client, envelope)
+        && let Some(provider) = snapshot.provider(&settings.provider)
+    {
+        let target = Names { snapshot, discovered: &[] }.at(provider, &settings.model);
+        let input = Prices { output: Some(Money::ZERO), ..target.model.prices.clone() };
+        most += input.bound(envelope.body().len() as u64, 0, false).unwrap_or(Money::ZERO);
+    }
+    Ok(most)
+}
+
+fn bound(snapshot: &Snapshot, envelope: &Envelope, target: &Target, writes_cache: bool) -> Result<Money, NoPrice> {
+    let model = &target.model;
+    let unknown = || NoPrice(model.id.clone());
+    let Reckoned { prices, .. } = reckoned(snapshot, model, envelope.work).ok_or_else(unknown)?;
+    let (input, output) = (input_bound(envelope, model), output_bound(snapshot, envelope, model));
+    let tokens = prices.bound(input, output, writes_cache).ok_or_else(unknown)?;
+    Ok(tokens + of_pictures(&prices, &model.prices, relay::pictures(envelope)))
+}
+
+/// The tokens that a request can have. None is shorter than a byte, but what pictures and documents take does not show in their bytes.
+fn input_bound(envelope: &Envelope, model: &ModelRow) -> u64 {
+    let bytes = relay::size(envelope) as u64;
+    let (context, with_media) = (model.context.unwrap_or(u64::MAX), model.context.unwrap_or(bytes.max(MEDIA)));
+    match envelope.work {
+        Work::Converse => {
+            let needs = &envelope.needs;
+            let text = bytes + if needs.tools { TOOLS_BESIDE } else { 0 };
+            let has_media = needs.images || needs.files || needs.audio || needs.video;
+            if has_media { with_media } else { text.min(context) }
+        }
+        // The context is that of each input.
+        Work::Embed => {
+            let pictures = memchr::memmem::find_iter(envelope.body(), b"\"image").count() as u64;
+            bytes.saturating_add(pictures.saturating_mul(PICTURE))
+        }
+        Work::Relay(Endpoint::Rerank) => relay::reranked(envelope),
+        Work::Relay(Endpoint::ImageEdits) => with_media,
+        Work::Relay(_) => bytes.min(context),
+    }
+}
+
+/// The tokens that an answer can have: `max_tokens`, else what the model can give, else `limits.assumed_output_tokens`, for each choice.
+fn output_bound(snapshot: &Snapshot, envelope: &Envelope, model: &ModelRow) -> u64 {
+    let assumed = snapshot.limits.assumed_output_tokens;
+    let (one, times) = match envelope.work {
+        Work::Converse => {
+            let one = match (envelope.max_tokens, model.max_output) {
+                (Some(asked), Some(most)) => asked.min(most),
+                (asked, most) => asked.or(most).unwrap_or(assumed),
+            };
+            let is_text = envelope.client == Client::OpenAiCompletions;
+            (one, if is_text { generated(envelope) } else { envelope.n.unwrap_or(1) })
+        }
+        Work::Embed | Work::Relay(Endpoint::Moderations | Endpoint::Rerank) => (0, 0),
+        // Of pictures and sound the request does not say how many tokens they are.
+        Work::Relay(_) => (model.max_output.unwrap_or(assumed), relay::pictures(envelope)),
+    };
+    one.saturating_mul(times.max(1))
+}
+
+/// An attempt before it was made, as far as its price is concerned.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Asked {
+    /// The estimate of its input.
+    pub(super) input_tokens: u64,
+    /// It is made with a key of the client's own.
+    pub(super) own_key: bool,
+    /// It only counts tokens.
+    pub(super) counts: bool,
+    /// What it is for.
+    pub(super) work: Work,
+    /// So many pictures are to be made.
+    pub(super) pictures: u64,
+}
+
+/// How an attempt ended, as far as its price is concerned.
+#[derive(Clone, Copy, Debug)]
+struct Delivered {
+    /// What the provider has counted, or said so far.
+    usage: Option<Usage>,
+    /// Bytes of text in its answer.
+    output_bytes: u64,
+    /// The answer was whole.
+    whole: bool,
+    /// The client has something of it.
+    any: bool,
+}
+
+/// What an attempt used and cost.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Bill {
+    usage: Option<Usage>,
+    /// Whether the usage, or a part of it, was not counted by the provider.
+    estimated: bool,
+    /// `None` when a price is unknown.
+    cost: Option<Money>,
+    /// The row whose prices were reckoned with, where they are not the model's own.
+    priced_as: Option<Arc<str>>,
+}
+
+/// The bill of the attempt that served.
+fn bill(snapshot: &Snapshot, model: &ModelRow, asked: Asked, told: Delivered) -> Bill {
+    let Delivered { usage, output_bytes, whole, any } = told;
+    if !any {
+        return Bill { usage, cost: Some(Money::ZERO), ..Bill::default() };
+    }
+    let written = output_bytes.div_ceil(BYTES_A_TOKEN);
+    let (usage, estimated) = match usage {
+        // Some say at the beginning how large the input is, and at the end what they wrote.
+        Some(counted) if whole || counted.completion_tokens >= written.max(1) => (counted, false),
+        partly => {
+            let mut usage = partly.unwrap_or(Usage { prompt_tokens: asked.input_tokens, ..Usage::default() });
+            usage.completion_tokens = usage.completion_tokens.max(written);
+            usage.total_tokens = usage.prompt_tokens.saturating_add(usage.completion_tokens);
+            (usage, true)
+        }
+    };
+    let bill = Bill { usage: Some(usage), estimated, ..Bill::default() };
+    if asked.own_key {
+        return Bill { cost: Some(Money::ZERO), ..bill };
+    }
+    match reckoned(snapshot, model, asked.work).filter(|reckoned| !reckoned.is_guess) {
+        Some(Reckoned { prices, of, .. }) => {
+            let pictures = of_pictures(&prices, &model.prices, asked.pictures);
+            Bill { cost: prices.cost(&usage).map(|tokens| tokens + pictures), priced_as: of.cloned(), ..bill }
+        }
+        // A price that is not known is not one of nothing.
+        None => Bill { cost: model.prices.cost(&usage).filter(|_| usage.total_tokens > 0), ..bill },
+    }
+}
+
+/// Notes what the attempt that the client has an answer of has used and cost; `whole` says that it has all of it.
+pub(super) fn note_usage(client: &mut ClientCtx, lane: &Lane<'_>, whole: bool) {
+    let observed = lane.translator.observed();
+    client.output_bytes = observed.output_bytes;
+    let asked = lane.asked;
+    if asked.counts {
+        client.record.usage = observed.usage;
+        return;
+    }
+    let (usage, output_bytes) = (observed.usage, observed.output_bytes);
+    // Of sound and pictures the first byte is output; of a conversation the first word.
+    let has_begun = client.record.status == 200 && (output_bytes > 0 || asked.work != Work::Converse);
+    let told = Delivered { usage, output_bytes, whole, any: whole || has_begun };
+    let bill = bill(&client.snapshot, &lane.target.model, asked, told);
+    let record = &mut client.record;
+    (record.usage, record.estimated, record.cost) = (bill.usage, bill.estimated, bill.cost);
+    (record.priced_as, record.byok) = (bill.priced_as, asked.own_key);
+}
+
+impl Walk<'_> {
+    /// What the bill of an attempt has to know of it.
+    pub(super) fn asked_with(&self, lease: &Lease) -> Asked {
+        let Envelope { estimated_input_tokens: input_tokens, counts_tokens: counts, work, .. } = *self.envelope;
+        Asked { input_tokens, own_key: lease.is_byok(), counts, work, pictures: relay::pictures(self.envelope) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::provider::Catalog;
+
+    const ASKED: Asked = Asked { input_tokens: 100, own_key: false, counts: false, work: Work::Converse, pictures: 0 };
+
+    fn delivered(usage: Option<(u64, u64)>, output_bytes: u64, whole: bool, any: bool) -> Delivered {
+        let usage = usage.map(|(prompt_tokens, completion_tokens)| Usage {
+            prompt_tokens,
+            completion_tokens,
+            total_tokens: prompt_tokens + completion_tokens,
+            ..Usage::default()
+        });
+        Delivered { usage, output_bytes, whole, any }
+    }
+
+    fn snapshot(unknown_price: UnknownPrice) -> Snapshot {
+        let catalog = Arc::new(Catalog::builtin().unwrap());
+        let source = crate::config::Source { file: None, process: Vec::new(), dotenv: None, catalog };
+        let mut snapshot = crate::config::load(&source).unwrap().snapshot;
+        snapshot.money.unknown_price = unknown_price;
+        snapshot
+    }
+
+    /// A token costs a pico-dollar in, ten out.
+    fn model() -> ModelRow {
+        let mut row = Catalog::builtin().unwrap().unknown_model_at("acme", "m");
+        row.prices.input = Some(Money::from_picos(1));
+        row.prices.output = Some(Money::from_picos(10));
+        row
+    }
+
+    #[test]
+    fn the_providers_count_is_the_bill_and_what_it_did_not_count_is_estimated() {
+        let snapshot = snapshot(UnknownPrice::Deny);
+        // Estimated at 100 tokens of input.
+        for (told, picos, estimated) in [
+            (delivered(Some((90, 30)), 41, true, true), 390, false),
+            (delivered(None, 41, true, true), 210, true),
+            (delivered(Some((90, 1)), 41, false, true), 200, true),
+            (delivered(Some((90, 30)), 41, false, true), 390, false),
+            (delivered(Some((90, 30)), 41, false, false), 0, false),
+            (delivered(None, 0, false, false), 0, false),
+        ] {
+            let bill = bill(&snapshot, &model(), ASKED, told);
+            assert_eq!((bill.cost.map(Money::picos), bill.estimated), (Some(picos), estimated), "{told:?}");
+        }
+        let own = Asked { own_key: true, ..ASKED };
+        let bill = bill(&snapshot, &model(), own, delivered(Some((90, 30)), 41, true, true));
+        assert_eq!((bill.cost, bill.usage.map(|usage| usage.total_tokens)), (Some(Money::ZERO), Some(120)));
+    }
+
+    #[test]
+    fn an_unknown_price_is_none_or_that_of_the_dearest_of_its_kind() {
+        let unknown = Catalog::builtin().unwrap().unknown_model_at("acme", "m");
+        let told = delivered(Some((90, 30)), 41, true, true);
+        for choice in [UnknownPrice::Deny, UnknownPrice::Allow] {
+            assert_eq!(bill(&snapshot(choice), &unknown, ASKED, told).cost, None);
+        }
+        let estimated = bill(&snapshot(UnknownPrice::Estimate), &unknown, ASKED, told);
+        assert!(estimated.cost > Some(Money::ZERO) && estimated.priced_as.is_some(), "{estimated:?}");
+    }
+
+    #[test]
+    fn what_is_no_conversation_needs_the_prices_of_its_own_work() {
+        let snapshot = snapshot(UnknownPrice::Deny);
+        let (embed, image) = (Work::Embed, Work::Relay(Endpoint::ImageGenerations));
+        let speech = Work::Relay(Endpoint::Speech);
+        let of = |prices: Prices, work, pictures| {
+            let model = ModelRow { prices, ..Catalog::builtin().unwrap().unknown_model_at("acme", "m") };
+            let asked = Asked { work, pictures, ..ASKED };
+            bill(&snapshot, &model, asked, delivered(None, 0, true, true)).cost.map(Money::picos)
+        };
+        let (input, piece) = (Some(Money::from_picos(2)), Some(Money::from_picos(1000)));
+        let vectors = Prices { input, ..Prices::default() };
+        assert_eq!(of(vectors.clone(), embed, 0), Some(200), "vectors have no output");
+        assert!(suffices(&vectors, embed) && !suffices(&vectors, image) && !suffices(&vectors, Work::Converse));
+        let pieces = Prices { image: piece, ..Prices::default() };
+        assert_eq!(of(pieces.clone(), image, 3), Some(3000));
+        assert_eq!(of(Prices { request: piece, ..Prices::default() }, speech, 0), Some(1000));
+        let both = Prices { input, output: input, ..pieces.clone() };
+        assert_eq!(of(both, image, 3), Some(200), "what is counted in tokens is not paid for by the piece too");
+        assert_eq!(of(pieces, speech, 0), None, "a price of something else is none");
+        assert_eq!(of(Prices::default(), speech, 0), None);
+    }
+}

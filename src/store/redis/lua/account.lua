@@ -1,0 +1,71 @@
+-- What reserve.lua, book.lua and observe.lua have in common; it is put before each of them.
+--
+-- An account is one hash:
+--   spent       what was settled
+--   r:<node>    what requests at a node have reserved
+-- Amounts are whole pico-dollars, in decimal digits. They do not fit into Lua's numbers, so each is reckoned with as two: thousandths of a
+-- dollar, and what is left.
+--
+-- KEYS: the nodes, then the accounts. ARGV: the node that asks, an amount, then what each script says.
+
+local BASE = 1000000000
+
+local function read(text)
+  if not text then
+    return { 0, 0 }
+  end
+  local high = string.sub(text, 1, -10)
+  return { high == '' and 0 or tonumber(high), tonumber(string.sub(text, -9)) }
+end
+
+local function written(amount)
+  if amount[1] == 0 then
+    return string.format('%.0f', amount[2])
+  end
+  return string.format('%.0f%09.0f', amount[1], amount[2])
+end
+
+local function less(a, b)
+  if a[1] ~= b[1] then
+    return a[1] < b[1]
+  end
+  return a[2] < b[2]
+end
+
+local function sum(a, b)
+  local low = a[2] + b[2]
+  if low >= BASE then
+    return { a[1] + b[1] + 1, low - BASE }
+  end
+  return { a[1] + b[1], low }
+end
+
+-- Never below nothing.
+local function rest(a, b)
+  if less(a, b) then
+    return { 0, 0 }
+  end
+  if a[2] < b[2] then
+    return { a[1] - b[1] - 1, a[2] + BASE - b[2] }
+  end
+  return { a[1] - b[1], a[2] - b[2] }
+end
+
+-- What is reserved of an account at all nodes; that of nodes that are gone is free again.
+local function reserved_of(key, me)
+  local time = redis.call('TIME')
+  local now = time[1] * 1000000 + time[2]
+  local total, flat = { 0, 0 }, redis.call('HGETALL', key)
+  for n = 1, #flat, 2 do
+    if string.sub(flat[n], 1, 2) == 'r:' then
+      local node = string.sub(flat[n], 3)
+      local score = node ~= me and redis.call('ZSCORE', KEYS[1], node)
+      if node == me or (score and tonumber(score) > now) then
+        total = sum(total, read(flat[n + 1]))
+      else
+        redis.call('HDEL', key, flat[n])
+      end
+    end
+  end
+  return total
+end
