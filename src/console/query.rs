@@ -7,10 +7,12 @@ use crate::store::ports::reports::SessionCursor;
 use serde::Deserialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
+use utoipa::IntoParams;
 
 /// The parameters, as they stand in an address. Empty ones do not matter.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, IntoParams)]
 #[serde(default)]
+#[into_params(parameter_in = Query)]
 pub(super) struct Asked {
     /// `1h`, `24h`, `7d` or `30d` back from now.
     pub range: Option<String>,
@@ -36,7 +38,9 @@ pub(super) struct Asked {
     pub status: Option<String>,
     /// A part of a name or an id.
     pub q: Option<String>,
-    /// Where the list goes on.
+    /// Where the list goes on: the `next_cursor` of the page before.
+    #[serde(alias = "cursor")]
+    #[param(rename = "cursor")]
     pub before: Option<String>,
     /// The organisation.
     pub org: Option<String>,
@@ -116,7 +120,7 @@ impl Asked {
             let (time, id) = text.split_once('-')?;
             Some(Cursor { arrived_unix_ms: time.parse().ok()?, id: RequestId::parse(id)? })
         };
-        read().map(Some).ok_or_else(|| Problem::invalid("before", "This is no place in a list: take it from next."))
+        read().map(Some).ok_or_else(|| Problem::invalid("before", "This is no place in a list: take it from next_cursor."))
     }
 
     /// Where the list of sessions goes on.
@@ -129,7 +133,7 @@ impl Asked {
             let (time, id) = text.split_once('-')?;
             Some(SessionCursor { last_unix_ms: time.parse().ok()?, id: id.to_owned() })
         };
-        read().map(Some).ok_or_else(|| Problem::invalid("before", "This is no place in a list: take it from next."))
+        read().map(Some).ok_or_else(|| Problem::invalid("before", "This is no place in a list: take it from next_cursor."))
     }
 
     /// The parameters as they stand in an address, with some changed; without the place in the list unless it is among those.

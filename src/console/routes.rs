@@ -153,7 +153,9 @@ pub(super) async fn explain(
 }
 
 /// What a request carried.
-async fn payloads(
+#[utoipa::path(get, path = "/api/v1/requests/{id}/payloads", tag = "requests", params(("id" = String, Path,)),
+    responses((status = 200, body = Object)))]
+pub(super) async fn payloads(
     State(shared): State<Arc<Shared>>,
     viewer: Viewer,
     Path(id): Path<String>,

@@ -1,5 +1,6 @@
 //! `/api/v1/requests`, `/api/v1/usage` and `/api/v1/sessions`: what the ledger knows.
 
+use super::http::{Params, Segments, database};
 use crate::console::now_ms;
 use crate::console::problem::Problem;
 use crate::console::query::{Asked, given, place, session_place};
@@ -7,11 +8,10 @@ use crate::console::roles::Operation;
 use crate::console::routes::Shared;
 use crate::console::viewer::Viewer;
 use crate::domain::{LedgerRow, Money, RequestId};
-use crate::store::ports::database::{Access, Database};
+use crate::store::ports::database::Access;
 use crate::store::ports::reports::{Dimension, SessionCursor, Totals, UsageQuery};
 use axum::Json;
-use axum::extract::{Path, Query, State};
-use axum::http::StatusCode;
+use axum::extract::State;
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -20,11 +20,6 @@ const USUAL: u32 = 50;
 const MOST: u32 = 200;
 /// So many rows of usage at most.
 const MOST_ROWS: u32 = 2000;
-
-fn database(shared: &Shared) -> Result<&Arc<dyn Database>, Problem> {
-    let none = || Problem::new(StatusCode::NOT_FOUND, "This gateway keeps nothing: it has no database.");
-    shared.deps.database.as_ref().ok_or_else(none)
-}
 
 /// On whose behalf is asked; who is a member of several organisations has to name one.
 fn access(viewer: &Viewer, operation: Operation, asked: &Asked) -> Result<Access, Problem> {
@@ -49,25 +44,27 @@ fn shown(row: &LedgerRow<'_>) -> Value {
     value
 }
 
-/// Requests, the newest first.
+/// List requests, the newest first.
+#[utoipa::path(get, path = "/api/v1/requests", tag = "requests", params(Asked), responses((status = 200, body = Object)))]
 pub(super) async fn requests(
     State(shared): State<Arc<Shared>>,
     viewer: Viewer,
-    Query(asked): Query<Asked>,
+    Params(asked): Params<Asked>,
 ) -> Result<Json<Value>, Problem> {
     let access = access(&viewer, Operation::SeeRequests, &asked)?;
     let filter = asked.filter(now_ms(), None)?;
     let most = asked.limit.unwrap_or(USUAL).clamp(1, MOST);
     let page = database(&shared)?.list(&access, &filter, asked.cursor()?, most).await?;
     let next = page.next.as_ref().map(place);
-    Ok(Json(json!({"data": page.rows.iter().map(shown).collect::<Vec<_>>(), "next": next})))
+    Ok(Json(json!({"data": page.rows.iter().map(shown).collect::<Vec<_>>(), "next_cursor": next})))
 }
 
-/// One request with its attempts.
+/// One request, with its attempts.
+#[utoipa::path(get, path = "/api/v1/requests/{id}", tag = "requests", params(("id" = String, Path,)), responses((status = 200, body = Object)))]
 pub(super) async fn request(
     State(shared): State<Arc<Shared>>,
     viewer: Viewer,
-    Path(id): Path<String>,
+    Segments(id): Segments<String>,
 ) -> Result<Json<Value>, Problem> {
     let reach = viewer.reach(Operation::SeeRequests, None)?;
     let id = RequestId::parse(&id).ok_or_else(|| Problem::not_found("request"))?;
@@ -102,10 +99,11 @@ fn totals(totals: &Totals) -> Value {
 }
 
 /// Usage by `by` (`model`, `provider`, `key`, `project`, `user`, `session`, `org`, and `hour` or `day`), of the last day where no time is named.
+#[utoipa::path(get, path = "/api/v1/usage", tag = "requests", params(Asked), responses((status = 200, body = Object)))]
 pub(super) async fn usage(
     State(shared): State<Arc<Shared>>,
     viewer: Viewer,
-    Query(asked): Query<Asked>,
+    Params(asked): Params<Asked>,
 ) -> Result<Json<Value>, Problem> {
     let access = access(&viewer, Operation::SeeUsage, &asked)?;
     let (mut span_ms, mut by) = (None, None);
@@ -133,11 +131,12 @@ pub(super) async fn usage(
     Ok(Json(json!({"data": rows.iter().map(row).collect::<Vec<_>>()})))
 }
 
-/// Sessions, the one with the latest request first.
+/// List sessions, the one with the latest request first.
+#[utoipa::path(get, path = "/api/v1/sessions", tag = "requests", params(Asked), responses((status = 200, body = Object)))]
 pub(super) async fn sessions(
     State(shared): State<Arc<Shared>>,
     viewer: Viewer,
-    Query(asked): Query<Asked>,
+    Params(asked): Params<Asked>,
 ) -> Result<Json<Value>, Problem> {
     let access = access(&viewer, Operation::SeeRequests, &asked)?;
     let filter = asked.filter(now_ms(), Some("7d"))?;
@@ -155,5 +154,5 @@ pub(super) async fn sessions(
         value["models"] = session.models.into();
         value
     };
-    Ok(Json(json!({"data": found.iter().map(row).collect::<Vec<_>>(), "next": next})))
+    Ok(Json(json!({"data": found.iter().map(row).collect::<Vec<_>>(), "next_cursor": next})))
 }

@@ -7,8 +7,8 @@ use plotters::coord::Shift;
 use plotters::prelude::*;
 use std::fmt::Write;
 
-const WIDTH: u32 = 460;
-const HEIGHT: u32 = 170;
+const WIDTH: u32 = 520;
+const HEIGHT: u32 = 180;
 /// Texts and axes.
 const INK: RGBColor = RGBColor(0, 0, 250);
 /// Lines behind the marks.
@@ -151,9 +151,9 @@ impl Chart {
         let style = ("sans-serif", 11).into_font().color(&INK);
         let mut chart = ChartBuilder::on(area)
             .margin_top(8)
-            .margin_right(10)
+            .margin_right(18)
             .x_label_area_size(22)
-            .y_label_area_size(46)
+            .y_label_area_size(54)
             .build_cartesian_2d(0.0..spans as f64, 0.0..top)?;
         chart
             .configure_mesh()

@@ -203,7 +203,12 @@ fn plan(row: &LedgerRow<'_>, decision: &Decision) -> Markup {
     let mut sorted: Vec<(usize, &Candidate)> = decision.candidates.iter().enumerate().collect();
     sorted.sort_by_key(|(at, _)| (place(*at).unwrap_or(usize::MAX), *at));
     let served = |it: &Candidate| row.provider.as_deref() == Some(&*it.provider) && row.model.as_deref() == Some(&*it.model);
-    let tried = |it: &Candidate| row.attempts.iter().any(|attempt| *attempt.provider == *it.provider && *attempt.model == *it.model);
+    let of = |it: &Candidate| {
+        let (provider, model) = (it.provider.clone(), it.model.clone());
+        row.attempts.iter().filter(move |attempt| *attempt.provider == *provider && *attempt.model == *model)
+    };
+    let tried = |it: &Candidate| of(it).any(|attempt| attempt.verdict != SKIPPED);
+    let passed_over = |it: &Candidate| of(it).find_map(|attempt| attempt.reason.as_deref()).map(|why| why.replace('_', " "));
     html! {
         section.panel {
             header {
@@ -222,7 +227,8 @@ fn plan(row: &LedgerRow<'_>, decision: &Decision) -> Markup {
                                 td {
                                     @if let Some(refusal) = candidate.refusal { (badge("warn", "not planned")) " it " (refusal) }
                                     @else if served(candidate) && row.status < 400 { (badge("good", "served")) }
-                                    @else if tried(candidate) { (badge("bad", "tried")) }
+                                    @else if tried(candidate) { (badge("bad", "tried")) " " (passed_over(candidate).unwrap_or_default()) }
+                                    @else if let Some(why) = passed_over(candidate) { (badge("warn", "passed over")) " " (why) }
                                     @else { (badge("", "not needed")) }
                                 }
                                 td.num { (facts.price().map_or("\u{2013}".to_owned(), format::money)) }
@@ -256,7 +262,7 @@ fn again(shared: &Shared, visit: &Visit, payloads: &Payloads, may_send: bool) ->
                         div.field.wide { label for="replay-model" { "Against another model" } input.mono id="replay-model" name="model" value=[payload::model(payloads)] required autocomplete="off"; }
                         button.primary type="submit" { "Replay" }
                     }
-                    p.muted.small { "It goes through the gateway with a key of the console's that lasts a minute, never with a key that the client brought; it counts and costs like any other." }
+                    p.muted.small { "It goes through the gateway with a key of the console's that lasts two minutes at most, never with a key that the client brought; it counts and costs like any other." }
                 }
             }
         }

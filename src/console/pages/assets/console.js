@@ -175,3 +175,5 @@ if (list) {
 }
 
 localTimes(document);
+// On a phone the links scroll sideways.
+document.querySelector("nav [aria-current=page]")?.scrollIntoView({ block: "nearest", inline: "center" });
