@@ -446,3 +446,25 @@ fn a_login_is_not_taken_from_another_sites_page_nor_guessed() {
     fixture.post("/api/v1/session", "", &guess).assert_problem(429);
     fixture.post("/api/v1/session", "", &body).assert_problem(429);
 }
+
+#[test]
+fn what_is_described_is_there_and_nothing_else_is_at_these_paths() {
+    let fixture = start();
+    let description = fixture.get("/api/openapi.json").json();
+    assert_eq!(description["openapi"], "3.1.0");
+    let paths = description["paths"].as_object().unwrap();
+    assert!(paths.len() > 30);
+    for (path, item) in paths {
+        let path = path.replace(['{', '}'], "");
+        for method in ["GET", "POST", "PUT", "PATCH", "DELETE"] {
+            let status = fixture.send(&format!("{method} {path}"), "content-length: 0\r\n").status;
+            let is_described = item.get(method.to_ascii_lowercase()).is_some();
+            // Who is not logged in hears so wherever there is something; logging in itself wants a body.
+            let expected: &[u16] = if is_described { &[401, 415] } else { &[405] };
+            assert!(expected.contains(&status), "{method} {path}: {status}");
+        }
+    }
+    let page = fixture.get("/api/docs").body;
+    assert!(page.contains("/api/v1/keys/{id}/rotate") && page.contains("Revoke a key, for good"), "{page}");
+    assert!(!page.contains("src=") && !page.contains("http://"), "{page}");
+}

@@ -7,6 +7,18 @@ use orbyt::sim::{Sim, SimDialect, SimFault};
 use serde_json::{Value, json};
 use std::time::Instant;
 
+async fn asked(gateway: &Gateway, model: &str) -> u16 {
+    gateway.chat(&saying(model, "x", false)).await.status
+}
+
+/// Waits until a model is answered like this: a busy machine may read its configuration again a moment after the API has answered.
+async fn becomes(gateway: &Gateway, model: &str, status: u16) {
+    let started = Instant::now();
+    while asked(gateway, model).await != status {
+        assert!(started.elapsed() < PATIENCE, "{model} does not become {status}\n{}", gateway.output());
+    }
+}
+
 #[tokio::test]
 async fn models_and_presets_hold_at_once_here_and_soon_on_other_nodes() {
     let postgres = postgres::Database::create().await;
@@ -14,21 +26,17 @@ async fn models_and_presets_hold_at_once_here_and_soon_on_other_nodes() {
     let node = || Gateway::builder().provider("one", &sim).variable("DATABASE_URL", &postgres.url());
     let (here, there) = (node().start().await, node().start().await);
     let admin = Client::administrator(&here);
-    let asked = async |gateway: &Gateway, model: &str| gateway.chat(&saying(model, "x", false)).await.status;
     assert_eq!(asked(&here, "house").await, 404);
     assert_eq!(admin.put("/models/house", &json!({"targets": ["one/sim-ok"]})).await.status, 201);
-    assert_eq!(asked(&here, "house").await, 200);
-    let started = Instant::now();
-    while asked(&there, "house").await != 200 {
-        assert!(started.elapsed() < PATIENCE, "the other node has not heard of it");
-    }
+    becomes(&here, "house", 200).await;
+    becomes(&there, "house", 200).await;
     let preset = json!({"model": "house", "system": "Be brief.", "parameters": {"temperature": 0.5}});
     assert_eq!(admin.put("/presets/terse", &preset).await.status, 201);
-    assert_eq!(asked(&here, "@preset/terse").await, 200);
+    becomes(&here, "@preset/terse", 200).await;
     let sent = sim.calls().last().unwrap().json();
     assert_eq!((&sent["messages"][0]["content"], &sent["temperature"]), (&json!("Be brief."), &json!(0.5)), "{sent}");
     assert_eq!(admin.delete("/presets/terse").await.status, 204);
-    assert_eq!(asked(&here, "@preset/terse").await, 404);
+    becomes(&here, "@preset/terse", 404).await;
     assert_eq!(admin.delete("/presets/terse").await.status, 404);
 }
 
@@ -131,8 +139,12 @@ async fn the_pool_the_breakers_and_the_cache_are_seen_and_set_right() {
 #[tokio::test]
 async fn budgets_and_credits_bind_from_the_next_request_on() {
     let sim = Sim::start(SimDialect::OpenAi).unwrap();
-    let gateway =
-        Gateway::builder().provider("one", &sim).config("[budgets]\nunknown_price = \"estimate\"\n").start().await;
+    let base_url = sim.base_url();
+    let config = format!(
+        "[[provider]]\nid = 'one'\ndialect = 'openai_chat'\nbase_url = '{base_url}'\n[[provider.key]]\nsecret = 'key-in-clear'\n\
+         [[provider.model]]\nid = 'sim-ok'\ninput = '1000'\noutput = '1000'\nmax_output = 100\n"
+    );
+    let gateway = Gateway::builder().config(&config).start().await;
     let admin = Client::administrator(&gateway);
     let wanted = json!({"org": "org_default", "payer": "org", "span": "day", "amount_usd": "0"});
     let budget = id(&admin.post("/budgets", &wanted).await);
@@ -141,7 +153,8 @@ async fn budgets_and_credits_bind_from_the_next_request_on() {
     assert_eq!((&listed["data"][0]["amount_usd"], &listed["data"][0]["spent_usd"]), (&json!("0"), &json!("0")));
     assert_eq!(admin.delete(&format!("/budgets/{budget}")).await.status, 204);
     assert_eq!(gateway.chat(&saying("one/sim-ok", "x", false)).await.status, 200);
-    assert_eq!(admin.post("/credits", &json!({"org": "org_default", "amount_usd": "2.50"})).await.status, 201);
+    let paid = json!({"org": "org_default", "amount_usd": "2.50", "note": "invoice 1"});
+    assert_eq!(admin.post("/credits", &paid).await.status, 201);
     let credits = admin.get("/credits").await.json();
     assert_eq!(
         (&credits["data"]["total_credits"], &credits["data"]["organisations"][0]["paid_usd"]),

@@ -18,6 +18,7 @@ mod clocks;
 mod clouds;
 mod completions;
 mod completions_faults;
+mod console_store;
 mod crossings;
 mod demo;
 mod dialects;
