@@ -202,10 +202,35 @@ fn what_is_open_needs_no_token() {
 #[test]
 fn the_front_page_says_what_this_is_and_where_the_gateway_is() {
     let fixture = start();
-    let page = fixture.get("/");
+    let front = fixture.get("/");
+    assert!(front.status == 303 && front.head.contains("location: /overview\r\n"), "{}", front.head);
+    let overview = fixture.get("/overview?range=1h");
+    assert!(overview.head.contains("location: /login?next=%2Foverview%3Frange%3D1h\r\n"), "{}", overview.head);
+    let page = fixture.get("/login");
     assert!(page.body.contains("Orbyt 1.2.3") && page.body.contains("http://127.0.0.1:3001/v1"), "{}", page.body);
     let json = fixture.send("GET /", "accept: application/json\r\n").json();
     assert_eq!((&json["version"], &json["gateway"][0]), (&"1.2.3".into(), &"http://127.0.0.1:3001".into()));
+}
+
+#[test]
+fn pages_are_for_those_who_are_logged_in_and_load_nothing_from_elsewhere() {
+    let fixture = start();
+    for path in ["/overview", "/devtools", "/requests", "/pool", "/keys", "/devtools/events", "/overview/feed"] {
+        assert_eq!(fixture.get(path).status, 303, "{path}");
+    }
+    for (path, kind) in [("style.css", "text/css"), ("console.js", "text/javascript"), ("icon.svg", "image/svg+xml")] {
+        let file = fixture.get(&format!("/assets/{path}"));
+        assert!(file.status == 200 && file.head.contains(&format!("content-type: {kind}")), "{}", file.head);
+        let tag = file.head.split("etag: ").nth(1).and_then(|rest| rest.split("\r\n").next()).unwrap().to_owned();
+        let again = fixture.send(&format!("GET /assets/{path}"), &format!("if-none-match: {tag}\r\n"));
+        assert_eq!((again.status, again.body.as_str()), (304, ""));
+    }
+    // The administrator's token is as good as a session; what needs the database says so.
+    for (path, status) in [("/overview", 200), ("/devtools", 200), ("/pool", 200), ("/models", 200), ("/requests", 404)] {
+        let page = fixture.get_with(path, TOKEN);
+        assert_eq!(page.status, status, "{path}");
+        assert!(!page.body.contains("://fonts") && !page.body.contains("style=\"") && !page.body.contains("onclick"));
+    }
 }
 
 #[test]

@@ -176,6 +176,52 @@ test("nothing is changed by a form without its token, or by another site's page"
   await context.close();
 });
 
+test("a member sees their own organisation, live too, and nothing of another", async () => {
+  const api = async (method, path, body) => {
+    const answer = await fetch(CONSOLE + path, {
+      method,
+      headers: { authorization: `Bearer ${ADMIN_TOKEN}`, "content-type": "application/json" },
+      body: JSON.stringify(body),
+    });
+    assert.ok(answer.ok, `${path}: ${answer.status}`);
+    return answer.json();
+  };
+  const name = `org ${Date.now()}`;
+  const made = await api("POST", "/api/v1/orgs", { name });
+  const org = (made.data ?? made).id;
+  const email = `kim${Date.now()}@example.com`;
+  const { password } = await api("POST", `/api/v1/orgs/${org}/members`, { email, role: "member" });
+  const { key } = await api("POST", "/api/v1/keys", { name: "their own", org });
+
+  const { page, context } = await visitor(running);
+  await page.goto(`${CONSOLE}/login`);
+  await page.fill("#email", email);
+  await page.fill("#password", password);
+  await page.click("form:has(#email) button[type=submit]");
+  await page.waitForURL(`${CONSOLE}/overview`);
+
+  await page.goto(`${CONSOLE}/devtools`);
+  await page.waitForFunction(() => document.getElementById("live-status").textContent.startsWith("live"));
+  const foreign = await ask(KEY, { model: "openai/sim-ok", user: "a secret user" });
+  const own = await ask(key, { model: "openai/sim-ok", user: "an own user" });
+  await page.locator(`#live tr[data-id="${own.id}"] .badge.good`).waitFor({ timeout: 30_000 });
+  assert.equal(await page.locator(`#live tr[data-id="${foreign.id}"]`).count(), 0);
+
+  await until("the ledger has it", async () => (await page.goto(`${CONSOLE}/requests?user=an+own+user`)) && (await page.locator("tbody tr").count()) === 1);
+  const status = async (path) => (await page.goto(CONSOLE + path)).status();
+  for (const path of ["/requests?range=all", "/usage?by=user", "/usage?by=org", "/sessions", "/overview", "/keys", "/audit"]) {
+    await page.goto(CONSOLE + path);
+    const content = await page.content();
+    assert.ok(!content.includes("a secret user") && !content.includes("org_default") && !content.includes(foreign.id), path);
+  }
+  assert.equal(await status(`/requests/${own.id}`), 200);
+  for (const path of [`/requests/${foreign.id}`, "/requests?org=org_default", "/usage?org=org_default", "/usage.csv?org=org_default", "/devtools/events?org=org_default", "/keys?org=org_default"]) {
+    assert.equal(await status(path), 404, path);
+  }
+  for (const path of ["/pool", "/settings", "/overview/feed"]) assert.equal(await status(path), 403, path);
+  await context.close();
+});
+
 test("filters stand in the address, and the same is to be had as a file", async () => {
   const { page, troubles, context } = await admin();
   await ask(KEY, { model: "openai/sim-ok", user: "lee" });

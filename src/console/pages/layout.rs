@@ -2,6 +2,7 @@
 
 use super::assets::VERSION;
 use super::visit::Visit;
+use crate::console::roles::Operation;
 use crate::console::routes::Shared;
 use crate::store::ports::live::KeyState;
 use axum::response::{Html, IntoResponse, Response};
@@ -85,7 +86,7 @@ fn links(visit: &Visit) -> Markup {
                 div {
                     h2 { (group) }
                     ul {
-                        @for (path, name) in links {
+                        @for (path, name) in links.iter().filter(|(path, _)| may_open(visit, path)) {
                             @let is_here = visit.path.starts_with(path);
                             li { a href=(visit.link(path)) aria-current=[is_here.then_some("page")] { (name) } }
                         }
@@ -93,6 +94,16 @@ fn links(visit: &Visit) -> Markup {
                 }
             }
         }
+    }
+}
+
+/// Whether a page is for this visitor.
+fn may_open(visit: &Visit, path: &str) -> bool {
+    match path {
+        "/pool" | "/settings" => visit.viewer.is_administrator(),
+        "/playground" => visit.home(Operation::MakeOwnKeys).is_ok(),
+        "/audit" => visit.home(Operation::SeeAudit).is_ok(),
+        _ => true,
     }
 }
 

@@ -53,7 +53,7 @@ pub(super) async fn feed(State(shared): State<Arc<Shared>>, visit: Visit) -> Res
     Ok(answer(events))
 }
 
-/// An operation as people say it, and how much it matters: `openai_01 leased → openai/gpt-4o`.
+/// An operation as people say it, and how much it matters: `openai_01 leased → openai/MODEL`.
 pub(super) fn told(operation: &telemetry::operations::Operation) -> (&'static str, String) {
     let text = |part: &Option<Arc<str>>| part.as_deref().unwrap_or("?").to_owned();
     let words = |part: &Option<Arc<str>>| text(part).replace('_', " ");
