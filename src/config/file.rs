@@ -402,7 +402,11 @@ fn telemetry(section: &Section<'_>) -> RawTelemetry {
         spool_max_bytes: section.size("spool_max_bytes"),
         ring_bytes: section.size_or_off("ring_bytes"),
         ring_entries: section.small("ring_entries", 1..=1_000_000),
-        payloads: section.parsed("payloads", "\"none\", \"errors\", \"sampled(<share from 0 to 1>)\" or \"all\"", Policy::parse),
+        payloads: section.parsed(
+            "payloads",
+            "\"none\", \"errors\", \"sampled(<share from 0 to 1>)\" or \"all\"",
+            Policy::parse,
+        ),
         payloads_retention: section.duration_or_off("payloads_retention"),
         body_bytes: section.size("body_bytes"),
         redact: section.list("redact", "a regular expression", |text| Regex::new(text).ok().map(Pattern)),

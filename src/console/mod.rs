@@ -159,7 +159,8 @@ impl Console {
             wanted.console.devtools_listen.iter().filter_map(|&at| listen::bind_if_free(at, sharing)).collect();
         let devtools = second.iter().filter_map(place).collect();
         let listeners = listeners.into_iter().map(|listener| (listener, serve::Front::Console));
-        let listeners = listeners.chain(second.into_iter().map(|listener| (listener, serve::Front::DevTools))).collect();
+        let listeners =
+            listeners.chain(second.into_iter().map(|listener| (listener, serve::Front::DevTools))).collect();
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Runtime)?;
         let (stop, stopping) = watch::channel(false);

@@ -85,9 +85,12 @@ impl Asked {
             None => (None, None),
             Some("failed") => (None, Some(true)),
             Some("ok") => (None, Some(false)),
-            Some(text) => (Some(statuses(text).ok_or_else(|| {
-                Problem::invalid("status", "This is a status such as 429, a class such as 5xx, ok, or failed.")
-            })?), None),
+            Some(text) => (
+                Some(statuses(text).ok_or_else(|| {
+                    Problem::invalid("status", "This is a status such as 429, a class such as 5xx, ok, or failed.")
+                })?),
+                None,
+            ),
         };
         if given(&self.q).is_some_and(|text| text.len() > LONGEST) {
             return Err(Problem::invalid("q", "This is too long to be looked for."));
@@ -120,7 +123,9 @@ impl Asked {
             let (time, id) = text.split_once('-')?;
             Some(Cursor { arrived_unix_ms: time.parse().ok()?, id: RequestId::parse(id)? })
         };
-        read().map(Some).ok_or_else(|| Problem::invalid("before", "This is no place in a list: take it from next_cursor."))
+        read()
+            .map(Some)
+            .ok_or_else(|| Problem::invalid("before", "This is no place in a list: take it from next_cursor."))
     }
 
     /// Where the list of sessions goes on.
@@ -133,7 +138,9 @@ impl Asked {
             let (time, id) = text.split_once('-')?;
             Some(SessionCursor { last_unix_ms: time.parse().ok()?, id: id.to_owned() })
         };
-        read().map(Some).ok_or_else(|| Problem::invalid("before", "This is no place in a list: take it from next_cursor."))
+        read()
+            .map(Some)
+            .ok_or_else(|| Problem::invalid("before", "This is no place in a list: take it from next_cursor."))
     }
 
     /// The parameters as they stand in an address, with some changed; without the place in the list unless it is among those.

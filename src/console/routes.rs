@@ -179,7 +179,11 @@ fn json(status: StatusCode, value: &serde_json::Value) -> Response {
 }
 
 /// What this is and where the gateway is, for programs that ask for JSON; people go on to a page.
-async fn front_page(State(shared): State<Arc<Shared>>, front: Option<Extension<Front>>, headers: HeaderMap) -> Response {
+async fn front_page(
+    State(shared): State<Arc<Shared>>,
+    front: Option<Extension<Front>>,
+    headers: HeaderMap,
+) -> Response {
     const ROUTES: [&str; 5] = ["/metrics", "/livez", "/readyz", "/api/v1/live", "/api/v1/health"];
     let Deps { version, gateway_urls, .. } = &shared.deps;
     let accepts = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();

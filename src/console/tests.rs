@@ -226,7 +226,8 @@ fn pages_are_for_those_who_are_logged_in_and_load_nothing_from_elsewhere() {
         assert_eq!((again.status, again.body.as_str()), (304, ""));
     }
     // The administrator's token is as good as a session; what needs the database says so.
-    for (path, status) in [("/overview", 200), ("/devtools", 200), ("/pool", 200), ("/models", 200), ("/requests", 404)] {
+    for (path, status) in [("/overview", 200), ("/devtools", 200), ("/pool", 200), ("/models", 200), ("/requests", 404)]
+    {
         let page = fixture.get_with(path, TOKEN);
         assert_eq!(page.status, status, "{path}");
         assert!(!page.body.contains("://fonts") && !page.body.contains("style=\"") && !page.body.contains("onclick"));

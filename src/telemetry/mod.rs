@@ -81,10 +81,8 @@ impl Telemetry {
 
     /// A request is known to be for this model.
     pub fn pending(&self, record: &RequestRecord, model: Option<&Arc<str>>) {
-        self.live.send(|| LiveEvent {
-            model: model.map(|model| self.shown(model)),
-            ..self.event(record, State::Pending)
-        });
+        self.live
+            .send(|| LiveEvent { model: model.map(|model| self.shown(model)), ..self.event(record, State::Pending) });
     }
 
     /// A target is about to be asked with the key of this name; `number` counts from 1.

@@ -242,7 +242,10 @@ mod tests {
         let (id, name) = (RequestId::from_random(0, 1), Arc::<str>::from("p"));
         feed.tell(|| Operation::leased(id, None, &name, "m".into(), &"p_01".into()));
         let first = watcher.next().await.unwrap().unwrap();
-        assert_eq!((first.kind, first.for_ms, first.why.as_deref()), (Kind::KeyCooldown, Some(30_000), Some("said [redacted]")));
+        assert_eq!(
+            (first.kind, first.for_ms, first.why.as_deref()),
+            (Kind::KeyCooldown, Some(30_000), Some("said [redacted]"))
+        );
         assert_eq!(watcher.next().await.unwrap().unwrap().kind, Kind::KeyLeased);
         assert_eq!(feed.recent(), [first]);
         drop(watcher);

@@ -2,7 +2,7 @@
 
 use super::live::Seen;
 use super::*;
-use crate::domain::{RequestId, FaultKind, Money, Secret, Usage, Verdict};
+use crate::domain::{FaultKind, Money, RequestId, Secret, Usage, Verdict};
 use std::io::Write;
 
 /// A sink whose content can be read.

@@ -8,8 +8,13 @@ use orbyt::store::ports::reports::{Dimension, Percentiles, SessionCursor, Totals
 
 /// A hundred requests of one organisation, one of another's.
 fn rows() -> Vec<LedgerRow<'static>> {
-    let usage =
-        Usage { prompt_tokens: 10, completion_tokens: 4, cached_tokens: Some(3), reasoning_tokens: Some(1), ..Usage::default() };
+    let usage = Usage {
+        prompt_tokens: 10,
+        completion_tokens: 4,
+        cached_tokens: Some(3),
+        reasoning_tokens: Some(1),
+        ..Usage::default()
+    };
     let of_a = (0..100).map(|number| LedgerRow {
         arrived_unix_ms: NOON + number * 1000,
         latency_us: number + 1,
@@ -52,10 +57,14 @@ async fn usage_is_summed_exactly_and_told_apart_by_whatever_is_asked_for() {
         let seen: Vec<_> = models.iter().map(|row| (row.id.as_deref().unwrap(), row.totals.requests)).collect();
         assert_eq!(seen, [("m-0", 50), ("m-1", 50)], "{name}");
         assert_eq!(models[0].totals.latency, Percentiles { p50_us: 49, p95_us: 95, p99_us: 99 }, "{name}");
-        let spans = usage(UsageQuery { span_ms: Some(40_000), by: Some(Dimension::Key), ..UsageQuery::default() }).await;
+        let spans =
+            usage(UsageQuery { span_ms: Some(40_000), by: Some(Dimension::Key), ..UsageQuery::default() }).await;
         let seen: Vec<_> = spans.iter().map(|row| (row.span_unix_ms.unwrap(), row.totals.requests)).collect();
         assert_eq!(seen, [(NOON, 40), (NOON + 40_000, 40), (NOON + 80_000, 20)], "{name}");
-        assert!(spans.iter().all(|row| (row.id.as_deref(), row.name.as_deref()) == (Some("key_a"), Some("app"))), "{name}");
+        assert!(
+            spans.iter().all(|row| (row.id.as_deref(), row.name.as_deref()) == (Some("key_a"), Some("app"))),
+            "{name}"
+        );
         let some = Filter { failed: Some(true), from_unix_ms: Some(NOON + 50_000), ..Filter::default() };
         for by in Dimension::ALL {
             let rows = usage(UsageQuery { by: Some(by), filter: some.clone(), ..UsageQuery::default() }).await;
@@ -77,13 +86,16 @@ async fn sessions_are_listed_from_the_latest_on_and_page_by_page() {
         database.write(&rows()).await.unwrap();
         let (mut seen, mut behind) = (Vec::new(), None);
         loop {
-            let page = database.sessions(&Access::Org("a".into()), &Filter::default(), behind.as_ref(), 4).await.unwrap();
+            let page =
+                database.sessions(&Access::Org("a".into()), &Filter::default(), behind.as_ref(), 4).await.unwrap();
             let Some(last) = page.last() else { break };
             behind = Some(SessionCursor { last_unix_ms: last.last_unix_ms, id: last.id.clone() });
             seen.extend(page);
         }
         let ids: Vec<_> = seen.iter().map(|it| it.id.as_str()).collect();
-        let expected = ["sess-9", "sess-8", "trace", "sess-7", "sess-6", "sess-5", "sess-4", "sess-3", "sess-2", "sess-1", "sess-0"];
+        let expected = [
+            "sess-9", "sess-8", "trace", "sess-7", "sess-6", "sess-5", "sess-4", "sess-3", "sess-2", "sess-1", "sess-0",
+        ];
         assert_eq!(ids, expected, "{name}");
         let first = &seen[0];
         assert_eq!((first.first_unix_ms, first.last_unix_ms), (NOON + 19_000, NOON + 99_000), "{name}");

@@ -113,7 +113,8 @@ pub(super) async fn usage(
             ("day", _) => span_ms = Some(86_400_000),
             (_, Some(dimension)) if by.is_none() => by = Some(dimension),
             _ => {
-                let message = "This is one of model, provider, key, project, user, session and org, and hour or day with it.";
+                let message =
+                    "This is one of model, provider, key, project, user, session and org, and hour or day with it.";
                 return Err(Problem::invalid("by", message));
             }
         }

@@ -37,7 +37,11 @@ pub(super) async fn page(State(shared): State<Arc<Shared>>, visit: Visit) -> Res
     render(&shared, &visit, Ok(None)).await
 }
 
-async fn render(shared: &Arc<Shared>, visit: &Visit, outcome: Result<Option<&str>, Problem>) -> Result<Response, Failure> {
+async fn render(
+    shared: &Arc<Shared>,
+    visit: &Visit,
+    outcome: Result<Option<&str>, Problem>,
+) -> Result<Response, Failure> {
     let budgets = list(shared, visit, "/api/v1/budgets").await?;
     let credits = ask(shared, visit, Method::GET, &visit.link("/api/v1/credits"), None).await.unwrap_or_default();
     let paid = credits["data"]["organisations"].as_array().cloned().unwrap_or_default();
@@ -109,7 +113,8 @@ fn budget_form(visit: &Visit) -> Markup {
 
 fn line(visit: &Visit, budget: &Value, may_set: bool) -> Markup {
     let number = |name: &str| text(budget, name).parse::<f64>().ok();
-    let share = number("spent_usd").zip(number("amount_usd").filter(|amount| *amount > 0.0)).map(|(spent, of)| spent / of);
+    let share =
+        number("spent_usd").zip(number("amount_usd").filter(|amount| *amount > 0.0)).map(|(spent, of)| spent / of);
     let tone = match share {
         Some(share) if share >= 1.0 => "bad",
         Some(share) if share >= 0.8 => "warn",
@@ -143,7 +148,8 @@ pub(super) async fn set(
     Form(wanted): Form<NewBudget>,
 ) -> Result<Response, Failure> {
     let org = visit.home(Operation::ManageBudgets)?;
-    let mut body = json!({"org": &*org, "payer": wanted.payer, "span": wanted.span, "amount_usd": wanted.amount.trim()});
+    let mut body =
+        json!({"org": &*org, "payer": wanted.payer, "span": wanted.span, "amount_usd": wanted.amount.trim()});
     if !wanted.subject.trim().is_empty() {
         body["subject"] = wanted.subject.trim().into();
     }

@@ -96,9 +96,16 @@ impl Chart {
     fn table(&self) -> Markup {
         let spans = self.series.iter().map(|series| series.values.len()).max().unwrap_or(0);
         let told = |series: &Series, span: usize| {
-            series.values.get(span).copied().flatten().map_or_else(|| "\u{2013}".to_owned(), |value| self.unit.told(value))
+            series
+                .values
+                .get(span)
+                .copied()
+                .flatten()
+                .map_or_else(|| "\u{2013}".to_owned(), |value| self.unit.told(value))
         };
-        let is_there = |span: &usize| self.series.iter().any(|it| matches!(it.values.get(*span), Some(Some(value)) if *value != 0.0));
+        let is_there = |span: &usize| {
+            self.series.iter().any(|it| matches!(it.values.get(*span), Some(Some(value)) if *value != 0.0))
+        };
         html! {
             div.scroll.tall tabindex="0" role="region" aria-label={ "Numbers of " (self.title) } {
                 table {
@@ -252,7 +259,10 @@ mod tests {
             let html = chart(marks).panel().into_string();
             assert!(html.contains("f-ink") && html.contains("s-grid"), "{html}");
             assert!(html.contains(if marks == Marks::Bars { "class=\"f-2\"" } else { "class=\"s-2\"" }), "{html}");
-            let coloured = html.split('#').skip(1).filter(|rest| rest.len() > 6 && rest[..6].bytes().all(|b| b.is_ascii_hexdigit()));
+            let coloured = html
+                .split('#')
+                .skip(1)
+                .filter(|rest| rest.len() > 6 && rest[..6].bytes().all(|b| b.is_ascii_hexdigit()));
             assert_eq!(coloured.count(), 0, "{html}");
             assert!(!html.contains("<b>") && !html.contains("style="), "{html}");
         }

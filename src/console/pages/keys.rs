@@ -25,7 +25,12 @@ pub(super) async fn page(State(shared): State<Arc<Shared>>, visit: Visit) -> Res
     render(&shared, &visit, html! {}, None).await
 }
 
-async fn render(shared: &Arc<Shared>, visit: &Visit, news: Markup, refused: Option<Problem>) -> Result<Response, Failure> {
+async fn render(
+    shared: &Arc<Shared>,
+    visit: &Visit,
+    news: Markup,
+    refused: Option<Problem>,
+) -> Result<Response, Failure> {
     let mut keys = list(shared, visit, "/api/v1/keys").await?;
     keys.retain(|key| key["metadata"]["purpose"] != PURPOSE);
     keys.reverse();
@@ -94,8 +99,14 @@ fn line(visit: &Visit, key: &Value, projects: &[Value], may_make: bool) -> Marku
         let list = key["scopes"][name].as_array().map(Vec::as_slice).unwrap_or_default();
         list.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(", ")
     };
-    let scopes: Vec<String> = ["models", "providers", "routes", "addresses"].into_iter().map(names).filter(|it| !it.is_empty()).collect();
-    let limits: Vec<String> = key["limits"].as_object().into_iter().flatten().map(|(name, amount)| format!("{} {amount}", name.replace('_', " "))).collect();
+    let scopes: Vec<String> =
+        ["models", "providers", "routes", "addresses"].into_iter().map(names).filter(|it| !it.is_empty()).collect();
+    let limits: Vec<String> = key["limits"]
+        .as_object()
+        .into_iter()
+        .flatten()
+        .map(|(name, amount)| format!("{} {amount}", name.replace('_', " ")))
+        .collect();
     let project = projects.iter().find(|project| project["id"] == key["project"]).map(|project| text(project, "name"));
     let post = |action: &str| visit.link(&format!("/keys/{id}/{action}"));
     let is_over = matches!(status, "revoked" | "expired");

@@ -10,14 +10,20 @@ use maud::{DOCTYPE, Markup, html};
 
 /// The pages, as the column of links has them: groups of paths and names.
 const LINKS: [(&str, &[(&str, &str)]); 4] = [
-    ("Watch", &[
-        ("/overview", "Overview"),
-        ("/devtools", "DevTools"),
-        ("/requests", "Requests"),
-        ("/sessions", "Sessions"),
-        ("/usage", "Usage"),
-    ]),
-    ("Routing", &[("/pool", "Key pool"), ("/models", "Models"), ("/presets", "Presets"), ("/playground", "Playground")]),
+    (
+        "Watch",
+        &[
+            ("/overview", "Overview"),
+            ("/devtools", "DevTools"),
+            ("/requests", "Requests"),
+            ("/sessions", "Sessions"),
+            ("/usage", "Usage"),
+        ],
+    ),
+    (
+        "Routing",
+        &[("/pool", "Key pool"), ("/models", "Models"), ("/presets", "Presets"), ("/playground", "Playground")],
+    ),
     ("Access", &[("/keys", "API keys"), ("/provider-keys", "Provider keys"), ("/budgets", "Budgets")]),
     ("Gateway", &[("/audit", "Audit log"), ("/settings", "Settings")]),
 ];

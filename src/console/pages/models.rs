@@ -28,8 +28,11 @@ pub(super) async fn page(
     let text = given(&asked.q).unwrap_or_default().to_lowercase();
     let mut rows: Vec<(&str, &Arc<ModelRow>)> = Vec::new();
     for provider in &snapshot.providers {
-        let listed = snapshot.catalog.models().iter().filter(|row| row.provider == provider.row.id && row.snapshot_of.is_none());
-        let fits = |row: &&Arc<ModelRow>| format!("{}/{} {}", provider.id, row.upstream, row.name).to_lowercase().contains(&text);
+        let listed =
+            snapshot.catalog.models().iter().filter(|row| row.provider == provider.row.id && row.snapshot_of.is_none());
+        let fits = |row: &&Arc<ModelRow>| {
+            format!("{}/{} {}", provider.id, row.upstream, row.name).to_lowercase().contains(&text)
+        };
         rows.extend(provider.models.iter().chain(listed).filter(fits).map(|row| (&*provider.id, row)));
     }
     let all = rows.len();
@@ -74,13 +77,16 @@ pub(super) async fn page(
 }
 
 fn line(provider: &str, row: &ModelRow, targets: &[TargetStatus]) -> Markup {
-    let is_down = targets.iter().any(|it| *it.provider == *provider && it.model == row.upstream && it.breaker == "open");
+    let is_down =
+        targets.iter().any(|it| *it.provider == *provider && it.model == row.upstream && it.breaker == "open");
     let (tone, status) = match (is_down, row.status) {
         (true, _) => ("bad", "down"),
         (false, Status::Live) => ("good", "live"),
         (false, status) => ("warn", status.name()),
     };
-    let price = |price: Option<Money>| price.map_or("\u{2013}".to_owned(), |price| format::money(Money::from_picos(price.picos() * 1_000_000)));
+    let price = |price: Option<Money>| {
+        price.map_or("\u{2013}".to_owned(), |price| format::money(Money::from_picos(price.picos() * 1_000_000)))
+    };
     html! {
         tr {
             th scope="row" { (provider) "/" (row.upstream) br; small.muted { (row.name) } }

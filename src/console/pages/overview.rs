@@ -95,7 +95,8 @@ fn tiles(totals: &Totals, keys: Option<&[KeyStatus]>) -> Markup {
     );
     let latency = totals.latency;
     let slow = format!("p95 {} \u{b7} p99 {}", format::micros(latency.p95_us), format::micros(latency.p99_us));
-    let unpriced = if totals.unpriced > 0 { format!("{} without a price", format::count(totals.unpriced)) } else { String::new() };
+    let unpriced =
+        if totals.unpriced > 0 { format!("{} without a price", format::count(totals.unpriced)) } else { String::new() };
     let first = totals.ttft_us.map_or("\u{2013}".to_owned(), format::micros);
     html! {
         dl.tiles {

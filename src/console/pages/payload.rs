@@ -58,7 +58,8 @@ fn headers(headers: &[Header]) -> Markup {
 }
 
 fn body(body: &Body) -> Markup {
-    let pieces: Vec<(u64, &str)> = if body.chunks.len() > 1 { body.pieces().take(MOST_PIECES).collect() } else { Vec::new() };
+    let pieces: Vec<(u64, &str)> =
+        if body.chunks.len() > 1 { body.pieces().take(MOST_PIECES).collect() } else { Vec::new() };
     html! {
         p.small.muted { (format::count(body.bytes)) " bytes" @if body.cut { ", of which the beginning was kept" } }
         @match &body.content {

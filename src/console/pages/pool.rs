@@ -74,7 +74,9 @@ fn line(key: &KeyStatus) -> Markup {
         KeyState::Exhausted { .. } | KeyState::Disabled => "bad",
     };
     let left = match key.state {
-        KeyState::Cooldown { left, why } => format!("{}, {}", format::seconds(left.as_secs().max(1)), why.replace('_', " ")),
+        KeyState::Cooldown { left, why } => {
+            format!("{}, {}", format::seconds(left.as_secs().max(1)), why.replace('_', " "))
+        }
         KeyState::Exhausted { left } => format!("{}, quota", format::seconds(left.as_secs().max(1))),
         KeyState::Disabled => "until it is enabled again".to_owned(),
         KeyState::Ready { leases: 0 } => String::new(),

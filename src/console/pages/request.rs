@@ -37,9 +37,8 @@ pub(super) async fn find(shared: &Shared, visit: &Visit, id: &str) -> Result<Kno
             }
         }
     }
-    let is_in_sight = |it: &Arc<Payloads>| {
-        reach.contains(&Access::System) || visit.viewer.can(Operation::SeePayloads, &it.org)
-    };
+    let is_in_sight =
+        |it: &Arc<Payloads>| reach.contains(&Access::System) || visit.viewer.can(Operation::SeePayloads, &it.org);
     let payloads = shared.deps.payloads.get(&id).filter(is_in_sight);
     if row.is_none() && payloads.is_none() {
         return Err(Problem::not_found("request").into());
@@ -135,7 +134,10 @@ fn facts(row: &LedgerRow<'_>) -> Markup {
 }
 
 fn tokens(all: u64, parts: &[(Option<u64>, &str)]) -> String {
-    let parts: Vec<_> = parts.iter().filter_map(|(count, name)| Some(format!("{} {name}", format::count((*count).filter(|it| *it > 0)?)))).collect();
+    let parts: Vec<_> = parts
+        .iter()
+        .filter_map(|(count, name)| Some(format!("{} {name}", format::count((*count).filter(|it| *it > 0)?))))
+        .collect();
     if parts.is_empty() { format::count(all) } else { format!("{} ({})", format::count(all), parts.join(", ")) }
 }
 
@@ -202,13 +204,15 @@ fn plan(row: &LedgerRow<'_>, decision: &Decision) -> Markup {
     let place = |at: usize| decision.order.iter().position(|place| usize::from(*place) == at);
     let mut sorted: Vec<(usize, &Candidate)> = decision.candidates.iter().enumerate().collect();
     sorted.sort_by_key(|(at, _)| (place(*at).unwrap_or(usize::MAX), *at));
-    let served = |it: &Candidate| row.provider.as_deref() == Some(&*it.provider) && row.model.as_deref() == Some(&*it.model);
+    let served =
+        |it: &Candidate| row.provider.as_deref() == Some(&*it.provider) && row.model.as_deref() == Some(&*it.model);
     let of = |it: &Candidate| {
         let (provider, model) = (it.provider.clone(), it.model.clone());
         row.attempts.iter().filter(move |attempt| *attempt.provider == *provider && *attempt.model == *model)
     };
     let tried = |it: &Candidate| of(it).any(|attempt| attempt.verdict != SKIPPED);
-    let passed_over = |it: &Candidate| of(it).find_map(|attempt| attempt.reason.as_deref()).map(|why| why.replace('_', " "));
+    let passed_over =
+        |it: &Candidate| of(it).find_map(|attempt| attempt.reason.as_deref()).map(|why| why.replace('_', " "));
     html! {
         section.panel {
             header {

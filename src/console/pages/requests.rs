@@ -63,8 +63,10 @@ pub(super) fn filters(path: &str, asked: &Asked, more: Markup) -> Markup {
     };
     let range = given(&asked.range).unwrap_or("24h");
     let status = given(&asked.status).unwrap_or_default();
-    let ranges = [("1h", "Last hour"), ("24h", "Last 24 hours"), ("7d", "Last 7 days"), ("30d", "Last 30 days"), ("all", "All")];
-    let statuses = [("", "Any"), ("ok", "Answered"), ("failed", "Failed"), ("4xx", "4xx"), ("429", "429"), ("5xx", "5xx")];
+    let ranges =
+        [("1h", "Last hour"), ("24h", "Last 24 hours"), ("7d", "Last 7 days"), ("30d", "Last 30 days"), ("all", "All")];
+    let statuses =
+        [("", "Any"), ("ok", "Answered"), ("failed", "Failed"), ("4xx", "4xx"), ("429", "429"), ("5xx", "5xx")];
     html! {
         form.filters method="get" action=(path) role="search" {
             div.field {

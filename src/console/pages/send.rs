@@ -191,8 +191,17 @@ fn played(shared: &Shared, visit: &Visit, typed: &Played, answer: Markup) -> Mar
         .providers
         .iter()
         .flat_map(|provider| {
-            let listed = snapshot.catalog.models().iter().filter(|row| row.provider == provider.row.id && row.snapshot_of.is_none());
-            provider.models.iter().chain(listed).map(|row| format!("{}/{}", provider.id, row.upstream)).collect::<Vec<_>>()
+            let listed = snapshot
+                .catalog
+                .models()
+                .iter()
+                .filter(|row| row.provider == provider.row.id && row.snapshot_of.is_none());
+            provider
+                .models
+                .iter()
+                .chain(listed)
+                .map(|row| format!("{}/{}", provider.id, row.upstream))
+                .collect::<Vec<_>>()
         })
         .take(500)
         .collect();

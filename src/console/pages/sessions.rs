@@ -36,7 +36,8 @@ pub(super) async fn page(
     let next = last.map(|it| asked.address("/sessions", &[("before", &session_place(it.last_unix_ms, &it.id))]));
     let example = "curl $GATEWAY/v1/chat/completions -H \"Authorization: Bearer $ORBYT_API_KEY\" -H \"x-trace-id: my-agent-run-1\" \\\n  \
                    -d '{\"model\": \"auto\", \"messages\": [{\"role\": \"user\", \"content\": \"Hello\"}]}'";
-    let example = example.replace("$GATEWAY", shared.deps.gateway_urls.first().map_or("", |url| url.trim_end_matches('/')));
+    let example =
+        example.replace("$GATEWAY", shared.deps.gateway_urls.first().map_or("", |url| url.trim_end_matches('/')));
     let body = html! {
         (heading("Sessions", "Requests that belong together by a session or a trace.", html! {}))
         (filters("/sessions", &asked, html! {}))
@@ -92,9 +93,13 @@ pub(super) async fn one(
     steps.reverse();
     let cost: Money = steps.iter().filter_map(LedgerRow::cost).sum();
     let errors = steps.iter().filter(|row| row.ended != Ended::Complete || row.status >= 400).count();
-    let (first, last) = (steps.first().map_or(0, |it| it.arrived_unix_ms), steps.last().map_or(0, |it| it.arrived_unix_ms + it.latency_us / 1000));
+    let (first, last) = (
+        steps.first().map_or(0, |it| it.arrived_unix_ms),
+        steps.last().map_or(0, |it| it.arrived_unix_ms + it.latency_us / 1000),
+    );
     let loops = loops(&steps);
-    let tokens: u64 = steps.iter().filter_map(|row| row.usage).map(|usage| usage.prompt_tokens + usage.completion_tokens).sum();
+    let tokens: u64 =
+        steps.iter().filter_map(|row| row.usage).map(|usage| usage.prompt_tokens + usage.completion_tokens).sum();
     let body = html! {
         (heading("Session", &id, html! { a.button href=(visit.link("/sessions")) { "All sessions" } }))
         dl.tiles {
@@ -148,7 +153,9 @@ fn steps_table(steps: &[LedgerRow<'_>], first: u64, last: u64) -> Markup {
 /// Where several requests in a row are alike: the same model asked with as long a prompt, again and again.
 fn loops(steps: &[LedgerRow<'_>]) -> Vec<(usize, usize)> {
     let alike = |a: &LedgerRow<'_>, b: &LedgerRow<'_>| match (a.usage, b.usage) {
-        (Some(one), Some(other)) => a.requested_model == b.requested_model && one.prompt_tokens == other.prompt_tokens && one.prompt_tokens > 0,
+        (Some(one), Some(other)) => {
+            a.requested_model == b.requested_model && one.prompt_tokens == other.prompt_tokens && one.prompt_tokens > 0
+        }
         _ => false,
     };
     let (mut found, mut start) = (Vec::new(), 0);

@@ -45,7 +45,8 @@ pub(super) async fn page(
     let span = span(now.saturating_sub(from));
     let from = from - from % span;
     let filter = crate::store::ports::ledger::Filter { from_unix_ms: Some(from), ..filter };
-    let over_time = database.usage(&access, &UsageQuery { filter, span_ms: Some(span), by: Some(by), most: 5000 }).await?;
+    let over_time =
+        database.usage(&access, &UsageQuery { filter, span_ms: Some(span), by: Some(by), most: 5000 }).await?;
     let until = asked.filter(now, None)?.until_unix_ms.unwrap_or(now);
     let more = html! {
         div.field {
@@ -80,7 +81,11 @@ fn span(length: u64) -> u64 {
 }
 
 /// Names for people, where ids stand for them.
-async fn names(shared: &Shared, access: &crate::store::ports::database::Access, by: Dimension) -> HashMap<String, String> {
+async fn names(
+    shared: &Shared,
+    access: &crate::store::ports::database::Access,
+    by: Dimension,
+) -> HashMap<String, String> {
     let Some(database) = &shared.deps.database else { return HashMap::new() };
     // Without names the ids have to do.
     match by {

@@ -30,7 +30,11 @@ pub(super) async fn page(State(shared): State<Arc<Shared>>, visit: Visit) -> Res
     render(&shared, &visit, Ok(None)).await
 }
 
-async fn render(shared: &Arc<Shared>, visit: &Visit, outcome: Result<Option<&str>, Problem>) -> Result<Response, Failure> {
+async fn render(
+    shared: &Arc<Shared>,
+    visit: &Visit,
+    outcome: Result<Option<&str>, Problem>,
+) -> Result<Response, Failure> {
     let keys = list(shared, visit, "/api/v1/provider-keys").await?;
     let snapshot = (shared.deps.snapshot)();
     let is_administrator = visit.viewer.is_administrator();

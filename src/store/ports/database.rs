@@ -105,7 +105,17 @@ pub struct Link {
 /// A database: all ports, and word of changes.
 #[async_trait]
 pub trait Database:
-    Tenants + ApiKeys + ProviderKeys + GatewayFacts + Audit + Budgets + Ledger + Spending + Logins + StoredSettings + Reports
+    Tenants
+    + ApiKeys
+    + ProviderKeys
+    + GatewayFacts
+    + Audit
+    + Budgets
+    + Ledger
+    + Spending
+    + Logins
+    + StoredSettings
+    + Reports
 {
     /// Where it is, for people; without a password.
     fn place(&self) -> String;

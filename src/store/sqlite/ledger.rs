@@ -2,7 +2,7 @@
 
 use super::{SqliteDatabase, Trouble};
 use crate::domain::{LedgerRow, Money, RequestId};
-use crate::store::ledger_rows::{containing, Accounts, Columns, Spending, latest, row, stored_day};
+use crate::store::ledger_rows::{Accounts, Columns, Spending, containing, latest, row, stored_day};
 use crate::store::ports::database::{Access, StoreError};
 use crate::store::ports::ledger::{Cursor, Filter, Kept, Ledger, Page, Subject};
 use crate::store::rows::stored_time;

@@ -139,7 +139,11 @@ impl RawBody {
 
     /// How much of a piece of this length would be kept.
     pub(super) fn wants(&self, length: usize, most: usize) -> usize {
-        if self.total > self.kept.bytes().len() as u64 { 0 } else { length.min(most - self.kept.bytes().len().min(most)) }
+        if self.total > self.kept.bytes().len() as u64 {
+            0
+        } else {
+            length.min(most - self.kept.bytes().len().min(most))
+        }
     }
 
     /// Takes the next piece down, and keeps the first so many bytes of it.
