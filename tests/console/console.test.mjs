@@ -230,7 +230,7 @@ test("filters stand in the address, and the same is to be had as a file", async 
     return (await page.locator("tbody tr").count()) > 0;
   });
   await page.fill("#f-q", "no such thing");
-  await page.click("button:has-text('Show')");
+  await page.click("form[role=search] button[type=submit]");
   assert.equal(new URL(page.url()).searchParams.get("q"), "no such thing");
   assert.equal(await page.locator("tbody tr").count(), 0);
   const csv = await page.request.get(`${CONSOLE}/usage.csv?by=user&user=lee`);

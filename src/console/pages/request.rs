@@ -64,7 +64,7 @@ pub(super) async fn page(
         @match row {
             Some(row) => {
                 (facts(row))
-                (timeline(row))
+                @if !row.attempts.is_empty() { (timeline(row)) }
                 @if let Some(decision) = &row.decision { (plan(row, decision)) }
             }
             None => {
