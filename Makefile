@@ -12,12 +12,12 @@ TARGET = $(or $(CARGO_TARGET_DIR),target)
 BINARY ?= $(TARGET)/release/orbyt
 export PATH := $(CURDIR)/target/tools/bin:$(PATH)
 
-.PHONY: help demo run build release test test-rust test-sdks test-snippets test-frameworks sdk corpus bench check fmt install uninstall package deb test-deb dist
+.PHONY: help demo run build release test test-rust test-sdks test-console test-snippets test-frameworks sdk corpus bench check fmt install uninstall package deb test-deb dist
 
 help:
 	@echo "make demo     the gateway with simulated providers: needs no network and no key (ARGS=--once to end by itself)"
 	@echo "make run      the gateway with your providers, from the environment or .env (ARGS='-c conf/orbyt.toml')"
-	@echo "make test     all tests: Rust, the official SDKs for Python and Node, the snippets of the documents"
+	@echo "make test     all tests: Rust, the official SDKs for Python and Node, the console in a browser, the snippets of the documents"
 	@echo "make check    format, lints, house rules, licences"
 	@echo "make install  after make package: the release build as a service, with manual and completions (PREFIX=$(PREFIX) DESTDIR=)"
 	@echo "make deb      a Debian package in target/debian; make dist: an archive with checksums and SBOM in target/dist"
@@ -40,7 +40,7 @@ release:
 	@scripts/deps.sh build
 	$(CARGO) build --locked --release
 
-test: test-rust test-sdks test-snippets
+test: test-rust test-sdks test-console test-snippets
 
 test-rust:
 	@scripts/deps.sh test
@@ -55,6 +55,11 @@ test-sdks: build
 	cd sdk/node && npx --no-install tsc && npx --no-install tsc --project tsconfig.test.json
 	$(VENV)/python tests/sdk/gateway.py node --test --test-reporter=spec sdk/node/test/orbyt.test.mjs
 	$(VENV)/python tests/sdk/gateway.py node --test --test-reporter=spec tests/sdk/node/sdk.test.mjs tests/sdk/node/matrix.test.mjs tests/sdk/node/completions.test.mjs tests/sdk/node/works.test.mjs tests/sdk/node/gemini.test.mjs
+
+test-console: build
+	@scripts/deps.sh test
+	@scripts/sdks.sh
+	python3 tests/sdk/gateway.py node --test --test-reporter=spec tests/console/console.test.mjs
 
 test-snippets: build
 	@scripts/deps.sh test

@@ -19,6 +19,10 @@ if [ "${1:-build}" = test ]; then
     fi
     need node nodejs npm
     need npm npm
+    # The browser of the console's tests. Ubuntu's package of that name is a snap, which is of no use without its daemon.
+    if ! command -v chromium >/dev/null && ! command -v google-chrome >/dev/null && ! command -v chromium-browser >/dev/null && [ -z "${CHROMIUM:-}" ]; then
+        missing+=(chromium)
+    fi
     need python3 python3 python3-venv
     if command -v python3 >/dev/null && ! python3 -c 'import ensurepip, venv' 2>/dev/null; then
         missing+=(python3-venv)

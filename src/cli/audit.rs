@@ -3,8 +3,9 @@
 use super::args::{ListAuditArgs, VerifyAuditArgs};
 use super::keys::date;
 use crate::domain::audit::{AuditEntry, AuditEvent, Head};
-use crate::store::ports::database::{Access, Database, StoreError};
-use crate::wiring::state::{new_event, now_ms};
+pub use crate::store::ports::audit::noted;
+use crate::store::ports::database::{Access, Database};
+use crate::wiring::state::new_event;
 use serde_json::{Value, json};
 use std::fmt::Write;
 use std::os::unix::fs::MetadataExt;
@@ -19,49 +20,6 @@ pub fn by_hand(action: &str, target: &str, org: Option<&Arc<str>>, details: &Val
     let uid = std::fs::metadata("/proc/self").map_or_else(|_| "?".to_owned(), |process| process.uid().to_string());
     let actor = format!("{name} (uid {uid})");
     AuditEvent { org: org.cloned(), ..new_event(actor, "command line", action, target, details) }
-}
-
-/// What a change can say of itself.
-pub trait Change {
-    /// Whether there was anything to change.
-    fn is_made(&self) -> bool;
-}
-
-impl Change for () {
-    fn is_made(&self) -> bool {
-        true
-    }
-}
-
-impl Change for bool {
-    fn is_made(&self) -> bool {
-        *self
-    }
-}
-
-/// Makes a change that is written down before: nothing changes without an entry. One that fails then, or finds nothing to change, gets a
-/// second entry.
-///
-/// # Errors
-/// The database's, of either.
-pub async fn noted<T: Change>(
-    database: &dyn Database,
-    event: AuditEvent,
-    change: impl Future<Output = Result<T, StoreError>>,
-) -> Result<T, StoreError> {
-    database.append(&event).await?;
-    let outcome = change.await;
-    let failure = match &outcome {
-        Ok(change) => (!change.is_made()).then(|| "nothing was there to change".to_owned()),
-        Err(error) => Some(error.to_string()),
-    };
-    if let Some(why) = failure {
-        let details = json!({"why": why}).to_string();
-        let failed = AuditEvent { at: now_ms(), action: format!("{}.failed", event.action), details, ..event };
-        // What is to be told is why the change failed.
-        let _ = database.append(&failed).await;
-    }
-    outcome
 }
 
 /// The latest entries, one a line.

@@ -19,7 +19,7 @@ pub fn report(source: &Source, out: &mut impl Write) -> io::Result<Option<Snapsh
         Ok(loaded) => {
             let Some(followed) = database(&loaded.snapshot, out)? else { return Ok(None) };
             // Now that it is known which keys there are.
-            let again = config::load_with(source, &followed.vault, &followed.keys, followed.prices.as_deref());
+            let again = super::start::reload_with(source, &followed);
             let Loaded { snapshot, warnings, .. } = again.unwrap_or(loaded);
             lines(out, "warning", &warnings)?;
             if snapshot.providers.is_empty() {

@@ -1,18 +1,16 @@
 //! Keys and tokens that the gateway makes itself: on first start, and when an administrator asks for one.
 
 use super::audit::{by_hand, noted};
+pub use crate::console::KEY_PREFIX;
+use crate::console::random_secret;
 use crate::domain::Secret;
 use crate::domain::tenancy::KeySecret;
 use crate::store::file::write_private;
 use crate::wiring::state::{State, new_event, new_id, new_key, now_ms};
-use rand::TryRngCore;
-use rand::rngs::OsRng;
 use serde_json::json;
 use std::fmt;
 use std::path::PathBuf;
 
-/// What gateway keys begin with.
-pub const KEY_PREFIX: &str = "sk-or-v1-";
 const TOKEN_PREFIX: &str = "orbyt-admin-";
 const FIRST_START_FILE: &str = "first-start-credentials.txt";
 
@@ -45,9 +43,7 @@ pub fn new_admin_token() -> Result<Secret, Failed> {
 }
 
 fn random(prefix: &str) -> Result<Secret, Failed> {
-    let mut bytes = [0; 32];
-    OsRng.try_fill_bytes(&mut bytes).map_err(|error| Failed(format!("the system gives no random bytes: {error}")))?;
-    Ok(Secret::new(format!("{prefix}{}", hex::encode(bytes))))
+    random_secret(prefix).map_err(Failed)
 }
 
 /// What is kept of a key that was made now.

@@ -145,6 +145,7 @@ impl UsersCommand {
     fn state(&self) -> &StateArgs {
         match self {
             Self::Add(args) => &args.state,
+            Self::Password(args) => &args.state,
             Self::Remove(args) => &args.state,
             Self::List(args) => args,
         }
@@ -152,6 +153,13 @@ impl UsersCommand {
 
     async fn run(&self, state: &crate::wiring::state::State) -> Result<Said, String> {
         match self {
+            Self::Password(args) => {
+                let given = if args.stdin { Some(key_from_stdin()?) } else { None };
+                tenants::set_password(&*state.database, args, given).await.map(|(note, made)| {
+                    let output = made.map_or_else(String::new, |made| format!("{}\n", made.reveal()));
+                    Said { note, output }
+                })
+            }
             Self::Add(args) => tenants::add_user(&*state.database, args, now_ms()).await.map(Said::note),
             Self::List(_) => tenants::list_users(&*state.database).await.map(Said::output),
             Self::Remove(args) => tenants::remove_user(&*state.database, args).await.map(Said::note),

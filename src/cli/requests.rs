@@ -27,6 +27,7 @@ pub async fn list(ledger: &dyn Ledger, args: &ListRequestsArgs, now: u64) -> Res
         trace_id: args.trace.clone(),
         session_id: args.session.clone(),
         ended: args.ended.as_deref().map(ended).transpose()?,
+        ..Filter::default()
     };
     let (mut text, mut left, mut behind) = (String::new(), args.limit, None);
     while left > 0 {

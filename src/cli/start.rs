@@ -1,7 +1,7 @@
 //! What has to be there before the gateway can listen: a configuration without errors, its state, and credentials.
 
 use super::credentials::{FirstStart, first_start};
-use crate::config::{self, Loaded, Refused, Snapshot, Source};
+use crate::config::{self, FromStore, Loaded, Refused, Snapshot, Source};
 use crate::store::file::enter;
 use crate::wiring::state::{Followed, State};
 use std::fs::File;
@@ -87,10 +87,18 @@ pub fn prepare(source: &Source, on_terminal: bool) -> Result<Prepared, String> {
 /// Loads the configuration with what the database holds for it.
 ///
 /// # Errors
+/// Everything that keeps it from being used.
+pub fn reload_with(source: &Source, followed: &Followed) -> Result<Loaded, Refused> {
+    let Followed { vault, keys, prices, settings, .. } = followed;
+    config::load_with(source, &FromStore { vault, keys, prices: prices.as_deref(), settings })
+}
+
+/// Loads the configuration with what the database holds for it.
+///
+/// # Errors
 /// Everything that keeps it from being used, one a line.
 pub fn reload(source: &Source, followed: &Followed) -> Result<Loaded, String> {
-    config::load_with(source, &followed.vault, &followed.keys, followed.prices.as_deref())
-        .map_err(|refused| told(&refused))
+    reload_with(source, followed).map_err(|refused| told(&refused))
 }
 
 /// Opens the state that a configuration describes, without what only the service needs.

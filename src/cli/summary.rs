@@ -16,6 +16,8 @@ pub struct Listening {
     pub tls: Vec<SocketAddr>,
     /// The console.
     pub console: Vec<SocketAddr>,
+    /// The console, opening with DevTools.
+    pub devtools: Vec<SocketAddr>,
 }
 
 impl Listening {
@@ -25,6 +27,7 @@ impl Listening {
             gateway: snapshot.server.listen.clone(),
             tls: snapshot.server.tls.iter().flat_map(|tls| tls.listen.clone()).collect(),
             console: snapshot.console.listen.clone(),
+            devtools: snapshot.console.devtools_listen.clone(),
         }
     }
 }
@@ -71,6 +74,7 @@ fn addresses(text: &mut String, listening: &Listening) {
     line("gateway", "http", &listening.gateway, "/v1");
     line("gateway", "https", &listening.tls, "/v1");
     line("console", "http", &listening.console, "");
+    line("devtools", "http", &listening.devtools, "");
 }
 
 fn providers(text: &mut String, snapshot: &Snapshot) {

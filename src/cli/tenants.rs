@@ -1,7 +1,9 @@
 //! `orbyt orgs`, `orbyt projects`, `orbyt users`: who owns what and who looks after it, with the gateway running or not.
 
-use super::args::{AddUserArgs, CreateOrgArgs, CreateProjectArgs, ListProjectsArgs, RemoveUserArgs};
+use super::args::{AddUserArgs, CreateOrgArgs, CreateProjectArgs, ListProjectsArgs, PasswordArgs, RemoveUserArgs};
 use super::audit::{by_hand, noted};
+use crate::console::{LONGEST, NoHash, SHORTEST, hash_password, random_secret};
+use crate::domain::Secret;
 use crate::domain::tenancy::{DEFAULT_ORG, Organisation, Person, Project, Role};
 use crate::store::ports::database::{Access, Database, StoreError};
 use crate::wiring::state::new_id;
@@ -149,6 +151,34 @@ pub async fn remove_user(database: &dyn Database, args: &RemoveUserArgs) -> Resu
     let person = person.ok_or_else(|| format!("{wanted} is no member of {}: see `orbyt users list`", org.name))?;
     change_role(database, &org.id, &person, None).await?;
     Ok(format!("{} is no member of {} any more.", person.email, org.name))
+}
+
+/// Gives somebody a password: the one that was given, or a new one. Their sessions end. Returns what is to be said, and the new one.
+///
+/// # Errors
+/// A text for the operator.
+pub async fn set_password(
+    database: &dyn Database,
+    args: &PasswordArgs,
+    given: Option<Secret>,
+) -> Result<(String, Option<Secret>), String> {
+    let wanted = args.user.trim();
+    let people = database.people(&ALL).await.map_err(told)?;
+    let person = people.into_iter().find(|one| one.email.eq_ignore_ascii_case(wanted) || *one.id == *wanted);
+    let person = person.ok_or_else(|| format!("there is nobody called {wanted}: see `orbyt users list`"))?;
+    let made = match &given {
+        Some(_) => None,
+        // 96 random bits are more than anybody can guess, and can be typed.
+        None => Some(Secret::new(&random_secret("")?.reveal()[..24])),
+    };
+    let password = given.as_ref().or(made.as_ref()).map_or("", Secret::reveal);
+    let hash = hash_password(password).map_err(|why| match why {
+        NoHash::Length => format!("a password has at least {SHORTEST} characters, and at most {LONGEST} bytes"),
+        NoHash::System => "the system gives no random bytes".to_owned(),
+    })?;
+    let event = by_hand("user.reset_password", &person.id, None, &json!({"email": &person.email}));
+    noted(database, event, database.set_password(&person.id, &hash)).await.map_err(told)?;
+    Ok((format!("{} has a new password; their sessions have ended.", person.email), made))
 }
 
 async fn change_role(

@@ -37,11 +37,8 @@ pub async fn add(
     let told = |error: StoreError| error.to_string();
     // Until the row is there: a master key that nothing is sealed with yet might be replaced.
     let _lock = state.lock_master_key().map_err(told)?;
-    let others = state.database.provider_keys(&Access::System).await.map_err(told)?;
-    state.make_master_key(&others).map_err(told)?;
-    let keys = state.sealing_keys().await.map_err(told)?;
     let (org, project) = owner(&*state.database, args).await?;
-    let mut key = SealedKey {
+    let key = SealedKey {
         id: new_id("pk").into(),
         org,
         project,
@@ -51,14 +48,10 @@ pub async fn add(
         created_at: now,
         envelope: String::new(),
     };
-    key.envelope = vault::seal(&keys, &key.identity(), secret).map_err(|error| error.to_string())?;
-    let database = &*state.database;
-    noted(database, about("vault.add", &key), database.add_provider_key(&Access::System, &key)).await.map_err(
-        |error| match error {
-            StoreError::Conflict(_) => format!("{} has a key called {}: give another --name", key.provider, key.name),
-            error => error.to_string(),
-        },
-    )?;
+    state.seal_and_add(key.clone(), secret, about("vault.add", &key)).await.map_err(|error| match error {
+        StoreError::Conflict(_) => format!("{} has a key called {}: give another --name", key.provider, key.name),
+        error => error.to_string(),
+    })?;
     let whose = if key.org.is_some() { format!(" for {}", shown_owner(&key)) } else { String::new() };
     Ok(format!("The key {} of {} ({}) is in the vault{whose}.", key.name, key.provider, key.id))
 }

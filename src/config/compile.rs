@@ -81,6 +81,7 @@ pub fn compile(raw: Raw, catalog: Arc<Catalog>, around: &Surroundings<'_>, repor
         telemetry,
         media: media(&raw.media),
         responses: responses(&raw.responses),
+        stored: [].into(),
         catalog: Arc::clone(&catalog),
     };
     report.errors.is_empty().then_some(snapshot)
@@ -147,7 +148,12 @@ impl Compiler<'_> {
     fn console(&mut self, raw: RawConsole) -> Console {
         Console {
             listen: self.listen("console.listen", raw.listen, ([127, 0, 0, 1], 4000)),
+            devtools_listen: match raw.devtools_listen {
+                Some(none) if none.is_empty() => Vec::new(),
+                some => self.listen("console.devtools_listen", some, ([127, 0, 0, 1], 4983)),
+            },
             admin_token: raw.admin_token.and_then(|token| self.secret(&token)).map(|token| token.hash()),
+            secure_cookies: or(&raw.secure_cookies, false),
         }
     }
 
@@ -169,8 +175,9 @@ impl Compiler<'_> {
         let tls = server.tls.iter().flat_map(|tls| &tls.listen);
         let gateway = server.listen.iter().map(|address| ("server.listen", address));
         let tls = tls.map(|address| ("server.tls.listen", address));
+        let devtools = console.devtools_listen.iter().map(|address| ("console.devtools_listen", address));
         let console = console.listen.iter().map(|address| ("console.listen", address));
-        let all: Vec<_> = gateway.chain(tls).chain(console).collect();
+        let all: Vec<_> = gateway.chain(tls).chain(console).chain(devtools).collect();
         for (index, (section, address)) in all.iter().enumerate() {
             for (other_section, other) in all[..index].iter().filter(|(other, _)| other != section) {
                 if listeners_clash(address, other) {

@@ -47,10 +47,11 @@ impl fmt::Debug for Env {
 }
 
 /// The variables of this version besides those of the providers.
-const KNOWN: [&str; 17] = [
+const KNOWN: [&str; 18] = [
     "ORBYT_CONFIG",
     "ORBYT_LISTEN",
     "ORBYT_CONSOLE_LISTEN",
+    "ORBYT_DEVTOOLS_LISTEN",
     "ORBYT_DATA_DIR",
     "ORBYT_ADMIN_TOKEN",
     "ORBYT_API_KEYS",
@@ -121,6 +122,11 @@ impl Reader<'_> {
     fn settings(&mut self, raw: &mut Raw) {
         over(&mut raw.server.listen, self.list("ORBYT_LISTEN", LISTEN, listen_address));
         over(&mut raw.console.listen, self.list("ORBYT_CONSOLE_LISTEN", LISTEN, listen_address));
+        let devtools = match self.env.get("ORBYT_DEVTOOLS_LISTEN") {
+            Some("off") => Some(Vec::new()),
+            _ => self.list("ORBYT_DEVTOOLS_LISTEN", LISTEN, listen_address),
+        };
+        over(&mut raw.console.devtools_listen, devtools);
         over(&mut raw.server.data_dir, self.one("ORBYT_DATA_DIR", "a path", |text| Some(PathBuf::from(text))));
         over(&mut raw.server.api_keys, self.list("ORBYT_API_KEYS", "a key", gateway_key));
         over(&mut raw.store.redis_url, self.one("REDIS_URL", "a URL", secret));

@@ -99,7 +99,12 @@ fn origin(text: &str) -> Option<String> {
 }
 
 fn console(section: &Section<'_>) -> RawConsole {
-    RawConsole { listen: section.list("listen", LISTEN, listen_address), admin_token: section.secret("admin_token") }
+    RawConsole {
+        listen: section.list("listen", LISTEN, listen_address),
+        devtools_listen: section.list("devtools_listen", LISTEN, listen_address),
+        admin_token: section.secret("admin_token"),
+        secure_cookies: section.boolean("secure_cookies"),
+    }
 }
 
 fn provider(section: &Section<'_>) -> Option<RawProvider> {

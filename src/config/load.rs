@@ -7,6 +7,8 @@ use super::keys::StoredKeys;
 use super::problem::{At, Place, Problem, Report};
 use super::raw::{Raw, RawKey, RawProvider, RawSecret};
 use super::snapshot::{Snapshot, Store};
+use super::stored::{self, Laid, LaidSetting};
+use crate::domain::stored_setting::StoredSetting;
 use crate::domain::tenancy::VaultKey;
 use crate::provider::{Catalog, PriceList};
 use std::cell::RefCell;
@@ -98,30 +100,38 @@ impl Source {
 /// # Errors
 /// Everything that is wrong, all at once.
 pub fn load(source: &Source) -> Result<Loaded, Refused> {
-    load_with(source, &[], &StoredKeys::default(), None)
+    load_with(source, &FromStore { vault: &[], keys: &StoredKeys::default(), prices: None, settings: &[] })
 }
 
-/// Reads everything anew; the vault's keys join those of file and environment, rules may be for gateway keys of the database, and imported
-/// prices go before the catalog's. A key of the vault that nothing can be made of, such as one for a provider that there is not, is left out with a warning: a row of the database
-/// must not keep gateways from starting.
+/// What the database adds to a configuration.
+pub struct FromStore<'a> {
+    /// Keys of providers, which join those of file and environment.
+    pub vault: &'a [VaultKey],
+    /// The gateway's keys, which rules may be for.
+    pub keys: &'a StoredKeys,
+    /// Imported prices, which go before the catalog's.
+    pub prices: Option<&'a PriceList>,
+    /// Models, presets and routing settings, which hold where file and environment say nothing.
+    pub settings: &'a [StoredSetting],
+}
+
+/// Reads everything anew, with what the database adds. A row of that which nothing can be made of, such as a key for a provider that there is
+/// not, is left out with a warning: it must not keep gateways from starting.
 ///
 /// # Errors
 /// Everything that is wrong, all at once.
-pub fn load_with(
-    source: &Source,
-    vault: &[VaultKey],
-    stored: &StoredKeys,
-    prices: Option<&PriceList>,
-) -> Result<Loaded, Refused> {
-    let whole = load_all(source, vault, stored, prices);
-    if vault.is_empty() || whole.is_ok() {
+pub fn load_with(source: &Source, from: &FromStore<'_>) -> Result<Loaded, Refused> {
+    let all: Vec<&StoredSetting> = from.settings.iter().collect();
+    let whole = load_all(source, from, from.vault, &all);
+    if (from.vault.is_empty() && all.is_empty()) || whole.is_ok() {
         return whole;
     }
-    let mut sound = load_all(source, &[], stored, prices)?;
+    let mut sound = load_all(source, from, &[], &[])?;
     let (mut kept, mut left_out) = (Vec::new(), Vec::new());
-    for key in vault {
+    let why = |refused: Refused| refused.errors.first().map(ToString::to_string).unwrap_or_default();
+    for key in from.vault {
         kept.push(key.clone());
-        match load_all(source, &kept, stored, prices) {
+        match load_all(source, from, &kept, &[]) {
             Ok(loaded) => sound = loaded,
             Err(refused) => {
                 kept.pop();
@@ -130,17 +140,38 @@ pub fn load_with(
             }
         }
     }
+    let (mut laid, mut unfit) = (Vec::new(), Vec::new());
+    for setting in from.settings {
+        laid.push(setting);
+        match load_all(source, from, &kept, &laid) {
+            Ok(loaded) => sound = loaded,
+            Err(refused) => {
+                laid.pop();
+                let why = why(refused);
+                left_out.push(Problem::general(format!("is left out: {why}")));
+                let (kind, name) = (setting.kind, setting.name.clone());
+                unfit.push(LaidSetting { kind, name, laid: Laid::LeftOut(why) });
+            }
+        }
+    }
     sound.warnings.extend(left_out);
+    sound.snapshot.stored = sound.snapshot.stored.iter().cloned().chain(unfit).collect();
     Ok(sound)
 }
 
 fn load_all(
     source: &Source,
+    from: &FromStore<'_>,
     vault: &[VaultKey],
-    stored: &StoredKeys,
-    prices: Option<&PriceList>,
+    settings: &[&StoredSetting],
 ) -> Result<Loaded, Refused> {
     let Written { mut raw, env, path, mut files, is_readable, mut report } = Written::read(source);
+    let lay = |setting: &&StoredSetting| LaidSetting {
+        kind: setting.kind,
+        name: setting.name.clone(),
+        laid: stored::lay_below(&mut raw, setting, &mut report),
+    };
+    let laid: Vec<LaidSetting> = settings.iter().map(lay).collect();
     for key in vault {
         add(&mut raw, &source.catalog, key);
     }
@@ -150,14 +181,17 @@ fn load_all(
         std::fs::read(path).map_err(|error| plain(&error))
     };
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let around = Surroundings { env: &env, read: &read, base: base(path.as_deref()), stored, cores };
-    let catalog =
-        prices.map_or_else(|| source.catalog.clone(), |list| Arc::new(source.catalog.with_prices(list.clone())));
+    let around = Surroundings { env: &env, read: &read, base: base(path.as_deref()), stored: from.keys, cores };
+    let with_prices = |list: &PriceList| Arc::new(source.catalog.with_prices(list.clone()));
+    let catalog = from.prices.map_or_else(|| source.catalog.clone(), with_prices);
     // With a broken syntax, what seems to be missing may only be unreadable.
     let snapshot = if is_readable { compile(raw, catalog, &around, &mut report) } else { None };
     report.sort();
     match snapshot {
-        Some(snapshot) => Ok(Loaded { snapshot, warnings: report.warnings, files }),
+        Some(mut snapshot) => {
+            snapshot.stored = laid.into();
+            Ok(Loaded { snapshot, warnings: report.warnings, files })
+        }
         None => Err(Refused { errors: report.errors, warnings: report.warnings }),
     }
 }

@@ -25,12 +25,13 @@ pub mod reader;
 pub mod scopes;
 pub mod settings;
 pub mod snapshot;
+pub mod stored;
 pub mod values;
 
 pub use budgets::BudgetBook;
 pub use env::Env;
 pub use keys::{GatewayKeys, StoredKeys};
-pub use load::{Loaded, Refused, Source, StoreSettings, data_dir, load, load_with, store_settings};
+pub use load::{FromStore, Loaded, Refused, Source, StoreSettings, data_dir, load, load_with, store_settings};
 pub use net::{BaseUrl, IpNet};
 pub use problem::{Place, Problem};
 pub use settings::settings_table;

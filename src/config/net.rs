@@ -1,5 +1,6 @@
 //! Addresses: where a provider is, where to listen, which networks are trusted.
 
+use http::{HeaderMap, HeaderValue};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -115,6 +116,33 @@ impl IpNet {
     }
 }
 
+/// The client's address: the peer's own, or, behind a trusted proxy, the last address in `x-forwarded-for` that is not a trusted
+/// proxy itself. Not known when a hop before that one cannot be read: what stands to its left anybody may have written.
+pub fn client_address(trusted: &[IpNet], peer: Option<IpAddr>, headers: &HeaderMap) -> Option<IpAddr> {
+    let trusted = |address: IpAddr| trusted.iter().any(|net| net.contains(address));
+    let peer = peer?;
+    if !trusted(peer) {
+        return Some(peer);
+    }
+    let values: Vec<&HeaderValue> =
+        headers.get_all("x-forwarded-for").iter().filter(|value| !value.is_empty()).collect();
+    for value in values.into_iter().rev() {
+        for hop in value.to_str().ok()?.rsplit(',') {
+            let address = hop_address(hop.trim())?;
+            if !trusted(address) {
+                return Some(address);
+            }
+        }
+    }
+    Some(peer)
+}
+
+/// A hop as proxies write it: an address, some with the port, some in brackets.
+fn hop_address(hop: &str) -> Option<IpAddr> {
+    let plain = hop.strip_prefix('[').and_then(|inner| inner.strip_suffix(']')).unwrap_or(hop);
+    plain.parse().ok().or_else(|| hop.parse::<std::net::SocketAddr>().ok().map(|address| address.ip()))
+}
+
 /// Reads an address to listen on: `127.0.0.1:3001`, `[::]:3001`, `localhost:3001`, or a port alone, which means the
 /// loopback address. No name but `localhost` is looked up. `None` when it is none of these.
 pub fn listen_address(text: &str) -> Option<SocketAddr> {
@@ -207,5 +235,34 @@ mod tests {
         let clash = |one, other| listeners_clash(&listen_address(one).unwrap(), &listen_address(other).unwrap());
         assert!(clash("3001", "0.0.0.0:3001") && clash("3001", "localhost:3001"));
         assert!(!clash("3001", "3002") && !clash("0", "0") && !clash("127.0.0.1:1", "127.0.0.2:1"));
+    }
+
+    #[test]
+    fn a_hop_that_cannot_be_read_hides_what_stands_before_it() {
+        let proxies = ["10.0.0.0/8", "2001:db8::/32"].map(|net| IpNet::parse(net).unwrap());
+        let from = |peer: &str, hops: &[&'static str]| {
+            let mut headers = HeaderMap::new();
+            for hop in hops {
+                headers.append("x-forwarded-for", HeaderValue::from_static(hop));
+            }
+            client_address(&proxies, peer.parse().ok(), &headers).map(|address| address.to_string())
+        };
+        for (hops, expected) in [
+            (&["192.0.2.1"][..], Some("192.0.2.1")),
+            (&["198.51.100.9, 192.0.2.1, 10.0.0.2"], Some("192.0.2.1")),
+            (&["198.51.100.9", "192.0.2.1:443, 10.0.0.2"], Some("192.0.2.1")),
+            (&["[2001:db9::1]"], Some("2001:db9::1")),
+            (&["[2001:db9::1]:443, [2001:db8::1]"], Some("2001:db9::1")),
+            (&["10.0.0.3"], Some("10.0.0.1")),
+            (&[], Some("10.0.0.1")),
+            // The proxy wrote what it saw, and what it saw was no address.
+            (&["192.0.2.1, unknown"], None),
+            (&["192.0.2.1, 192.0.2.300, 10.0.0.2"], None),
+            (&["192.0.2.1", "_hidden"], None),
+            (&["192.0.2.1, "], None),
+        ] {
+            assert_eq!(from("10.0.0.1", hops).as_deref(), expected, "{hops:?}");
+        }
+        assert_eq!(from("192.0.2.7", &["192.0.2.1, unknown"]).as_deref(), Some("192.0.2.7"), "nobody asked it");
     }
 }

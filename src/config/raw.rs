@@ -117,7 +117,9 @@ pub struct RawTls {
 #[derive(Debug, Default)]
 pub struct RawConsole {
     pub listen: Settings<SocketAddr>,
+    pub devtools_listen: Settings<SocketAddr>,
     pub admin_token: Setting<RawSecret>,
+    pub secure_cookies: Setting<bool>,
 }
 
 /// `[[provider]]`.

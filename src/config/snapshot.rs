@@ -13,6 +13,7 @@ pub use telemetry::{LogFormat, Otlp, Telemetry};
 use super::budgets::BudgetBook;
 use super::keys::{GatewayKeys, StoredKeys};
 use super::net::IpNet;
+use super::stored::LaidSetting;
 use crate::domain::secret::KeyHash;
 use crate::domain::tenancy::VaultKey;
 use crate::domain::{Limit, OnOutage, Scope, Secret, Strategy};
@@ -72,6 +73,8 @@ pub struct Snapshot {
     pub media: Media,
     /// How long and how many responses are kept.
     pub responses: Responses,
+    /// What became of the settings that stand in the database.
+    pub stored: Arc<[LaidSetting]>,
 }
 
 /// Without the catalog, which is the same in every snapshot.
@@ -151,8 +154,12 @@ pub struct Cors {
 pub struct Console {
     /// Where the console, its API and `/metrics` are served.
     pub listen: Vec<SocketAddr>,
+    /// Where it opens with DevTools; empty where that is not wanted.
+    pub devtools_listen: Vec<SocketAddr>,
     /// The hash of the administrator's token; `None` locks everything that needs it.
     pub admin_token: Option<KeyHash>,
+    /// Whether browsers are told to send the session's cookie over TLS alone, also where no trusted proxy says that it speaks TLS.
+    pub secure_cookies: bool,
 }
 
 /// `[[model]]`: a name of the operator's own.
@@ -543,6 +550,7 @@ impl Snapshot {
             ("server.workers", old.0.workers != new.0.workers),
             ("server.grace", old.0.grace != new.0.grace),
             ("console.listen", !same_places(&old.1.listen, &new.1.listen)),
+            ("console.devtools_listen", !same_places(&old.1.devtools_listen, &new.1.devtools_listen)),
             ("cache.backend", moves),
             ("cache.max_size", caches.0.max_size != caches.1.max_size),
             ("cache.max_bytes", caches.0.max_bytes != caches.1.max_bytes),
@@ -562,6 +570,7 @@ impl Snapshot {
     pub fn keep_listeners(&mut self, old: &Self) {
         self.server.listen.clone_from(&old.server.listen);
         self.console.listen.clone_from(&old.console.listen);
+        self.console.devtools_listen.clone_from(&old.console.devtools_listen);
         if let (Some(new), Some(old)) = (&mut self.server.tls, &old.server.tls) {
             new.listen.clone_from(&old.listen);
         }

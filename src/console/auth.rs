@@ -1,62 +1,195 @@
-//! Who may use the console's API: the holder of the admin token, and nobody who keeps guessing.
+//! Who is let in: the holder of the administrator's token, or of a session; and nobody who keeps guessing, or whose browser was made to ask by
+//! somebody else's page.
 
 use super::problem::Problem;
 use super::routes::Shared;
 use super::serve::Peer;
+use super::session;
+use super::viewer::Viewer;
+use crate::config::net::client_address;
 use crate::domain::secret::KeyHash;
-use axum::extract::{Extension, Request, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::body::{Body, to_bytes};
+use axum::extract::{Extension, FromRequestParts, Request, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
+use axum::response::{IntoResponse, Redirect, Response};
 use parking_lot::Mutex;
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// So many wrong tokens from one address, counted from the first, close the door for the rest of this time.
+/// So many wrong tokens or passwords from one address, counted from the first, close the door for the rest of this time.
 const MOST_FAILURES: u32 = 10;
+/// So many for one person, from wherever: more, because others can use them up.
+const MOST_FAILURES_OF_ONE: u32 = 30;
 const WINDOW: Duration = Duration::from_secs(60);
-/// How many addresses are remembered.
-const MOST_ADDRESSES: usize = 4096;
+/// How many addresses, or people, are remembered.
+const MOST_REMEMBERED: usize = 4096;
+/// The header that carries the token against forged requests.
+pub(super) const CSRF_HEADER: &str = "x-csrf-token";
+/// The field of a form that does.
+pub(super) const CSRF_FIELD: &str = "csrf";
 
-/// Lets a request pass that carries the admin token as `Authorization: Bearer …`.
-pub(super) async fn require_admin(
+/// Where a request comes from.
+#[derive(Clone, Debug)]
+pub(super) struct Origin {
+    /// The client's address: behind a proxy that is trusted, what that says.
+    pub address: IpAddr,
+    /// Whether the browser speaks TLS, as far as is known: a proxy that is trusted says so.
+    pub secure: bool,
+    /// Whether the browser says that another site's page has made it ask.
+    is_foreign: bool,
+}
+
+impl Origin {
+    fn of(shared: &Shared, peer: IpAddr, headers: &HeaderMap) -> Self {
+        let snapshot = (shared.deps.snapshot)();
+        let trusted = &snapshot.server.trusted_proxies;
+        let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+        let by_proxy = trusted.iter().any(|net| net.contains(peer));
+        let secure = by_proxy && text("x-forwarded-proto").is_some_and(|it| it.trim().eq_ignore_ascii_case("https"));
+        let host = text("host");
+        let same_host = |origin: &str| origin.split_once("://").is_some_and(|(_, rest)| Some(rest) == host);
+        let is_foreign = match (text("sec-fetch-site"), text("origin")) {
+            (Some(site), _) => !matches!(site, "same-origin" | "none"),
+            // Behind a proxy, the host may be another one than the browser knows.
+            (None, Some(origin)) => !by_proxy && !same_host(origin),
+            (None, None) => false,
+        };
+        let address = client_address(trusted, Some(peer), headers).unwrap_or(peer);
+        Self { address: address.to_canonical(), secure, is_foreign }
+    }
+}
+
+impl FromRequestParts<Arc<Shared>> for Origin {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, shared: &Arc<Shared>) -> Result<Self, Problem> {
+        let peer = parts.extensions.get::<Peer>().map(|peer| peer.0.ip());
+        let peer = peer.ok_or_else(|| Problem::bad_request("The client's address is not known."))?;
+        Ok(Self::of(shared, peer, &parts.headers))
+    }
+}
+
+/// Lets a request pass whose viewer is known, and puts the [`Viewer`] into it; answers 401 to others.
+pub(super) async fn require_viewer(
     State(shared): State<Arc<Shared>>,
     Extension(Peer(peer)): Extension<Peer>,
     request: Request,
     next: Next,
 ) -> Response {
-    match admit(&shared, peer.ip(), request.headers(), Instant::now()) {
-        Ok(()) => next.run(request).await,
+    match admit(&shared, peer.ip(), request).await {
+        Ok(request) => next.run(request).await,
         Err(problem) => problem.into_response(),
     }
 }
 
-fn admit(shared: &Shared, address: IpAddr, headers: &HeaderMap, now: Instant) -> Result<(), Problem> {
+/// The same for pages: who is not logged in is sent to `/login`, and comes back from there.
+pub(super) async fn require_viewer_of_page(
+    State(shared): State<Arc<Shared>>,
+    Extension(Peer(peer)): Extension<Peer>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let reads = is_safe(request.method());
+    let wanted = request.uri().path_and_query().map_or("/", |it| it.as_str()).to_owned();
+    match admit(&shared, peer.ip(), request).await {
+        Ok(request) => next.run(request).await,
+        Err(problem) if reads && problem.status() == StatusCode::UNAUTHORIZED => {
+            let back: String = form_urlencoded::byte_serialize(wanted.as_bytes()).collect();
+            Redirect::to(&format!("/login?next={back}")).into_response()
+        }
+        Err(problem) => problem.into_response(),
+    }
+}
+
+/// Finds out who is looking. A request that changes something and came with a session has to show the session's token, too.
+async fn admit(shared: &Shared, peer: IpAddr, request: Request) -> Result<Request, Problem> {
+    let from = Origin::of(shared, peer, request.headers());
     let refused = |detail| {
         let challenge = HeaderValue::from_static("Bearer realm=\"orbyt console\"");
         Err(Problem::new(StatusCode::UNAUTHORIZED, detail).header(header::WWW_AUTHENTICATE, challenge))
     };
-    let Some(presented) = headers.get(header::AUTHORIZATION) else {
-        return refused("This needs the admin token: Authorization: Bearer <token>.");
+    let (viewer, mut request) = if let Some(presented) = request.headers().get(header::AUTHORIZATION) {
+        let Some(token) = bearer(presented.as_bytes()) else {
+            return refused("This needs the admin token: Authorization: Bearer <token>.");
+        };
+        admin_token(shared, from.address, token)?;
+        (Viewer::administrator(from.address, None), request)
+    } else {
+        let Some(viewer) = session::viewer(shared, &from, request.headers()).await? else {
+            return refused("This needs the admin token (Authorization: Bearer <token>) or a login.");
+        };
+        let request = if is_safe(request.method()) { request } else { with_token(&from, &viewer, request).await? };
+        (viewer, request)
     };
+    request.extensions_mut().insert(viewer);
+    Ok(request)
+}
+
+fn is_safe(method: &Method) -> bool {
+    matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
+}
+
+/// The request, if it shows its session's token: as a header, or as a field of a form, whose body is read for that and put back.
+async fn with_token(from: &Origin, viewer: &Viewer, request: Request) -> Result<Request, Problem> {
+    not_forged(from)?;
+    let expected = viewer.session.as_ref().map_or("", |session| &*session.csrf);
+    let forged = || {
+        Problem::new(
+            StatusCode::FORBIDDEN,
+            "The token against forged requests is missing or wrong: send the session's as x-csrf-token, or as the field csrf of a form.",
+        )
+    };
+    let is_right = |token: &[u8]| !expected.is_empty() && KeyHash::of(token) == KeyHash::of(expected.as_bytes());
+    if let Some(token) = request.headers().get(CSRF_HEADER) {
+        return if is_right(token.as_bytes()) { Ok(request) } else { Err(forged()) };
+    }
+    let kind = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    if !kind.starts_with("application/x-www-form-urlencoded") {
+        return Err(forged());
+    }
+    let (parts, body) = request.into_parts();
+    let too_large = |_| Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "The body is larger than 64 KiB.");
+    let bytes = to_bytes(body, super::routes::MOST_BODY).await.map_err(too_large)?;
+    let token = form_urlencoded::parse(&bytes).find_map(|(name, value)| (name == CSRF_FIELD).then_some(value));
+    if token.is_some_and(|token| is_right(token.as_bytes())) {
+        Ok(Request::from_parts(parts, Body::from(bytes)))
+    } else {
+        Err(forged())
+    }
+}
+
+/// Refuses what a browser says another site's page has made it ask.
+pub(super) fn not_forged(from: &Origin) -> Result<(), Problem> {
+    if from.is_foreign {
+        return Err(Problem::new(StatusCode::FORBIDDEN, "This was asked for by another site's page."));
+    }
+    Ok(())
+}
+
+/// The hash of the administrator's token, if it is what was presented.
+pub(super) fn admin_token(shared: &Shared, address: IpAddr, presented: &[u8]) -> Result<KeyHash, Problem> {
+    let refused = |detail| {
+        let challenge = HeaderValue::from_static("Bearer realm=\"orbyt console\"");
+        Problem::new(StatusCode::UNAUTHORIZED, detail).header(header::WWW_AUTHENTICATE, challenge)
+    };
+    let now = Instant::now();
     // Before the token is looked at, so that a guess tells nothing while the door is closed.
-    if let Some(wait) = shared.failures.lock().closed_for(address, now) {
-        return Err(
-            Problem::new(StatusCode::TOO_MANY_REQUESTS, "Too many wrong tokens from this address.").retry_after(wait)
-        );
-    }
+    shared.failures.closed(address, now)?;
     let Some(expected) = (shared.deps.admin_token)() else {
-        return refused("No admin token is set: make one with `orbyt admin reset-token` or set ORBYT_ADMIN_TOKEN.");
+        return Err(refused(
+            "No admin token is set: make one with `orbyt admin reset-token` or set ORBYT_ADMIN_TOKEN.",
+        ));
     };
-    match bearer(presented.as_bytes()) {
-        Some(token) if KeyHash::of(token) == expected => Ok(()),
-        _ => {
-            shared.failures.lock().count(address, now);
-            refused("This is not the admin token.")
-        }
+    if KeyHash::of(presented) == expected {
+        return Ok(expected);
     }
+    shared.failures.guess(address, None, now)?;
+    Err(refused("This is not the admin token."))
 }
 
 fn bearer(value: &[u8]) -> Option<&[u8]> {
@@ -64,36 +197,85 @@ fn bearer(value: &[u8]) -> Option<&[u8]> {
     scheme.eq_ignore_ascii_case(b"bearer ").then(|| token.trim_ascii())
 }
 
-/// Wrong tokens by address.
-pub(super) type Failures = Mutex<FailureCounts>;
-
-/// The counts behind [`Failures`], with the time as an argument.
+/// Wrong tokens and passwords, by address and by person.
 #[derive(Default)]
-pub(super) struct FailureCounts {
-    by_address: HashMap<IpAddr, (u32, Instant)>,
+pub(super) struct Failures {
+    by_address: Mutex<FailureCounts<IpAddr>>,
+    by_person: Mutex<FailureCounts<String>>,
 }
 
-impl FailureCounts {
-    /// How long this address has to wait, if it has failed too often.
-    fn closed_for(&self, address: IpAddr, now: Instant) -> Option<Duration> {
-        let (count, since) = self.by_address.get(&source(address))?;
-        let left = WINDOW.checked_sub(now.duration_since(*since)).filter(|left| !left.is_zero())?;
-        (*count >= MOST_FAILURES).then_some(left)
+impl Failures {
+    /// Refuses an address that has guessed too often.
+    fn closed(&self, address: IpAddr, now: Instant) -> Result<(), Problem> {
+        let wait = self.by_address.lock().closed_for(&source(address), MOST_FAILURES, now);
+        wait.map_or(Ok(()), |wait| Err(too_many(wait)))
     }
 
-    fn count(&mut self, address: IpAddr, now: Instant) {
-        if self.by_address.len() >= MOST_ADDRESSES {
-            self.by_address.retain(|_, (_, since)| now.duration_since(*since) < WINDOW);
+    /// Counts a guess, and refuses it when there were too many before.
+    pub fn guess(&self, address: IpAddr, person: Option<&str>, now: Instant) -> Result<(), Problem> {
+        self.closed(address, now)?;
+        if let Some(person) = person {
+            let mut people = self.by_person.lock();
+            if let Some(wait) = people.closed_for(&person.to_owned(), MOST_FAILURES_OF_ONE, now) {
+                return Err(too_many(wait));
+            }
+            people.count(person.to_owned(), now);
         }
-        if self.by_address.len() >= MOST_ADDRESSES {
-            let oldest = self.by_address.iter().min_by_key(|(_, (_, since))| *since).map(|(address, _)| *address);
-            oldest.and_then(|address| self.by_address.remove(&address));
+        self.by_address.lock().count(source(address), now);
+        Ok(())
+    }
+
+    /// It was no guess.
+    pub fn forgive(&self, address: IpAddr, person: Option<&str>) {
+        self.by_address.lock().uncount(&source(address));
+        if let Some(person) = person {
+            self.by_person.lock().uncount(&person.to_owned());
         }
-        let (count, since) = self.by_address.entry(source(address)).or_insert((0, now));
+    }
+}
+
+fn too_many(wait: Duration) -> Problem {
+    Problem::new(StatusCode::TOO_MANY_REQUESTS, "Too many wrong tokens or passwords.").retry_after(wait)
+}
+
+/// Counts within a while, with the time as an argument.
+struct FailureCounts<K> {
+    by_key: HashMap<K, (u32, Instant)>,
+}
+
+impl<K> Default for FailureCounts<K> {
+    fn default() -> Self {
+        Self { by_key: HashMap::new() }
+    }
+}
+
+impl<K: Hash + Eq + Clone> FailureCounts<K> {
+    /// How long this one has to wait, if it has failed so often.
+    fn closed_for(&self, key: &K, most: u32, now: Instant) -> Option<Duration> {
+        let (count, since) = self.by_key.get(key)?;
+        let left = WINDOW.checked_sub(now.duration_since(*since)).filter(|left| !left.is_zero())?;
+        (*count >= most).then_some(left)
+    }
+
+    fn count(&mut self, key: K, now: Instant) {
+        if self.by_key.len() >= MOST_REMEMBERED {
+            self.by_key.retain(|_, (_, since)| now.duration_since(*since) < WINDOW);
+        }
+        if self.by_key.len() >= MOST_REMEMBERED {
+            let oldest = self.by_key.iter().min_by_key(|(_, (_, since))| *since).map(|(key, _)| key.clone());
+            oldest.and_then(|key| self.by_key.remove(&key));
+        }
+        let (count, since) = self.by_key.entry(key).or_insert((0, now));
         if now.duration_since(*since) >= WINDOW {
             (*count, *since) = (0, now);
         }
         *count += 1;
+    }
+
+    fn uncount(&mut self, key: &K) {
+        if let Some((count, _)) = self.by_key.get_mut(key) {
+            *count = count.saturating_sub(1);
+        }
     }
 }
 
@@ -117,15 +299,15 @@ mod tests {
     fn the_door_closes_after_ten_failures_for_the_rest_of_the_minute() {
         let (mut failures, start) = (FailureCounts::default(), Instant::now());
         for second in 0..10 {
-            assert_eq!(failures.closed_for(address("192.0.2.1"), start + Duration::from_secs(second)), None);
+            assert_eq!(failures.closed_for(&address("192.0.2.1"), 10, start + Duration::from_secs(second)), None);
             failures.count(address("192.0.2.1"), start + Duration::from_secs(second));
         }
         let later = start + Duration::from_secs(20);
-        assert_eq!(failures.closed_for(address("192.0.2.1"), later), Some(Duration::from_secs(40)));
-        assert_eq!(failures.closed_for(address("192.0.2.2"), later), None);
-        assert_eq!(failures.closed_for(address("192.0.2.1"), start + WINDOW), None);
+        assert_eq!(failures.closed_for(&address("192.0.2.1"), 10, later), Some(Duration::from_secs(40)));
+        assert_eq!(failures.closed_for(&address("192.0.2.2"), 10, later), None);
+        assert_eq!(failures.closed_for(&address("192.0.2.1"), 10, start + WINDOW), None);
         failures.count(address("192.0.2.1"), start + WINDOW);
-        assert_eq!(failures.closed_for(address("192.0.2.1"), start + WINDOW), None, "counted anew");
+        assert_eq!(failures.closed_for(&address("192.0.2.1"), 10, start + WINDOW), None, "counted anew");
     }
 
     #[test]
@@ -138,13 +320,13 @@ mod tests {
     #[test]
     fn memory_is_bounded_and_the_latest_are_kept() {
         let (mut failures, start) = (FailureCounts::default(), Instant::now());
-        let last = MOST_ADDRESSES as u32 + 100;
+        let last = MOST_REMEMBERED as u32 + 100;
         for number in 0..=last {
             failures.count(IpAddr::from(number.to_be_bytes()), start + Duration::from_millis(number.into()) / 1000);
         }
-        assert_eq!(failures.by_address.len(), MOST_ADDRESSES);
-        assert!(!failures.by_address.contains_key(&address("0.0.0.0")));
-        assert!(failures.by_address.contains_key(&IpAddr::from(last.to_be_bytes())));
+        assert_eq!(failures.by_key.len(), MOST_REMEMBERED);
+        assert!(!failures.by_key.contains_key(&address("0.0.0.0")));
+        assert!(failures.by_key.contains_key(&IpAddr::from(last.to_be_bytes())));
     }
 
     #[test]

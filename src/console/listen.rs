@@ -30,6 +30,12 @@ impl Sharing {
         }
         bind(address)
     }
+
+    /// The same for an address that can be done without.
+    pub(super) fn socket_if_free(&mut self, address: SocketAddr) -> Option<TcpListener> {
+        let without = |error: &ListenError| log::warn!("DevTools has no address of its own: {}", error.source);
+        self.socket(address).inspect_err(without).ok()
+    }
 }
 
 /// An address that cannot be listened on.

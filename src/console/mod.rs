@@ -2,30 +2,46 @@
 //! nothing that happens here can slow down a request in the data plane.
 //!
 //! ```text
-//! listen.rs ──> serve.rs ──> routes.rs ──> auth.rs (only /api) ──> handler ──> problem.rs, when it went wrong
-//! bind once     a task a      security      admin token,            reads what [`Deps`] gives
-//!               connection    headers       failures limited
+//! listen.rs ──> serve.rs ──> routes.rs ──> auth.rs ──────────────> handler ────────> problem.rs, when it went wrong
+//! bind once     a task a      security      admin token or session,  roles.rs: may the
+//!               connection    headers       viewer.rs: who is it     viewer do this?
 //! ```
 //!
 //! It knows nothing of the data plane: what it shows it is handed as [`Deps`].
 
+mod api;
 mod auth;
+mod backstage;
 mod listen;
+mod pages;
+mod password;
 mod problem;
+mod query;
+mod roles;
 mod routes;
 mod serve;
+mod session;
+mod viewer;
 
+pub use backstage::Backstage;
 pub use listen::{ListenError, Sharing, bind};
+pub use password::{LONGEST, NoHash, SHORTEST, hash as hash_password};
 
-use crate::domain::RequestId;
+use crate::config::Snapshot;
 use crate::domain::secret::KeyHash;
+use crate::domain::{RequestId, Secret};
+use crate::store::ports::database::Database;
 use crate::store::ports::ledger::Ledger;
+use crate::store::ports::logins::Logins;
 use crate::store::ports::payloads::PayloadArchive;
 use crate::telemetry::{Live, Metrics, Operations, PayloadStore};
+use rand::TryRngCore;
+use rand::rngs::OsRng;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::sync::watch;
 
 /// What the console shows and whom it lets in, as handed over by the wiring. The closures are asked at each request,
@@ -52,6 +68,14 @@ pub struct Deps {
     pub operations: Operations,
     /// For requests that `explain` does not know any more; `None` where no ledger is kept.
     pub ledger: Option<Arc<dyn Ledger>>,
+    /// What outlives the process; `None` for a gateway that keeps nothing.
+    pub database: Option<Arc<dyn Database>>,
+    /// What the console can have done to the gateway.
+    pub backstage: Arc<dyn Backstage>,
+    /// Who may log in and who has; the database, where there is one.
+    pub logins: Arc<dyn Logins>,
+    /// What the gateway runs on.
+    pub snapshot: Arc<dyn Fn() -> Arc<Snapshot> + Send + Sync>,
     /// For `/readyz`: whether the gateway takes requests.
     pub ready: Arc<dyn Fn() -> bool + Send + Sync>,
     /// For `/readyz`: why the database cannot be reached, while it cannot.
@@ -60,6 +84,38 @@ pub struct Deps {
     pub gateway_urls: Vec<String>,
     /// The gateway's version.
     pub version: &'static str,
+}
+
+/// Unix milliseconds.
+fn now_ms() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// `<kind>_` and 24 hex digits.
+fn new_id(kind: &str) -> String {
+    format!("{kind}_{:08x}{:016x}", fastrand::u32(..), fastrand::u64(..))
+}
+
+/// What gateway keys begin with.
+pub const KEY_PREFIX: &str = "sk-or-v1-";
+
+/// A new gateway key: [`KEY_PREFIX`] and 64 hex digits.
+///
+/// # Errors
+/// When the system gives no random bytes.
+pub fn new_key_secret() -> Result<Secret, String> {
+    random_secret(KEY_PREFIX)
+}
+
+/// A new secret: a prefix and 64 hex digits.
+///
+/// # Errors
+/// When the system gives no random bytes.
+pub fn random_secret(prefix: &str) -> Result<Secret, String> {
+    let mut bytes = [0; 32];
+    OsRng.try_fill_bytes(&mut bytes).map_err(|error| format!("the system gives no random bytes: {error}"))?;
+    Ok(Secret::new(format!("{prefix}{}", hex::encode(bytes))))
 }
 
 /// Why the console did not start.
@@ -86,6 +142,7 @@ impl std::error::Error for StartError {}
 #[derive(Debug)]
 pub struct Console {
     addresses: Vec<SocketAddr>,
+    devtools: Vec<SocketAddr>,
     stop: watch::Sender<bool>,
     thread: Option<JoinHandle<()>>,
 }
@@ -98,7 +155,15 @@ impl Console {
     pub fn start(listen: &[SocketAddr], mut sharing: Sharing, deps: Deps) -> Result<Self, StartError> {
         let listeners: Vec<_> =
             listen.iter().map(|&at| sharing.socket(at)).collect::<Result<_, _>>().map_err(StartError::Listen)?;
-        let addresses = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
+        let place = |listener: &std::net::TcpListener| listener.local_addr().ok();
+        let addresses = listeners.iter().filter_map(place).collect();
+        let wanted = (deps.snapshot)();
+        let second: Vec<_> =
+            wanted.console.devtools_listen.iter().filter_map(|&at| sharing.socket_if_free(at)).collect();
+        let devtools = second.iter().filter_map(place).collect();
+        let listeners = listeners.into_iter().map(|listener| (listener, serve::Front::Console));
+        let listeners =
+            listeners.chain(second.into_iter().map(|listener| (listener, serve::Front::DevTools))).collect();
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Runtime)?;
         let (stop, stopping) = watch::channel(false);
@@ -108,7 +173,12 @@ impl Console {
             .name("console".to_owned())
             .spawn(move || runtime.block_on(serve::all(listeners, router, stopping)))
             .map_err(StartError::Runtime)?;
-        Ok(Self { addresses, stop, thread: Some(thread) })
+        Ok(Self { addresses, devtools, stop, thread: Some(thread) })
+    }
+
+    /// Where it opens with DevTools: those of the wanted addresses that could be had.
+    pub fn devtools_addresses(&self) -> &[SocketAddr] {
+        &self.devtools
     }
 
     /// Where it listens, with the ports that the kernel chose.

@@ -1,19 +1,23 @@
 //! The console's routes and what every answer has in common.
 
 use super::Deps;
+use super::api;
 use super::auth::{self, Failures};
+use super::pages;
+use super::password::Passwords;
 use super::problem::Problem;
-use super::serve::Stopping;
+use super::roles::Operation;
+use super::serve::{Front, Stopping};
+use super::viewer::Viewer;
 use crate::domain::RequestId;
-use crate::store::ports::database::Access;
 use crate::telemetry::live::Seen;
 use crate::telemetry::recent::Explanation;
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Path, Request, State};
+use axum::extract::{DefaultBodyLimit, Extension, Path, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::sse::{Event, KeepAlive, Sse};
-use axum::response::{Html, IntoResponse, Response};
+use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::get;
 use futures::stream::{self, Stream, StreamExt};
 use std::convert::Infallible;
@@ -21,39 +25,47 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// No request here needs a larger body.
-const MOST_BODY: usize = 64 << 10;
+pub(super) const MOST_BODY: usize = 64 << 10;
 /// How many may watch live events at a time, well below the connections so that `/metrics` always gets through.
-const MOST_WATCHERS: usize = 64;
+pub(super) const MOST_WATCHERS: usize = 64;
 /// A quiet stream of live events shows in this interval that it is alive.
-const KEEPALIVE: Duration = Duration::from_secs(15);
+pub(super) const KEEPALIVE: Duration = Duration::from_secs(15);
 
 /// What the handlers share.
 pub(super) struct Shared {
     pub deps: Deps,
     pub failures: Failures,
+    pub passwords: Passwords,
     /// Ends the live streams when the console stops.
-    stopping: Stopping,
+    pub stopping: Stopping,
 }
 
 /// All routes.
 pub(super) fn router(deps: Deps, stopping: Stopping) -> Router {
-    let shared = Arc::new(Shared { deps, failures: Failures::default(), stopping });
-    let admin = Router::new()
+    let shared = Arc::new(Shared { deps, failures: Failures::default(), passwords: Passwords::default(), stopping });
+    let guarded = Router::new()
         .route("/api/v1/live", get(live))
-        .route("/api/v1/health", get(health))
-        .route("/api/v1/accounts", get(accounts))
         .route("/api/v1/requests/{id}/explain", get(explain))
         .route("/api/v1/requests/{id}/payloads", get(payloads))
-        .route_layer(middleware::from_fn_with_state(Arc::clone(&shared), auth::require_admin));
+        .merge(api::guarded())
+        .route_layer(middleware::from_fn_with_state(Arc::clone(&shared), auth::require_viewer));
+    let guarded_pages =
+        pages::guarded().route_layer(middleware::from_fn_with_state(Arc::clone(&shared), auth::require_viewer_of_page));
     Router::new()
+        .merge(pages::open())
+        .merge(guarded_pages)
         .route("/", get(front_page))
         .route("/metrics", get(metrics))
         .route("/livez", get(alive))
         .route("/readyz", get(ready))
-        .merge(admin)
+        .merge(api::open())
+        .merge(guarded)
         .fallback(async || Problem::new(StatusCode::NOT_FOUND, "There is nothing here."))
         .method_not_allowed_fallback(async || {
-            Problem::new(StatusCode::METHOD_NOT_ALLOWED, "This can only be read: use the methods in the Allow header.")
+            Problem::new(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "This cannot be done here: use the methods in the Allow header.",
+            )
         })
         .layer(DefaultBodyLimit::max(MOST_BODY))
         .layer(middleware::from_fn(bounded_and_guarded))
@@ -72,15 +84,16 @@ async fn bounded_and_guarded(request: Request, next: Next) -> Response {
     for (name, value) in [
         (
             header::CONTENT_SECURITY_POLICY,
-            "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
+            "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; \
+             frame-ancestors 'none'; base-uri 'none'",
         ),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (header::X_FRAME_OPTIONS, "DENY"),
         (header::REFERRER_POLICY, "no-referrer"),
-        (header::CACHE_CONTROL, "no-store"),
     ] {
         headers.insert(name, HeaderValue::from_static(value));
     }
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     response
 }
 
@@ -102,83 +115,83 @@ async fn ready(State(shared): State<Arc<Shared>>) -> Response {
     }
 }
 
-async fn health(State(shared): State<Arc<Shared>>) -> Response {
-    json(StatusCode::OK, &(shared.deps.health)())
-}
-
-async fn accounts(State(shared): State<Arc<Shared>>) -> Response {
-    json(StatusCode::OK, &(shared.deps.accounts)())
-}
-
 /// Why a request went where it went.
-async fn explain(State(shared): State<Arc<Shared>>, Path(id): Path<String>) -> Response {
+#[utoipa::path(get, path = "/api/v1/requests/{id}/explain", tag = "requests", params(("id" = String, Path,)),
+    responses((status = 200, body = Object)))]
+pub(super) async fn explain(
+    State(shared): State<Arc<Shared>>,
+    viewer: Viewer,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
+    let reach = viewer.reach(Operation::SeeRequests, None)?;
     let Some(id) = RequestId::parse(&id) else {
-        return Problem::new(
-            StatusCode::BAD_REQUEST,
-            "This is no request's id: one is req_ and 24 hexadecimal digits.",
-        )
-        .into_response();
+        return Err(Problem::bad_request("This is no request's id: one is req_ and 24 hexadecimal digits."));
     };
-    if let Some(explanation) = (shared.deps.explain)(id) {
-        return json(StatusCode::OK, &explanation);
+    // What is kept in memory does not say whose it is.
+    let recent = viewer.is_administrator().then(|| (shared.deps.explain)(id)).flatten();
+    if let Some(explanation) = recent {
+        return Ok(json(StatusCode::OK, &explanation));
     }
-    let row = match &shared.deps.ledger {
-        Some(ledger) => ledger.find(&Access::System, id).await,
-        None => Ok(None),
-    };
-    let (status, detail) = match row.map(|row| row.and_then(Explanation::of)) {
-        Ok(Some(explanation)) => match serde_json::to_value(explanation) {
-            Ok(explanation) => return json(StatusCode::OK, &explanation),
-            Err(_) => (StatusCode::INTERNAL_SERVER_ERROR, "What is kept of this request cannot be shown."),
-        },
-        Ok(None) => {
-            (StatusCode::NOT_FOUND, "Nothing is kept of this request: it had no plan, or is too old for the ledger.")
+    let mut row = None;
+    if let Some(ledger) = &shared.deps.ledger {
+        for access in &reach {
+            row = row.or(ledger.find(access, id).await.map_err(|error| {
+                log::warn!("the ledger cannot be asked: {error}");
+                let detail = "It is not among the last 10,000 requests, and the ledger cannot be asked now.";
+                Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail)
+            })?);
         }
-        Err(error) => {
-            log::warn!("the ledger cannot be asked: {error}");
-            (
-                StatusCode::SERVICE_UNAVAILABLE,
-                "It is not among the last 10,000 requests, and the ledger cannot be asked now.",
-            )
-        }
+    }
+    let Some(explanation) = row.and_then(Explanation::of) else {
+        let detail = "Nothing is kept of this request: it had no plan, or is too old for the ledger.";
+        return Err(Problem::new(StatusCode::NOT_FOUND, detail));
     };
-    Problem::new(status, detail).into_response()
+    let shown = serde_json::to_value(explanation).map_err(|_| {
+        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "What is kept of this request cannot be shown.")
+    })?;
+    Ok(json(StatusCode::OK, &shown))
 }
 
 /// What a request carried.
-async fn payloads(State(shared): State<Arc<Shared>>, Path(id): Path<String>) -> Response {
+#[utoipa::path(get, path = "/api/v1/requests/{id}/payloads", tag = "requests", params(("id" = String, Path,)),
+    responses((status = 200, body = Object)))]
+pub(super) async fn payloads(
+    State(shared): State<Arc<Shared>>,
+    viewer: Viewer,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
     let Some(id) = RequestId::parse(&id) else {
-        return Problem::new(
-            StatusCode::BAD_REQUEST,
-            "This is no request's id: one is req_ and 24 hexadecimal digits.",
-        )
-        .into_response();
+        return Err(Problem::bad_request("This is no request's id: one is req_ and 24 hexadecimal digits."));
     };
-    let kept = match (shared.deps.payloads.get(&id), &shared.deps.archive) {
-        (Some(payloads), _) => Ok(Some(payloads)),
-        (None, Some(archive)) => archive.payloads(&Access::System, id).await.map(|found| found.map(Arc::new)),
-        (None, None) => Ok(None),
-    };
-    let (status, detail) = match kept.map(|kept| kept.and_then(|payloads| serde_json::to_value(&*payloads).ok())) {
-        Ok(Some(payloads)) => return json(StatusCode::OK, &payloads),
-        Ok(None) => (
-            StatusCode::NOT_FOUND,
-            "Nothing that this request carried is kept: it is too old, or it or its key said that nothing is to be, or telemetry.ring_bytes is off.",
-        ),
-        Err(error) => {
-            log::warn!("the database cannot be asked for payloads: {error}");
-            (StatusCode::SERVICE_UNAVAILABLE, "It is not in memory any more, and the database cannot be asked now.")
+    // Of another organisation's request nobody hears that there is one.
+    let mut found = shared.deps.payloads.get(&id).filter(|it| viewer.role_in(&it.org).is_some());
+    if let Some(payloads) = &found {
+        viewer.may(Operation::SeePayloads, Some(&payloads.org))?;
+    } else if let Some(archive) = &shared.deps.archive {
+        for access in viewer.reach(Operation::SeePayloads, None)? {
+            found = found.or(archive.payloads(&access, id).await.map(|kept| kept.map(Arc::new)).map_err(|error| {
+                log::warn!("the database cannot be asked for payloads: {error}");
+                let detail = "It is not in memory any more, and the database cannot be asked now.";
+                Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail)
+            })?);
         }
-    };
-    Problem::new(status, detail).into_response()
+    }
+    let shown = found.and_then(|payloads| serde_json::to_value(&*payloads).ok());
+    let missing = "Nothing that this request carried is kept: it is too old, or it or its key said that nothing is to be, or \
+                   telemetry.ring_bytes is off.";
+    shown.map(|shown| json(StatusCode::OK, &shown)).ok_or_else(|| Problem::new(StatusCode::NOT_FOUND, missing))
 }
 
 fn json(status: StatusCode, value: &serde_json::Value) -> Response {
     (status, [(header::CONTENT_TYPE, "application/json")], value.to_string()).into_response()
 }
 
-/// What this is and where the gateway is: JSON for programs that ask for it, otherwise a page.
-async fn front_page(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Response {
+/// What this is and where the gateway is, for programs that ask for JSON; people go on to a page.
+async fn front_page(
+    State(shared): State<Arc<Shared>>,
+    front: Option<Extension<Front>>,
+    headers: HeaderMap,
+) -> Response {
     const ROUTES: [&str; 5] = ["/metrics", "/livez", "/readyz", "/api/v1/live", "/api/v1/health"];
     let Deps { version, gateway_urls, .. } = &shared.deps;
     let accepts = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
@@ -188,28 +201,20 @@ async fn front_page(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Re
         });
         return json(StatusCode::OK, &page);
     }
-    let gateways: String = gateway_urls
-        .iter()
-        .map(|url| format!("<li><code>{}/v1</code></li>\n", escaped(url.trim_end_matches('/'))))
-        .collect();
-    let routes: String = ROUTES.iter().map(|route| format!("<li><a href=\"{route}\">{route}</a></li>\n")).collect();
-    Html(format!(
-        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>Orbyt console</title></head><body>\n\
-         <h1>Orbyt {}</h1>\n<p>This is the console of an Orbyt LLM gateway. The gateway itself, an OpenAI-compatible API, is \
-         at:</p>\n<ul>\n{gateways}</ul>\n<p>Here you find (those under <code>/api</code> with the admin token as \
-         <code>Authorization: Bearer</code>):</p>\n<ul>\n{routes}</ul>\n</body></html>\n",
-        escaped(version)
-    ))
-    .into_response()
+    let is_devtools = front.is_some_and(|Extension(front)| front == Front::DevTools);
+    Redirect::to(if is_devtools { "/devtools" } else { "/overview" }).into_response()
 }
 
-fn escaped(text: &str) -> String {
+pub(super) fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
 /// Each request as it goes on, as server-sent events: `data:` is one [`LiveEvent`](crate::telemetry::LiveEvent) as
 /// JSON; an event named `missed` tells how many were lost on the way.
-async fn live(State(shared): State<Arc<Shared>>) -> Response {
+async fn live(State(shared): State<Arc<Shared>>, viewer: Viewer) -> Response {
+    if let Err(problem) = viewer.may(Operation::SeeGateway, None) {
+        return problem.into_response();
+    }
     let watcher = shared.deps.live.watch();
     if shared.deps.live.watchers() > MOST_WATCHERS {
         return Problem::new(StatusCode::SERVICE_UNAVAILABLE, "Too many are watching already.")

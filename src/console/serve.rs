@@ -23,6 +23,15 @@ const GRACE: Duration = Duration::from_secs(2);
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Peer(pub SocketAddr);
 
+/// What a listener shows first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Front {
+    /// The overview.
+    Console,
+    /// DevTools.
+    DevTools,
+}
+
 /// Learns that the console stops.
 #[derive(Clone, Debug)]
 pub(super) struct Stopping(pub watch::Receiver<bool>);
@@ -35,13 +44,14 @@ impl Stopping {
 }
 
 /// Serves the router on all these listeners until told to stop.
-pub(super) async fn all(listeners: Vec<std::net::TcpListener>, router: Router, mut stopping: Stopping) {
+pub(super) async fn all(listeners: Vec<(std::net::TcpListener, Front)>, router: Router, mut stopping: Stopping) {
     let permits = Arc::new(Semaphore::new(MOST_CONNECTIONS));
     let mut accepting = JoinSet::new();
-    for listener in listeners {
+    for (listener, front) in listeners {
         match TcpListener::from_std(listener) {
             Ok(listener) => {
-                accepting.spawn(accept(listener, router.clone(), Arc::clone(&permits), stopping.clone()));
+                let router = router.clone().layer(Extension(front));
+                accepting.spawn(accept(listener, router, Arc::clone(&permits), stopping.clone()));
             }
             Err(error) => log::error!("a listener of the console cannot be used: {error}"),
         }

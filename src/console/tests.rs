@@ -1,13 +1,69 @@
 //! The console as its clients see it, over real sockets.
 
 use super::*;
+use crate::config::Source;
+use crate::domain::audit::AuditEvent;
+use crate::domain::stored_setting::StoredSetting;
+use crate::domain::tenancy::SealedKey;
 use crate::domain::{RequestId, Secret};
+use crate::provider::Catalog;
+use crate::store::memory::MemoryLogins;
+use crate::store::ports::answers::AnswersHeld;
+use crate::store::ports::database::StoreError;
+use crate::store::ports::live::{KeyStatus, TargetStatus};
 use crate::telemetry::LiveEvent;
 use crate::telemetry::live::State;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::{Duration, Instant};
+
+/// A configuration in which nothing is configured.
+fn snapshot() -> Arc<dyn Fn() -> Arc<Snapshot> + Send + Sync> {
+    let catalog = Arc::new(Catalog::builtin().unwrap());
+    let process = vec![("HOME".into(), "/nowhere".into()), ("ORBYT_DEVTOOLS_LISTEN".into(), "off".into())];
+    let source = Source { file: None, process, dotenv: None, catalog };
+    let snapshot = Arc::new(crate::config::load(&source).unwrap().snapshot);
+    Arc::new(move || snapshot.clone())
+}
+
+/// Behind a console that stands alone.
+struct Nothing;
+
+#[async_trait::async_trait]
+impl Backstage for Nothing {
+    async fn take_over(&self) -> bool {
+        true
+    }
+
+    async fn add_provider_key(&self, _: SealedKey, _: Secret, _: AuditEvent) -> Result<(), StoreError> {
+        Err(StoreError::Refused("there is no vault".to_owned()))
+    }
+
+    async fn try_setting(&self, _: StoredSetting) -> Result<(), String> {
+        Err("there is no configuration".to_owned())
+    }
+
+    fn pool(&self) -> Vec<KeyStatus> {
+        Vec::new()
+    }
+
+    fn enable_key(&self, _: &str, _: &str) -> bool {
+        false
+    }
+
+    fn targets(&self) -> Vec<TargetStatus> {
+        Vec::new()
+    }
+
+    fn cached(&self) -> AnswersHeld {
+        AnswersHeld::default()
+    }
+
+    async fn empty_cache(&self) -> bool {
+        true
+    }
+}
 
 const TOKEN: &str = "admin-token-for-tests";
 
@@ -34,6 +90,10 @@ fn start() -> Fixture {
         archive: None,
         operations: Operations::default(),
         ledger: None,
+        database: None,
+        backstage: Arc::new(Nothing),
+        logins: Arc::new(MemoryLogins::default()),
+        snapshot: snapshot(),
         explain: Arc::new(|id| (id == RequestId::from_random(1, 2)).then(|| serde_json::json!({"status": 200}))),
         ready: Arc::new(move || is_ready.load(SeqCst)),
         degraded: Arc::new(|| None),
@@ -80,6 +140,12 @@ impl Fixture {
         let (head, body) = text.split_once("\r\n\r\n").unwrap();
         let status = head.split(' ').nth(1).unwrap().parse().unwrap();
         Answer { status, head: format!("{head}\r\n"), body: body.to_owned() }
+    }
+
+    fn post(&self, path: &str, headers: &str, body: &str) -> Answer {
+        let headers =
+            format!("content-type: application/json\r\ncontent-length: {}\r\n{headers}\r\n{body}", body.len());
+        self.send(&format!("POST {path}"), &headers)
     }
 
     fn get(&self, path: &str) -> Answer {
@@ -137,10 +203,36 @@ fn what_is_open_needs_no_token() {
 #[test]
 fn the_front_page_says_what_this_is_and_where_the_gateway_is() {
     let fixture = start();
-    let page = fixture.get("/");
+    let front = fixture.get("/");
+    assert!(front.status == 303 && front.head.contains("location: /overview\r\n"), "{}", front.head);
+    let overview = fixture.get("/overview?range=1h");
+    assert!(overview.head.contains("location: /login?next=%2Foverview%3Frange%3D1h\r\n"), "{}", overview.head);
+    let page = fixture.get("/login");
     assert!(page.body.contains("Orbyt 1.2.3") && page.body.contains("http://127.0.0.1:3001/v1"), "{}", page.body);
     let json = fixture.send("GET /", "accept: application/json\r\n").json();
     assert_eq!((&json["version"], &json["gateway"][0]), (&"1.2.3".into(), &"http://127.0.0.1:3001".into()));
+}
+
+#[test]
+fn pages_are_for_those_who_are_logged_in_and_load_nothing_from_elsewhere() {
+    let fixture = start();
+    for path in ["/overview", "/devtools", "/requests", "/pool", "/keys", "/devtools/events", "/overview/feed"] {
+        assert_eq!(fixture.get(path).status, 303, "{path}");
+    }
+    for (path, kind) in [("style.css", "text/css"), ("console.js", "text/javascript"), ("icon.svg", "image/svg+xml")] {
+        let file = fixture.get(&format!("/assets/{path}"));
+        assert!(file.status == 200 && file.head.contains(&format!("content-type: {kind}")), "{}", file.head);
+        let tag = file.head.split("etag: ").nth(1).and_then(|rest| rest.split("\r\n").next()).unwrap().to_owned();
+        let again = fixture.send(&format!("GET /assets/{path}"), &format!("if-none-match: {tag}\r\n"));
+        assert_eq!((again.status, again.body.as_str()), (304, ""));
+    }
+    // The administrator's token is as good as a session; what needs the database says so.
+    for (path, status) in [("/overview", 200), ("/devtools", 200), ("/pool", 200), ("/models", 200), ("/requests", 404)]
+    {
+        let page = fixture.get_with(path, TOKEN);
+        assert_eq!(page.status, status, "{path}");
+        assert!(!page.body.contains("://fonts") && !page.body.contains("style=\"") && !page.body.contains("onclick"));
+    }
 }
 
 #[test]
@@ -311,6 +403,10 @@ fn a_port_in_use_is_an_error_that_names_it() {
         archive: None,
         operations: Operations::default(),
         ledger: None,
+        database: None,
+        backstage: Arc::new(Nothing),
+        logins: Arc::new(MemoryLogins::default()),
+        snapshot: snapshot(),
         explain: Arc::new(|_| None),
         ready: Arc::new(|| true),
         degraded: Arc::new(|| None),
@@ -319,4 +415,81 @@ fn a_port_in_use_is_an_error_that_names_it() {
     };
     let error = Console::start(&[address], Sharing::Exclusive, deps).unwrap_err().to_string();
     assert!(error.contains(&address.to_string()) && error.contains("in use"), "{error}");
+}
+
+/// Logs in with the token and gives the cookie and the token against forged requests.
+fn logged_in(fixture: &Fixture) -> (String, String) {
+    let begun = fixture.post("/api/v1/session", "", &serde_json::json!({"admin_token": TOKEN}).to_string());
+    assert_eq!(begun.status, 201, "{}", begun.body);
+    let line = begun.head.lines().find_map(|line| line.strip_prefix("set-cookie: ")).unwrap();
+    assert!(line.contains("; HttpOnly; SameSite=Strict; Path=/; Max-Age="), "{line}");
+    assert!(!line.contains("Secure"), "{line}");
+    let cookie = line.split(';').next().unwrap().to_owned();
+    (cookie, begun.json()["csrf_token"].as_str().unwrap().to_owned())
+}
+
+#[test]
+fn the_token_buys_a_session_which_ends_by_hand_and_with_the_token() {
+    let fixture = start();
+    let (cookie, csrf) = logged_in(&fixture);
+    let inside = format!("cookie: {cookie}\r\n");
+    let seen = fixture.send("GET /api/v1/session", &inside).json();
+    assert_eq!((&seen["administrator"], &seen["csrf_token"]), (&true.into(), &csrf.as_str().into()));
+    assert_eq!(fixture.send("GET /api/v1/health", &inside).status, 200);
+    let left = fixture.send("DELETE /api/v1/session", &format!("{inside}x-csrf-token: {csrf}\r\n"));
+    assert_eq!(left.status, 204);
+    fixture.send("GET /api/v1/health", &inside).assert_problem(401);
+
+    let (cookie, _) = logged_in(&fixture);
+    *fixture.token.lock() = Some(Secret::new("another").hash());
+    fixture.send("GET /api/v1/health", &format!("cookie: {cookie}\r\n")).assert_problem(401);
+}
+
+#[test]
+fn a_session_changes_nothing_without_its_token() {
+    let fixture = start();
+    let (cookie, csrf) = logged_in(&fixture);
+    let (_, of_another) = logged_in(&fixture);
+    let send = |headers: &str| fixture.send("DELETE /api/v1/session", &format!("cookie: {cookie}\r\n{headers}"));
+    send("").assert_problem(403);
+    send("x-csrf-token: \r\n").assert_problem(403);
+    send(&format!("x-csrf-token: {of_another}\r\n")).assert_problem(403);
+    send(&format!("x-csrf-token: {csrf}\r\nsec-fetch-site: cross-site\r\n")).assert_problem(403);
+    send(&format!("x-csrf-token: {csrf}\r\norigin: http://evil.example\r\n")).assert_problem(403);
+    assert_eq!(send(&format!("x-csrf-token: {csrf}\r\norigin: http://x\r\n")).status, 204);
+}
+
+#[test]
+fn a_login_is_not_taken_from_another_sites_page_nor_guessed() {
+    let fixture = start();
+    let body = serde_json::json!({"admin_token": TOKEN}).to_string();
+    fixture.post("/api/v1/session", "sec-fetch-site: cross-site\r\n", &body).assert_problem(403);
+    let guess = serde_json::json!({"email": "ada@example.com", "password": "a wrong password"}).to_string();
+    for _ in 0..10 {
+        fixture.post("/api/v1/session", "", &guess).assert_problem(401);
+    }
+    fixture.post("/api/v1/session", "", &guess).assert_problem(429);
+    fixture.post("/api/v1/session", "", &body).assert_problem(429);
+}
+
+#[test]
+fn what_is_described_is_there_and_nothing_else_is_at_these_paths() {
+    let fixture = start();
+    let description = fixture.get("/api/openapi.json").json();
+    assert_eq!(description["openapi"], "3.1.0");
+    let paths = description["paths"].as_object().unwrap();
+    assert!(paths.len() > 30);
+    for (path, item) in paths {
+        let path = path.replace(['{', '}'], "");
+        for method in ["GET", "POST", "PUT", "PATCH", "DELETE"] {
+            let status = fixture.send(&format!("{method} {path}"), "content-length: 0\r\n").status;
+            let is_described = item.get(method.to_ascii_lowercase()).is_some();
+            // Who is not logged in hears so wherever there is something; logging in itself wants a body.
+            let expected: &[u16] = if is_described { &[401, 415] } else { &[405] };
+            assert!(expected.contains(&status), "{method} {path}: {status}");
+        }
+    }
+    let page = fixture.get("/api/docs").body;
+    assert!(page.contains("/api/v1/keys/{id}/rotate") && page.contains("Revoke a key, for good"), "{page}");
+    assert!(!page.contains("src=") && !page.contains("http://"), "{page}");
 }

@@ -16,6 +16,7 @@ pub mod principal;
 pub mod quota;
 pub mod record;
 pub mod secret;
+pub mod stored_setting;
 pub mod strategy;
 pub mod tenancy;
 pub mod usage;

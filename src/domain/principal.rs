@@ -42,6 +42,14 @@ impl Principal {
     pub fn id(&self) -> Arc<str> {
         match &self.key {
             Some(key) => key.id.clone(),
+            None => self.key_id().into(),
+        }
+    }
+
+    /// The same, borrowed where it can be.
+    pub fn key_id(&self) -> Cow<'_, str> {
+        match &self.key {
+            Some(key) => Cow::Borrowed(&*key.id),
             None => {
                 let hash = self.key_hash.to_hex();
                 format!("cfg_{}", hash.get(..16).unwrap_or(&hash)).into()

@@ -1,13 +1,14 @@
 //! The walk of a client's request through the stages.
 
 use super::accept::{self, Route};
-use super::authenticate::{authenticate, client_address};
+use super::authenticate::authenticate;
 use super::core::{ClientCtx, Core, Phase, Stop};
 use super::error::{ApiError, Reason};
 use super::limit::Limited;
 use super::models::Listing;
 use super::plan::Plan;
 use super::{body, byok, cache, count, listing, preset, respond, responses, scope, taping, walk, work};
+use crate::config::net::client_address;
 use crate::config::snapshot::CacheBackend;
 use crate::dialect::client::Client;
 use crate::dialect::embeddings::gemini_client;

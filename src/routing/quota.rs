@@ -76,6 +76,14 @@ impl Quota {
         }
     }
 
+    /// What is not there now of requests and of tokens, each with its limit; `None` where no limit is known.
+    pub fn used(&self, now: Instant) -> [Option<(u64, u64)>; 2] {
+        [self.requests, self.tokens].map(|bucket| {
+            let bucket = bucket?;
+            Some(((bucket.limit - bucket.left(now)).max(0.0).round() as u64, bucket.limit as u64))
+        })
+    }
+
     /// The limits that the operator has set.
     pub fn own(&self) -> KeyQuota {
         let own = |bucket: &Option<Bucket>| bucket.filter(|bucket| bucket.binds).map(|bucket| bucket.limit);

@@ -32,7 +32,32 @@ pub(super) struct Columns<'a> {
     pub(super) cost: Option<i64>,
     /// What is booked for it, which is more than its cost where others were asked too.
     pub(super) charge: i64,
+    pub(super) reported: Reported,
     pub(super) record: String,
+}
+
+/// The columns that usage is reported by.
+#[derive(Debug)]
+pub(super) struct Reported {
+    pub(super) cached_tokens: i64,
+    pub(super) cache_write_tokens: i64,
+    pub(super) reasoning_tokens: i64,
+    pub(super) ttft_us: Option<i64>,
+    pub(super) cache: &'static str,
+}
+
+impl Reported {
+    fn of(row: &LedgerRow<'_>) -> Self {
+        let usage = row.usage.unwrap_or_default();
+        let count = |tokens: Option<u64>| stored_time(tokens.unwrap_or(0));
+        Self {
+            cached_tokens: count(usage.cached_tokens),
+            cache_write_tokens: count(usage.cache_write_tokens),
+            reasoning_tokens: count(usage.reasoning_tokens),
+            ttft_us: row.ttft_us.map(stored_time),
+            cache: row.cache.name(),
+        }
+    }
 }
 
 /// Postgres takes no NUL in a text.
@@ -67,6 +92,11 @@ fn json(row: &LedgerRow<'_>) -> String {
     value.to_string()
 }
 
+/// The pattern of texts that contain this one.
+pub(super) fn containing(text: &str) -> String {
+    format!("%{}%", text.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_"))
+}
+
 /// A row out of its JSON; `None` when it is something else.
 pub(super) fn row(json: &str) -> Option<LedgerRow<'static>> {
     serde_json::from_str(json).ok()
@@ -97,6 +127,7 @@ impl<'a> Columns<'a> {
             completion_tokens: stored_time(usage.completion_tokens),
             cost: row.cost_picos,
             charge: picos(Money::from_picos(row.charge_picos())),
+            reported: Reported::of(row),
             record: json(row),
         }
     }

@@ -10,10 +10,13 @@ pub mod facts;
 pub mod ledger;
 pub mod limits;
 pub mod live;
+pub mod logins;
 pub mod payloads;
 pub mod provider_keys;
+pub mod reports;
 pub mod responses;
 pub mod spending;
+pub mod stored_settings;
 pub mod tenants;
 pub mod vectors;
 

@@ -42,6 +42,9 @@ pub struct LiveEvent {
     /// The organisation that it is for: nobody of another may see it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub org: Option<Arc<str>>,
+    /// The name of the gateway's key that the request came with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub caller: Option<Arc<str>>,
     /// The model that was asked for or serves.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub model: Option<Arc<str>>,
@@ -94,6 +97,7 @@ impl LiveEvent {
             at_ms,
             state,
             org: None,
+            caller: None,
             model: None,
             provider: None,
             key: None,

@@ -207,7 +207,8 @@ impl Telemetry {
     }
 
     fn event(&self, record: &RequestRecord, state: State) -> LiveEvent {
-        LiveEvent { org: record.org.clone(), ..LiveEvent::new(record.id, now_unix_ms(), state) }
+        let (org, caller) = (record.org.clone(), record.key_name.clone());
+        LiveEvent { org, caller, ..LiveEvent::new(record.id, now_unix_ms(), state) }
     }
 
     /// A name that a client may have made up.

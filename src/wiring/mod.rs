@@ -3,6 +3,7 @@
 mod alerts;
 pub mod ask;
 mod audit;
+mod backstage;
 mod discovery;
 mod ledger;
 pub mod listeners;
@@ -23,15 +24,18 @@ use crate::domain::ProviderKey;
 use crate::domain::budget::Account;
 use crate::proxy::core::Phase;
 use crate::proxy::{Core, Door, Gateway};
+use crate::store::memory::MemoryLogins;
 use crate::store::ports::accounts::Balance;
 use crate::store::ports::ledger::Ledger;
 use crate::store::ports::live::{KeyState, KeyStatus};
+use crate::store::ports::logins::Logins;
 use crate::store::ports::payloads::PayloadArchive;
 use crate::store::redis::Redis;
 use crate::telemetry::traces::Collector;
 use crate::telemetry::{BreakerState, Format, LedgerState, Log, Metrics, PoolState, Redactor, Telemetry};
 use async_trait::async_trait;
 use audit::Trail;
+use backstage::BehindConsole;
 use listeners::{Listener, Listeners};
 use parking_lot::Mutex;
 use pingora::server::configuration::ServerConf;
@@ -43,8 +47,8 @@ use state::{Followed, Follower, State};
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use tls::Certificates;
 use tokio::sync::watch;
@@ -112,12 +116,19 @@ pub fn start(parts: Parts) -> Result<Running, String> {
     let (state, followed) = state.map_or_else(Default::default, |(state, followed)| (Some(state), followed));
     let shown = Arc::new(Mutex::new(LedgerState::default()));
     let books = state.as_ref().map(|state| keep_books(&core, &snapshot, state, shown.clone())).transpose()?.flatten();
-    let console = start_console(&core, &snapshot, state.as_ref(), shown, &listeners)?;
+    let behind = Arc::new(BehindConsole {
+        core: core.clone(),
+        state: state.clone(),
+        source: source.as_ref().map(|(source, _)| source.clone()),
+        follower: OnceLock::new(),
+    });
+    let console = start_console(&behind, &snapshot, shown, &listeners)?;
     let trail = state.clone().map(Trail::begin);
     let alarmed = tell_changes(&telemetry, trail.as_ref().map(|(trail, _)| trail.clone()));
     let data_dir = state.is_some().then(|| snapshot.server.data_dir.clone());
     trace(&core, &snapshot)?;
     let follower = Follower::new(core.clone(), state, snapshot.clone(), followed);
+    let _ = behind.follower.set(follower.clone());
     let control = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .thread_name("orbyt-control")
@@ -153,7 +164,7 @@ pub fn start(parts: Parts) -> Result<Running, String> {
         control.spawn(probes::keep_up(core.clone(), asker)),
         control.spawn(alerts::keep_up(core.clone(), alarmed, data_dir)),
     ];
-    let listening = Listening::configured(&snapshot);
+    let listening = Listening { devtools: console.devtools_addresses().to_vec(), ..Listening::configured(&snapshot) };
     wait_until_up(&listening)?;
     if let Some(address) = listening.gateway.first() {
         let served = core.clone();
@@ -403,13 +414,14 @@ fn known_models(snapshot: &Snapshot) -> Vec<Arc<str>> {
 }
 
 fn start_console(
-    core: &Arc<Core>,
+    behind: &Arc<BehindConsole>,
     snapshot: &Snapshot,
-    state: Option<&Arc<State>>,
     shown: Arc<Mutex<LedgerState>>,
     listeners: &Listeners,
 ) -> Result<Console, String> {
+    let (core, state) = (&behind.core, behind.state.as_ref());
     let (token, health, ready, degraded) = (core.clone(), core.clone(), core.clone(), core.clone());
+    let current = core.clone();
     let accounts = core.clone();
     let (recent, redactor) = (core.telemetry.recent.clone(), core.telemetry.redactor.clone());
     let deps = Deps {
@@ -422,14 +434,19 @@ fn start_console(
         archive: state.map(|state| -> Arc<dyn PayloadArchive> { state.database.clone() }),
         accounts: Arc::new(move || account_report(&accounts)),
         ledger: state.map(|state| -> Arc<dyn Ledger> { state.database.clone() }),
+        database: state.map(|state| state.database.clone()),
+        backstage: behind.clone(),
+        logins: state
+            .map_or_else(|| -> Arc<dyn Logins> { Arc::new(MemoryLogins::default()) }, |it| it.database.clone()),
+        snapshot: Arc::new(move || current.snapshot.load_full()),
         explain: Arc::new(move |id| serde_json::to_value(recent.explain(id, &redactor)?).ok()),
         ready: Arc::new(move || *ready.phase.borrow() == Phase::Serving),
         degraded: Arc::new(move || degraded.degraded.load().as_deref().cloned()),
         gateway_urls: snapshot.server.listen.iter().map(|address| format!("http://{address}")).collect(),
         version: env!("CARGO_PKG_VERSION"),
     };
-    let sockets =
-        listeners.copies(&snapshot.console.listen).map_err(|error| format!("the console's sockets: {error}"))?;
+    let addresses = [&*snapshot.console.listen, &snapshot.console.devtools_listen].concat();
+    let sockets = listeners.copies(&addresses).map_err(|error| format!("the console's sockets: {error}"))?;
     Console::start(&snapshot.console.listen, Sharing::Given(sockets), deps).map_err(|error| error.to_string())
 }
 
@@ -533,6 +550,14 @@ fn open_listeners(snapshot: &mut Snapshot, inherited: Option<Vec<Listener>>) -> 
     for address in &mut snapshot.console.listen {
         *address = listeners.open(*address, |at| console::bind(at).map_err(|error| error.to_string()))?;
     }
+    // DevTools has pages on the console too: without an address of its own it goes on there.
+    snapshot.console.devtools_listen.retain_mut(|address| {
+        let opened = listeners.open(*address, |at| console::bind(at).map_err(|error| error.source.to_string()));
+        opened
+            .map(|actual| *address = actual)
+            .inspect_err(|error| log::warn!("DevTools has no address of its own ({address}): {error}"))
+            .is_ok()
+    });
     listeners.close_rest();
     Ok(listeners)
 }

@@ -128,6 +128,7 @@ class Gateway(Child):
             "HOME": self.folder.name,
             "ORBYT_LISTEN": f"127.0.0.1:{self.port}",
             "ORBYT_CONSOLE_LISTEN": f"127.0.0.1:{free_port()}",
+            "ORBYT_DEVTOOLS_LISTEN": "off",
             "ORBYT_DATA_DIR": self.folder.name,
             "ORBYT_API_KEYS": KEY,
             **providers(replay_url, names),

@@ -117,6 +117,7 @@ impl Builder {
             .env("HOME", &folder.0)
             .env("ORBYT_LISTEN", "127.0.0.1:0")
             .env("ORBYT_CONSOLE_LISTEN", "127.0.0.1:0")
+            .env("ORBYT_DEVTOOLS_LISTEN", "off")
             .env("ORBYT_DATA_DIR", folder.0.join("data"))
             .env("ORBYT_API_KEYS", KEY)
             .env("ORBYT_ADMIN_TOKEN", ADMIN_TOKEN)

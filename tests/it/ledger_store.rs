@@ -14,7 +14,7 @@ use tempfile::TempDir;
 
 const DAY: u64 = 86_400_000;
 /// Noon of a day.
-const NOON: u64 = 20_000 * DAY + DAY / 2;
+pub const NOON: u64 = 20_000 * DAY + DAY / 2;
 
 async fn open(folder: &TempDir, url: Option<String>) -> Arc<dyn Database> {
     let store = Store { database_url: url.map(Secret::new), connections: 4, master_key: None, redis: None };
@@ -22,7 +22,7 @@ async fn open(folder: &TempDir, url: Option<String>) -> Arc<dyn Database> {
 }
 
 /// Both databases, new and empty, with what keeps them alive.
-async fn both() -> [(&'static str, Arc<dyn Database>, TempDir); 2] {
+pub async fn both() -> [(&'static str, Arc<dyn Database>, TempDir); 2] {
     let postgres = postgres::Database::create().await;
     let mut made = Vec::new();
     for (name, url) in [("sqlite", None), ("postgres", Some(postgres.url()))] {
@@ -32,7 +32,7 @@ async fn both() -> [(&'static str, Arc<dyn Database>, TempDir); 2] {
     made.try_into().ok().unwrap()
 }
 
-fn id(number: u64) -> RequestId {
+pub fn id(number: u64) -> RequestId {
     RequestId::from_random(1, number)
 }
 
@@ -44,7 +44,7 @@ const BESIDE: i128 = HEDGE as i128 + EMBEDDING as i128;
 const CHARGE: i128 = COST as i128 + BESIDE;
 
 /// A row with something in every place.
-fn row(number: u64, org: &'static str) -> LedgerRow<'static> {
+pub fn row(number: u64, org: &'static str) -> LedgerRow<'static> {
     let attempt = LedgerAttempt {
         provider: "p".into(),
         model: "m".into(),

@@ -3,6 +3,8 @@
 //! [`gateway::Gateway`] starts `orbyt serve` with a configuration of its own; `orbyt::sim` plays the providers;
 //! `orbyt::sim::client` looks at every answer down to how its connection ended, [`raw`] sends bytes that no client would.
 
+mod admin_api;
+mod admin_settings;
 mod agents;
 mod alerts;
 mod api_keys;
@@ -17,6 +19,7 @@ mod cache;
 mod clocks;
 mod clouds;
 mod completions;
+mod console_store;
 mod crossings;
 mod demo;
 mod dialects;
@@ -51,6 +54,7 @@ mod raw;
 mod redis_server;
 mod relays;
 mod reload;
+mod reports;
 mod responses;
 mod routes;
 mod routing;

@@ -15,7 +15,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 /// Both databases, new and empty, with what keeps them alive.
-async fn both() -> [(&'static str, Arc<dyn Database>, TempDir); 2] {
+pub async fn both() -> [(&'static str, Arc<dyn Database>, TempDir); 2] {
     let postgres = postgres::Database::create().await;
     let mut made = Vec::new();
     for (name, url) in [("sqlite", None), ("postgres", Some(postgres.url()))] {
@@ -34,7 +34,7 @@ fn secret(text: &str, created_at: u64) -> KeySecret {
     KeySecret { hash: Secret::new(text).hash(), shown: format!("{text}•••"), created_at, expires_at: None }
 }
 
-fn key(id: &str, org: &str, project: &str, name: &str) -> ApiKey {
+pub fn key(id: &str, org: &str, project: &str, name: &str) -> ApiKey {
     ApiKey {
         id: id.into(),
         org: org.into(),

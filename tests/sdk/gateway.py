@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Starts simulated providers and the gateway in front of them, for tests that come from outside.
 
-  gateway.py COMMAND…     runs a command with ORBYT_URL, ORBYT_KEY, ORBYT_SIM_CALLS, ORBYT_DATA and ORBYT_BINARY in its environment
+  gateway.py COMMAND…     runs a command with ORBYT_URL, ORBYT_KEY, ORBYT_SIM_CALLS, ORBYT_DATA and ORBYT_BINARY in its environment, and for
+                          tests of the console ORBYT_CONSOLE_URL and ORBYT_ADMIN_TOKEN
 
 Standard library only. The binaries are those that `cargo build --bins --examples` makes; ORBYT_TARGET names another folder.
 """
@@ -21,6 +22,7 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 TARGET = pathlib.Path(os.environ.get("ORBYT_TARGET") or ROOT / "target" / "debug")
 KEY = "gateway-sk-12345"
+ADMIN_TOKEN = "admin-token-of-the-tests"
 
 
 @dataclasses.dataclass
@@ -33,6 +35,8 @@ class Running:
     key: str
     # Where the simulated providers list the calls that they got, as JSON.
     sim_calls: str
+    # The console, without a path.
+    console: str
     # What the gateway logs to.
     log: pathlib.Path
     # Its data directory.
@@ -52,14 +56,16 @@ def running(**environment):
         folder = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory()))
         sims = stack.enter_context(child([TARGET / "examples" / "sim"], stdin=subprocess.PIPE, stdout=subprocess.PIPE))
         offer = json.loads(sims.stdout.readline())
-        port = free_port()
+        port, console = free_port(), free_port()
         variables = {
             "PATH": os.environ.get("PATH", ""),
             "HOME": str(folder),
             "ORBYT_LISTEN": f"127.0.0.1:{port}",
-            "ORBYT_CONSOLE_LISTEN": f"127.0.0.1:{free_port()}",
+            "ORBYT_CONSOLE_LISTEN": f"127.0.0.1:{console}",
+            "ORBYT_DEVTOOLS_LISTEN": "off",
             "ORBYT_DATA_DIR": str(folder / "data"),
             "ORBYT_API_KEYS": KEY,
+            "ORBYT_ADMIN_TOKEN": ADMIN_TOKEN,
             "OPENAI_API_KEY": offer["openai"]["key"],
             "OPENAI_BASE_URL": offer["openai"]["base_url"],
             "ANTHROPIC_API_KEY": offer["anthropic"]["key"],
@@ -83,7 +89,8 @@ def running(**environment):
             wait_until_ready(gateway, port)
         except RuntimeError as problem:
             raise RuntimeError(f"{problem}\n{log.read_text(encoding='utf-8')}") from None
-        yield Running(f"http://127.0.0.1:{port}/v1", KEY, offer["calls"], log, folder / "data")
+        url, console = f"http://127.0.0.1:{port}/v1", f"http://127.0.0.1:{console}"
+        yield Running(url, KEY, offer["calls"], console, log, folder / "data")
 
 
 @contextlib.contextmanager
@@ -124,6 +131,7 @@ def main():
             "ORBYT_DATA": str(gateway.data),
             "ORBYT_BINARY": str(TARGET / "orbyt"),
         }
+        told |= {"ORBYT_CONSOLE_URL": gateway.console, "ORBYT_ADMIN_TOKEN": ADMIN_TOKEN}
         return subprocess.run(sys.argv[1:], env={**os.environ, **told}, check=False).returncode
 
 

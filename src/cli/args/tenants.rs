@@ -64,6 +64,8 @@ pub enum UsersCommand {
     Add(AddUserArgs),
     /// List the members of all organisations
     List(StateArgs),
+    /// Give somebody a password to log in to the console with: a new one, which is printed, or the one on standard input
+    Password(PasswordArgs),
     /// End a membership
     Remove(RemoveUserArgs),
 }
@@ -83,6 +85,20 @@ pub struct AddUserArgs {
     /// What they may do in the console
     #[arg(long, value_name = "ROLE", default_value = "member", value_parser = ["owner", "admin", "member", "viewer"])]
     pub role: String,
+    /// Where the state is.
+    #[command(flatten)]
+    pub state: StateArgs,
+}
+
+/// `orbyt users password`.
+#[derive(Args, Clone, Debug, Default)]
+pub struct PasswordArgs {
+    /// Their address or id
+    #[arg(value_name = "EMAIL|ID")]
+    pub user: String,
+    /// Read the password from standard input
+    #[arg(long)]
+    pub stdin: bool,
     /// Where the state is.
     #[command(flatten)]
     pub state: StateArgs,

@@ -3,6 +3,7 @@
 use super::write_private;
 use crate::domain::budget::{Budget, Credit, Payer, Span};
 use crate::domain::secret::KeyHash;
+use crate::domain::stored_setting::{SettingKind, StoredSetting};
 use crate::domain::tenancy::{ApiKey, KeySecret, SealedKey};
 use crate::store::ports::database::{Contents, StoreError};
 use crate::store::rows::{ScopesRow, limits_of, limits_row, read_money, stored_money};
@@ -33,6 +34,18 @@ struct File {
     budgets: Vec<BudgetRow>,
     #[serde(default)]
     credits: Vec<CreditRow>,
+    #[serde(default)]
+    settings: Vec<SettingRow>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SettingRow {
+    kind: String,
+    name: String,
+    body: String,
+    changed_at: u64,
+    changed_by: String,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -117,6 +130,7 @@ impl LastKnown {
             keys: contents.keys.iter().map(KeyRow::from).collect(),
             provider_keys: contents.provider_keys.iter().map(SealedRow::from).collect(),
             admin_token_sha256: contents.admin_token.map(|hash| hash.to_hex()),
+            settings: contents.settings.iter().map(SettingRow::from).collect(),
             prices: contents.prices.as_deref().map(str::to_owned),
             budgets: contents.budgets.iter().map(BudgetRow::from).collect(),
             credits: contents.credits.iter().map(CreditRow::from).collect(),
@@ -172,6 +186,7 @@ impl LastKnown {
             provider_keys: file.provider_keys.into_iter().map(SealedKey::from).collect(),
             admin_token: file.admin_token_sha256.map(hash).transpose()?,
             prices: file.prices.map(Into::into),
+            settings: file.settings.into_iter().filter_map(SettingRow::read).collect(),
             budgets: all(file.budgets, BudgetRow::read).ok_or_else(|| damaged("a budget is none"))?,
             credits: all(file.credits, CreditRow::read).ok_or_else(|| damaged("a credit is none"))?,
             problems: Vec::new(),
@@ -227,6 +242,22 @@ impl CreditRow {
         let Self { id, org, amount, spent_before, note, created_at } = self;
         let (amount, spent_before) = (read_money(&amount)?, read_money(&spent_before)?);
         Some(Credit { id: id.into(), org: org.into(), amount, spent_before, note, created_at })
+    }
+}
+
+impl From<&StoredSetting> for SettingRow {
+    fn from(setting: &StoredSetting) -> Self {
+        let StoredSetting { kind, name, body, changed_at, changed_by } = setting.clone();
+        Self { kind: kind.name().to_owned(), name: name.to_string(), body, changed_at, changed_by }
+    }
+}
+
+impl SettingRow {
+    /// One of a kind that this version does not know is left out.
+    fn read(self) -> Option<StoredSetting> {
+        let Self { kind, name, body, changed_at, changed_by } = self;
+        let kind = SettingKind::from_name(&kind)?;
+        Some(StoredSetting { kind, name: name.into(), body, changed_at, changed_by })
     }
 }
 
@@ -340,6 +371,13 @@ mod tests {
             provider_keys: vec![sealed],
             admin_token: Some(Secret::new("t").hash()),
             prices: Some("{}".into()),
+            settings: vec![StoredSetting {
+                kind: SettingKind::Preset,
+                name: "terse".into(),
+                body: "{}".into(),
+                changed_at: 5,
+                changed_by: "ada".into(),
+            }],
             budgets: vec![budget],
             credits: vec![credit],
             problems: Vec::new(),

@@ -67,6 +67,12 @@ impl Answers for MemoryAnswers {
         }
     }
 
+    async fn clear(&self) -> bool {
+        self.cache.invalidate_all();
+        self.cache.run_pending_tasks();
+        true
+    }
+
     fn held(&self) -> AnswersHeld {
         self.cache.run_pending_tasks();
         AnswersHeld { entries: self.cache.entry_count(), bytes: self.bytes.load(Relaxed) }

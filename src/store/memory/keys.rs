@@ -18,7 +18,8 @@ use crate::domain::{KeyId, ProviderKey};
 use crate::routing::doubt::Doubt;
 use crate::routing::quota::Quota;
 use crate::store::ports::live::{
-    Ask, GROUP, KeyOutcome, KeyPool, KeyState, KeyStatus, Leased, NoKey, OWN_LIMIT, RATE_LIMITED, Returned, Ticket,
+    Ask, GROUP, KeyOutcome, KeyPool, KeyState, KeyStatus, Leased, NoKey, OWN_LIMIT, RATE_LIMITED, Returned, Spent,
+    Ticket,
 };
 use ahash::HashMap;
 use parking_lot::Mutex;
@@ -348,12 +349,18 @@ impl KeyPool for MemoryKeyPool {
         let inner = self.0.lock();
         let status = |provider: &Arc<str>, slot: &Slot| {
             let account = &inner.accounts[slot.account];
+            let state = slot.state(account, 0, now);
+            let [requests, tokens] =
+                account.quota.used(now).map(|used| used.map(|(used, limit)| Spent { used, limit }));
             KeyStatus {
                 provider: provider.clone(),
                 key: slot.name.clone(),
                 id: slot.id,
-                state: slot.state(account, 0, now),
+                state,
                 room: account.quota.room(0, now),
+                requests,
+                tokens,
+                health: if state == KeyState::Disabled { 0.0 } else { 1.0 / slot.doubt.factor(now) },
             }
         };
         let providers = inner.providers.iter();

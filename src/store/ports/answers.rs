@@ -74,6 +74,9 @@ pub trait Answers: Send + Sync {
     /// its last byte.
     async fn put(&self, key: AnswerKey, answer: Arc<StoredAnswer>);
 
+    /// Forgets all of them; says whether that could be done.
+    async fn clear(&self) -> bool;
+
     /// How much is held.
     fn held(&self) -> AnswersHeld;
 }

@@ -31,6 +31,13 @@ pub trait ApiKeys: Send + Sync {
     /// The database's.
     async fn set_key_disabled(&self, access: &Access, id: &str, disabled: bool) -> Result<bool, StoreError>;
 
+    /// Puts what is written of a key in the place of what was: name, project, owner, workflow, scopes, limits, metadata, whether it is disabled,
+    /// and its end. Says whether it was as `old` says; if not, nothing has changed. Secrets are left as they are.
+    ///
+    /// # Errors
+    /// A conflict when the name is taken, a refusal when the project is another's or there is none.
+    async fn replace_key(&self, access: &Access, old: &ApiKey, new: &ApiKey) -> Result<bool, StoreError>;
+
     /// Gives a key that is not revoked a new secret. The older ones end at `old_until`, or when they were to end anyway.
     ///
     /// # Errors

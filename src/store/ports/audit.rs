@@ -3,6 +3,7 @@
 use super::database::{Access, StoreError};
 use crate::domain::audit::{AuditEntry, AuditEvent};
 use async_trait::async_trait;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Keeps the audit log. There is no way to change what stands in it.
 #[async_trait]
@@ -19,9 +20,63 @@ pub trait Audit: Send + Sync {
     /// The database's.
     async fn entries_after(&self, seq: u64, most: u32) -> Result<Vec<AuditEntry>, StoreError>;
 
+    /// The latest entries in sight before a place, the newest first, at most so many.
+    ///
+    /// # Errors
+    /// The database's.
+    async fn entries_before(&self, access: &Access, seq: u64, most: u32) -> Result<Vec<AuditEntry>, StoreError>;
+
     /// The latest entries in sight, the oldest first.
     ///
     /// # Errors
     /// The database's.
     async fn latest_entries(&self, access: &Access, most: u32) -> Result<Vec<AuditEntry>, StoreError>;
+}
+
+/// What a change can say of itself.
+pub trait Change {
+    /// Whether there was anything to change.
+    fn is_made(&self) -> bool;
+}
+
+impl Change for () {
+    fn is_made(&self) -> bool {
+        true
+    }
+}
+
+impl Change for bool {
+    fn is_made(&self) -> bool {
+        *self
+    }
+}
+
+/// Makes a change that is written down before: nothing changes without an entry. One that fails then, or finds nothing to change, gets a
+/// second entry.
+///
+/// # Errors
+/// The database's, of either.
+pub async fn noted<A: Audit + ?Sized, T: Change>(
+    database: &A,
+    event: AuditEvent,
+    change: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, StoreError> {
+    database.append(&event).await?;
+    let outcome = change.await;
+    let failure = match &outcome {
+        Ok(change) => (!change.is_made()).then(|| "nothing was there to change".to_owned()),
+        Err(error) => Some(error.to_string()),
+    };
+    if let Some(why) = failure {
+        let details = serde_json::json!({"why": why}).to_string();
+        let failed = AuditEvent { at: now_ms(), action: format!("{}.failed", event.action), details, ..event };
+        // What is to be told is why the change failed.
+        let _ = database.append(&failed).await;
+    }
+    outcome
+}
+
+fn now_ms() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
 }

@@ -5,12 +5,16 @@ use super::audit::Audit;
 use super::budgets::Budgets;
 use super::facts::GatewayFacts;
 use super::ledger::Ledger;
+use super::logins::Logins;
 use super::payloads::PayloadArchive;
 use super::provider_keys::ProviderKeys;
+use super::reports::Reports;
 use super::spending::Spending;
+use super::stored_settings::StoredSettings;
 use super::tenants::Tenants;
 use crate::domain::budget::{Budget, Credit};
 use crate::domain::secret::KeyHash;
+use crate::domain::stored_setting::StoredSetting;
 use crate::domain::tenancy::{ApiKey, SealedKey};
 use async_trait::async_trait;
 use std::fmt;
@@ -84,6 +88,8 @@ pub struct Contents {
     pub budgets: Vec<Budget>,
     /// What was paid in advance.
     pub credits: Vec<Credit>,
+    /// Models, presets and routing settings.
+    pub settings: Vec<StoredSetting>,
     /// What could not be read: by its row, for the log. A key among them is in `keys`, void.
     pub problems: Vec<String>,
 }
@@ -100,7 +106,18 @@ pub struct Link {
 /// A database: all ports, and word of changes.
 #[async_trait]
 pub trait Database:
-    Tenants + ApiKeys + ProviderKeys + GatewayFacts + Audit + Budgets + Ledger + Spending + PayloadArchive
+    Tenants
+    + ApiKeys
+    + ProviderKeys
+    + GatewayFacts
+    + Audit
+    + Budgets
+    + Ledger
+    + Spending
+    + Logins
+    + StoredSettings
+    + Reports
+    + PayloadArchive
 {
     /// Where it is, for people; without a password.
     fn place(&self) -> String;

@@ -57,6 +57,12 @@ pub struct Filter {
     pub session_id: Option<String>,
     /// How it ended.
     pub ended: Option<Ended>,
+    /// The lowest and the highest status.
+    pub status: Option<(u16, u16)>,
+    /// Whether it came out otherwise than complete and without an error.
+    pub failed: Option<bool>,
+    /// A part of its id, of its models, its provider, its error's code, or of the names of key, user, trace or session.
+    pub text: Option<String>,
 }
 
 /// A place in a list, the newest first: behind this request.

@@ -108,6 +108,21 @@ pub struct KeyStatus {
     pub state: KeyState,
     /// The share of its limits that is left, 0 to 1; 1 where nothing is known.
     pub room: f64,
+    /// What was used of the requests of a minute, where a limit of them is known.
+    pub requests: Option<Spent>,
+    /// What was used of the tokens of a minute.
+    pub tokens: Option<Spent>,
+    /// How far it is to be trusted, 0 to 1: less for one that ran into limits lately, and 0 for one that is disabled.
+    pub health: f64,
+}
+
+/// What was used of a limit that fills up again evenly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Spent {
+    /// So much of it is not there now.
+    pub used: u64,
+    /// The limit.
+    pub limit: u64,
 }
 
 /// What a request wants a key for.

@@ -19,6 +19,18 @@ pub trait Tenants: Send + Sync {
     /// The database's.
     async fn orgs(&self, access: &Access) -> Result<Vec<Organisation>, StoreError>;
 
+    /// Gives an organisation another name, unless it is not called `old` any more; says whether it was.
+    ///
+    /// # Errors
+    /// A conflict when the name is taken.
+    async fn rename_org(&self, id: &str, old: &str, new: &str) -> Result<bool, StoreError>;
+
+    /// Gives a project in sight another name, unless it is not called `old` any more; says whether it was.
+    ///
+    /// # Errors
+    /// A conflict when the name is taken.
+    async fn rename_project(&self, access: &Access, id: &str, old: &str, new: &str) -> Result<bool, StoreError>;
+
     /// Adds a project.
     ///
     /// # Errors

@@ -129,6 +129,39 @@ impl ApiKeys for PostgresDatabase {
         .await
     }
 
+    async fn replace_key(&self, access: &Access, old: &ApiKey, new: &ApiKey) -> Result<bool, StoreError> {
+        self.transact(access, async |transaction| {
+            transaction.execute("SELECT 1 FROM api_keys WHERE id = $1 FOR UPDATE", &[&&*old.id]).await?;
+            let now = all(transaction, &mut Vec::new()).await?;
+            if !now.iter().any(|key| key == old) {
+                return Ok(false);
+            }
+            let put = "UPDATE api_keys SET name = $2, project_id = $3, owner = $4, workflow = $5, scopes = $6::text::jsonb, \
+                       metadata = $7::text::jsonb, disabled = $8, expires_at = $9, limits = $10::text::jsonb WHERE id = $1";
+            let ends = new.expires_at.map(stored_time);
+            let (scopes, metadata) = (scopes_json(&new.scopes), metadata_json(&new.metadata));
+            let changed = transaction
+                .execute(
+                    put,
+                    &[
+                        &&*old.id,
+                        &&*new.name,
+                        &&*new.project,
+                        &new.owner,
+                        &new.workflow,
+                        &scopes,
+                        &metadata,
+                        &new.disabled,
+                        &ends,
+                        &limits_json(&new.limits),
+                    ],
+                )
+                .await?;
+            Ok(changed > 0)
+        })
+        .await
+    }
+
     async fn rotate_key(
         &self,
         access: &Access,

@@ -59,6 +59,14 @@ impl Audit for PostgresDatabase {
         .await
     }
 
+    async fn entries_before(&self, access: &Access, seq: u64, most: u32) -> Result<Vec<AuditEntry>, StoreError> {
+        self.transact(access, async |transaction| {
+            let rest = "WHERE seq < $1 ORDER BY seq DESC LIMIT $2";
+            entries(transaction, rest, &[&stored_time(seq), &i64::from(most)]).await
+        })
+        .await
+    }
+
     async fn latest_entries(&self, access: &Access, most: u32) -> Result<Vec<AuditEntry>, StoreError> {
         self.transact(access, async |transaction| {
             let newest_first = entries(transaction, "ORDER BY seq DESC LIMIT $1", &[&i64::from(most)]).await?;

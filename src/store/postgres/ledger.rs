@@ -2,7 +2,7 @@
 
 use super::{PostgresDatabase, Trouble, take_on};
 use crate::domain::{LedgerRow, Money, RequestId};
-use crate::store::ledger_rows::{Accounts, Columns, Spending, latest, row, stored_day};
+use crate::store::ledger_rows::{Accounts, Columns, Reported, Spending, containing, latest, row, stored_day};
 use crate::store::ports::database::{Access, StoreError};
 use crate::store::ports::ledger::{Cursor, Filter, Kept, Ledger, Page, Subject};
 use crate::store::rows::stored_time;
@@ -13,13 +13,14 @@ use tokio_postgres::{IsolationLevel, Transaction};
 
 const INSERT: &str = "INSERT INTO requests (id, revision, arrived_at, day, org_id, project_id, key_id, key_name, user_id, trace_id, \
      session_id, requested_model, provider, model, status, ended, latency_us, prompt_tokens, completion_tokens, cost, record, \
-     charge) SELECT id, revision, arrived, day, org, project, key, name, usr, trace, session, asked, provider, model, status, ended, latency, \
-     prompt, completion, cost, record::jsonb, charge \
+     cached_tokens, cache_write_tokens, reasoning_tokens, charge, ttft_us, cache) \
+     SELECT id, revision, arrived, day, org, project, key, name, usr, trace, session, asked, provider, model, status, ended, latency, \
+     prompt, completion, cost, record::jsonb, cached, written, reasoned, charge, ttft, cache \
      FROM unnest($1::text[], $2::smallint[], $3::bigint[], $4::int[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[], \
      $10::text[], $11::text[], $12::text[], $13::text[], $14::text[], $15::int[], $16::text[], $17::bigint[], $18::bigint[], \
-     $19::bigint[], $20::bigint[], $21::text[], $22::bigint[]) \
+     $19::bigint[], $20::bigint[], $21::text[], $22::bigint[], $23::bigint[], $24::bigint[], $25::bigint[], $26::bigint[], $27::text[]) \
      AS added (id, revision, arrived, day, org, project, key, name, usr, trace, session, asked, provider, model, status, ended, \
-     latency, prompt, completion, cost, record, charge) \
+     latency, prompt, completion, cost, record, cached, written, reasoned, charge, ttft, cache) \
      ON CONFLICT (id, day) DO NOTHING RETURNING id";
 
 /// The rows of several columns at once; those that were there are not among what is returned.
@@ -39,8 +40,9 @@ async fn insert(transaction: &Transaction<'_>, rows: &[Columns<'_>]) -> Result<H
             rows.iter().map(|it| it.$name.as_deref()).collect::<Vec<Option<&str>>>()
         };
     }
+    let reported = |number: fn(&Reported) -> i64| rows.iter().map(|it| number(&it.reported)).collect::<Vec<i64>>();
     let ended: Vec<&str> = rows.iter().map(|it| it.ended).collect();
-    let values: [&(dyn ToSql + Sync); 22] = [
+    let values: [&(dyn ToSql + Sync); 27] = [
         &texts!(id),
         &column!(revision),
         &column!(arrived_at),
@@ -62,7 +64,12 @@ async fn insert(transaction: &Transaction<'_>, rows: &[Columns<'_>]) -> Result<H
         &column!(completion_tokens),
         &rows.iter().map(|it| it.cost).collect::<Vec<Option<i64>>>(),
         &texts!(record),
+        &reported(|it| it.cached_tokens),
+        &reported(|it| it.cache_write_tokens),
+        &reported(|it| it.reasoning_tokens),
         &column!(charge),
+        &rows.iter().map(|it| it.reported.ttft_us).collect::<Vec<Option<i64>>>(),
+        &rows.iter().map(|it| it.reported.cache).collect::<Vec<&str>>(),
     ];
     let statement = transaction.prepare(INSERT).await?;
     let inserted = transaction.query(&statement, &values).await?;
@@ -81,10 +88,10 @@ async fn amend(transaction: &Transaction<'_>, it: &Columns<'_>) -> Result<Option
     let charge: i64 = row.try_get(3)?;
     let (prompt_tokens, completion_tokens) = (row.try_get(1)?, row.try_get(2)?);
     let put = "UPDATE requests SET revision = $3, provider = $4, model = $5, status = $6, ended = $7, latency_us = $8, \
-               prompt_tokens = $9, completion_tokens = $10, cost = $11, record = $12::text::jsonb, charge = $13 \
-               WHERE id = $1 AND day = $2";
+               prompt_tokens = $9, completion_tokens = $10, cost = $11, record = $12::text::jsonb, cached_tokens = $13, cache_write_tokens = $14, \
+               reasoning_tokens = $15, charge = $16, ttft_us = $17, cache = $18 WHERE id = $1 AND day = $2";
     let (provider, model) = (it.provider.as_deref(), it.model.as_deref());
-    let values: [&(dyn ToSql + Sync); 13] = [
+    let values: [&(dyn ToSql + Sync); 18] = [
         &it.id,
         &it.day,
         &it.revision,
@@ -97,7 +104,12 @@ async fn amend(transaction: &Transaction<'_>, it: &Columns<'_>) -> Result<Option
         &it.completion_tokens,
         &it.cost,
         &it.record,
+        &it.reported.cached_tokens,
+        &it.reported.cache_write_tokens,
+        &it.reported.reasoning_tokens,
         &it.charge,
+        &it.reported.ttft_us,
+        &it.reported.cache,
     ];
     transaction.execute(put, &values).await?;
     Ok(Some(Spending { requests: 1, prompt_tokens, completion_tokens, cost: charge.into() }))
@@ -151,10 +163,14 @@ async fn write(transaction: &Transaction<'_>, batch: &[LedgerRow<'static>]) -> R
     Ok(kept)
 }
 
-type Boxed = Box<dyn ToSql + Sync + Send>;
+/// Where a text is looked for.
+const FOUND_BY: &str = "id ILIKE ? OR key_name ILIKE ? OR user_id ILIKE ? OR trace_id ILIKE ? OR session_id ILIKE ? \
+     OR requested_model ILIKE ? OR model ILIKE ? OR provider ILIKE ? OR record ->> 'error_code' ILIKE ?";
+
+pub(super) type Boxed = Box<dyn ToSql + Sync + Send>;
 
 /// The condition of a filter, and its values. Row-level security sees to the organisation.
-fn condition(filter: &Filter, behind: Option<Cursor>) -> (String, Vec<Boxed>) {
+pub(super) fn condition(filter: &Filter, behind: Option<Cursor>) -> (String, Vec<Boxed>) {
     let (mut parts, mut values) = (vec!["true".to_owned()], Vec::<Boxed>::new());
     let mut also = |sql: &str, value: Option<Boxed>| {
         if let Some(value) = value {
@@ -175,6 +191,11 @@ fn condition(filter: &Filter, behind: Option<Cursor>) -> (String, Vec<Boxed>) {
     also("trace_id = ?", named(&filter.trace_id));
     also("session_id = ?", named(&filter.session_id));
     also("ended = ?", filter.ended.map(|ended| Box::new(ended.name()) as Boxed));
+    also("status >= ?", filter.status.map(|(lowest, _)| Box::new(i32::from(lowest)) as Boxed));
+    also("status <= ?", filter.status.map(|(_, highest)| Box::new(i32::from(highest)) as Boxed));
+    also("(ended = 'complete' AND status < 400) <> ?", filter.failed.map(|failed| Box::new(failed) as Boxed));
+    let text = filter.text.as_ref().map(|text| Box::new(containing(&text.replace('\0', "\u{fffd}"))) as Boxed);
+    also(&format!("({FOUND_BY})"), text);
     if let Some(Cursor { arrived_unix_ms, id }) = behind {
         values.extend([Box::new(stored_time(arrived_unix_ms)) as Boxed, Box::new(id.to_string())]);
         parts.push(format!("(arrived_at, id) < (${}, ${})", values.len() - 1, values.len()));

@@ -9,9 +9,12 @@ mod budgets;
 mod connect;
 mod ledger;
 mod listen;
+mod logins;
 mod payloads;
 mod provider_keys;
+mod reports;
 mod schema;
+mod stored_settings;
 mod tenants;
 
 pub use schema::{MIGRATIONS, check};
@@ -291,6 +294,7 @@ impl Database for PostgresDatabase {
                 prices: fact(transaction, PRICES).await?.map(Into::into),
                 budgets: budgets::all(transaction).await?,
                 credits: budgets::credits(transaction).await?,
+                settings: stored_settings::all(transaction).await?,
                 problems,
             })
         })

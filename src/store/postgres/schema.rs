@@ -22,6 +22,8 @@ pub const MIGRATIONS: &[Migration] = &[
         name: "0008_payloads",
         sql: include_str!("../../../migrations/postgres/0008_payloads.sql"),
     },
+    Migration { version: 9, name: "0009_console", sql: include_str!("../../../migrations/postgres/0009_console.sql") },
+    Migration { version: 10, name: "0010_reports", sql: include_str!("../../../migrations/postgres/0010_reports.sql") },
 ];
 
 /// Of this lock's number nobody else may think: `orbyt` in ASCII.

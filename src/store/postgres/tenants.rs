@@ -29,6 +29,22 @@ impl Tenants for PostgresDatabase {
         .await
     }
 
+    async fn rename_org(&self, id: &str, old: &str, new: &str) -> Result<bool, StoreError> {
+        self.transact(&Access::System, async |transaction| {
+            let put = "UPDATE organisations SET name = $3 WHERE id = $1 AND name = $2";
+            Ok(transaction.execute(put, &[&id, &old, &new]).await? > 0)
+        })
+        .await
+    }
+
+    async fn rename_project(&self, access: &Access, id: &str, old: &str, new: &str) -> Result<bool, StoreError> {
+        self.transact(access, async |transaction| {
+            let put = "UPDATE projects SET name = $3 WHERE id = $1 AND name = $2";
+            Ok(transaction.execute(put, &[&id, &old, &new]).await? > 0)
+        })
+        .await
+    }
+
     async fn create_project(&self, access: &Access, project: &Project, now: u64) -> Result<(), StoreError> {
         self.transact(access, async |transaction| {
             let put = "INSERT INTO projects (id, org_id, name, created_at) VALUES ($1, $2, $3, $4)";

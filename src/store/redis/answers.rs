@@ -17,6 +17,8 @@ use std::time::Duration;
 const ALL: &str = "{orbyt}:answers";
 /// How large each of them is.
 const SIZES: &str = "{orbyt}:answers:sizes";
+/// How many answers one question forgets.
+const CLEARED_AT_ONCE: isize = 500;
 /// The first byte of an answer. Another version's is not read.
 const VERSION: u8 = 1;
 
@@ -65,6 +67,33 @@ impl Answers for RedisAnswers {
             self.entries.store(entries, Ordering::Relaxed);
             self.bytes.store(bytes, Ordering::Relaxed);
         }
+    }
+
+    async fn clear(&self) -> bool {
+        loop {
+            let Some(lane) = self.link.lane() else { return false };
+            let mut connection = lane.bulk.clone();
+            let question = async move {
+                let names: Vec<String> =
+                    redis::cmd("ZRANGE").arg(ALL).arg(0).arg(CLEARED_AT_ONCE - 1).query_async(&mut connection).await?;
+                let mut forget = redis::pipe();
+                forget.atomic();
+                if names.is_empty() {
+                    forget.del(ALL).del(SIZES);
+                } else {
+                    forget.del(&names).zrem(ALL, &names).hdel(SIZES, &names);
+                }
+                forget.query_async::<()>(&mut connection).await.map(|()| names.len())
+            };
+            match self.link.ask_bulk(question).await {
+                None => return false,
+                Some(0) => break,
+                Some(_) => {}
+            }
+        }
+        self.entries.store(0, Ordering::Relaxed);
+        self.bytes.store(0, Ordering::Relaxed);
+        true
     }
 
     fn held(&self) -> AnswersHeld {

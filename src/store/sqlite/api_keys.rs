@@ -155,6 +155,32 @@ impl ApiKeys for SqliteDatabase {
         .await
     }
 
+    async fn replace_key(&self, access: &Access, old: &ApiKey, new: &ApiKey) -> Result<bool, StoreError> {
+        let (access, old, new) = (access.clone(), old.clone(), new.clone());
+        self.write(move |transaction| {
+            let now = all(transaction, &access, &mut Vec::new())?;
+            if !now.iter().any(|key| *key == old) {
+                return Ok(false);
+            }
+            let put = "UPDATE api_keys SET name = ?2, project_id = ?3, owner = ?4, workflow = ?5, scopes = ?6, metadata = ?7, \
+                       disabled = ?8, expires_at = ?9, limits = ?10 WHERE id = ?1";
+            let values = params![
+                &*old.id,
+                &*new.name,
+                &*new.project,
+                new.owner,
+                new.workflow,
+                scopes_json(&new.scopes),
+                metadata_json(&new.metadata),
+                new.disabled,
+                new.expires_at.map(stored_time),
+                limits_json(&new.limits),
+            ];
+            Ok(transaction.execute(put, values)? > 0)
+        })
+        .await
+    }
+
     async fn rotate_key(
         &self,
         access: &Access,

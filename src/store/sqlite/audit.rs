@@ -64,6 +64,12 @@ impl Audit for SqliteDatabase {
         self.read(move |transaction| entries(transaction, rest, params![stored_time(seq), most])).await
     }
 
+    async fn entries_before(&self, access: &Access, seq: u64, most: u32) -> Result<Vec<AuditEntry>, StoreError> {
+        let access = access.clone();
+        let rest = "WHERE (?1 IS NULL OR org_id = ?1) AND seq < ?2 ORDER BY seq DESC LIMIT ?3";
+        self.read(move |transaction| entries(transaction, rest, params![access.org(), stored_time(seq), most])).await
+    }
+
     async fn latest_entries(&self, access: &Access, most: u32) -> Result<Vec<AuditEntry>, StoreError> {
         let access = access.clone();
         let rest = "WHERE ?1 IS NULL OR org_id = ?1 ORDER BY seq DESC LIMIT ?2";

@@ -2,7 +2,7 @@
 
 use super::{SqliteDatabase, Trouble};
 use crate::domain::{LedgerRow, Money, RequestId};
-use crate::store::ledger_rows::{Accounts, Columns, Spending, latest, row, stored_day};
+use crate::store::ledger_rows::{Accounts, Columns, Spending, containing, latest, row, stored_day};
 use crate::store::ports::database::{Access, StoreError};
 use crate::store::ports::ledger::{Cursor, Filter, Kept, Ledger, Page, Subject};
 use crate::store::rows::stored_time;
@@ -17,8 +17,9 @@ fn insert(transaction: &Transaction<'_>, it: &Columns<'_>) -> Result<bool, Troub
     let mut put = transaction.prepare_cached(
         "INSERT INTO requests (id, revision, arrived_at, day, org_id, project_id, key_id, key_name, user_id, trace_id, session_id, \
          requested_model, provider, model, status, ended, latency_us, prompt_tokens, completion_tokens, cost, record, \
-         charge) \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22) \
+         cached_tokens, cache_write_tokens, reasoning_tokens, charge, ttft_us, cache) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, \
+         ?22, ?23, ?24, ?25, ?26, ?27) \
          ON CONFLICT (id) DO NOTHING",
     )?;
     let count = put.execute(params![
@@ -43,7 +44,12 @@ fn insert(transaction: &Transaction<'_>, it: &Columns<'_>) -> Result<bool, Troub
         it.completion_tokens,
         it.cost,
         it.record,
-        it.charge
+        it.reported.cached_tokens,
+        it.reported.cache_write_tokens,
+        it.reported.reasoning_tokens,
+        it.charge,
+        it.reported.ttft_us,
+        it.reported.cache
     ])?;
     Ok(count == 1)
 }
@@ -66,7 +72,8 @@ fn amend(transaction: &Transaction<'_>, it: &Columns<'_>) -> Result<Option<Spend
     transaction
         .prepare_cached(
             "UPDATE requests SET revision = ?2, provider = ?3, model = ?4, status = ?5, ended = ?6, latency_us = ?7, \
-             prompt_tokens = ?8, completion_tokens = ?9, cost = ?10, record = ?11, charge = ?12 WHERE id = ?1",
+             prompt_tokens = ?8, completion_tokens = ?9, cost = ?10, record = ?11, cached_tokens = ?12, \
+             cache_write_tokens = ?13, reasoning_tokens = ?14, charge = ?15, ttft_us = ?16, cache = ?17 WHERE id = ?1",
         )?
         .execute(params![
             it.id,
@@ -80,7 +87,12 @@ fn amend(transaction: &Transaction<'_>, it: &Columns<'_>) -> Result<Option<Spend
             it.completion_tokens,
             it.cost,
             it.record,
-            it.charge
+            it.reported.cached_tokens,
+            it.reported.cache_write_tokens,
+            it.reported.reasoning_tokens,
+            it.charge,
+            it.reported.ttft_us,
+            it.reported.cache
         ])?;
     Ok(Some(earlier))
 }
@@ -130,8 +142,13 @@ fn write(transaction: &Transaction<'_>, batch: &[LedgerRow<'static>]) -> Result<
     Ok(kept)
 }
 
+/// Where a text is looked for.
+const FOUND_BY: &str = "id LIKE ? ESCAPE '\\' OR key_name LIKE ? ESCAPE '\\' OR user_id LIKE ? ESCAPE '\\' OR trace_id LIKE ? ESCAPE '\\' \
+     OR session_id LIKE ? ESCAPE '\\' OR requested_model LIKE ? ESCAPE '\\' OR model LIKE ? ESCAPE '\\' OR provider LIKE ? ESCAPE '\\' \
+     OR json_extract(record, '$.error_code') LIKE ? ESCAPE '\\'";
+
 /// The condition of a filter, and its values.
-fn condition(access: &Access, filter: &Filter, behind: Option<Cursor>) -> (String, Vec<Value>) {
+pub(super) fn condition(access: &Access, filter: &Filter, behind: Option<Cursor>) -> (String, Vec<Value>) {
     let (mut parts, mut values) = (vec!["1 = 1".to_owned()], Vec::new());
     let mut also = |sql: &str, value: Option<Value>| {
         if let Some(value) = value {
@@ -152,6 +169,10 @@ fn condition(access: &Access, filter: &Filter, behind: Option<Cursor>) -> (Strin
     also("trace_id = ?", named(&filter.trace_id));
     also("session_id = ?", named(&filter.session_id));
     also("ended = ?", filter.ended.map(|ended| Value::Text(ended.name().to_owned())));
+    also("status >= ?", filter.status.map(|(lowest, _)| Value::Integer(lowest.into())));
+    also("status <= ?", filter.status.map(|(_, highest)| Value::Integer(highest.into())));
+    also("(ended = 'complete' AND status < 400) <> ?", filter.failed.map(|failed| Value::Integer(failed.into())));
+    also(&format!("({FOUND_BY})"), filter.text.as_ref().map(|text| Value::Text(containing(text))));
     if let Some(Cursor { arrived_unix_ms, id }) = behind {
         values.extend([Value::Integer(stored_time(arrived_unix_ms)), Value::Text(id.to_string())]);
         parts.push(format!("(arrived_at, id) < (?{}, ?{})", values.len() - 1, values.len()));
@@ -195,7 +216,7 @@ impl Ledger for SqliteDatabase {
 
     async fn find(&self, access: &Access, id: RequestId) -> Result<Option<LedgerRow<'static>>, StoreError> {
         let access = access.clone();
-        self.read(move |transaction| {
+        self.look(move |transaction| {
             let mut query = transaction
                 .prepare_cached("SELECT record FROM requests WHERE id = ?1 AND (?2 IS NULL OR org_id = ?2)")?;
             let mut rows = query.query(params![id.to_string(), access.org()])?;
@@ -218,7 +239,7 @@ impl Ledger for SqliteDatabase {
             "SELECT record FROM requests WHERE {condition} ORDER BY arrived_at DESC, id DESC LIMIT ?{}",
             values.len()
         );
-        self.read(move |transaction| {
+        self.look(move |transaction| {
             let mut query = transaction.prepare(&query)?;
             let found = query.query_map(params_from_iter(values), |row| row.get::<_, String>(0))?;
             let rows = found.map(|json| read(&json?)).collect::<Result<_, Trouble>>()?;

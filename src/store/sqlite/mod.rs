@@ -9,9 +9,13 @@ mod audit;
 mod backup;
 mod budgets;
 mod ledger;
+mod logins;
 mod payloads;
 mod provider_keys;
+mod reader;
+mod reports;
 mod schema;
+mod stored_settings;
 mod tenants;
 
 pub use backup::{Copied, backup, restore};
@@ -24,10 +28,10 @@ use crate::domain::tenancy::ApiKey;
 use async_trait::async_trait;
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Transaction, TransactionBehavior, params};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Semaphore, oneshot, watch};
 
 /// The file in the data directory.
 pub const FILE: &str = "orbyt.db";
@@ -43,6 +47,7 @@ pub struct SqliteDatabase {
     path: PathBuf,
     jobs: Mutex<Sender<Job>>,
     link: watch::Receiver<Link>,
+    readers: Arc<Semaphore>,
 }
 
 impl SqliteDatabase {
@@ -60,7 +65,7 @@ impl SqliteDatabase {
             .name("orbyt-sqlite".to_owned())
             .spawn(move || work(connection, &orders, &tell))
             .map_err(|error| StoreError::Unavailable(format!("cannot start the thread of the database: {error}")))?;
-        Ok(Self { path, jobs: Mutex::new(jobs), link })
+        Ok(Self { path, jobs: Mutex::new(jobs), link, readers: Arc::new(Semaphore::new(reader::AT_ONCE)) })
     }
 
     /// Has the thread do something in a transaction, which is kept when it succeeds.
@@ -256,6 +261,7 @@ impl Database for SqliteDatabase {
                 prices: fact(transaction, PRICES)?.map(Into::into),
                 budgets: budgets::all(transaction, &Access::System)?,
                 credits: budgets::credits(transaction, &Access::System)?,
+                settings: stored_settings::all(transaction)?,
                 problems,
             })
         })

@@ -20,6 +20,8 @@ pub const MIGRATIONS: &[Migration] = &[
     Migration { version: 6, name: "0006_people", sql: include_str!("../../../migrations/sqlite/0006_people.sql") },
     Migration { version: 7, name: "0007_money", sql: include_str!("../../../migrations/sqlite/0007_money.sql") },
     Migration { version: 8, name: "0008_payloads", sql: include_str!("../../../migrations/sqlite/0008_payloads.sql") },
+    Migration { version: 9, name: "0009_console", sql: include_str!("../../../migrations/sqlite/0009_console.sql") },
+    Migration { version: 10, name: "0010_reports", sql: include_str!("../../../migrations/sqlite/0010_reports.sql") },
 ];
 
 /// How long until a file that others are switching is tried again.

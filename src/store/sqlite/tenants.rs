@@ -34,6 +34,24 @@ impl Tenants for SqliteDatabase {
         .await
     }
 
+    async fn rename_org(&self, id: &str, old: &str, new: &str) -> Result<bool, StoreError> {
+        let (id, old, new) = (id.to_owned(), old.to_owned(), new.to_owned());
+        self.write(move |transaction| {
+            let put = "UPDATE organisations SET name = ?3 WHERE id = ?1 AND name = ?2";
+            Ok(transaction.execute(put, params![id, old, new])? > 0)
+        })
+        .await
+    }
+
+    async fn rename_project(&self, access: &Access, id: &str, old: &str, new: &str) -> Result<bool, StoreError> {
+        let (access, id, old, new) = (access.clone(), id.to_owned(), old.to_owned(), new.to_owned());
+        self.write(move |transaction| {
+            let put = "UPDATE projects SET name = ?3 WHERE id = ?1 AND name = ?2 AND (?4 IS NULL OR org_id = ?4)";
+            Ok(transaction.execute(put, params![id, old, new, access.org()])? > 0)
+        })
+        .await
+    }
+
     async fn create_project(&self, access: &Access, project: &Project, now: u64) -> Result<(), StoreError> {
         let (access, project) = (access.clone(), project.clone());
         self.write(move |transaction| {

@@ -6,6 +6,7 @@
 use super::{Followed, State, doorbell};
 use crate::cli::credentials::{FirstStart, first_start};
 use crate::config::Snapshot;
+use crate::domain::stored_setting::StoredSetting;
 use crate::domain::tenancy::VaultKey;
 use crate::provider::PriceList;
 use crate::proxy::Core;
@@ -157,6 +158,7 @@ impl Follower {
         }
         self.take_budgets(state, followed.budgets).await;
         self.take_prices(followed.prices).await;
+        self.take_settings(followed.settings).await;
         self.take_vault(followed.vault).await;
         self.is_unsettled.store(!problems.is_empty(), Ordering::Relaxed);
         if known.problems != problems {
@@ -186,6 +188,15 @@ impl Follower {
             parents.followed.keys = keys;
             parents.followed.admin_token = admin_token;
         });
+    }
+
+    /// Takes over what was set in the console, with which the configuration is read again.
+    async fn take_settings(&self, settings: Arc<[StoredSetting]>) {
+        if self.parents.lock().followed.settings == settings {
+            return;
+        }
+        self.publish(|parents| parents.followed.settings = settings);
+        self.read_again().await;
     }
 
     /// Takes over imported prices, with which the configuration is read again.

@@ -11,9 +11,11 @@ use crate::config::{BudgetBook, Store, StoredKeys};
 use crate::domain::Secret;
 use crate::domain::audit::AuditEvent;
 use crate::domain::secret::KeyHash;
+use crate::domain::stored_setting::StoredSetting;
 use crate::domain::tenancy::{ApiKey, DEFAULT_ORG, DEFAULT_PROJECT, KeySecret, SavedKey, Scopes, SealedKey, VaultKey};
 use crate::provider::PriceList;
 use crate::store::file::{LastKnown, earlier_credentials, lock, make_private, set_aside, write_private};
+use crate::store::ports::audit::noted;
 use crate::store::ports::database::{Access, Contents, Database, StoreError};
 use crate::store::postgres::{PostgresDatabase, check as check_server};
 use crate::store::sqlite::{SqliteDatabase, check as check_file};
@@ -63,12 +65,14 @@ pub struct Followed {
     pub budgets: Arc<BudgetBook>,
     /// Prices that were imported.
     pub prices: Option<Arc<PriceList>>,
+    /// Models, presets and routing settings that the configuration is read with.
+    pub settings: Arc<[StoredSetting]>,
 }
 
 impl Followed {
     /// Whether there is nothing that a configuration has to be read with.
     pub fn is_empty(&self) -> bool {
-        self.vault.is_empty() && self.prices.is_none() && self.keys.names().next().is_none()
+        self.vault.is_empty() && self.settings.is_empty() && self.prices.is_none() && self.keys.names().next().is_none()
     }
 }
 
@@ -211,6 +215,20 @@ impl State {
         self.last_known.is_some()
     }
 
+    /// Seals a key and puts it into the vault, with an entry in the audit log. The caller has [`State::lock_master_key`], until the row is there:
+    /// a master key that nothing is sealed with yet might be replaced.
+    ///
+    /// # Errors
+    /// When there is no master key, or the database does not take the key.
+    pub async fn seal_and_add(&self, mut key: SealedKey, secret: &Secret, event: AuditEvent) -> Result<(), StoreError> {
+        let others = self.database.provider_keys(&Access::System).await?;
+        self.make_master_key(&others)?;
+        let keys = self.sealing_keys().await?;
+        let sealed = vault::seal(&keys, &key.identity(), secret);
+        key.envelope = sealed.map_err(|error| StoreError::Refused(error.to_string()))?;
+        noted(&*self.database, event, self.database.add_provider_key(&Access::System, &key)).await
+    }
+
     /// Puts these keys into the file.
     ///
     /// # Errors
@@ -234,7 +252,8 @@ impl State {
         });
         let budgets = Arc::new(BudgetBook::new(contents.budgets.clone(), &contents.credits));
         let keys = Arc::new(StoredKeys::new(contents.keys.clone(), &saved));
-        (Followed { keys, admin_token: contents.admin_token, vault, budgets, prices }, problems)
+        let settings = contents.settings.as_slice().into();
+        (Followed { keys, admin_token: contents.admin_token, vault, budgets, prices, settings }, problems)
     }
 
     /// The keys that serve everybody, those of organisations, and what is wrong with others.

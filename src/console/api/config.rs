@@ -1,0 +1,106 @@
+//! `/api/v1/config`: the configuration that is in force, without its secrets.
+
+use crate::config::{Snapshot, snapshot::Provider};
+use crate::console::problem::Problem;
+use crate::console::roles::Operation;
+use crate::console::routes::Shared;
+use crate::console::viewer::Viewer;
+use axum::Json;
+use axum::extract::State;
+use serde_json::{Value, json};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The configuration that is in force: file, environment and database together. Keys are shown by their ends.
+#[utoipa::path(get, path = "/api/v1/config", tag = "gateway", responses((status = 200, body = Object)))]
+pub(super) async fn show(State(shared): State<Arc<Shared>>, viewer: Viewer) -> Result<Json<Value>, Problem> {
+    viewer.may(Operation::SeeGateway, None)?;
+    Ok(Json(shown(&(shared.deps.snapshot)(), shared.deps.database.as_ref().map(|database| database.place()))))
+}
+
+fn shown(snapshot: &Snapshot, database: Option<String>) -> Value {
+    let Snapshot { server, console, routing, retry, breaker, timeouts, gate, limits, cache, telemetry, .. } = snapshot;
+    json!({
+        "server": {
+            "listen": texts(&server.listen),
+            "tls": server.tls.as_ref().map(|tls| texts(&tls.listen)),
+            "data_dir": server.data_dir.display().to_string(),
+            "max_body_bytes": server.max_body_bytes,
+            "workers": server.workers,
+            "grace": span(server.grace),
+            "allow_origins": server.cors.allow_origins,
+        },
+        "console": {
+            "listen": texts(&console.listen),
+            "admin_token": console.admin_token.is_some(),
+            "secure_cookies": console.secure_cookies,
+        },
+        "store": {
+            "database": database,
+            "redis": snapshot.store.redis.is_some(),
+            "master_key": if snapshot.store.master_key.is_some() { "configuration" } else { "file" },
+        },
+        "providers": snapshot.providers.iter().map(|it| provider(it)).collect::<Vec<_>>(),
+        "models": snapshot.aliases.iter().map(|it| &*it.name).collect::<Vec<_>>(),
+        "presets": snapshot.presets.iter().map(|it| &*it.slug).collect::<Vec<_>>(),
+        "routing": {
+            "strategy": routing.strategy.name(),
+            "providers": routing.providers,
+            "fallbacks": routing.fallbacks,
+            "auto": routing.auto,
+        },
+        "retry": {"max": retry.max, "base": span(retry.base), "cap": span(retry.cap), "budget": retry.budget},
+        "breaker": {
+            "enabled": breaker.enabled, "failures": breaker.failures, "open_for": span(breaker.open_for),
+            "max_open_share": breaker.max_open_share,
+        },
+        "health": {"probe": snapshot.health.probe.map(span)},
+        "hedging": snapshot.hedging.map(|hedging| json!({
+            "quantile": hedging.quantile, "min_delay": span(hedging.min_delay), "budget": hedging.budget,
+        })),
+        "timeouts": {
+            "connect": span(timeouts.connect), "first_output": span(timeouts.first_output), "idle": span(timeouts.idle),
+            "total": span(timeouts.total),
+        },
+        "gate": {
+            "max_bytes": gate.max_bytes, "max_wait": gate.max_wait.map(span), "keepalive": span(gate.keepalive),
+            "keepalive_before_commit": gate.keepalive_before_commit,
+        },
+        "limits": {
+            "global_per_second": limits.global_per_second, "address_per_second": limits.address_per_second,
+            "bad_key_per_minute": limits.bad_key_per_minute, "concurrent": limits.concurrent, "rules": limits.rules.len(),
+            "queue_size": limits.queue_size, "queue_wait": limits.queue_wait.map(span), "on_outage": limits.on_outage.name(),
+        },
+        "cache": {
+            "backend": cache.backend.name(), "ttl": span(cache.ttl), "max_size": cache.max_size, "max_bytes": cache.max_bytes,
+            "semantic": cache.semantic.is_some(),
+        },
+        "telemetry": {
+            "log_level": telemetry.log_level.as_str().to_ascii_lowercase(), "ledger": telemetry.ledger,
+            "ledger_retention": telemetry.ledger_retention.map(span), "spool_max_bytes": telemetry.spool_max_bytes,
+        },
+    })
+}
+
+fn provider(provider: &Provider) -> Value {
+    let keys = provider.keys.iter().map(|key| json!({"name": &*key.name, "key": key.secret.masked()}));
+    json!({
+        "id": &*provider.id,
+        "dialect": provider.dialect.name(),
+        "base_url": provider.base.to_string(),
+        "weight": provider.weight,
+        "keys": keys.collect::<Vec<_>>(),
+    })
+}
+
+fn texts(list: &[impl ToString]) -> Vec<String> {
+    list.iter().map(ToString::to_string).collect()
+}
+
+/// As it would be written in the configuration file.
+fn span(duration: Duration) -> String {
+    match (duration.as_secs(), duration.subsec_millis()) {
+        (seconds, 0) => format!("{seconds}s"),
+        _ => format!("{}ms", duration.as_millis()),
+    }
+}

@@ -1,0 +1,179 @@
+// The console's one script: copying, live lists, and times in the reader's own zone. Pages work without it; what is
+// live on them then stays as it was when they were loaded. Everything shown is set as text, never as markup.
+"use strict";
+
+const clock = (ms) => new Date(ms).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit", hour12: false });
+
+function localTimes(root) {
+  for (const time of root.querySelectorAll("time[data-clock]")) {
+    const when = new Date(time.dateTime);
+    if (!time.title) time.title = time.dateTime;
+    const sameDay = when.toDateString() === new Date().toDateString();
+    time.textContent = sameDay ? clock(when) : `${when.toLocaleDateString()} ${clock(when)}`;
+  }
+}
+
+function element(name, text, className) {
+  const made = document.createElement(name);
+  if (text !== undefined && text !== null) made.textContent = String(text);
+  if (className) made.className = className;
+  return made;
+}
+
+document.addEventListener("click", async (event) => {
+  const button = event.target.closest("button[data-copy]");
+  if (!button) return;
+  const source = document.getElementById(button.dataset.copy);
+  if (!source) return;
+  const text = "value" in source ? source.value : source.textContent;
+  try {
+    await navigator.clipboard.writeText(text);
+  } catch {
+    // Without leave to use the clipboard the text is selected, to be copied by hand.
+    const range = document.createRange();
+    range.selectNodeContents(source);
+    getSelection().removeAllRanges();
+    getSelection().addRange(range);
+    return;
+  }
+  const before = button.textContent;
+  button.textContent = "Copied";
+  setTimeout(() => { button.textContent = before; }, 1500);
+});
+
+// A part of a page that is fetched again every so often, as long as the page is looked at.
+for (const part of document.querySelectorAll("[data-refresh]")) {
+  setInterval(async () => {
+    if (document.hidden || part.contains(document.activeElement)) return;
+    try {
+      const answer = await fetch(part.dataset.refresh, { headers: { accept: "text/html" } });
+      if (!answer.ok || answer.redirected) return;
+      const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+      const fresh = page.querySelector(`[data-refresh="${CSS.escape(part.dataset.refresh)}"]`);
+      if (!fresh) { location.reload(); return; }
+      part.replaceChildren(...fresh.childNodes);
+      localTimes(part);
+    } catch { /* The next turn tries again. */ }
+  }, Number(part.dataset.every || 2) * 1000);
+}
+
+// The operations feed.
+const feed = document.getElementById("feed");
+if (feed) {
+  const source = new EventSource(feed.dataset.source);
+  source.addEventListener("line", (event) => {
+    const line = JSON.parse(event.data);
+    const item = element("li");
+    const time = element("time", clock(line.at_ms));
+    time.dateTime = new Date(line.at_ms).toISOString();
+    item.append(time, element("span", line.text, `text ${line.level}`));
+    feed.prepend(item);
+    document.getElementById("feed-empty")?.remove();
+    while (feed.children.length > 200) feed.lastChild.remove();
+  });
+}
+
+// DevTools.
+const list = document.getElementById("live");
+if (list) {
+  const MOST = 300;
+  const rows = new Map();
+  const waiting = [];
+  const search = document.getElementById("live-search");
+  const state = document.getElementById("live-state");
+  const pause = document.getElementById("live-pause");
+  const status = document.getElementById("live-status");
+  let paused = false;
+  let missed = 0;
+
+  const shows = (row) => {
+    const text = search.value.trim().toLowerCase();
+    return (!state.value || row.dataset.state === state.value) && (!text || row.textContent.toLowerCase().includes(text) || row.dataset.id.includes(text));
+  };
+  const filter = () => { for (const row of list.children) row.hidden = !shows(row); };
+  search.addEventListener("input", filter);
+  state.addEventListener("change", filter);
+
+  const tell = () => {
+    const parts = [paused ? `paused, ${waiting.length} waiting` : "live"];
+    if (missed > 0) parts.push(`${missed} missed`);
+    status.textContent = parts.join(" · ");
+    status.className = paused ? "badge warn" : "badge live";
+  };
+
+  const BADGES = { pending: "live", streaming: "live", success: "good", error: "bad" };
+  const cell = (row, name) => row.querySelector(`[data-cell="${name}"]`);
+
+  function rowOf(event) {
+    let row = rows.get(event.id);
+    if (row) return row;
+    row = document.getElementById("live-row").content.firstElementChild.cloneNode(true);
+    row.dataset.id = event.id;
+    const link = row.querySelector("a");
+    link.href = `/requests/${encodeURIComponent(event.id)}`;
+    link.textContent = clock(event.at_ms);
+    link.title = event.id;
+    rows.set(event.id, row);
+    list.prepend(row);
+    document.getElementById("live-empty")?.remove();
+    while (list.children.length > MOST) {
+      rows.delete(list.lastElementChild.dataset.id);
+      list.lastElementChild.remove();
+    }
+    return row;
+  }
+
+  function apply(event) {
+    const row = rowOf(event);
+    const ended = row.dataset.state === "success" || row.dataset.state === "error";
+    if (ended) return;
+    const shown = event.state === "attempt" ? "pending" : event.state;
+    // Of several attempts the one that streams is what the row is about.
+    if (!(shown === "pending" && row.dataset.state === "streaming")) {
+      row.dataset.state = shown;
+      const badge = cell(row, "state").firstElementChild;
+      badge.textContent = shown;
+      badge.className = `badge ${BADGES[shown]}`;
+    }
+    if (event.caller) cell(row, "key").textContent = event.caller;
+    if (event.model && !cell(row, "asked").textContent) cell(row, "asked").textContent = event.model;
+    if (event.provider && event.model) cell(row, "target").textContent = `${event.provider}/${event.model}`;
+    if (event.attempt) cell(row, "attempts").textContent = event.attempt;
+    if (event.state === "attempt" && event.verdict) cell(row, "note").textContent = `${event.provider} ${event.reason || event.status || "failed"}: ${event.verdict}`.replaceAll("_", " ");
+    if (event.ttft_ms !== undefined) cell(row, "ttft").textContent = `${event.ttft_ms} ms`;
+    if (shown === "success" || shown === "error") {
+      cell(row, "status").textContent = event.status ?? "";
+      if (event.latency_ms !== undefined) cell(row, "latency").textContent = `${event.latency_ms} ms`;
+      if (event.tokens) cell(row, "tokens").textContent = `${event.tokens.prompt} + ${event.tokens.completion}`;
+      if (event.cost_usd !== undefined) cell(row, "cost").textContent = `$${event.cost_usd}`;
+      if (event.reason) cell(row, "note").textContent = event.reason.replaceAll("_", " ");
+    }
+    row.hidden = !shows(row);
+  }
+
+  for (const row of list.children) rows.set(row.dataset.id, row);
+  pause.addEventListener("click", () => {
+    paused = !paused;
+    pause.setAttribute("aria-pressed", String(paused));
+    pause.textContent = paused ? "Go on" : "Pause";
+    if (!paused) for (const event of waiting.splice(0)) apply(event);
+    tell();
+  });
+  document.getElementById("live-clear").addEventListener("click", () => { rows.clear(); list.replaceChildren(); });
+
+  const source = new EventSource(list.dataset.source);
+  source.addEventListener("open", tell);
+  source.addEventListener("error", () => { status.textContent = "connecting…"; status.className = "badge warn"; });
+  source.addEventListener("missed", (event) => { missed += JSON.parse(event.data).missed; tell(); });
+  source.addEventListener("message", (message) => {
+    const event = JSON.parse(message.data);
+    if (!paused) return apply(event);
+    waiting.push(event);
+    if (waiting.length > 2000) { waiting.shift(); missed += 1; }
+    tell();
+  });
+}
+
+localTimes(document);
+// On a phone the links scroll sideways.
+document.querySelector("nav [aria-current=page]")?.scrollIntoView({ block: "nearest", inline: "center" });

@@ -1,0 +1,227 @@
+//! The gateway's API keys: making one, which is shown once; rotating, switching off and revoking.
+
+use super::ask::{ask, list, segment, text};
+use super::layout::{self, badge, copyable, csrf, empty, heading, scrolling};
+use super::visit::{Failure, Visit};
+use crate::console::problem::Problem;
+use crate::console::roles::Operation;
+use crate::console::routes::Shared;
+use axum::Form;
+use axum::extract::{Path, State};
+use axum::http::{Method, StatusCode};
+use axum::response::{IntoResponse, Response};
+use maud::{Markup, html};
+use serde_json::{Map, Value, json};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// What a key of the console's own carries, so that it is not listed among people's.
+pub(super) const PURPOSE: &str = "console";
+
+/// What a form says.
+type Fields = HashMap<String, String>;
+
+pub(super) async fn page(State(shared): State<Arc<Shared>>, visit: Visit) -> Result<Response, Failure> {
+    render(&shared, &visit, html! {}, None).await
+}
+
+async fn render(
+    shared: &Arc<Shared>,
+    visit: &Visit,
+    news: Markup,
+    refused: Option<Problem>,
+) -> Result<Response, Failure> {
+    let mut keys = list(shared, visit, "/api/v1/keys").await?;
+    keys.retain(|key| key["metadata"]["purpose"] != PURPOSE);
+    keys.reverse();
+    let projects = list(shared, visit, "/api/v1/projects").await.unwrap_or_default();
+    let may_make = visit.home(Operation::MakeOwnKeys).is_ok();
+    let status = refused.as_ref().map_or(StatusCode::OK, Problem::status);
+    let body = html! {
+        (heading("API keys", "What your applications present to the gateway. Only a key's ends are kept to be shown.", html! {}))
+        @if let Some(problem) = &refused { div.banner.bad role="alert" { p { (problem.detail()) } } }
+        (news)
+        @if may_make { (new_form(visit, &projects)) }
+        section.panel {
+            @if keys.is_empty() {
+                (empty("No key yet", "Make one above. The keys of the configuration are not listed here. Then:", copyable("first", &layout::first_request(shared))))
+            } @else {
+                (scrolling("Keys", html! {
+                    table {
+                        thead { tr { th scope="col" { "Name" } th scope="col" { "Key" } th scope="col" { "Scope" } th scope="col" { "Limits" } th scope="col" { "Status" } th scope="col" { "Made" } th scope="col" { "Expires" } th scope="col" { span.visually-hidden { "Actions" } } } }
+                        tbody { @for key in &keys { (line(visit, key, &projects, may_make)) } }
+                    }
+                }))
+            }
+        }
+    };
+    Ok((status, layout::page(shared, visit, "API keys", body).await).into_response())
+}
+
+fn new_form(visit: &Visit, projects: &[Value]) -> Markup {
+    let field = |name: &str, label: &str, hint: &str| {
+        html! { div.field { label for={ "k-" (name) } { (label) } input id={ "k-" (name) } name=(name) placeholder=(hint) autocomplete="off"; } }
+    };
+    html! {
+        details.panel open[false] {
+            summary.pad { strong { "New key" } }
+            div.body {
+                form.form method="post" action=(visit.link("/keys")) {
+                    (csrf(visit))
+                    div.field { label for="k-name" { "Name" } input id="k-name" name="name" required maxlength="100" autocomplete="off"; }
+                    @if projects.len() > 1 {
+                        div.field {
+                            label for="k-project" { "Project" }
+                            select id="k-project" name="project" { @for project in projects { option value=(text(project, "id")) { (text(project, "name")) } } }
+                        }
+                    }
+                    (field("models", "Models", "all; or gpt-*, openai/*"))
+                    (field("providers", "Providers", "all"))
+                    (field("addresses", "Addresses", "all; or 192.0.2.0/24"))
+                    (field("rpm", "Requests a minute", "no limit"))
+                    (field("tpm", "Tokens a minute", "no limit"))
+                    div.field { label for="k-expires" { "Expires" } input id="k-expires" name="expires" type="date"; }
+                    div { button.primary type="submit" { "Create key" } }
+                }
+            }
+        }
+    }
+}
+
+fn line(visit: &Visit, key: &Value, projects: &[Value], may_make: bool) -> Markup {
+    let (id, status) = (segment(text(key, "id")), text(key, "status"));
+    let tone = match status {
+        "active" => "good",
+        "disabled" => "warn",
+        _ => "bad",
+    };
+    let names = |name: &str| -> String {
+        let list = key["scopes"][name].as_array().map(Vec::as_slice).unwrap_or_default();
+        list.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(", ")
+    };
+    let scopes: Vec<String> =
+        ["models", "providers", "routes", "addresses"].into_iter().map(names).filter(|it| !it.is_empty()).collect();
+    let limits: Vec<String> = key["limits"]
+        .as_object()
+        .into_iter()
+        .flatten()
+        .map(|(name, amount)| format!("{} {amount}", name.replace('_', " ")))
+        .collect();
+    let project = projects.iter().find(|project| project["id"] == key["project"]).map(|project| text(project, "name"));
+    let post = |action: &str| visit.link(&format!("/keys/{id}/{action}"));
+    let is_over = matches!(status, "revoked" | "expired");
+    html! {
+        tr {
+            th scope="row" { (text(key, "name")) @if let Some(project) = project { br; small.muted { (project) } } }
+            td.mono.nowrap { (text(key, "label")) }
+            td { @if scopes.is_empty() { "all models" } @else { (scopes.join(" \u{b7} ")) } }
+            td { @if limits.is_empty() { span.muted { "none" } } @else { (limits.join(", ")) } }
+            td { (badge(tone, status)) }
+            td.nowrap { (text(key, "created_at").get(..10).unwrap_or_default()) }
+            td.nowrap { (text(key, "expires_at").get(..10).unwrap_or("never")) }
+            td {
+                @if may_make && !is_over {
+                    details.quiet {
+                        summary { "Change" span.visually-hidden { " " (text(key, "name")) } }
+                        div.actions {
+                            form method="post" action=(post("rotate")) { (csrf(visit)) button type="submit" title="A new secret; the old one goes on for a day" { "Rotate" } }
+                            form method="post" action=(post(if status == "disabled" { "enable" } else { "disable" })) { (csrf(visit)) button type="submit" { @if status == "disabled" { "Enable" } @else { "Disable" } } }
+                            form method="post" action=(post("revoke")) { (csrf(visit)) button.danger type="submit" title="At once and for good" { "Revoke" } }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// A key that was just made, shown this once.
+fn shown_once(shared: &Shared, answer: &Value) -> Markup {
+    let key = text(answer, "key");
+    let request = layout::first_request(shared).replace("$ORBYT_API_KEY", key);
+    html! {
+        section.panel role="status" {
+            header { h2 { "The key " (text(&answer["data"], "name")) } (badge("warn", "shown only now")) }
+            div.body {
+                (copyable("new-key", key))
+                br;
+                details.quiet { summary { "A first request with it" } (copyable("new-request", &request)) }
+            }
+        }
+    }
+}
+
+/// A list with commas between its items.
+fn listed(fields: &Fields, name: &str) -> Vec<String> {
+    let text = fields.get(name).map(String::as_str).unwrap_or_default();
+    text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect()
+}
+
+fn limits(fields: &Fields) -> Result<Map<String, Value>, Problem> {
+    let mut limits = Map::new();
+    for (field, limit) in [("rpm", "requests_per_minute"), ("tpm", "tokens_per_minute")] {
+        let text = fields.get(field).map(|text| text.trim()).unwrap_or_default();
+        if !text.is_empty() {
+            let amount: u64 = text.parse().map_err(|_| Problem::invalid(field, "A limit is a whole number."))?;
+            limits.insert(limit.to_owned(), amount.into());
+        }
+    }
+    Ok(limits)
+}
+
+pub(super) async fn create(
+    State(shared): State<Arc<Shared>>,
+    visit: Visit,
+    Form(fields): Form<Fields>,
+) -> Result<Response, Failure> {
+    let wanted = async {
+        let mut body = json!({
+            "name": fields.get("name").map(|name| name.trim()).unwrap_or_default(),
+            "scopes": {
+                "models": listed(&fields, "models"),
+                "providers": listed(&fields, "providers"),
+                "addresses": listed(&fields, "addresses"),
+            },
+            "limits": limits(&fields)?,
+        });
+        match fields.get("project").filter(|project| !project.is_empty()) {
+            Some(project) => body["project"] = project.as_str().into(),
+            None => body["org"] = (&*visit.home(Operation::MakeOwnKeys)?).into(),
+        }
+        if let Some(date) = fields.get("expires").filter(|date| !date.is_empty()) {
+            body["expires_at"] = format!("{date}T00:00:00Z").into();
+        }
+        ask(&shared, &visit, Method::POST, "/api/v1/keys", Some(&body)).await
+    };
+    match wanted.await {
+        Ok(answer) => render(&shared, &visit, shown_once(&shared, &answer), None).await,
+        Err(problem) => render(&shared, &visit, html! {}, Some(problem)).await,
+    }
+}
+
+pub(super) async fn change(
+    State(shared): State<Arc<Shared>>,
+    visit: Visit,
+    Path((id, action)): Path<(String, String)>,
+) -> Result<Response, Failure> {
+    let path = format!("/api/v1/keys/{}", segment(&id));
+    let done = match action.as_str() {
+        "rotate" => ask(&shared, &visit, Method::POST, &format!("{path}/rotate"), Some(&json!({}))).await,
+        "revoke" => ask(&shared, &visit, Method::POST, &format!("{path}/revoke"), None).await,
+        "disable" => ask(&shared, &visit, Method::PATCH, &path, Some(&json!({"disabled": true}))).await,
+        "enable" => ask(&shared, &visit, Method::PATCH, &path, Some(&json!({"disabled": false}))).await,
+        _ => Err(Problem::not_found("action")),
+    };
+    match done {
+        Ok(answer) if action == "rotate" => render(&shared, &visit, shown_once(&shared, &answer), None).await,
+        Ok(_) => {
+            let news = match action.as_str() {
+                "revoke" => "The key is void now, on every node.",
+                "disable" => "The key is not accepted until it is enabled again.",
+                _ => "The key is accepted again.",
+            };
+            render(&shared, &visit, html! { div.banner.good role="status" { p { (news) } } }, None).await
+        }
+        Err(problem) => render(&shared, &visit, html! {}, Some(problem)).await,
+    }
+}

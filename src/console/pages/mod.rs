@@ -1,0 +1,75 @@
+//! The dashboard and DevTools: pages made on the server, with one stylesheet and one small script.
+//!
+//! ```text
+//! request ──> auth.rs: who? ──> visit.rs: of which organisation? ──> a page's file ──> layout.rs
+//!              else /login                                          asks the ports     HTML
+//! ```
+//!
+//! maud escapes whatever is put into a page; nothing here is ever marked as safe but charts, which are made of numbers.
+
+mod ask;
+mod assets;
+mod budgets;
+mod chart;
+mod devtools;
+mod format;
+mod gateway;
+mod keys;
+mod layout;
+mod login;
+mod models;
+mod overview;
+mod payload;
+mod pool;
+mod request;
+mod requests;
+mod send;
+mod sessions;
+mod stream;
+mod usage;
+mod vault;
+mod visit;
+
+use super::routes::Shared;
+use axum::Router;
+use axum::routing::{get, post};
+use std::sync::Arc;
+
+/// What anybody may ask for.
+pub(super) fn open() -> Router<Arc<Shared>> {
+    Router::new()
+        .route("/assets/style.css", get(assets::style))
+        .route("/assets/console.js", get(assets::script))
+        .route("/assets/icon.svg", get(assets::icon))
+        .route("/login", get(login::page).post(login::log_in))
+}
+
+/// The pages behind [`require_viewer_of_page`](super::auth::require_viewer_of_page).
+pub(super) fn guarded() -> Router<Arc<Shared>> {
+    Router::new()
+        .route("/logout", post(login::log_out))
+        .route("/overview", get(overview::page))
+        .route("/overview/feed", get(stream::feed))
+        .route("/devtools", get(devtools::page))
+        .route("/devtools/events", get(stream::requests))
+        .route("/requests", get(requests::page))
+        .route("/requests/{id}", get(request::page))
+        .route("/requests/{id}/replay", post(send::replay))
+        .route("/sessions", get(sessions::page))
+        .route("/sessions/{id}", get(sessions::one))
+        .route("/usage", get(usage::page))
+        .route("/usage.csv", get(usage::csv))
+        .route("/pool", get(pool::page))
+        .route("/models", get(models::page))
+        .route("/presets", get(gateway::presets))
+        .route("/playground", get(send::playground).post(send::play))
+        .route("/keys", get(keys::page).post(keys::create))
+        .route("/keys/{id}/{action}", post(keys::change))
+        .route("/provider-keys", get(vault::page).post(vault::add))
+        .route("/provider-keys/{id}/remove", post(vault::remove))
+        .route("/budgets", get(budgets::page).post(budgets::set))
+        .route("/budgets/{id}/remove", post(budgets::remove))
+        .route("/credits", post(budgets::credit))
+        .route("/audit", get(gateway::audit))
+        .route("/settings", get(gateway::settings))
+}

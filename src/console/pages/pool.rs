@@ -1,0 +1,111 @@
+//! The key pool: each provider key with its health, what it has left and for how long it rests; and the targets' breakers. Live.
+
+use super::format;
+use super::layout::{self, badge, copyable, empty, heading, scrolling};
+use super::overview::pool_tiles;
+use super::visit::{Failure, Visit};
+use crate::console::roles::Operation;
+use crate::console::routes::Shared;
+use crate::store::ports::live::{KeyState, KeyStatus, Spent};
+use axum::extract::State;
+use axum::response::Response;
+use maud::{Markup, html};
+use std::sync::Arc;
+use std::time::Instant;
+
+pub(super) async fn page(State(shared): State<Arc<Shared>>, visit: Visit) -> Result<Response, Failure> {
+    visit.viewer.may(Operation::SeeGateway, None)?;
+    let now = Instant::now();
+    let keys = shared.deps.backstage.pool();
+    let mut targets = shared.deps.backstage.targets();
+    targets.sort_by(|a, b| (&a.provider, &a.model).cmp(&(&b.provider, &b.model)));
+    let body = html! {
+        (heading("Key pool", "The keys of the gateway's providers. The best of those that are ready is leased for each attempt.", html! {}))
+        div data-refresh="/pool" data-every="2" {
+            dl.tiles { (pool_tiles(&keys)) }
+            br;
+            section.panel {
+                header { h2 { "Keys" } }
+                @if keys.is_empty() {
+                    (empty("No key yet", "Set the key of a provider in the environment, or put it into the vault:", copyable("first", "OPENAI_API_KEY=sk-\u{2026} orbyt serve\norbyt provider-keys add openai")))
+                } @else {
+                    (scrolling("Keys", html! {
+                        table {
+                            thead { tr { th scope="col" { "Key" } th scope="col" { "Provider" } th scope="col" { "Status" } th.num scope="col" { "Health" } th scope="col" { "RPM" } th scope="col" { "TPM" } th scope="col" { "Left" } } }
+                            tbody { @for key in &keys { (line(key)) } }
+                        }
+                    }))
+                }
+            }
+            br;
+            section.panel {
+                header { h2 { "Targets" } span.muted.small { "models at providers that were tried since the start" } }
+                @if targets.is_empty() { p.empty { "None was tried yet." } }
+                @else {
+                    (scrolling("Targets", html! {
+                        table {
+                            thead { tr { th scope="col" { "Target" } th scope="col" { "Breaker" } th.num scope="col" { "Success" } th.num scope="col" { "First output" } th.num scope="col" { "Tokens/s" } } }
+                            tbody {
+                                @for target in &targets {
+                                    @let tone = match target.breaker { "open" => "bad", "half_open" => "warn", _ => "good" };
+                                    @let health = target.health.at(now);
+                                    tr {
+                                        th scope="row" { (target.provider) "/" (target.model) }
+                                        td { (badge(tone, &target.breaker.replace('_', " "))) }
+                                        td.num { (format::percent(health.success_rate())) }
+                                        td.num { (health.first_output_ms().map_or("\u{2013}".to_owned(), |millis| format!("{millis:.0} ms"))) }
+                                        td.num { (health.tokens_per_second().map_or("\u{2013}".to_owned(), |rate| format!("{rate:.0}"))) }
+                                    }
+                                }
+                            }
+                        }
+                    }))
+                }
+            }
+        }
+    };
+    Ok(layout::page(&shared, &visit, "Key pool", body).await)
+}
+
+fn line(key: &KeyStatus) -> Markup {
+    let tone = match key.state {
+        KeyState::Ready { .. } => "good",
+        KeyState::Cooldown { .. } => "warn",
+        KeyState::Exhausted { .. } | KeyState::Disabled => "bad",
+    };
+    let left = match key.state {
+        KeyState::Cooldown { left, why } => {
+            format!("{}, {}", format::seconds(left.as_secs().max(1)), why.replace('_', " "))
+        }
+        KeyState::Exhausted { left } => format!("{}, quota", format::seconds(left.as_secs().max(1))),
+        KeyState::Disabled => "until it is enabled again".to_owned(),
+        KeyState::Ready { leases: 0 } => String::new(),
+        KeyState::Ready { leases } => format!("{leases} in use"),
+    };
+    html! {
+        tr {
+            th scope="row" { (key.key) }
+            td { (key.provider) }
+            td { (badge(tone, key.state.name())) }
+            td.num { (format::percent(key.health * if key.state == KeyState::Disabled { 0.0 } else { key.room })) }
+            td { (gauge(key.requests)) }
+            td { (gauge(key.tokens)) }
+            td { (left) }
+        }
+    }
+}
+
+/// `812/1000`, with a bar.
+fn gauge(gauge: Option<Spent>) -> Markup {
+    let Some(Spent { used, limit }) = gauge else { return html! { span.muted { "no limit known" } } };
+    let share = used as f64 / limit.max(1) as f64;
+    let tone = match share {
+        _ if share >= 0.95 => "bad",
+        _ if share >= 0.75 => "warn",
+        _ => "",
+    };
+    html! {
+        svg class={ "meter " (tone) } aria-hidden="true" { rect width=(format!("{:.1}%", share.min(1.0) * 100.0)) height="100%" {} }
+        " " span.nowrap { (format::count(used)) "/" (format::count(limit)) }
+    }
+}
