@@ -92,7 +92,8 @@ pub(super) async fn show(
     let reach = viewer.reach(Operation::SeeRequests, None)?;
     // The ids of answers are made of the request's: `chatcmpl-…`, `msg_…`, `resp_…`.
     let hex = wanted.id.rsplit(['-', '_']).next().unwrap_or_default();
-    let id = RequestId::parse(&format!("req_{hex}")).ok_or_else(|| Problem::invalid("id", "This is no request's id."))?;
+    let id =
+        RequestId::parse(&format!("req_{hex}")).ok_or_else(|| Problem::invalid("id", "This is no request's id."))?;
     let database = database(&shared)?;
     for access in &reach {
         if let Some(row) = database.find(access, id).await? {

@@ -75,5 +75,3 @@ pub(super) fn guarded() -> Router<Arc<Shared>> {
         .route("/api/v1/audit", get(audit::list))
         .route("/api/v1/audit/verify", get(audit::verify))
 }
-
-pub(super) use openapi::document;

@@ -99,7 +99,7 @@ fn operations_mut(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
 }
 
 /// The description.
-pub(in crate::console) fn document() -> &'static utoipa::openapi::OpenApi {
+fn document() -> &'static utoipa::openapi::OpenApi {
     static DOCUMENT: LazyLock<utoipa::openapi::OpenApi> = LazyLock::new(|| {
         let mut document = Document::openapi();
         env!("CARGO_PKG_VERSION").clone_into(&mut document.info.version);
