@@ -37,7 +37,7 @@ def main():
             "--phases",
             "examples,coverage,fuzzing",
             "--max-examples",
-            "8",
+            "5",
             "--seed",
             "1",
             "--generation-database",
