@@ -55,6 +55,7 @@ test-sdks: build
 	cd sdk/node && npx --no-install tsc && npx --no-install tsc --project tsconfig.test.json
 	$(VENV)/python tests/sdk/gateway.py node --test --test-reporter=spec sdk/node/test/orbyt.test.mjs
 	$(VENV)/python tests/sdk/gateway.py node --test --test-reporter=spec tests/sdk/node/sdk.test.mjs tests/sdk/node/matrix.test.mjs tests/sdk/node/completions.test.mjs tests/sdk/node/works.test.mjs tests/sdk/node/gemini.test.mjs
+	$(VENV)/python tests/admin-api/run.py
 
 test-console: build
 	@scripts/deps.sh test
