@@ -113,10 +113,12 @@ pub fn size(envelope: &Envelope) -> usize {
 /// How many pictures are to be made: `n`, else one at the routes for pictures, and none elsewhere.
 pub fn pictures(envelope: &Envelope) -> u64 {
     let makes = matches!(envelope.work, Work::Relay(Endpoint::ImageGenerations | Endpoint::ImageEdits));
+    // Some write whole numbers as floats; a cast from a float saturates.
+    let number = |text: &str| text.trim().trim_matches('"').parse::<f64>().ok().map(|count| count.ceil() as u64);
     let written = match &envelope.form {
         _ if !makes => return 0,
-        Some(form) => form.text("n").ok().flatten().and_then(|text| text.trim().parse().ok()),
-        None => envelope.member("n").and_then(|text| std::str::from_utf8(text).ok()?.trim_matches('"').parse().ok()),
+        Some(form) => form.text("n").ok().flatten().and_then(number),
+        None => envelope.member("n").and_then(|text| std::str::from_utf8(text).ok()).and_then(number),
     };
     // What is no number is refused by whoever reads it.
     written.unwrap_or(1).max(1)

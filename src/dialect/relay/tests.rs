@@ -2,7 +2,7 @@
 
 use super::answer::Relayed;
 use super::form::{Form, Part};
-use super::{body, scan_form, scan_json};
+use super::{body, pictures, reranked, scan_form, scan_json, size};
 use crate::dialect::event::{End, Observed};
 use crate::dialect::work::{Endpoint, Work};
 use crate::domain::{Fault, FaultKind, Usage};
@@ -218,4 +218,26 @@ fn a_rankings_answer_is_told_in_the_words_of_its_client() {
         assert!(told(Form::Results, broken).is_err(), "{broken}");
     }
     assert!(told(Form::Results, r#"{"error":{"message":"no"}}"#).is_err());
+}
+
+#[test]
+fn what_a_request_can_cost_shows_in_its_pictures_documents_and_bytes() {
+    let of = |endpoint, json: &'static str| scan_json(endpoint, Bytes::from_static(json.as_bytes())).unwrap();
+    for (json, expected) in
+        [("{}", 1), (r#"{"n":3}"#, 3), (r#"{"n":2.0}"#, 2), (r#"{"n":"4"}"#, 4), (r#"{"n":0}"#, 1), (r#"{"n":[]}"#, 1)]
+    {
+        assert_eq!(pictures(&of(Endpoint::ImageGenerations, json)), expected, "{json}");
+        assert_eq!(pictures(&of(Endpoint::Speech, json)), 0, "{json}");
+    }
+    let json = r#"{"query":"12345","documents":["a",{"text":"b"},"c"]}"#;
+    assert_eq!(reranked(&of(Endpoint::Rerank, json)), (json.len() + 3 * 7) as u64, "the question beside each document");
+    let part = |name: &str, is_file, body: &'static [u8]| Part {
+        name: name.to_owned(),
+        is_file,
+        headers: Vec::new(),
+        body: Bytes::from_static(body),
+    };
+    let parts = vec![part("model", false, b"m"), part("n", false, b"2"), part("image", true, b"12345678")];
+    let form = scan_form(Endpoint::ImageEdits, Form { boundary: "edge".to_owned(), parts }).unwrap();
+    assert_eq!((pictures(&form), size(&form)), (2, 10), "files too");
 }
