@@ -41,6 +41,7 @@ test-sdks: build
 	@scripts/sdks.sh
 	$(VENV)/python -m pytest --quiet -p no:cacheprovider tests/sdk/python tests/corpus
 	$(VENV)/python tests/sdk/gateway.py node --test --test-reporter=spec tests/sdk/node/sdk.test.mjs tests/sdk/node/matrix.test.mjs tests/sdk/node/completions.test.mjs tests/sdk/node/works.test.mjs tests/sdk/node/gemini.test.mjs
+	$(VENV)/python tests/admin-api/run.py
 
 test-console: build
 	@scripts/deps.sh test
@@ -63,6 +64,7 @@ corpus: build
 
 bench: release
 	$(CARGO) bench --locked --bench gateway -- $(ARGS)
+	$(CARGO) bench --locked --bench gateway -- --pairs $(ARGS)
 	$(CARGO) bench --locked --bench translate
 	$(CARGO) bench --locked --bench limits
 	$(CARGO) bench --locked --bench shared

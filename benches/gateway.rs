@@ -7,7 +7,7 @@
 //!
 //! The rounds are interleaved, so that a machine that slows down does so for both. CPU a request comes first: on two cores rates
 //! are noisy, and the load generator may be what is slow. `--quick` makes the rounds short, `--soak` sends a million requests more,
-//! `--latency` measures latency alone, at several rates.
+//! `--latency` measures latency alone, at several rates, `--pairs` a stream of every client's format from every provider's.
 
 #[path = "gateway/bare.rs"]
 mod bare;
@@ -15,8 +15,12 @@ mod bare;
 mod load;
 #[path = "gateway/mock.rs"]
 mod mock;
+#[path = "gateway/pairs.rs"]
+mod pairs;
 #[path = "gateway/process.rs"]
 mod process;
+#[path = "gateway/streams.rs"]
+mod streams;
 
 use load::{Client, Load};
 use process::Process;
@@ -97,6 +101,9 @@ fn main() -> Result<(), String> {
                 return Err("build it with optimisation: cargo bench --bench gateway".to_owned());
             }
             process::pin_myself(1);
+            if arguments.iter().any(|argument| argument == "--pairs") {
+                return runtime()?.block_on(pairs::measure(quick));
+            }
             if latency {
                 return runtime()?.block_on(only_latency());
             }
@@ -129,11 +136,7 @@ struct Bench {
 
 impl Bench {
     async fn start() -> Result<Self, String> {
-        let me = std::env::current_exe().map_err(|error| error.to_string())?;
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let mock = free_address()?;
-        let mock_core = if cores > 2 { 2 } else { cores - 1 };
-        let mock_process = Process::start(mock_core, &me, &["mock", &mock.port().to_string()], &[])?;
+        let (mock_process, mock) = start_mock()?;
         let bare = start_bare(mock)?;
         let folder = std::env::temp_dir().join(format!("orbyt-bench-{}", std::process::id()));
         let orbyt = start_orbyt(&folder, mock, CONFIG)?;
@@ -156,6 +159,13 @@ impl Drop for Bench {
 fn free_address() -> Result<SocketAddr, String> {
     let listener = TcpListener::bind("127.0.0.1:0").map_err(|error| error.to_string())?;
     listener.local_addr().map_err(|error| error.to_string())
+}
+
+fn start_mock() -> Result<(Process, SocketAddr), String> {
+    let me = std::env::current_exe().map_err(|error| error.to_string())?;
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let (core, listen) = (if cores > 2 { 2 } else { cores - 1 }, free_address()?);
+    Ok((Process::start(core, &me, &["mock", &listen.port().to_string()], &[])?, listen))
 }
 
 fn start_bare(mock: SocketAddr) -> Result<(Process, SocketAddr), String> {
@@ -257,7 +267,7 @@ async fn measure(quick: bool, soak: bool) -> Result<(), String> {
     println!("# Orbyt against bare Pingora\n");
     println!(
         "{CONNECTIONS} connections, {rounds} interleaved rounds of {window:?} a case, {} events a stream; {}.\n",
-        mock::EVENTS,
+        streams::EVENTS,
         if process::can_pin() { "one core each" } else { "cores NOT pinned (taskset is not there)" }
     );
     let mut costs: Vec<Vec<Cost>> = CASES.iter().map(|_| Vec::new()).collect();
@@ -310,8 +320,13 @@ async fn one_case(bench: &Bench, case: &Case, window: Duration) -> Result<Cost, 
         Through::Cache => load::always_the_same(&mut request),
         Through::Bare | Through::Orbyt | Through::Everything => {}
     }
+    cost(process, *address, request, window).await
+}
+
+/// What answers to a request cost a process.
+async fn cost(process: &Process, address: SocketAddr, request: Vec<u8>, window: Duration) -> Result<Cost, String> {
     let before = process.cpu();
-    let load = load::run(*address, request, CONNECTIONS, window, None).await?;
+    let load = load::run(address, request, CONNECTIONS, window, None).await?;
     let cpu = process.cpu() - before;
     // Those in flight when the clock stopped have cost too: half of each, on average.
     let answers = load.answers as f64 + CONNECTIONS as f64 / 2.0;

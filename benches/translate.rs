@@ -1,6 +1,8 @@
 //! What a chunk of a stream costs in the dialects alone: nanoseconds, allocations and allocated bytes, from a provider's event to
 //! the client's. The results are a table on stdout.
 
+use aws_smithy_eventstream::frame::write_message_to;
+use aws_smithy_types::event_stream::{Header, HeaderValue, Message};
 use orbyt::dialect::client::Client;
 use orbyt::dialect::event::End;
 use orbyt::dialect::openai_chat::passthrough::Quirks;
@@ -46,13 +48,13 @@ const ROUNDS: usize = 5;
 
 /// A provider's stream: what comes first, the chunk that is measured, and what ends it.
 struct Sample {
-    name: &'static str,
+    name: String,
     client: Client,
     provider: Dialect,
     quirks: Quirks,
-    prelude: &'static str,
-    chunk: &'static str,
-    end: &'static str,
+    prelude: Vec<u8>,
+    chunk: Vec<u8>,
+    end: Vec<u8>,
 }
 
 const OPENAI_PRELUDE: &str = r#"data: {"id":"chatcmpl-1","object":"chat.completion.chunk","created":1763640000,"model":"m","choices":[{"index":0,"delta":{"role":"assistant","content":""},"finish_reason":null}]}
@@ -117,147 +119,98 @@ data: [DONE]
 
 "#;
 
-const SAMPLES: [Sample; 15] = [
-    Sample {
-        name: "OpenAI, passed through",
-        client: Client::OpenAiChat,
-        provider: Dialect::OpenAiChat,
-        quirks: Quirks::NONE,
-        prelude: OPENAI_PRELUDE,
-        chunk: OPENAI_CHUNK,
-        end: OPENAI_END,
-    },
-    Sample {
-        name: "OpenAI-compatible, all quirks looked for",
-        client: Client::OpenAiChat,
-        provider: Dialect::OpenAiChat,
-        quirks: Quirks::ALL_TOLERANT,
-        prelude: OPENAI_PRELUDE,
-        chunk: OPENAI_CHUNK,
-        end: OPENAI_END,
-    },
-    Sample {
-        name: "Anthropic to OpenAI",
-        client: Client::OpenAiChat,
-        provider: Dialect::AnthropicMessages,
-        quirks: Quirks::NONE,
-        prelude: ANTHROPIC_PRELUDE,
-        chunk: ANTHROPIC_CHUNK,
-        end: ANTHROPIC_END,
-    },
-    Sample {
-        name: "Gemini to OpenAI",
-        client: Client::OpenAiChat,
-        provider: Dialect::Gemini,
-        quirks: Quirks::NONE,
-        prelude: GEMINI_CHUNK,
-        chunk: GEMINI_CHUNK,
-        end: GEMINI_END,
-    },
-    Sample {
-        name: "OpenAI to Anthropic's messages",
-        client: Client::AnthropicMessages,
-        provider: Dialect::OpenAiChat,
-        quirks: Quirks::NONE,
-        prelude: OPENAI_PRELUDE,
-        chunk: OPENAI_CHUNK,
-        end: OPENAI_END,
-    },
-    Sample {
-        name: "Anthropic's messages, passed through",
-        client: Client::AnthropicMessages,
-        provider: Dialect::AnthropicMessages,
-        quirks: Quirks::NONE,
-        prelude: ANTHROPIC_PRELUDE,
-        chunk: ANTHROPIC_CHUNK,
-        end: ANTHROPIC_END,
-    },
-    Sample {
-        name: "Gemini to Anthropic's messages",
-        client: Client::AnthropicMessages,
-        provider: Dialect::Gemini,
-        quirks: Quirks::NONE,
-        prelude: GEMINI_CHUNK,
-        chunk: GEMINI_CHUNK,
-        end: GEMINI_END,
-    },
-    Sample {
-        name: "Cohere to OpenAI",
-        client: Client::OpenAiChat,
-        provider: Dialect::Cohere,
-        quirks: Quirks::NONE,
-        prelude: COHERE_PRELUDE,
-        chunk: COHERE_CHUNK,
-        end: COHERE_END,
-    },
-    Sample {
-        name: "Ollama to OpenAI",
-        client: Client::OpenAiChat,
-        provider: Dialect::Ollama,
-        quirks: Quirks::NONE,
-        prelude: OLLAMA_CHUNK,
-        chunk: OLLAMA_CHUNK,
-        end: OLLAMA_END,
-    },
-    Sample {
-        name: "OpenAI's Responses, passed through",
-        client: Client::OpenAiResponses,
-        provider: Dialect::OpenAiChat,
-        quirks: Quirks::RESPONSES,
-        prelude: RESPONSES_PRELUDE,
-        chunk: RESPONSES_CHUNK,
-        end: RESPONSES_END,
-    },
-    Sample {
-        name: "Anthropic to Responses",
-        client: Client::OpenAiResponses,
-        provider: Dialect::AnthropicMessages,
-        quirks: Quirks::NONE,
-        prelude: ANTHROPIC_PRELUDE,
-        chunk: ANTHROPIC_CHUNK,
-        end: ANTHROPIC_END,
-    },
-    Sample {
-        name: "Gemini, passed through",
-        client: Client::Gemini,
-        provider: Dialect::Gemini,
-        quirks: Quirks::NONE,
-        prelude: GEMINI_CHUNK,
-        chunk: GEMINI_CHUNK,
-        end: GEMINI_END,
-    },
-    Sample {
-        name: "OpenAI to Gemini",
-        client: Client::Gemini,
-        provider: Dialect::OpenAiChat,
-        quirks: Quirks::NONE,
-        prelude: OPENAI_PRELUDE,
-        chunk: OPENAI_CHUNK,
-        end: OPENAI_END,
-    },
-    Sample {
-        name: "Text completions, passed through",
-        client: Client::OpenAiCompletions,
-        provider: Dialect::OpenAiChat,
-        quirks: Quirks::COMPLETIONS,
-        prelude: TEXT_CHUNK,
-        chunk: TEXT_CHUNK,
-        end: TEXT_END,
-    },
-    Sample {
-        name: "OpenAI's chat to text completions",
-        client: Client::OpenAiCompletions,
-        provider: Dialect::OpenAiChat,
-        quirks: Quirks::NONE,
-        prelude: OPENAI_PRELUDE,
-        chunk: OPENAI_CHUNK,
-        end: OPENAI_END,
-    },
+/// A message of Amazon's event stream.
+fn message(kind: &'static str, data: &'static str) -> Vec<u8> {
+    let headers = [(":event-type", kind), (":content-type", "application/json"), (":message-type", "event")];
+    let message = headers.into_iter().fold(Message::new(data), |message, (name, value)| {
+        message.add_header(Header::new(name, HeaderValue::String(value.into())))
+    });
+    let mut bytes = Vec::new();
+    // It fails for headers that are too long, and these are not.
+    let _ = write_message_to(&message, &mut bytes);
+    bytes
+}
+
+const CLIENTS: [(Client, &str); 5] = [
+    (Client::OpenAiChat, "chat"),
+    (Client::OpenAiResponses, "responses"),
+    (Client::AnthropicMessages, "messages"),
+    (Client::Gemini, "gemini"),
+    (Client::OpenAiCompletions, "completions"),
 ];
+
+/// The providers' streams: name, format, and what they begin with, say and end with.
+fn streams() -> [(&'static str, Dialect, [Vec<u8>; 3]); 6] {
+    let texts = |texts: [&str; 3]| texts.map(|text| text.as_bytes().to_vec());
+    let bedrock = [
+        message("messageStart", r#"{"role":"assistant","p":"abcd"}"#),
+        message("contentBlockDelta", r#"{"contentBlockIndex":0,"delta":{"text":" token"},"p":"abcdefgh"}"#),
+        [
+            message("contentBlockStop", r#"{"contentBlockIndex":0}"#),
+            message("messageStop", r#"{"stopReason":"end_turn"}"#),
+            message(
+                "metadata",
+                r#"{"metrics":{"latencyMs":1},"usage":{"inputTokens":4,"outputTokens":5,"totalTokens":9}}"#,
+            ),
+        ]
+        .concat(),
+    ];
+    [
+        ("OpenAI", Dialect::OpenAiChat, texts([OPENAI_PRELUDE, OPENAI_CHUNK, OPENAI_END])),
+        ("Anthropic", Dialect::AnthropicMessages, texts([ANTHROPIC_PRELUDE, ANTHROPIC_CHUNK, ANTHROPIC_END])),
+        ("Gemini", Dialect::Gemini, texts([GEMINI_CHUNK, GEMINI_CHUNK, GEMINI_END])),
+        ("Cohere", Dialect::Cohere, texts([COHERE_PRELUDE, COHERE_CHUNK, COHERE_END])),
+        ("Ollama", Dialect::Ollama, texts([OLLAMA_CHUNK, OLLAMA_CHUNK, OLLAMA_END])),
+        ("Bedrock", Dialect::BedrockConverse, bedrock),
+    ]
+}
+
+/// Every client's format from every provider's, and what of OpenAI's passes in other ways.
+fn samples() -> Vec<Sample> {
+    let sample = |name: String, client, provider, quirks, [prelude, chunk, end]: [Vec<u8>; 3]| Sample {
+        name,
+        client,
+        provider,
+        quirks,
+        prelude,
+        chunk,
+        end,
+    };
+    let mut samples = Vec::new();
+    for (from, provider, stream) in streams() {
+        for (client, to) in CLIENTS {
+            samples.push(sample(format!("{from} to {to}"), client, provider, Quirks::NONE, stream.clone()));
+        }
+    }
+    let texts = |texts: [&str; 3]| texts.map(|text| text.as_bytes().to_vec());
+    for (name, client, quirks, stream) in [
+        (
+            "OpenAI-compatible to chat, all quirks looked for",
+            Client::OpenAiChat,
+            Quirks::ALL_TOLERANT,
+            [OPENAI_PRELUDE, OPENAI_CHUNK, OPENAI_END],
+        ),
+        (
+            "OpenAI's Responses, passed through",
+            Client::OpenAiResponses,
+            Quirks::RESPONSES,
+            [RESPONSES_PRELUDE, RESPONSES_CHUNK, RESPONSES_END],
+        ),
+        (
+            "OpenAI's text completions, passed through",
+            Client::OpenAiCompletions,
+            Quirks::COMPLETIONS,
+            [TEXT_CHUNK, TEXT_CHUNK, TEXT_END],
+        ),
+    ] {
+        samples.push(sample(name.to_owned(), client, Dialect::OpenAiChat, quirks, texts(stream)));
+    }
+    samples
+}
 
 fn main() -> Result<(), String> {
     println!("| a text chunk | ns | allocations | bytes allocated |\n|---|--:|--:|--:|");
-    for sample in &SAMPLES {
+    for sample in &samples() {
         let mut best = f64::MAX;
         let mut counted = (0.0, 0.0);
         for _ in 0..ROUNDS {
@@ -289,12 +242,12 @@ fn measure(sample: &Sample) -> Result<(f64, f64, f64), String> {
     });
     let mut out = Vec::with_capacity(64 * 1024);
     let failed = |fault| format!("{}: {fault:?}", sample.name);
-    translator.push(sample.prelude.as_bytes(), &mut out).map_err(failed)?;
+    translator.push(&sample.prelude, &mut out).map_err(failed)?;
     let (allocations, bytes) = (ALLOCATIONS.load(Ordering::Relaxed), BYTES.load(Ordering::Relaxed));
     let begun = Instant::now();
     for _ in 0..CHUNKS {
         out.clear();
-        translator.push(black_box(sample.chunk.as_bytes()), &mut out).map_err(failed)?;
+        translator.push(black_box(&sample.chunk[..]), &mut out).map_err(failed)?;
         black_box(&out);
     }
     let took = begun.elapsed();
@@ -304,7 +257,7 @@ fn measure(sample: &Sample) -> Result<(f64, f64, f64), String> {
     if !out.windows(6).any(|bytes| bytes == b" token") {
         return Err(format!("{}: the chunk came to nothing", sample.name));
     }
-    translator.push(sample.end.as_bytes(), &mut out).map_err(failed)?;
+    translator.push(&sample.end, &mut out).map_err(failed)?;
     translator.finish(End::Clean, &mut out).map_err(failed)?;
     Ok((took.as_nanos() as f64 / CHUNKS as f64, counted.0, counted.1))
 }

@@ -41,7 +41,12 @@ pub fn request(address: SocketAddr, key: &str, model: &str, stream: bool) -> Vec
     let body = format!(
         r#"{{"model":"{model}","messages":[{{"role":"system","content":"Answer in one paragraph."}},{{"role":"user","content":"{question}number 00000000"}}],"temperature":0.7,"max_tokens":400,"stream":{stream}}}"#
     );
-    let head = format!("POST /v1/chat/completions HTTP/1.1\r\nhost: {address}\r\nauthorization: Bearer {key}\r\n");
+    post(address, key, "/v1/chat/completions", &body)
+}
+
+/// A request of any format, ready to send.
+pub fn post(address: SocketAddr, key: &str, path: &str, body: &str) -> Vec<u8> {
+    let head = format!("POST {path} HTTP/1.1\r\nhost: {address}\r\nauthorization: Bearer {key}\r\n");
     format!("{head}content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}", body.len()).into_bytes()
 }
 

@@ -1,12 +1,11 @@
 //! A provider that costs next to nothing: literal bytes, no parsing beyond the length of a request.
 
+use super::streams::Format;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-/// How many events a stream has.
-pub const EVENTS: usize = 68;
 /// The pause between two events. It keeps every proxy below saturation, so that each event is a read and a write of its own
 /// everywhere and CPU a stream can be compared.
 const PACE: Duration = Duration::from_millis(2);
@@ -19,8 +18,8 @@ const PRELUDE: usize = 4;
 struct Answers {
     openai: Vec<u8>,
     anthropic: Vec<u8>,
-    openai_events: Vec<Vec<u8>>,
-    anthropic_events: Vec<Vec<u8>>,
+    /// The events of each format, in chunks of HTTP.
+    streams: [Vec<Vec<u8>>; Format::ALL.len()],
 }
 
 /// Serves until the process ends.
@@ -49,12 +48,18 @@ async fn converse(mut client: TcpStream, answers: &Answers) -> std::io::Result<(
             }
         };
         let request = &buffer[..end];
-        let anthropic = contains(&request[..64.min(end)], b"/v1/messages");
-        if contains(request, b"\"stream\":true") {
+        let line = &request[..find(request, b"\r\n").unwrap_or(end)];
+        let format = Format::of(line);
+        if Format::always_streams(line) || contains(request, b"\"stream\":true") {
             let pace = if contains(request, b"slow") { SLOW } else { PACE };
-            let events = if anthropic { &answers.anthropic_events } else { &answers.openai_events };
-            stream(&mut client, events, pace).await?;
+            let head = format!(
+                "HTTP/1.1 200 OK\r\ncontent-type: {}\r\ntransfer-encoding: chunked\r\n\r\n",
+                format.media_type()
+            );
+            client.write_all(head.as_bytes()).await?;
+            stream(&mut client, &answers.streams[format as usize], pace).await?;
         } else {
+            let anthropic = format == Format::Anthropic;
             client.write_all(if anthropic { &answers.anthropic } else { &answers.openai }).await?;
         }
         buffer.drain(..end);
@@ -62,9 +67,6 @@ async fn converse(mut client: TcpStream, answers: &Answers) -> std::io::Result<(
 }
 
 async fn stream(client: &mut TcpStream, events: &[Vec<u8>], pace: Duration) -> std::io::Result<()> {
-    client
-        .write_all(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n")
-        .await?;
     for (place, event) in events.iter().enumerate() {
         client.write_all(event).await?;
         // A slow stream begins at once, so that it is open as soon as it is asked for.
@@ -107,8 +109,7 @@ impl Answers {
         Self {
             openai: whole(&openai),
             anthropic: whole(&anthropic),
-            openai_events: openai_events().iter().map(|event| chunk(event)).collect(),
-            anthropic_events: anthropic_events().iter().map(|event| chunk(event)).collect(),
+            streams: Format::ALL.map(|format| format.events().iter().map(|event| chunk(event)).collect()),
         }
     }
 }
@@ -118,44 +119,6 @@ fn whole(body: &str) -> Vec<u8> {
         .into_bytes()
 }
 
-fn chunk(event: &str) -> Vec<u8> {
-    format!("{:x}\r\n{event}\r\n", event.len()).into_bytes()
-}
-
-/// A role, 64 pieces of text, the finish, the usage, and `[DONE]`.
-fn openai_events() -> Vec<String> {
-    let event = |delta: &str, finish: &str| {
-        format!(
-            r#"data: {{"id":"chatcmpl-bench","object":"chat.completion.chunk","created":1763640000,"model":"bench","system_fingerprint":"fp_bench","choices":[{{"index":0,"delta":{delta},"logprobs":null,"finish_reason":{finish}}}],"usage":null}}"#
-        ) + "\n\n"
-    };
-    let mut events = vec![event(r#"{"role":"assistant","content":""}"#, "null")];
-    events.extend((0..EVENTS - 4).map(|_| event(r#"{"content":" token"}"#, "null")));
-    events.push(event("{}", "\"stop\""));
-    events.push(
-        concat!(
-            r#"data: {"id":"chatcmpl-bench","object":"chat.completion.chunk","created":1763640000,"model":"bench","choices":[],"#,
-            r#""usage":{"prompt_tokens":40,"completion_tokens":64,"total_tokens":104}}"#,
-            "\n\n"
-        )
-        .to_owned(),
-    );
-    events.push("data: [DONE]\n\n".to_owned());
-    events
-}
-
-/// `message_start`, a block begun, 62 pieces of text, a ping, and the three events that end it.
-fn anthropic_events() -> Vec<String> {
-    let event = |name: &str, data: &str| format!("event: {name}\ndata: {data}\n\n");
-    let start = r#"{"type":"message_start","message":{"id":"msg_bench","type":"message","role":"assistant","model":"bench","content":[],"stop_reason":null,"stop_sequence":null,"usage":{"input_tokens":40,"cache_creation_input_tokens":0,"cache_read_input_tokens":0,"output_tokens":1}}}"#;
-    let begin = r#"{"type":"content_block_start","index":0,"content_block":{"type":"text","text":""}}"#;
-    let piece = r#"{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":" token"}}"#;
-    let finish = r#"{"type":"message_delta","delta":{"stop_reason":"end_turn","stop_sequence":null},"usage":{"output_tokens":62}}"#;
-    let mut events =
-        vec![event("message_start", start), event("content_block_start", begin), event("ping", r#"{"type":"ping"}"#)];
-    events.extend((0..EVENTS - 6).map(|_| event("content_block_delta", piece)));
-    events.push(event("content_block_stop", r#"{"type":"content_block_stop","index":0}"#));
-    events.push(event("message_delta", finish));
-    events.push(event("message_stop", r#"{"type":"message_stop"}"#));
-    events
+fn chunk(event: &[u8]) -> Vec<u8> {
+    [format!("{:x}\r\n", event.len()).as_bytes(), event, b"\r\n"].concat()
 }

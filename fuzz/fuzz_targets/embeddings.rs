@@ -35,10 +35,15 @@ fn request(form: Form, body: &[u8]) {
         let sent = passed::body(&envelope, "another", Quirks::OUTPUT_DIMENSION);
         let again = passed::scan(Bytes::from(sent)).expect("a request that was taken is one when it is passed on");
         assert_eq!(again.model, "another");
+        let sheets = passed::sheets(&envelope, "another", Quirks::NONE, Some(2));
+        assert_eq!(sheets.inputs.iter().flatten().sum::<usize>(), passed::inputs(&envelope).unwrap_or_default());
+        for sheet in sheets.bodies {
+            passed::scan(Bytes::from(sheet)).expect("a part of a request is one");
+        }
     }
     let Ok(request) = openai::parse(body) else { return };
     let Ok(sheets) = form.render(&request, "m", Some(2), false) else { return };
-    assert_eq!(sheets.inputs.iter().sum::<usize>(), request.inputs.len());
+    assert_eq!(sheets.inputs.iter().flatten().sum::<usize>(), request.inputs.len());
     for sheet in sheets.bodies {
         assert!(serde_json::from_slice::<serde_json::Value>(&sheet).is_ok());
     }
@@ -47,7 +52,7 @@ fn request(form: Form, body: &[u8]) {
 /// What the client gets of an answer in pieces of this size; `None` when it is none.
 fn answer(form: Form, encoding: Encoding, body: &[u8], size: usize) -> Option<Vec<u8>> {
     let expected =
-        Expected { form, inputs: vec![None], encoding: Some(encoding), packed: Packed::Floats, model: "m".into() };
+        Expected { client: Form::OpenAi, form, inputs: vec![None], encoding: Some(encoding), packed: Packed::Floats, model: "m".into() };
     let (mut vectors, mut observed, mut out) = (Vectors::new(expected), Observed::default(), Vec::new());
     body.chunks(size).for_each(|piece| vectors.push(piece, &mut out));
     vectors.finish(End::Clean, &mut observed, &mut out).ok()?;

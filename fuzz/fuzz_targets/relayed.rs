@@ -14,7 +14,7 @@ const TYPES: [&[u8]; 4] = [b"application/json", b"text/event-stream", b"audio/mp
 fuzz_target!(|data: &[u8]| {
     let Some((&first, rest)) = data.split_first() else { return };
     if let Ok(envelope) = scan_json(Endpoint::Speech, Bytes::copy_from_slice(rest)) {
-        let (sent, _) = body(&envelope, "another");
+        let (sent, _) = body(&envelope, "another", None);
         let again = scan_json(Endpoint::Speech, Bytes::from(sent)).expect("a request that was taken is one again");
         assert_eq!((again.model.as_str(), again.stream), ("another", envelope.stream));
     }

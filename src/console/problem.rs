@@ -1,7 +1,7 @@
 //! Errors of the console's API as problem details (RFC 9457).
 
 use crate::store::ports::database::StoreError;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use std::borrow::Cow;
 use std::time::Duration;
@@ -13,13 +13,13 @@ pub(super) struct Problem {
     detail: Cow<'static, str>,
     /// The member of the request that is wrong, as a JSON pointer (`/limits/requests_per_minute`) or the name of a parameter.
     at: Option<Cow<'static, str>>,
-    headers: HeaderMap,
+    headers: Vec<(header::HeaderName, HeaderValue)>,
 }
 
 impl Problem {
     /// A problem with this status.
     pub fn new(status: StatusCode, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self { status, detail: detail.into(), at: None, headers: HeaderMap::new() }
+        Self { status, detail: detail.into(), at: None, headers: Vec::new() }
     }
 
     /// 400: the request cannot be understood.
@@ -44,7 +44,7 @@ impl Problem {
 
     /// With one more header.
     pub fn header(mut self, name: header::HeaderName, value: HeaderValue) -> Self {
-        self.headers.insert(name, value);
+        self.headers.push((name, value));
         self
     }
 
@@ -55,11 +55,13 @@ impl Problem {
     }
 
     /// Its status.
+    #[allow(dead_code, reason = "for the pages")]
     pub fn status(&self) -> StatusCode {
         self.status
     }
 
     /// What it says to people.
+    #[allow(dead_code, reason = "for the pages")]
     pub fn detail(&self) -> &str {
         &self.detail
     }
@@ -100,6 +102,8 @@ impl IntoResponse for Problem {
             body["at"] = at.into();
         }
         let kind = [(header::CONTENT_TYPE, "application/problem+json")];
-        (self.status, kind, self.headers, body.to_string()).into_response()
+        let mut answer = (self.status, kind, body.to_string()).into_response();
+        answer.headers_mut().extend(self.headers.into_iter().map(|(name, value)| (Some(name), value)));
+        answer
     }
 }

@@ -12,6 +12,7 @@ use super::event::Event;
 use super::openai_chat::envelope::Envelope;
 use super::openai_chat::quirks::Quirks;
 use super::openai_responses::asked::Asked;
+use super::own_names::own_name;
 use super::table::{Dialect, Setup};
 use super::{anthropic_messages, gemini, openai_chat, openai_completions, openai_responses};
 use crate::domain::Fault;
@@ -221,6 +222,7 @@ impl Client {
 
     /// The body of an error.
     pub fn error(self, error: &ErrorAnswer<'_>) -> Vec<u8> {
+        let error = &ErrorAnswer { param: error.param.map(|name| own_name(self, name)), ..*error };
         match self {
             Self::OpenAiChat | Self::OpenAiResponses | Self::OpenAiCompletions => openai_chat::error::render(
                 error.status,
@@ -272,6 +274,16 @@ impl StreamWriter {
             Self::OpenAiResponses(writer) => writer.write(event, out),
             Self::OpenAiCompletions(writer) => writer.write(event, out),
             Self::Gemini(writer) => writer.write(event, out),
+        }
+    }
+
+    /// How much of the answer is held for what is still to be written, in bytes or about as many.
+    pub fn held_bytes(&self) -> usize {
+        match self {
+            Self::OpenAiChat(_) | Self::OpenAiCompletions(_) => 0,
+            Self::AnthropicMessages(writer) => writer.held_bytes(),
+            Self::OpenAiResponses(writer) => writer.held_bytes(),
+            Self::Gemini(writer) => writer.held_bytes(),
         }
     }
 

@@ -29,6 +29,7 @@ pub mod ollama;
 pub mod openai_chat;
 pub mod openai_completions;
 pub mod openai_responses;
+pub mod own_names;
 pub mod relay;
 pub mod sse;
 pub mod table;
@@ -38,3 +39,6 @@ pub mod work;
 
 #[cfg(test)]
 mod assembled;
+
+#[cfg(test)]
+mod tests;

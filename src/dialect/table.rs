@@ -16,13 +16,13 @@ use super::event::{End, Event, Observed, Sink};
 use super::openai_chat::calls::call_ids;
 use super::openai_chat::passthrough::Quirks;
 use super::openai_responses::asked::Asked;
-use super::relay::answer::Relayed;
+use super::relay::{answer::Relayed, rerank};
 use super::{anthropic_messages, bedrock_converse, cohere, gemini, ollama, openai_chat, openai_responses};
 use crate::domain::{Fault, FaultKind};
 use std::sync::Arc;
 
-/// The largest answer that is kept to be repeated at the end of its stream, in bytes.
-const MAX_REPEATED: usize = 64 * 1024 * 1024;
+/// The most of a stream that is held for what is still to be written, in bytes: an answer that its end repeats, calls that come by turns.
+const MAX_HELD: usize = 64 * 1024 * 1024;
 
 /// A provider's wire format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -240,9 +240,9 @@ impl Translator {
         Self { machine: Machine::Vectors(Vectors::new(expected)), observed: Observed::default() }
     }
 
-    /// The machine for an answer that passes as it is, whatever it is.
-    pub fn relaying() -> Self {
-        Self { machine: Machine::Relayed(Relayed::default()), observed: Observed::default() }
+    /// The machine for an answer that passes as it is, whatever it is; but for a ranking that has to be brought into this form.
+    pub fn relaying(ranking: Option<rerank::Form>) -> Self {
+        Self { machine: Machine::Relayed(Relayed::new(ranking)), observed: Observed::default() }
     }
 
     /// Takes note of what the head calls the body; true when a body that passes as it is is to flow as it comes.
@@ -265,7 +265,7 @@ impl Translator {
         &self.observed
     }
 
-    /// How much of an answer that is not streamed is held until it is complete, in bytes.
+    /// How much of an answer is held until more of it has come, in bytes.
     pub fn held_bytes(&self) -> usize {
         match &self.machine {
             Machine::OpenAiChat(machine) => machine.held_bytes(),
@@ -276,7 +276,7 @@ impl Translator {
             Machine::Vectors(machine) => machine.held_bytes(),
             Machine::Relayed(machine) => machine.held_bytes(),
             Machine::Unary(decoder, _) => decoder.body.len(),
-            Machine::Streamed(..) => 0,
+            Machine::Streamed(decoder, encoder) => decoder.held_bytes() + encoder.held_bytes(),
         }
     }
 
@@ -314,9 +314,7 @@ impl Translator {
                     encoder.write(&event, out);
                 };
                 decoder.push(bytes, &mut sink)?;
-                if let StreamWriter::OpenAiResponses(writer) = encoder
-                    && writer.held_bytes() > MAX_REPEATED
-                {
+                if decoder.held_bytes() + encoder.held_bytes() > MAX_HELD {
                     return Err(Fault::malformed("the provider's answer is larger than 64 MiB"));
                 }
             }
@@ -420,6 +418,14 @@ impl Decoder {
             Dialect::Cohere => Self::Cohere(cohere::stream::Decoder::new(answer_tool, &call_ids(&setup.id))),
             Dialect::Ollama => Self::Ollama(ollama::stream::Decoder::new(&call_ids(&setup.id))),
             Dialect::BedrockConverse => Self::Bedrock(bedrock_converse::stream::Decoder::new(answer_tool)),
+        }
+    }
+
+    /// How much is held of an answer that came whole in the place of a stream. Frames have bounds of their own.
+    fn held_bytes(&self) -> usize {
+        match self {
+            Self::OpenAiChat(decoder) => decoder.held_bytes(),
+            _ => 0,
         }
     }
 

@@ -84,6 +84,9 @@ pub struct ProviderRow {
     pub completions_models: Option<Vec<String>>,
     /// What those that it has there do not honour, of what chats have no word for. With `prompt`, it takes one text alone.
     pub completions_lacks: Vec<Parameter>,
+    /// How many inputs its models make vectors of at once, where it says so; more are sent in batches. A model's own number goes before it
+    /// ([`super::model::Embeds::inputs`]).
+    pub embeddings_inputs: Option<usize>,
     /// The environment variables of its keys; the first that is set counts.
     pub key_env: Vec<String>,
     /// The environment variables of its base URL; the first that is set counts.
@@ -207,6 +210,7 @@ pub(super) struct RawProvider {
     completions_models: Option<Vec<String>>,
     #[serde(default)]
     completions_lacks: Vec<Parameter>,
+    embeddings_inputs: Option<usize>,
     #[serde(default)]
     key_env: Vec<String>,
     #[serde(default)]
@@ -282,6 +286,7 @@ impl RawProvider {
             completions_path: self.completions_path,
             completions_models: self.completions_models,
             completions_lacks: self.completions_lacks,
+            embeddings_inputs: self.embeddings_inputs,
             key_env: self.key_env,
             base_url_env: self.base_url_env,
             key_required: auth != AuthScheme::None,

@@ -27,9 +27,9 @@ pub(super) enum Route {
     Embeddings,
     /// `POST /v1/images/generations` and the other routes whose requests and answers pass as they are.
     Relay(Endpoint),
-    /// `GET /v1/models`.
+    /// `GET /v1/models`, and Google's `GET /v1beta/models`.
     Models,
-    /// `GET /v1/models/{id}`; the id may hold slashes.
+    /// `GET /v1/models/{id}`, and Google's `GET /v1beta/models/{id}`; the id may hold slashes.
     Model(String),
     /// `GET /livez`: the process runs.
     Live,
@@ -73,8 +73,12 @@ pub(super) fn route(method: &Method, path: &str) -> Result<Route, ApiError> {
         "/v1/embeddings" | "/embeddings" => (Route::Embeddings, "POST"),
         "/v1/completions" | "/completions" => (Route::Completions, "POST"),
         "/v1/models" | "/models" => (Route::Models, "GET"),
+        _ if below_version(tidy) == Some("/models") => (Route::Models, "GET"),
         _ => {
-            let below = tidy.strip_prefix("/v1").unwrap_or(tidy);
+            // What else may be asked of a model in Google's format, and not here, is no wrong method.
+            let looks = method == Method::GET || method == Method::HEAD;
+            let below = below_version(tidy).filter(|below| looks && below.starts_with("/models/"));
+            let below = below.unwrap_or_else(|| tidy.strip_prefix("/v1").unwrap_or(tidy));
             if let Some(call) = Call::of(&percent_decode(tidy)) {
                 (Route::Gemini(call), "POST")
             } else if let Some(endpoint) = Endpoint::of_path(below) {
@@ -184,6 +188,9 @@ mod tests {
             (Method::GET, "/v1/models/openai/gpt-x", Route::Model("openai/gpt-x".into())),
             (Method::GET, "/v1/models/openai%2Fgpt-x", Route::Model("openai/gpt-x".into())),
             (Method::GET, "/v1/models/50%25", Route::Model("50%".into())),
+            (Method::GET, "/v1beta/models/", Route::Models),
+            (Method::GET, "/v1/v1beta/models", Route::Models),
+            (Method::GET, "/v1beta/models/openai/gpt-x:floor", Route::Model("openai/gpt-x:floor".into())),
             (Method::GET, "/", Route::Root),
             (Method::HEAD, "/livez", Route::Live),
             (Method::GET, "/readyz", Route::Ready),

@@ -7,7 +7,7 @@ use super::error::{ApiError, Reason};
 use super::limit::Limited;
 use super::models::Listing;
 use super::plan::Plan;
-use super::{body, byok, cache, count, preset, respond, responses, scope, taping, walk, work};
+use super::{body, byok, cache, count, listing, preset, respond, responses, scope, taping, walk, work};
 use crate::config::net::client_address;
 use crate::config::snapshot::CacheBackend;
 use crate::dialect::client::Client;
@@ -60,6 +60,9 @@ impl Gateway {
         client.cors_origin = cors_origin(&client.snapshot.server.cors.allow_origins, session);
         client.dialect = accept::dialect(head.uri.path());
         let route = accept::route(&head.method, head.uri.path())?;
+        if matches!(route, Route::Models | Route::Model(_)) {
+            client.dialect = listing::wanted(client.dialect, &head.headers);
+        }
         if matches!(route, Route::Live | Route::Ready | Route::Root) {
             return self.plain(session, client, &route).await;
         }
@@ -97,7 +100,8 @@ impl Gateway {
             Route::Model(id) => self.model(session, client, &id).await,
             _ => {
                 let snapshot = client.snapshot.clone();
-                let list = Listing::new(&self.core, &snapshot, client.scopes()).list().to_string();
+                let own = Listing::new(&self.core, &snapshot, client.scopes()).list();
+                let list = listing::list(client.dialect, session.req_header().uri.query(), own)?.to_string();
                 respond::whole(session, client, 200, "application/json", list.into()).await
             }
         }
@@ -201,7 +205,8 @@ impl Gateway {
             let message = format!("The model {shown:?} is not available: see GET /v1/models");
             return Err(ApiError::new(Reason::ModelNotFound, message).param("model").into());
         };
-        respond::whole(session, client, 200, "application/json", item.to_string().into()).await
+        let item = listing::one(client.dialect, item).to_string();
+        respond::whole(session, client, 200, "application/json", item.into()).await
     }
 
     /// An error as it may be shown: a client may have put a key where a name belongs, and names are repeated.

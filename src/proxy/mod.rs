@@ -38,6 +38,7 @@ mod lane;
 mod lease;
 mod ledger;
 mod limit;
+mod listing;
 #[doc(hidden)]
 pub mod measure;
 mod media;

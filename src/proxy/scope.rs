@@ -7,7 +7,7 @@ use super::plan::Plan;
 use crate::config::keys::Holder;
 use crate::config::scopes::KeyScopes;
 use crate::config::snapshot::{Provider, Snapshot};
-use crate::dialect::gemini::client::call::Call;
+use crate::dialect::gemini::client::call::{Call, below_version};
 use crate::provider::ModelRow;
 use std::net::IpAddr;
 
@@ -34,6 +34,9 @@ pub(super) fn admit(holder: Option<&Holder>, address: Option<IpAddr>, path: &str
 fn canonical(path: &str) -> String {
     if let Some(call) = Call::of(&percent_decode(path.trim_end_matches('/'))) {
         return call.path().chars().take(200).collect();
+    }
+    if let Some(below) = below_version(path) {
+        return format!("/v1beta/{}", below.trim_matches('/').chars().take(200).collect::<String>());
     }
     let path = path.strip_prefix(ANTHROPIC).filter(|rest| rest.starts_with('/')).unwrap_or(path);
     let mut rest = path.trim_matches('/');

@@ -27,6 +27,8 @@ use crate::config::snapshot::{CacheBackend, Snapshot, Timeouts};
 use crate::dialect::chat;
 use crate::dialect::openai_chat::envelope::Envelope;
 use crate::dialect::openai_responses::asked::Asked as ResponseAsked;
+use crate::dialect::own_names::own_names;
+use crate::dialect::relay::rerank;
 use crate::dialect::table::{Setup, Translator};
 use crate::dialect::work::Work;
 use crate::domain::record::SKIPPED;
@@ -463,7 +465,9 @@ impl<'a> Walk<'a> {
     pub(super) fn translator(&self, target: &Target, message: &Message) -> Translator {
         match &message.vectors {
             Some(expected) => Translator::embedding(expected.as_ref().clone()),
-            None if matches!(self.envelope.work, Work::Relay(_)) => Translator::relaying(),
+            None if matches!(self.envelope.work, Work::Relay(_)) => {
+                Translator::relaying(rerank::wanted(self.envelope, target.provider.quirks))
+            }
             None if self.envelope.counts_tokens => Translator::counting(self.envelope.client),
             None => Translator::new(self.setup(target, message)),
         }
@@ -528,7 +532,8 @@ impl<'a> Walk<'a> {
             None => rendered.body,
         };
         let body = if counts { dialect.counting_body(model, body) } else { body };
-        let (headers, dropped, answer_tool) = (rendered.headers, rendered.dropped, rendered.answer_tool);
+        let (headers, answer_tool) = (rendered.headers, rendered.answer_tool);
+        let dropped = own_names(self.envelope.client, rendered.dropped);
         Ok(Message { headers, dropped, answer_tool, ..Message::new(path, body) })
     }
 

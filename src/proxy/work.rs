@@ -12,9 +12,9 @@ use crate::config::snapshot::Snapshot;
 use crate::dialect::client::Client;
 use crate::dialect::embeddings::answer::Expected;
 use crate::dialect::embeddings::gemini_client::{self, To};
-use crate::dialect::embeddings::{Encoding, Form, openai, passed};
+use crate::dialect::embeddings::{Encoding, Form, Sheets, openai, passed};
 use crate::dialect::openai_chat::envelope::Envelope;
-use crate::dialect::relay;
+use crate::dialect::relay::{self, rerank};
 use crate::dialect::work::{Endpoint, Work};
 use crate::domain::{Fault, FaultKind};
 use crate::provider::Status;
@@ -35,7 +35,8 @@ pub(super) async fn read(session: &Session, client: &ClientCtx, work: Work, body
         None => relay::scan_json(endpoint, body)?,
     };
     if envelope.model.trim().is_empty() {
-        let usual = usual_model(&client.snapshot, work);
+        let preset = envelope.extensions.preset.as_ref().map(|preset| format!("@preset/{preset}"));
+        let usual = preset.or_else(|| usual_model(&client.snapshot, work));
         envelope.model = usual.ok_or_else(|| Fault::bad_request("model", "you must provide a model"))?;
     }
     Ok(envelope)
@@ -61,7 +62,7 @@ impl Walk<'_> {
     pub(super) fn render_work(&self, target: &Target) -> Result<Message, Fault> {
         let (provider, model) = (&target.provider, &target.model);
         if let Work::Relay(endpoint) = self.envelope.work {
-            return relayed(self.envelope, target, endpoint);
+            return relayed(self.envelope, target, endpoint, self.plan.require_parameters);
         }
         let none = || Fault::new(FaultKind::Unsupported, "this provider makes no embeddings");
         let form = provider.embedding_form(model).ok_or_else(none)?;
@@ -77,22 +78,15 @@ impl Walk<'_> {
             packed: passed::packed(provider.quirks),
             model: model.upstream.clone(),
         };
+        let most = provider.embedding_inputs(model);
         if form == Form::OpenAi {
-            let body = passed::body(self.envelope, &model.upstream, provider.quirks);
-            let expected = expected(vec![passed::inputs(self.envelope)], passed::encoding(self.envelope));
-            return Ok(Message { vectors: Some(expected.into()), ..Message::new(path, body) });
+            let sheets = passed::sheets(self.envelope, &model.upstream, provider.quirks, most);
+            let encoding = passed::encoding(self.envelope);
+            return Ok(message(path, sheets, |inputs| expected(inputs, encoding)));
         }
         let request = openai::parse(&passed::own(self.envelope))?;
-        let sheets = form.render(&request, &model.upstream, model.embeds.inputs, self.plan.require_parameters)?;
-        let mut bodies = sheets.bodies.into_iter().map(Bytes::from);
-        let first = bodies.next().unwrap_or_default();
-        let expected = expected(sheets.inputs.into_iter().map(Some).collect(), Some(request.encoding));
-        Ok(Message {
-            dropped: sheets.dropped,
-            more: bodies.collect(),
-            vectors: Some(expected.into()),
-            ..Message::new(path, first)
-        })
+        let sheets = form.render(&request, &model.upstream, most, self.plan.require_parameters)?;
+        Ok(message(path, sheets, |inputs| expected(inputs, Some(request.encoding))))
     }
 
     /// The same for a client that asks in Google's form.
@@ -108,40 +102,53 @@ impl Walk<'_> {
             model: model.upstream.clone(),
         };
         if let Some(own) = gemini_client::passes(self.envelope, form) {
-            let body = gemini_client::body(self.envelope, &model.upstream);
-            let expected = expected(own, vec![gemini_client::inputs(self.envelope)]);
-            return Ok(Message {
-                vectors: Some(expected.into()),
-                ..Message::new(provider.embedding_path(model, own), body)
-            });
+            let sheets = gemini_client::sheets(self.envelope, &model.upstream);
+            return Ok(message(provider.embedding_path(model, own), sheets, |inputs| expected(own, inputs)));
         }
         let to = To {
             model: &model.upstream,
-            most: model.embeds.inputs,
+            most: provider.embedding_inputs(model),
             strict: self.plan.require_parameters,
             quirks: provider.quirks,
         };
         let sheets = gemini_client::render(self.envelope, form, &to)?;
-        let mut bodies = sheets.bodies.into_iter().map(Bytes::from);
-        let first = bodies.next().unwrap_or_default();
-        let expected = expected(form, sheets.inputs.into_iter().map(Some).collect());
-        Ok(Message {
-            dropped: sheets.dropped,
-            more: bodies.collect(),
-            vectors: Some(expected.into()),
-            ..Message::new(provider.embedding_path(model, form), first)
-        })
+        Ok(message(provider.embedding_path(model, form), sheets, |inputs| expected(form, inputs)))
+    }
+}
+
+/// The message that asks for vectors, in as many bodies as there are.
+fn message(path: String, sheets: Sheets, expected: impl FnOnce(Vec<Option<usize>>) -> Expected) -> Message {
+    let mut bodies = sheets.bodies.into_iter().map(Bytes::from);
+    let first = bodies.next().unwrap_or_default();
+    Message {
+        dropped: sheets.dropped,
+        more: bodies.collect(),
+        vectors: Some(expected(sheets.inputs).into()),
+        ..Message::new(path, first)
     }
 }
 
 /// The request of a route whose bytes pass.
-fn relayed(envelope: &Envelope, target: &Target, endpoint: Endpoint) -> Result<Message, Fault> {
+fn relayed(
+    envelope: &Envelope,
+    target: &Target,
+    endpoint: Endpoint,
+    require_parameters: bool,
+) -> Result<Message, Fault> {
     let none = || Fault::new(FaultKind::Unsupported, "this provider has nothing behind this route");
     let path = endpoint.path_at(target.dialect()).ok_or_else(none)?;
-    let (body, content_type) = relay::body(envelope, &target.model.upstream);
+    let ranking = rerank::wanted(envelope, target.provider.quirks);
+    let (body, content_type) = relay::body(envelope, &target.model.upstream, ranking);
+    let dropped = ranking.map(|wanted| rerank::lost(envelope, wanted)).unwrap_or_default();
+    if require_parameters && let Some(name) = dropped.first() {
+        return Err(Fault::bad_request(
+            "provider.require_parameters",
+            format!("this provider has nothing like {name}"),
+        ));
+    }
     let mut headers = vec![("accept", "*/*".to_owned())];
     headers.extend(content_type.map(|content_type| ("content-type", content_type)));
-    Ok(Message { headers, ..Message::new(target.provider.path_beside_chat(&target.model, path), body) })
+    Ok(Message { headers, dropped, ..Message::new(target.provider.path_beside_chat(&target.model, path), body) })
 }
 
 /// The requests of a message of several bodies; `head` is that of the first.

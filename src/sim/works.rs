@@ -200,13 +200,28 @@ fn ranking(body: &Value, query: &str) -> Result<Reply, Complaint> {
     };
     let mut order: Vec<usize> = (0..documents.len()).collect();
     order.sort_by_key(|at| std::cmp::Reverse(score(&documents[*at])));
-    let most = body["top_n"].as_u64().map_or(usize::MAX, |most| most as usize);
+    // Voyage's form is told by its own members.
+    let of_voyage = body.get("top_k").is_some() || body.get("truncation").is_some();
+    let most = body[if of_voyage { "top_k" } else { "top_n" }].as_u64().map_or(usize::MAX, |most| most as usize);
     let results: Vec<Value> = order
         .into_iter()
         .take(most)
-        .map(|at| json!({ "index": at, "relevance_score": score(&documents[at]) as f64 / 10.0 }))
+        .map(|at| {
+            let mut rank = json!({ "index": at, "relevance_score": score(&documents[at]) as f64 / 10.0 });
+            if body["return_documents"] == true {
+                let document = &documents[at];
+                rank["document"] = if of_voyage { document.clone() } else { json!({ "text": document }) };
+            }
+            rank
+        })
         .collect();
     let read = documents.iter().map(|one| tokens(&one.to_string())).sum::<usize>();
     let usage = json!({ "total_tokens": read });
+    if of_voyage {
+        return Ok(Reply::json(
+            200,
+            &json!({ "object": "list", "data": results, "model": body["model"], "usage": usage }),
+        ));
+    }
     Ok(Reply::json(200, &json!({ "id": "sim", "model": body["model"], "results": results, "usage": usage })))
 }

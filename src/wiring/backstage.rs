@@ -76,7 +76,7 @@ impl Backstage for BehindConsole {
         let snapshot = self.core.snapshot.load();
         let Some(provider) = snapshot.provider(provider) else { return false };
         let of_name = provider.keys.iter().filter(|key| *key.name == *name);
-        of_name.fold(false, |enabled, key| self.core.pool.enable(&provider.id, key.id) || enabled)
+        of_name.filter(|key| self.core.pool.enable(&provider.id, key.id)).count() > 0
     }
 
     fn targets(&self) -> Vec<TargetStatus> {

@@ -7,15 +7,19 @@ use orbyt::sim::{Sim, SimDialect, SimFault};
 use serde_json::{Value, json};
 use std::time::Instant;
 
-async fn asked(gateway: &Gateway, model: &str) -> u16 {
-    gateway.chat(&saying(model, "x", false)).await.status
+/// Which model the provider is asked for when a client asks for this one, or the status that the client gets instead.
+async fn asked(sim: &Sim, gateway: &Gateway, model: &str) -> String {
+    match gateway.chat(&saying(model, "x", false)).await.status {
+        200 => sim.calls().last().unwrap().json()["model"].as_str().unwrap().to_owned(),
+        status => status.to_string(),
+    }
 }
 
-/// Waits until a model is answered like this: a busy machine may read its configuration again a moment after the API has answered.
-async fn becomes(gateway: &Gateway, model: &str, status: u16) {
+/// Waits until that is so: a busy machine may read its configuration again a moment after the API has answered.
+async fn becomes(sim: &Sim, gateway: &Gateway, model: &str, expected: &str) {
     let started = Instant::now();
-    while asked(gateway, model).await != status {
-        assert!(started.elapsed() < PATIENCE, "{model} does not become {status}\n{}", gateway.output());
+    while asked(sim, gateway, model).await != expected {
+        assert!(started.elapsed() < PATIENCE, "{model} does not become {expected}\n{}", gateway.output());
     }
 }
 
@@ -26,17 +30,19 @@ async fn models_and_presets_hold_at_once_here_and_soon_on_other_nodes() {
     let node = || Gateway::builder().provider("one", &sim).variable("DATABASE_URL", &postgres.url());
     let (here, there) = (node().start().await, node().start().await);
     let admin = Client::administrator(&here);
-    assert_eq!(asked(&here, "house").await, 404);
+    assert_eq!(asked(&sim, &here, "house").await, "house", "a name that nobody knows is the provider's");
     assert_eq!(admin.put("/models/house", &json!({"targets": ["one/sim-ok"]})).await.status, 201);
-    becomes(&here, "house", 200).await;
-    becomes(&there, "house", 200).await;
+    becomes(&sim, &here, "house", "sim-ok").await;
+    becomes(&sim, &there, "house", "sim-ok").await;
+    let unknown = asked(&sim, &here, "@preset/terse").await;
     let preset = json!({"model": "house", "system": "Be brief.", "parameters": {"temperature": 0.5}});
     assert_eq!(admin.put("/presets/terse", &preset).await.status, 201);
-    becomes(&here, "@preset/terse", 200).await;
+    becomes(&sim, &here, "@preset/terse", "sim-ok").await;
     let sent = sim.calls().last().unwrap().json();
     assert_eq!((&sent["messages"][0]["content"], &sent["temperature"]), (&json!("Be brief."), &json!(0.5)), "{sent}");
     assert_eq!(admin.delete("/presets/terse").await.status, 204);
-    becomes(&here, "@preset/terse", 404).await;
+    assert_ne!(unknown, "sim-ok");
+    becomes(&sim, &here, "@preset/terse", &unknown).await;
     assert_eq!(admin.delete("/presets/terse").await.status, 404);
 }
 

@@ -31,7 +31,7 @@ pub fn said(data_dir: &Path, url: Option<&str>, arguments: &[impl AsRef<OsStr>],
     String::from_utf8(output.stdout).unwrap()
 }
 
-fn create(gateway: &Gateway, arguments: &[&str]) -> String {
+pub(crate) fn create(gateway: &Gateway, arguments: &[&str]) -> String {
     let all = [&["keys", "create"], arguments].concat();
     said(&gateway.data_dir(), None, &all, "").trim().to_owned()
 }

@@ -1,6 +1,7 @@
 //! The clouds: signatures and event streams of Bedrock, paths and keys of Azure, tokens and paths of Vertex.
 
 use crate::gateway::{Gateway, PATIENCE, saying};
+use crate::gemini::{self, Generated, How, asking};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
@@ -307,6 +308,54 @@ async fn vertex_serves_claude_by_raw_predict() {
         assert_eq!(call.path, format!("{place}:{method}"));
         let body = call.json();
         assert_eq!((&body["anthropic_version"], body.get("model")), (&json!("vertex-2023-10-16"), None));
+    }
+}
+
+/// Google's clients: to its own models the bytes pass, to Claude they are translated; each at Vertex's place, with Vertex's token.
+#[tokio::test]
+async fn googles_clients_reach_vertex() {
+    for (dialect, model, place) in [
+        (SimDialect::Gemini, "gemini-2.5-flash", "google/models/gemini-2.5-flash"),
+        (SimDialect::Anthropic, "claude-sonnet-4-5@20250929", "anthropic/models/claude-sonnet-4-5@20250929"),
+    ] {
+        let sim = Sim::start(dialect).unwrap();
+        let (gateway, _folder) = vertex(&sim, &format!("http://{}/token", sim.address()), "").await;
+        let own = dialect == SimDialect::Gemini;
+        for (how, method, query) in [
+            (How::Whole, if own { "generateContent" } else { "rawPredict" }, ""),
+            (
+                How::Events,
+                if own { "streamGenerateContent" } else { "streamRawPredict" },
+                if own { "alt=sse" } else { "" },
+            ),
+            (
+                How::Array,
+                if own { "streamGenerateContent" } else { "streamRawPredict" },
+                if own { "alt=sse" } else { "" },
+            ),
+        ] {
+            sim.forget_calls();
+            let mut body = asking("one two three");
+            body["generationConfig"] = json!({"maxOutputTokens": 50, "temperature": 0.5});
+            let answer = gemini::ask(&gateway, how, &format!("vertex/{model}"), &body).await;
+            let generated = Generated::of(&answer);
+            let what = format!("{model} {how:?}: {}", answer.body_text());
+            assert!(generated.complete && generated.text() == "one two three", "{what}");
+            assert_eq!((&generated.finish, answer.header("x-provider")), (&json!("STOP"), "vertex"), "{what}");
+            assert!(generated.usage["candidatesTokenCount"].is_u64(), "{what}");
+            let calls = sim.calls();
+            let call = calls.iter().find(|call| call.is_generation()).unwrap();
+            let path = format!("/v1/projects/p/locations/us-east5/publishers/{place}:{method}");
+            assert_eq!((&call.path, call.query.as_str()), (&path, query), "{what}");
+            assert!(call.header("authorization").unwrap().starts_with(&format!("Bearer {TOKEN}")), "{call:?}");
+            assert_eq!(call.header("x-goog-api-key"), None, "the client's key went on");
+            if own {
+                assert_eq!(call.json()["generationConfig"], body["generationConfig"], "{what}");
+            }
+        }
+        sim.always(SimFault::BadRequest);
+        let refused = gemini::ask(&gateway, How::Whole, &format!("vertex/{model}"), &asking("x")).await;
+        assert_eq!((refused.status, &refused.json()["error"]["status"]), (400, &json!("INVALID_ARGUMENT")));
     }
 }
 

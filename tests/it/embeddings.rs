@@ -81,6 +81,41 @@ async fn more_inputs_than_a_provider_takes_at_once_are_sent_in_batches() {
     }
 }
 
+/// Providers of OpenAI's own form that say how many inputs they take at once: the bytes are the client's but for the list.
+#[tokio::test]
+async fn a_provider_of_the_same_form_gets_no_more_than_it_takes_at_once() {
+    let sim = Sim::start(SimDialect::OpenAi).unwrap();
+    let gateway = Gateway::builder().config(NO_RETRY).provider("mistral", &sim).provider("jina", &sim).start().await;
+    let texts: Vec<String> = (0..1030).map(|number| format!("text number {number}, \u{e9}")).collect();
+    for (model, calls) in [
+        ("mistral/mistral-embed", vec![512, 512, 6]),
+        ("jina/jina-embeddings-v4", vec![512, 512, 6]),
+        ("jina/jina-embeddings-v3", vec![1030]),
+    ] {
+        for encoding in ["float", "base64"] {
+            sim.forget_calls();
+            let body = json!({"model": model, "input": texts, "encoding_format": encoding, "user": "u"});
+            let answer = embeddings(&gateway, &body).await;
+            let expected: Vec<Vec<f32>> = texts.iter().map(|text| embed(text)).collect();
+            assert!(vectors(&answer) == expected, "{model} {encoding}");
+            let tokens: usize = texts.iter().map(|text| text.len().div_ceil(4)).sum();
+            assert_eq!(answer.json()["usage"]["prompt_tokens"], json!(tokens), "{model}");
+            assert_eq!(gateway.log_line(&answer).await["attempts"], 1);
+            let sent: Vec<Value> = sim.calls().iter().map(|call| call.json()).collect();
+            let counts: Vec<usize> = sent.iter().map(|sent| sent["input"].as_array().unwrap().len()).collect();
+            assert_eq!(counts, calls, "{model} {encoding}");
+            let all: Vec<Value> = sent.iter().flat_map(|sent| sent["input"].as_array().unwrap().clone()).collect();
+            assert_eq!((json!(all), &sent[0]["user"]), (body["input"].clone(), &json!("u")));
+        }
+    }
+    // One that fails fails all, and nothing of the others is told.
+    sim.forget_calls();
+    sim.script([SimFault::Ok, SimFault::ServerError]);
+    let answer = embeddings(&gateway, &json!({"model": "mistral/mistral-embed", "input": texts})).await;
+    assert_eq!((answer.status, sim.calls().len()), (503, 2), "{}", answer.body_text());
+    assert_eq!(answer.json()["error"]["metadata"]["attempts"].as_array().unwrap().len(), 1);
+}
+
 #[tokio::test]
 async fn a_batch_that_is_refused_fails_the_attempt_and_another_provider_of_the_model_takes_over() {
     let (cohere, other) = (Sim::start(SimDialect::Cohere).unwrap(), Sim::start(SimDialect::OpenAi).unwrap());

@@ -33,8 +33,17 @@ impl Builder {
         self.provider_with_keys(id, sim, &[&format!("key-of-{id}")])
     }
 
-    /// A provider of this id behind a simulated one, with these keys.
-    pub fn provider_with_keys(mut self, id: &str, sim: &Sim, keys: &[&str]) -> Self {
+    /// The same with these keys.
+    pub fn provider_with_keys(self, id: &str, sim: &Sim, keys: &[&str]) -> Self {
+        self.add_provider(id, sim, keys, "")
+    }
+
+    /// The same with one key, and more lines of its section.
+    pub fn provider_that(self, id: &str, sim: &Sim, more: &str) -> Self {
+        self.add_provider(id, sim, &[&format!("key-of-{id}")], more)
+    }
+
+    fn add_provider(mut self, id: &str, sim: &Sim, keys: &[&str], more: &str) -> Self {
         let dialect = match sim.dialect() {
             SimDialect::OpenAi => "openai_chat",
             SimDialect::Anthropic => "anthropic_messages",
@@ -44,7 +53,8 @@ impl Builder {
             SimDialect::Bedrock => "bedrock_converse",
         };
         let base_url = sim.base_url();
-        self.providers += &format!("[[provider]]\nid = \"{id}\"\ndialect = \"{dialect}\"\nbase_url = \"{base_url}\"\n");
+        self.providers +=
+            &format!("[[provider]]\nid = \"{id}\"\ndialect = \"{dialect}\"\nbase_url = \"{base_url}\"\n{more}");
         for key in keys {
             // By way of the environment, because secrets in the file itself are warned about.
             let name = format!("TEST_PROVIDER_KEY_{}", self.variables.len());

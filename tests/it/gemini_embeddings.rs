@@ -151,3 +151,28 @@ async fn another_provider_takes_over_and_presets_and_the_cache_hold() {
     let batch = ask(&gateway, "@preset/v", "batchEmbedContents", &requests(&["one two"], &json!({}))).await;
     assert_eq!(all(&batch), [embed("one two")]);
 }
+
+#[tokio::test]
+async fn more_than_a_provider_takes_at_once_is_sent_in_batches() {
+    let texts: Vec<String> = (0..520).map(|number| format!("text number {number}")).collect();
+    let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+    for (dialect, id, calls) in [
+        (SimDialect::Gemini, "google", vec![100, 100, 100, 100, 100, 20]),
+        (SimDialect::OpenAi, "mistral", vec![512, 8]),
+        (SimDialect::OpenAi, "p", vec![520]),
+        (SimDialect::Cohere, "p", vec![96, 96, 96, 96, 96, 40]),
+    ] {
+        let sim = Sim::start(dialect).unwrap();
+        let gateway = Gateway::builder().config(NO_RETRY).provider(id, &sim).start().await;
+        let body = requests(&texts, &json!({}));
+        let answer = ask(&gateway, &format!("{id}/some-embed"), "batchEmbedContents", &body).await;
+        let expected: Vec<Vec<f32>> = texts.iter().map(|text| embed(text)).collect();
+        assert!(all(&answer) == expected, "{dialect:?}");
+        let tokens: usize = texts.iter().map(|text| text.len().div_ceil(4)).sum();
+        assert_eq!(answer.json()["usageMetadata"]["promptTokenCount"], json!(tokens), "{dialect:?}");
+        let count =
+            |sent: Value| ["requests", "input", "texts"].iter().find_map(|name| Some(sent[name].as_array()?.len()));
+        let sent: Vec<usize> = sim.calls().iter().filter_map(|call| count(call.json())).collect();
+        assert_eq!(sent, calls, "{dialect:?}");
+    }
+}

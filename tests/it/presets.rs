@@ -85,3 +85,62 @@ async fn openrouters_own_preset_is_left_to_it_and_to_nobody_else() {
     request["model"] = json!("other/m");
     assert_eq!(gateway.chat(&request).await.status, 404, "nobody there knows it");
 }
+
+#[tokio::test]
+async fn routes_that_pass_take_a_presets_model_and_members() {
+    let (one, two) = (Sim::start(SimDialect::OpenAi).unwrap(), Sim::start(SimDialect::OpenAi).unwrap());
+    let config = "[[preset]]\nslug = \"poster\"\nmodel = \"one/painter\"\nfallbacks = [\"two/painter\"]\nsystem = \"Unheard.\"\n\
+        parameters = { size = \"1024x1536\", n = 2, response_format = \"b64_json\", tags = [\"a\", \"b\"] }\n[retry]\nmax = 0\n";
+    let gateway = Gateway::builder().config(config).provider("one", &one).provider("two", &two).start().await;
+    let key = format!("Bearer {}", crate::gateway::KEY);
+    let ask = async |path: &str, content_type: &str, body: &[u8]| {
+        let headers = [("authorization", key.as_str()), ("content-type", content_type)];
+        orbyt::sim::client::send("POST", &format!("{}{path}", gateway.url), &headers, body).await.unwrap()
+    };
+    let json = "application/json";
+    for (body, sent) in [
+        (
+            r#"{"model":"@preset/poster", "prompt":"\u00e9"}"#,
+            r#"{"model":"painter", "prompt":"\u00e9","n":2,"response_format":"b64_json","size":"1024x1536","tags":["a","b"]}"#,
+        ),
+        (
+            r#"{"model":"one/other@preset/poster","n":null,"size":"256x256","prompt":"x"}"#,
+            r#"{"model":"other","n":null,"size":"256x256","prompt":"x","response_format":"b64_json","tags":["a","b"]}"#,
+        ),
+        (
+            r#"{"prompt":"x","extra":{"preset":"poster"},"response_format":"url","tags":[],"n":1}"#,
+            r#"{"model":"painter","prompt":"x","response_format":"url","tags":[],"n":1,"size":"1024x1536"}"#,
+        ),
+    ] {
+        let answer = ask("/v1/images/generations", json, body.as_bytes()).await;
+        assert_eq!((answer.status, answer.header("x-provider")), (200, "one"), "{}", answer.body_text());
+        let call = one.calls().pop().unwrap();
+        assert_eq!(String::from_utf8(call.body).unwrap(), sent);
+    }
+    // In a form, and with its stand-in.
+    one.refuse();
+    let form = "multipart/form-data; boundary=edge";
+    let part =
+        |name: &str, text: &str| format!("--edge\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{text}\r\n");
+    let own = [
+        part("model", "@preset/poster"),
+        part("n", "1"),
+        part("prompt", "x"),
+        "--edge\r\nContent-Disposition: form-data; name=\"image\"; filename=\"p.png\"\r\n\r\nPNG\r\n--edge--\r\n"
+            .to_owned(),
+    ];
+    let answer = ask("/v1/images/edits", form, own.concat().as_bytes()).await;
+    assert_eq!((answer.status, answer.header("x-provider")), (200, "two"), "{}", answer.body_text());
+    let sent = String::from_utf8(two.calls().pop().unwrap().body).unwrap().to_lowercase();
+    let added =
+        [part("response_format", "b64_json"), part("size", "1024x1536"), part("tags[]", "a"), part("tags[]", "b")];
+    assert!(sent.contains(&part("n", "1").to_lowercase()) && !sent.contains(&part("n", "2").to_lowercase()), "{sent}");
+    assert!(sent.ends_with(&[&added.concat().to_lowercase(), "--edge--\r\n"].concat()), "{sent}");
+    assert!(sent.contains("name=\"model\"\r\n\r\npainter\r\n"), "{sent}");
+    let unknown = ask("/v1/rerank", json, br#"{"model":"@preset/poste","query":"q","documents":[]}"#).await;
+    assert_eq!((unknown.status, &unknown.json()["error"]["param"]), (404, &json!("model")), "{}", unknown.body_text());
+    let speech = ask("/v1/audio/speech", json, br#"{"model":"two/m@preset/poster","input":"hello","voice":"v"}"#).await;
+    assert_eq!((speech.status, speech.header("content-type")), (200, "audio/mpeg"), "{}", speech.body_text());
+    let called = two.calls().pop().unwrap().json();
+    assert_eq!((&called["voice"], &called["model"], called.get("system")), (&json!("v"), &json!("m"), None));
+}

@@ -284,3 +284,42 @@ async fn limits_and_bounds_hold() {
     }
     gateway.shows(r#"gen_ai_operation_name="speech""#).await;
 }
+
+/// Cohere's, Jina's and Voyage's clients each get their own form, whoever ranks.
+#[tokio::test]
+async fn rankings_are_told_in_the_words_of_the_client() {
+    let (jina, voyage) = (Sim::start(SimDialect::OpenAi).unwrap(), Sim::start(SimDialect::OpenAi).unwrap());
+    let cohere = Sim::start(SimDialect::Cohere).unwrap();
+    let builder = Gateway::builder().config(NO_RETRY).provider("jina", &jina).provider("voyage", &voyage);
+    let gateway = builder.provider("cohere", &cohere).start().await;
+    let documents = ["a bear", "the panda eats", "rain"];
+    let asked = |model: &str, more: Value| {
+        let mut body =
+            json!({"model": model, "query": "what eats the panda", "documents": documents, "return_documents": true});
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        body
+    };
+    for (model, sim) in [("jina/r", &jina), ("voyage/r", &voyage), ("cohere/r", &cohere)] {
+        for (more, ranks, document) in [
+            (json!({"top_n": 1}), "results", json!({"text": "the panda eats"})),
+            (json!({"top_k": 1, "truncation": true}), "data", json!("the panda eats")),
+        ] {
+            let answer = ask(&gateway, "/v1/rerank", &asked(model, more.clone())).await;
+            assert_eq!(answer.status, 200, "{model}: {}", answer.body_text());
+            let body = answer.json();
+            assert_eq!(body[ranks].as_array().unwrap().len(), 1, "{model} {more}: {body}");
+            assert_eq!((&body[ranks][0]["index"], &body[ranks][0]["document"]), (&json!(1), &document), "{model}");
+            assert!(body["usage"]["total_tokens"].as_u64() > Some(0), "{body}");
+            let sent = sim.calls().pop().unwrap().json();
+            let own = if model == "voyage/r" { "top_k" } else { "top_n" };
+            assert_eq!((&sent[own], sent["model"].as_str()), (&json!(1), Some("r")), "{model}: {sent}");
+            let lost = model != "voyage/r" && more.get("truncation").is_some();
+            assert_eq!(answer.header("x-orbyt-dropped"), if lost { "truncation" } else { "" }, "{model}");
+            assert_eq!(gateway.log_line(&answer).await["status"], 200);
+        }
+    }
+    let mut strict = asked("jina/r", json!({"top_k": 1, "truncation": true}));
+    strict["provider"] = json!({"require_parameters": true});
+    let answer = ask(&gateway, "/v1/rerank", &strict).await;
+    assert_eq!(answer.status, 400, "{}", answer.body_text());
+}

@@ -56,6 +56,10 @@ impl Compiler<'_> {
                 self.report.error(at.problem(message));
                 continue;
             }
+            // The routes that are not for conversations have a member of this name too, and there it is a word.
+            if name == "response_format" && json.starts_with('"') {
+                continue;
+            }
             let name = serde_json::Value::from(name.as_str());
             let body = format!(r#"{{"model":"m","messages":[{{"role":"user","content":"x"}}],{name}:{json}}}"#);
             let read = Envelope::scan(body.into()).and_then(|envelope| request::parse(envelope.body()).map(drop));

@@ -148,6 +148,7 @@ impl Compiler<'_> {
             completions_path: known.map_or_else(completions, |row| row.completions_path.clone()),
             completions_models: known.and_then(|row| row.completions_models.clone()),
             completions_lacks: known.map(|row| row.completions_lacks.clone()).unwrap_or_default(),
+            embeddings_inputs: usual.and_then(|row| row.embeddings_inputs),
             key_env: known.map(|row| row.key_env.clone()).unwrap_or_default(),
             base_url_env: known.map(|row| row.base_url_env.clone()).unwrap_or_default(),
             key_required: auth != AuthScheme::None && known.is_none_or(|row| row.key_required || raw.auth.is_some()),

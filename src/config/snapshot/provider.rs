@@ -104,6 +104,11 @@ impl Provider {
         })
     }
 
+    /// How many inputs one of its models makes vectors of at once; `None` leaves it to the form, or to the provider.
+    pub fn embedding_inputs(&self, model: &ModelRow) -> Option<usize> {
+        model.embeds.inputs.or(self.row.embeddings_inputs)
+    }
+
     /// The path of a request for vectors below the base URL, query included.
     pub fn embedding_path(&self, model: &ModelRow, form: Form) -> String {
         let of_chat = |method: &str| self.path(model, false).replacen(":generateContent", &format!(":{method}"), 1);

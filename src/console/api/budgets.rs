@@ -274,7 +274,7 @@ pub(super) async fn credits(State(shared): State<Arc<Shared>>, viewer: Viewer) -
     let mut orgs: Vec<(Arc<str>, Money, Money)> = Vec::new();
     for credit in &paid {
         match orgs.iter_mut().find(|(org, ..)| *org == credit.org) {
-            Some((_, sum, _)) => *sum = *sum + credit.amount,
+            Some((_, sum, _)) => *sum += credit.amount,
             None => {
                 let spent = database.spent_of(&prepaid(&credit.org)).await? - credit.spent_before;
                 orgs.push((credit.org.clone(), credit.amount, spent));

@@ -7,6 +7,7 @@ mod audit;
 mod budgets;
 mod config;
 mod gateway;
+mod generation;
 mod http;
 mod keys;
 mod members;
@@ -68,6 +69,7 @@ pub(super) fn guarded() -> Router<Arc<Shared>> {
         .route("/api/v1/budgets", get(budgets::list).post(budgets::set))
         .route("/api/v1/budgets/{id}", delete(budgets::remove))
         .route("/api/v1/credits", get(budgets::credits).post(budgets::add_credit))
+        .route("/api/v1/generation", get(generation::show))
         .route("/api/v1/health", get(gateway::health))
         .route("/api/v1/accounts", get(gateway::accounts))
         .route("/api/v1/pool", get(gateway::pool))

@@ -1,6 +1,8 @@
 //! `/api/openapi.json` and `/api/docs`: what the API can do, in OpenAPI 3.1 and as a page.
 
-use super::{audit, budgets, config, gateway, keys, members, orgs, provider_keys, reports, session, settings};
+use super::{
+    audit, budgets, config, gateway, generation, keys, members, orgs, provider_keys, reports, session, settings,
+};
 use crate::console::routes::{self, escaped};
 use axum::Json;
 use axum::response::Html;
@@ -47,7 +49,7 @@ struct Problem {
         settings::sections, settings::section, settings::set_section, settings::remove_section,
         budgets::list, budgets::set, budgets::remove, budgets::credits, budgets::add_credit,
         gateway::health, gateway::accounts, gateway::pool, gateway::enable, gateway::breakers, gateway::cache, gateway::empty_cache,
-        config::show, audit::list, audit::verify, routes::explain, routes::payloads,
+        config::show, audit::list, audit::verify, routes::explain, routes::payloads, generation::show,
         reports::requests, reports::request, reports::usage, reports::sessions,
     ),
     components(schemas(Problem)),

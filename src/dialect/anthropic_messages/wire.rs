@@ -3,6 +3,7 @@
 //! Every field is optional and order does not matter: which fields count is decided by `type`, and what a newer version
 //! of the API adds must not break an answer that is otherwise understood.
 
+use crate::dialect::openai_chat::usage::count;
 use crate::domain::Usage;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -130,9 +131,13 @@ pub(super) struct StopDetails<'a> {
 /// Token counts. Input, cache reads and cache writes are three disjoint numbers.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
 pub(super) struct Counts {
+    #[serde(default, deserialize_with = "count")]
     pub input_tokens: Option<u64>,
+    #[serde(default, deserialize_with = "count")]
     pub output_tokens: Option<u64>,
+    #[serde(default, deserialize_with = "count")]
     pub cache_read_input_tokens: Option<u64>,
+    #[serde(default, deserialize_with = "count")]
     pub cache_creation_input_tokens: Option<u64>,
     pub cache_creation: Option<CacheCreation>,
     pub output_tokens_details: Option<OutputDetails>,
@@ -141,12 +146,14 @@ pub(super) struct Counts {
 /// How long what was written to the cache lives; a part of `cache_creation_input_tokens`.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
 pub(super) struct CacheCreation {
+    #[serde(default, deserialize_with = "count")]
     pub ephemeral_1h_input_tokens: Option<u64>,
 }
 
 /// What the output tokens were.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
 pub(super) struct OutputDetails {
+    #[serde(default, deserialize_with = "count")]
     pub thinking_tokens: Option<u64>,
 }
 

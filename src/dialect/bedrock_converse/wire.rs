@@ -3,6 +3,7 @@
 //! Everything is optional: a union is an object with one member, and a member that is newer than this code leaves all of them empty.
 //! The padding that Bedrock puts into each event (`p`, against the guessing of texts by lengths) is passed over.
 
+use crate::dialect::openai_chat::usage::count;
 use crate::domain::Usage;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -184,13 +185,17 @@ pub(super) struct Piece<'a> {
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Counts {
+    #[serde(default, deserialize_with = "count")]
     pub input_tokens: Option<u64>,
+    #[serde(default, deserialize_with = "count")]
     pub output_tokens: Option<u64>,
+    #[serde(default, deserialize_with = "count")]
     pub total_tokens: Option<u64>,
+    #[serde(default, deserialize_with = "count")]
     pub cache_read_input_tokens: Option<u64>,
+    #[serde(default, deserialize_with = "count")]
     pub cache_write_input_tokens: Option<u64>,
-    #[serde(default)]
-    pub cache_details: Vec<CacheDetail>,
+    pub cache_details: Option<Vec<CacheDetail>>,
 }
 
 /// How long a part of what was written to the cache lives.
@@ -198,6 +203,7 @@ pub(super) struct Counts {
 #[serde(rename_all = "camelCase")]
 pub(super) struct CacheDetail {
     pub ttl: Option<String>,
+    #[serde(default, deserialize_with = "count")]
     pub input_tokens: Option<u64>,
 }
 
@@ -209,7 +215,7 @@ impl Counts {
             .flatten()
             .fold(0, u64::saturating_add);
         let completion_tokens = self.output_tokens.unwrap_or_default();
-        let for_an_hour = self.cache_details.iter().filter(|detail| detail.ttl.as_deref() == Some("1h"));
+        let for_an_hour = self.cache_details.iter().flatten().filter(|detail| detail.ttl.as_deref() == Some("1h"));
         let for_an_hour = for_an_hour.filter_map(|detail| detail.input_tokens).reduce(u64::saturating_add);
         Usage {
             prompt_tokens,

@@ -118,18 +118,21 @@ impl Machine {
         let Some(added) = &delta.message else { return Ok(()) };
         match kind {
             "content-start" | "content-delta" => {
-                self.answer.thoughts(index, wire::text(&added.content.thinking), sink)?;
-                self.answer.text(index, wire::text(&added.content.text), sink)?;
+                if let Some(content) = &added.content {
+                    self.answer.thoughts(index, wire::text(&content.thinking), sink)?;
+                    self.answer.text(index, wire::text(&content.text), sink)?;
+                }
                 if let Some(logprobs) = payload.logprobs {
                     self.answer.logprobs(logprobs, sink);
                 }
             }
             "tool-plan-delta" => self.answer.plan(wire::text(&added.tool_plan), sink),
             "tool-call-start" | "tool-call-delta" => {
-                let function = added.tool_calls.function.as_ref();
+                let Some(call) = &added.tool_calls else { return Ok(()) };
+                let function = call.function.as_ref();
                 if kind == "tool-call-start" {
                     let name = function.map_or("", |function| wire::text(&function.name));
-                    self.answer.call(index, wire::text(&added.tool_calls.id), name, sink)?;
+                    self.answer.call(index, wire::text(&call.id), name, sink)?;
                 }
                 self.answer.arguments(index, function.map_or("", |function| wire::text(&function.arguments)), sink);
             }

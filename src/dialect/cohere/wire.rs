@@ -64,11 +64,11 @@ pub(super) struct Delta<'a> {
 #[serde(default)]
 pub(super) struct Addition<'a> {
     #[serde(borrow)]
-    pub content: Content<'a>,
+    pub content: Option<Content<'a>>,
     #[serde(borrow)]
     pub tool_plan: Option<Text<'a>>,
     #[serde(borrow)]
-    pub tool_calls: ToolCall<'a>,
+    pub tool_calls: Option<ToolCall<'a>>,
     #[serde(borrow)]
     pub citations: Option<&'a RawValue>,
 }

@@ -6,7 +6,7 @@
 //! Source: Google's API reference, and recordings of its clients, which write some names in snake case.
 
 use super::openai::{self, Packed};
-use super::{Answer, Encoding, Form, Input, Request, Sheets, passed};
+use super::{Answer, Encoding, Form, Input, Request, Sheets, gemini, passed};
 use crate::dialect::client::Client;
 use crate::dialect::gemini::client::call::Method;
 use crate::dialect::losses::Losses;
@@ -99,8 +99,13 @@ pub fn inputs(envelope: &Envelope) -> Option<usize> {
     counted.ok().map(|_| count)
 }
 
+/// The bodies for Google, which takes no more than [`gemini::MAX_INPUTS`] requests at once.
+pub fn sheets(envelope: &Envelope, model: &str) -> Sheets {
+    passed::split(body(envelope, model), REQUESTS.as_bytes(), inputs(envelope), gemini::MAX_INPUTS)
+}
+
 /// The body for Google.
-pub fn body(envelope: &Envelope, model: &str) -> Vec<u8> {
+fn body(envelope: &Envelope, model: &str) -> Vec<u8> {
     let (mut edits, mut cutter) = (Edits::default(), Cutter::default());
     let text = &envelope.body;
     let mut name = Vec::with_capacity(model.len() + 16);
@@ -230,11 +235,7 @@ pub fn render(envelope: &Envelope, form: Form, to: &To<'_>) -> Result<Sheets, Fa
         losses.drop(name, "this provider has no such parameter")?;
     }
     let body = passed::scan(openai::render(&request, to.model)?.body.into())?;
-    Ok(Sheets {
-        bodies: vec![passed::body(&body, to.model, to.quirks)],
-        inputs: vec![request.inputs.len()],
-        dropped: losses.into_names(),
-    })
+    Ok(Sheets { dropped: losses.into_names(), ..passed::sheets(&body, to.model, to.quirks, to.most) })
 }
 
 /// Whom a request is rendered for.
@@ -242,7 +243,7 @@ pub fn render(envelope: &Envelope, form: Form, to: &To<'_>) -> Result<Sheets, Fa
 pub struct To<'a> {
     /// The model, as the provider calls it.
     pub model: &'a str,
-    /// How many inputs it takes at once, where that is not its form's number.
+    /// How many inputs it takes at once, where that is not what its form allows.
     pub most: Option<usize>,
     /// Whether nothing may be left out.
     pub strict: bool,

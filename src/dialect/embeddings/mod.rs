@@ -99,7 +99,7 @@ impl Form {
                 Self::Nova => bedrock::render_nova(&batch, strict),
             }?;
             sheets.bodies.push(rendered.body);
-            sheets.inputs.push(batch.inputs.len());
+            sheets.inputs.push(Some(batch.inputs.len()));
             sheets.dropped = rendered.dropped;
         }
         Ok(sheets)
@@ -136,8 +136,8 @@ impl Form {
 pub struct Sheets {
     /// The bodies.
     pub bodies: Vec<Vec<u8>>,
-    /// How many inputs each has.
-    pub inputs: Vec<usize>,
+    /// How many inputs each has; `None` where nobody has counted them.
+    pub inputs: Vec<Option<usize>>,
     /// The client's parameters that this form cannot honour.
     pub dropped: Vec<String>,
 }

@@ -1,8 +1,8 @@
 //! A client's request for embeddings as it is read without building anything of it, and passed on to a provider of OpenAI's form.
 
-use super::{Encoding, openai::Packed};
+use super::{Encoding, Sheets, openai::Packed};
 use crate::dialect::client::Client;
-use crate::dialect::openai_chat::envelope::{Envelope, Field, must_be};
+use crate::dialect::openai_chat::envelope::{Envelope, Field, inside, must_be};
 use crate::dialect::openai_chat::quirks::Quirks;
 use crate::dialect::openai_chat::scan::{Cursor, Invalid};
 use crate::dialect::work::Work;
@@ -43,6 +43,36 @@ pub fn body(envelope: &Envelope, model: &str, quirks: Quirks) -> Vec<u8> {
         name == "encoding_format" && ((bare && is_float()) || (bytes && encoding_of(value).is_some()))
     };
     envelope.relayed_body(model, renamed, is_cut)
+}
+
+/// The bodies for a provider of OpenAI's form that takes at most so many inputs at once: the same bytes but for the list of inputs. Where
+/// the vectors are to be written in a way that only the provider knows there is one body, because they could not be put together.
+pub fn sheets(envelope: &Envelope, model: &str, quirks: Quirks, most: Option<usize>) -> Sheets {
+    let (body, inputs) = (body(envelope, model, quirks), inputs(envelope));
+    let most = most.filter(|_| encoding(envelope).is_some()).unwrap_or(usize::MAX);
+    split(body, b"input", inputs, most)
+}
+
+/// A body in as many as it takes for the list in this member of it to have at most so many items in each; it has `count` items.
+pub(super) fn split(body: Vec<u8>, member: &[u8], count: Option<usize>, most: usize) -> Sheets {
+    let whole = |body| Sheets { bodies: vec![body], inputs: vec![count], dropped: Vec::new() };
+    let place = inside(&body, member).filter(|_| count.is_some_and(|count| count > most));
+    let Some(place) = place else { return whole(body) };
+    let mut items = Vec::new();
+    let walked = Cursor::new(&body, place.start).array::<Invalid>(|cursor| {
+        items.push(cursor.value()?);
+        Ok(())
+    });
+    if walked.is_err() || Some(items.len()) != count {
+        return whole(body);
+    }
+    let mut sheets = Sheets::default();
+    for batch in items.chunks(most.max(1)) {
+        let (first, last) = (batch[0].start, batch[batch.len() - 1].end);
+        sheets.bodies.push([&body[..place.start], b"[", &body[first..last], b"]", &body[place.end..]].concat());
+        sheets.inputs.push(Some(batch.len()));
+    }
+    sheets
 }
 
 /// The body without what is addressed to the gateway, to be read.

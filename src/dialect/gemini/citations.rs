@@ -7,6 +7,7 @@
 
 use crate::dialect::event::{Event, Sink};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
@@ -84,16 +85,15 @@ impl Sources {
 
     /// Takes `groundingMetadata`. One that cannot be read costs its citations, not the answer.
     pub fn ground(&mut self, metadata: &RawValue) {
-        if let Ok(grounding) = serde_json::from_str::<Grounding>(metadata.get())
-            && !grounding.grounding_chunks.is_empty()
-        {
+        let grounding: Grounding = read(metadata);
+        if !grounding.grounding_chunks.is_empty() {
             self.grounding = grounding;
         }
     }
 
     /// Takes `citationMetadata`, which a stream may repeat.
     pub fn recite(&mut self, metadata: &RawValue) {
-        let recited = serde_json::from_str::<Recited>(metadata.get()).unwrap_or_default();
+        let recited: Recited = read(metadata);
         for source in recited.citation_sources {
             if self.recited.len() < MAX_RECITATIONS && !self.recited.contains(&source) {
                 self.recited.push(source);
@@ -127,6 +127,24 @@ impl Sources {
                 sink.event(Event::Annotation { choice, value: &value });
             }
         }
+    }
+}
+
+/// Reads metadata; null in it says as much as nothing, and what cannot be read is nothing.
+fn read<T: DeserializeOwned + Default>(metadata: &RawValue) -> T {
+    let mut value: Value = serde_json::from_str(metadata.get()).unwrap_or_default();
+    drop_nulls(&mut value);
+    serde_json::from_value(value).unwrap_or_default()
+}
+
+fn drop_nulls(value: &mut Value) {
+    match value {
+        Value::Object(members) => {
+            members.retain(|_, member| !member.is_null());
+            members.values_mut().for_each(drop_nulls);
+        }
+        Value::Array(items) => items.iter_mut().for_each(drop_nulls),
+        _ => {}
     }
 }
 

@@ -3,6 +3,7 @@
 //! Source: `GenerateContentResponse` in the public reference, and recorded traffic (numbers for enumerations, `content` without
 //! `parts`, nulls).
 
+use crate::dialect::openai_chat::usage::count;
 use serde::de::{Deserializer, Error as _, Visitor};
 use serde::{Deserialize, de};
 use serde_json::value::RawValue;
@@ -244,16 +245,22 @@ impl<'de: 'a, 'a> Deserialize<'de> for Word<'a> {
 #[serde(rename_all = "camelCase")]
 pub struct Counts {
     /// Input, cached tokens included.
+    #[serde(default, deserialize_with = "count")]
     pub prompt_token_count: Option<u64>,
     /// Input from tools that the server ran.
+    #[serde(default, deserialize_with = "count")]
     pub tool_use_prompt_token_count: Option<u64>,
     /// Of the input: from a cache.
+    #[serde(default, deserialize_with = "count")]
     pub cached_content_token_count: Option<u64>,
     /// Output without thoughts.
+    #[serde(default, deserialize_with = "count")]
     pub candidates_token_count: Option<u64>,
     /// Thoughts.
+    #[serde(default, deserialize_with = "count")]
     pub thoughts_token_count: Option<u64>,
     /// Google's total.
+    #[serde(default, deserialize_with = "count")]
     pub total_token_count: Option<u64>,
     /// Of the input: sound.
     #[serde(default, rename = "promptTokensDetails", deserialize_with = "audio")]
@@ -292,6 +299,7 @@ fn audio<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::E
     struct Entry<'a> {
         #[serde(borrow)]
         modality: Option<Word<'a>>,
+        #[serde(default, deserialize_with = "count")]
         token_count: Option<u64>,
     }
     struct Entries;

@@ -57,7 +57,8 @@ impl Answer {
             sink.event(Event::Error(error::of_value(raw.get()).into_fault(None)));
             return Ok(());
         }
-        if chunk.message.is_none() && !chunk.done {
+        let done = chunk.done == Some(true);
+        if chunk.message.is_none() && !done {
             return Err(Fault::malformed("the provider sent JSON that is not an answer"));
         }
         if self.stage == Stage::Waiting {
@@ -82,7 +83,7 @@ impl Answer {
         if let Some(content) = chunk.logprobs.as_deref().filter(|content| !content.is_empty()) {
             sink.event(Event::Logprobs { choice: 0, content });
         }
-        if chunk.done {
+        if done {
             self.stage = Stage::Ended;
             if let Some(usage) = chunk.usage() {
                 sink.event(Event::Usage(usage));

@@ -1,5 +1,6 @@
 //! The JSON of Ollama's answers, borrowed from the provider's bytes wherever a text needs no unescaping. A whole answer is one chunk.
 
+use crate::dialect::openai_chat::usage::count;
 use crate::domain::Usage;
 use serde::Deserialize;
 use serde_json::Value;
@@ -23,13 +24,14 @@ pub(super) struct Chunk<'a> {
     #[serde(borrow)]
     pub message: Option<Message<'a>>,
     /// Whether it is the last one.
-    #[serde(default)]
-    pub done: bool,
+    pub done: Option<bool>,
     /// Older servers do not say why.
     #[serde(borrow)]
     pub done_reason: Option<Text<'a>>,
     /// Left out when all of the prompt was cached.
+    #[serde(default, deserialize_with = "count")]
     pub prompt_eval_count: Option<u64>,
+    #[serde(default, deserialize_with = "count")]
     pub eval_count: Option<u64>,
     /// In OpenAI's form.
     pub logprobs: Option<Vec<Value>>,

@@ -45,6 +45,9 @@ impl Quirks {
     /// Embeddings: vectors are signed bytes in base64 and nothing else, so `encoding_format` is cut and the client gets numbers.
     pub const INT8_EMBEDDINGS: Self = Self(1 << 22);
 
+    /// Rerank: the form is Voyage's, with `top_k` and an answer whose ranks are its `data`.
+    pub const RERANK_DATA: Self = Self(1 << 23);
+
     /// Every deviation of answers: for a provider that nobody has written a row for. Its requests pass untouched.
     pub const ALL_TOLERANT: Self = Self(
         Self::REASONING.0
@@ -55,7 +58,7 @@ impl Quirks {
             | Self::CHUNK_FIELDS.0,
     );
 
-    const NAMES: [(&'static str, Self); 20] = [
+    const NAMES: [(&'static str, Self); 21] = [
         ("none", Self::NONE),
         ("all_tolerant", Self::ALL_TOLERANT),
         ("max_tokens", Self::MAX_TOKENS),
@@ -76,6 +79,7 @@ impl Quirks {
         ("bare_floats", Self::BARE_FLOATS),
         ("output_dimension", Self::OUTPUT_DIMENSION),
         ("int8_embeddings", Self::INT8_EMBEDDINGS),
+        ("rerank_data", Self::RERANK_DATA),
     ];
 
     /// The set of one name as it is written in the catalog and the configuration; `None` when there is no such name.

@@ -342,7 +342,9 @@ fn decode_calls(choice: u32, message: &Value, call_ids: &str, sink: &mut impl Si
         let inner = inner.unwrap_or(call);
         sink.event(Event::Call { choice, index, id, name: inner["name"].as_str().unwrap_or_default() });
         let arguments = match [&inner["arguments"], &inner["input"]].into_iter().find(|text| !text.is_null()) {
-            Some(Value::String(arguments)) => arguments.clone(),
+            // Some write that there are none as JSON's word for nothing.
+            Some(Value::String(arguments)) if arguments.trim() != "null" => arguments.clone(),
+            Some(Value::String(_)) => String::new(),
             Some(other) => other.to_string(),
             None => String::new(),
         };
@@ -377,8 +379,8 @@ pub(super) fn decode_reasoning(choice: u32, message: &Value, sink: &mut impl Sin
     if !details.is_empty() {
         return;
     }
-    let plain = ["reasoning_content", "reasoning"].into_iter().find_map(|name| message[name].as_str());
-    if let Some(text) = plain.filter(|text| !text.is_empty()) {
+    let mut plain = ["reasoning_content", "reasoning"].into_iter().filter_map(|name| message[name].as_str());
+    if let Some(text) = plain.find(|text| !text.is_empty()) {
         reason(0, None, "", ReasoningPiece::Text(text));
     }
     for part in items(&message["content"]) {

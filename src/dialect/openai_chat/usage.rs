@@ -129,6 +129,11 @@ struct OutputDetails {
     audio_tokens: Count,
 }
 
+/// A count of any provider's answer, which must not fail for it: for `#[serde(default, deserialize_with)]`.
+pub(in crate::dialect) fn count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+    Count::deserialize(deserializer).map(|count| count.0)
+}
+
 /// A count, or nothing where a provider writes something else: a strange extra must not cost the counts beside it.
 #[derive(Clone, Copy, Default)]
 struct Count(Option<u64>);
@@ -157,8 +162,8 @@ impl<'de> Deserialize<'de> for Count {
             fn visit_bool<E>(self, _: bool) -> Result<Count, E> {
                 Ok(Count(None))
             }
-            fn visit_str<E>(self, _: &str) -> Result<Count, E> {
-                Ok(Count(None))
+            fn visit_str<E>(self, digits: &str) -> Result<Count, E> {
+                Ok(Count(digits.parse().ok()))
             }
             fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Count, A::Error> {
                 while seq.next_element::<IgnoredAny>()?.is_some() {}

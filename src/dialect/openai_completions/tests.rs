@@ -1,6 +1,6 @@
 //! Text completions: what is read of a request, what becomes of an answer, and that both forms of it say the same.
 
-use super::envelope::{scan, with_plain_prompt};
+use super::envelope::{generated, scan, with_plain_prompt};
 use super::request::parse;
 use crate::dialect::chat::{PartKind, Request, Role};
 use crate::dialect::client::Client;
@@ -97,6 +97,9 @@ fn reads_what_the_gateway_acts_on() {
     }
     let seen = envelope(&json!({"model": "m", "prompt": ["a", "b"], "n": 3}));
     assert_eq!(seen.n, Some(6));
+    assert_eq!(generated(&seen), 6);
+    let best = envelope(&json!({"model": "m", "prompt": ["a", "b"], "n": 3, "best_of": 5}));
+    assert_eq!((best.n, generated(&best)), (Some(6), 10), "what is thrown away is paid for too");
 }
 
 #[test]

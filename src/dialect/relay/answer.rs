@@ -9,6 +9,7 @@
 //! Source of the usage: OpenAI's reference of images and transcriptions (`input_tokens`, `output_tokens`), of moderations and rerankers
 //! that count like embeddings (`total_tokens`), Cohere's (`meta.billed_units`), Mistral's (audio counted in the total alone).
 
+use super::rerank;
 use crate::dialect::event::{End, Observed};
 use crate::dialect::openai_chat::error;
 use crate::dialect::sse::Parser;
@@ -41,9 +42,16 @@ pub struct Relayed {
     /// What is held; once JSON flows, the last of it.
     held: Vec<u8>,
     flows: bool,
+    /// The form that a ranking has to be brought into.
+    ranking: Option<rerank::Form>,
 }
 
 impl Relayed {
+    /// An answer; a ranking that is another's is written anew in this form.
+    pub fn new(ranking: Option<rerank::Form>) -> Self {
+        Self { ranking, ..Self::default() }
+    }
+
     /// Takes note of the head; true when the body is to flow as it comes.
     pub fn headed(&mut self, content_type: Option<&[u8]>) -> bool {
         let name = content_type.unwrap_or(b"application/json").to_ascii_lowercase();
@@ -64,7 +72,7 @@ impl Relayed {
 
     /// Lets JSON that was held pass as it comes.
     pub fn let_flow(&mut self, out: &mut Vec<u8>) -> bool {
-        if !matches!(self.body, Body::Json) {
+        if !matches!(self.body, Body::Json) || self.ranking.is_some() {
             return false;
         }
         out.extend_from_slice(&self.held);
@@ -123,8 +131,13 @@ impl Relayed {
                     return Err(Fault::malformed("the provider's answer is not the JSON it should be"));
                 }
                 watch(&self.held, observed)?;
-                out.append(&mut self.held);
-                Ok(())
+                match self.ranking {
+                    Some(wanted) => rerank::retell(&self.held, wanted, out),
+                    None => {
+                        out.append(&mut self.held);
+                        Ok(())
+                    }
+                }
             }
             Body::Events(parser) => {
                 parser.finish(|frame| watch(&frame.data, observed))?;

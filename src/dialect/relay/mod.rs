@@ -8,9 +8,13 @@
 //!
 //!   provider's bytes ──answer::Relayed──> the same bytes; usage is looked for on the way
 //! ```
+//!
+//! Rankings alone have two forms, of which each is put in the other's words where that is needed: [`rerank`].
 
 pub mod answer;
+pub(in crate::dialect) mod defaults;
 pub mod form;
+pub mod rerank;
 
 use super::client::Client;
 use super::extensions::{Extensions, Members};
@@ -70,7 +74,7 @@ pub fn scan_form(endpoint: Endpoint, form: Form) -> Result<Envelope, Fault> {
         models: json("models")?,
         provider,
         fallbacks: json("fallbacks")?,
-        preset: None,
+        preset: form.text("preset")?.map(Value::from),
     })?);
     let bytes = form.text_bytes();
     envelope.form = Some(Arc::new(form));
@@ -85,12 +89,14 @@ fn ready(mut envelope: Envelope, endpoint: Endpoint, bytes: usize) -> Envelope {
     envelope
 }
 
-/// The body for a provider, and its media type where that is not JSON.
-pub fn body(envelope: &Envelope, model: &str) -> (Vec<u8>, Option<String>) {
+/// The body for a provider, and its media type where that is not JSON; `ranking` is the form that its answer has to be brought into.
+pub fn body(envelope: &Envelope, model: &str, ranking: Option<rerank::Form>) -> (Vec<u8>, Option<String>) {
     match &envelope.form {
         Some(form) => (form.render(model), Some(form.content_type())),
         None => {
-            let mut body = envelope.relayed_body(model, |_| None, |_, _| false);
+            let renamed = |name: &str| rerank::renamed(ranking?, name);
+            let is_cut = |name: &str, _: &[u8]| ranking.is_some_and(|wanted| rerank::is_lost(wanted, name));
+            let mut body = envelope.relayed_body(model, renamed, is_cut);
             if envelope.last(Field::Model).is_none() {
                 put_model(model, &mut body);
             }
@@ -107,10 +113,12 @@ pub fn size(envelope: &Envelope) -> usize {
 /// How many pictures are to be made: `n`, else one at the routes for pictures, and none elsewhere.
 pub fn pictures(envelope: &Envelope) -> u64 {
     let makes = matches!(envelope.work, Work::Relay(Endpoint::ImageGenerations | Endpoint::ImageEdits));
+    // Some write whole numbers as floats; a cast from a float saturates.
+    let number = |text: &str| text.trim().trim_matches('"').parse::<f64>().ok().map(|count| count.ceil() as u64);
     let written = match &envelope.form {
         _ if !makes => return 0,
-        Some(form) => form.text("n").ok().flatten().and_then(|text| text.trim().parse().ok()),
-        None => envelope.member("n").and_then(|text| std::str::from_utf8(text).ok()?.trim_matches('"').parse().ok()),
+        Some(form) => form.text("n").ok().flatten().and_then(number),
+        None => envelope.member("n").and_then(|text| std::str::from_utf8(text).ok()).and_then(number),
     };
     // What is no number is refused by whoever reads it.
     written.unwrap_or(1).max(1)

@@ -2,7 +2,7 @@
 
 use super::answer::Relayed;
 use super::form::{Form, Part};
-use super::{body, scan_form, scan_json};
+use super::{body, pictures, reranked, scan_form, scan_json, size};
 use crate::dialect::event::{End, Observed};
 use crate::dialect::work::{Endpoint, Work};
 use crate::domain::{Fault, FaultKind, Usage};
@@ -11,7 +11,7 @@ use bytes::Bytes;
 fn sent(endpoint: Endpoint, json: &'static str) -> String {
     let envelope = scan_json(endpoint, Bytes::from_static(json.as_bytes())).unwrap();
     assert_eq!(envelope.work, Work::Relay(endpoint));
-    String::from_utf8(body(&envelope, "there").0).unwrap()
+    String::from_utf8(body(&envelope, "there", None).0).unwrap()
 }
 
 #[test]
@@ -64,7 +64,7 @@ fn a_form_keeps_its_parts_but_for_the_model_and_what_is_the_gateways() {
     let envelope = scan_form(Endpoint::Transcriptions, form).unwrap();
     assert_eq!((envelope.model.as_str(), envelope.extensions.retry), ("p/m", Some(0)));
     assert!(envelope.estimated_input_tokens < 10, "the sound is no text");
-    let (bytes, _) = body(&envelope, "there");
+    let (bytes, _) = body(&envelope, "there", None);
     let expected = "--b1 2\r\ncontent-disposition: form-data; name=\"file\"; filename=\"a.wav\"\r\n\r\nRIFF\r\n--b\0\r\n\
         --b1 2\r\ncontent-disposition: form-data; name=\"model\"\r\n\r\nthere\r\n\
         --b1 2\r\ncontent-disposition: form-data; name=\"prompt\"\r\n\r\n12345678\r\n--b1 2--\r\n";
@@ -153,4 +153,91 @@ fn a_large_answer_flows_and_its_end_is_still_read() {
     assert!(out == whole.as_bytes());
     assert_eq!(observed.usage, Some(usage(1, 2)));
     assert_eq!(machine.finish(End::Cut, &mut observed, &mut out).unwrap_err().kind, FaultKind::Truncated);
+}
+
+#[test]
+fn a_ranking_is_told_in_the_words_of_its_client() {
+    use super::rerank::{Form, lost, wanted};
+    use crate::dialect::openai_chat::quirks::Quirks;
+    let read = |json: &'static str| scan_json(Endpoint::Rerank, Bytes::from_static(json.as_bytes())).unwrap();
+    let voyage = Quirks::RERANK_DATA;
+    for (json, quirks, form, sent, gone) in [
+        (
+            r#"{"model":"m","query":"q","documents":["a"], "top_n":1,"priority":3}"#,
+            voyage,
+            Form::Results,
+            r#"{"model":"there","query":"q","documents":["a"], "top_k":1}"#,
+            vec!["priority"],
+        ),
+        (r#"{"model":"m","query":"q"}"#, voyage, Form::Results, r#"{"model":"there","query":"q"}"#, vec![]),
+        (
+            r#"{"top_k":1,"model":"m","truncation":true}"#,
+            Quirks::NONE,
+            Form::Data,
+            r#"{"top_n":1,"model":"there"}"#,
+            vec!["truncation"],
+        ),
+    ] {
+        let envelope = read(json);
+        assert_eq!(wanted(&envelope, quirks), Some(form), "{json}");
+        assert_eq!(String::from_utf8(body(&envelope, "there", Some(form)).0).unwrap(), sent);
+        assert_eq!(lost(&envelope, form), gone);
+    }
+    for (json, quirks) in [(r#"{"model":"m","top_k":1}"#, voyage), (r#"{"model":"m","top_n":1}"#, Quirks::NONE)] {
+        assert_eq!(wanted(&read(json), quirks), None, "{json}");
+    }
+    assert_eq!(wanted(&scan_json(Endpoint::Speech, Bytes::from_static(b"{\"top_k\":1}")).unwrap(), Quirks::NONE), None);
+}
+
+#[test]
+fn a_rankings_answer_is_told_in_the_words_of_its_client() {
+    use super::rerank::Form;
+    let told = |form, body: &str| {
+        let (mut answer, mut observed, mut out) = (Relayed::new(Some(form)), Observed::default(), Vec::new());
+        assert!(!answer.headed(Some(b"application/json")));
+        for byte in body.as_bytes() {
+            answer.push(&[*byte], &mut observed, &mut out)?;
+            assert!(!answer.let_flow(&mut out) && out.is_empty(), "it passed before it was told");
+        }
+        answer.finish(End::Clean, &mut observed, &mut out)?;
+        Ok::<_, Fault>((serde_json::from_slice::<serde_json::Value>(&out).unwrap(), observed.usage))
+    };
+    let voyage = r#"{"object":"list","data":[{"relevance_score":0.4375,"index":1,"document":"b"}],"model":"r","usage":{"total_tokens":26}}"#;
+    let jina = r#"{"model":"r","results":[{"relevance_score":0.4375,"index":1,"document":{"text":"b"}}],"usage":{"total_tokens":26}}"#;
+    let value = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
+    for (form, from, to) in [(Form::Results, voyage, jina), (Form::Data, jina, voyage)] {
+        let (answer, usage) = told(form, from).unwrap();
+        assert_eq!((answer, usage.unwrap().prompt_tokens), (value(to), 26));
+        assert_eq!(told(form, to).unwrap().0, value(to), "it is in that form already");
+    }
+    let cohere = r#"{"id":"1","results":[{"index":0,"relevance_score":1}],"meta":{"billed_units":{"search_units":1}}}"#;
+    let (answer, _) = told(Form::Data, cohere).unwrap();
+    assert_eq!(answer["usage"]["total_tokens"], 0);
+    assert_eq!(answer["data"][0], serde_json::json!({"index": 0, "relevance_score": 1}));
+    for broken in ["{}", "[]", r#"{"data":{}}"#, "{", ""] {
+        assert!(told(Form::Results, broken).is_err(), "{broken}");
+    }
+    assert!(told(Form::Results, r#"{"error":{"message":"no"}}"#).is_err());
+}
+
+#[test]
+fn what_a_request_can_cost_shows_in_its_pictures_documents_and_bytes() {
+    let of = |endpoint, json: &'static str| scan_json(endpoint, Bytes::from_static(json.as_bytes())).unwrap();
+    for (json, expected) in
+        [("{}", 1), (r#"{"n":3}"#, 3), (r#"{"n":2.0}"#, 2), (r#"{"n":"4"}"#, 4), (r#"{"n":0}"#, 1), (r#"{"n":[]}"#, 1)]
+    {
+        assert_eq!(pictures(&of(Endpoint::ImageGenerations, json)), expected, "{json}");
+        assert_eq!(pictures(&of(Endpoint::Speech, json)), 0, "{json}");
+    }
+    let json = r#"{"query":"12345","documents":["a",{"text":"b"},"c"]}"#;
+    assert_eq!(reranked(&of(Endpoint::Rerank, json)), (json.len() + 3 * 7) as u64, "the question beside each document");
+    let part = |name: &str, is_file, body: &'static [u8]| Part {
+        name: name.to_owned(),
+        is_file,
+        headers: Vec::new(),
+        body: Bytes::from_static(body),
+    };
+    let parts = vec![part("model", false, b"m"), part("n", false, b"2"), part("image", true, b"12345678")];
+    let form = scan_form(Endpoint::ImageEdits, Form { boundary: "edge".to_owned(), parts }).unwrap();
+    assert_eq!((pictures(&form), size(&form)), (2, 10), "files too");
 }

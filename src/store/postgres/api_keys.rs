@@ -133,7 +133,7 @@ impl ApiKeys for PostgresDatabase {
         self.transact(access, async |transaction| {
             transaction.execute("SELECT 1 FROM api_keys WHERE id = $1 FOR UPDATE", &[&&*old.id]).await?;
             let now = all(transaction, &mut Vec::new()).await?;
-            if !now.iter().any(|key| key == old) {
+            if !now.contains(old) {
                 return Ok(false);
             }
             let put = "UPDATE api_keys SET name = $2, project_id = $3, owner = $4, workflow = $5, scopes = $6::text::jsonb, \

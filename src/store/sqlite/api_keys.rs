@@ -159,7 +159,7 @@ impl ApiKeys for SqliteDatabase {
         let (access, old, new) = (access.clone(), old.clone(), new.clone());
         self.write(move |transaction| {
             let now = all(transaction, &access, &mut Vec::new())?;
-            if !now.iter().any(|key| *key == old) {
+            if !now.contains(&old) {
                 return Ok(false);
             }
             let put = "UPDATE api_keys SET name = ?2, project_id = ?3, owner = ?4, workflow = ?5, scopes = ?6, metadata = ?7, \

@@ -196,3 +196,14 @@ def test_leaving_a_stream_early(google, target):
     stream.close()
     # The gateway is none the worse for it.
     assert google.models.generate_content(model=target, contents="still here").text == "still here"
+
+
+def test_the_list_of_models(google):
+    models = {model.name: model for model in google.models.list(config={"page_size": 10})}
+    assert len(models) > 20
+    model = models["models/google/gemini-2.5-flash"]
+    assert "generateContent" in model.supported_actions and model.input_token_limit > 1000
+    assert google.models.get(model="google/gemini-2.5-flash") == model
+    with pytest.raises(errors.APIError) as unknown:
+        google.models.get(model="nobody/x")
+    assert unknown.value.code == 404

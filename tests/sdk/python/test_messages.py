@@ -90,3 +90,13 @@ def test_errors_are_the_sdks_own(gateway, claude, model):
     assert refused.value.body["error"]["type"] == "invalid_request_error"
     with pytest.raises(anthropic.NotFoundError):
         claude.messages.create(model=f"{provider}/does-not-exist", max_tokens=1, messages=user("x"))
+
+
+def test_the_list_of_models(claude):
+    models = {model.id: model for model in claude.models.list(limit=10)}
+    assert len(models) > 20
+    model = models["anthropic/claude-opus-4.5"]
+    assert (model.type, model.created_at.year > 2000, bool(model.display_name)) == ("model", True, True)
+    assert claude.models.retrieve(model.id) == model
+    with pytest.raises(anthropic.NotFoundError):
+        claude.models.retrieve("nobody/x")

@@ -45,6 +45,8 @@ pub(super) trait Writer {
 pub(super) struct Blocks {
     open: Open,
     waiting: VecDeque<Piece<'static>>,
+    /// About how many bytes wait.
+    held: usize,
     refused: bool,
     stop_reason: Option<Cow<'static, str>>,
 }
@@ -127,17 +129,28 @@ impl Blocks {
             if self.waiting.is_empty() {
                 break;
             }
-            for piece in std::mem::take(&mut self.waiting) {
+            for piece in self.take_waiting() {
                 self.put(piece, writer);
             }
         }
         self.stop_reason.take().unwrap_or("end_turn".into())
     }
 
+    /// About how many bytes wait in line.
+    pub fn held_bytes(&self) -> usize {
+        self.held
+    }
+
+    /// What waited, to be put once more.
+    fn take_waiting(&mut self) -> VecDeque<Piece<'static>> {
+        self.held = 0;
+        std::mem::take(&mut self.waiting)
+    }
+
     /// Lets in what waited, as far as it need not wait any longer.
     fn go_on(&mut self, writer: &mut impl Writer) {
         while !self.waiting.is_empty() && !self.is_busy() {
-            for piece in std::mem::take(&mut self.waiting) {
+            for piece in self.take_waiting() {
                 self.put(piece, writer);
             }
         }
@@ -153,6 +166,7 @@ impl Blocks {
             matches!((&self.open, &piece), (Open::Call { index, .. }, Piece::Input { index: at, .. }) if index == at);
         // Who comes later stands behind those that wait already.
         if (self.is_busy() || !self.waiting.is_empty()) && !is_its_own {
+            self.held += piece.size();
             self.waiting.push_back(piece.owned());
         } else {
             self.begin(piece, writer);
@@ -222,6 +236,18 @@ impl Blocks {
 }
 
 impl Piece<'_> {
+    /// About how much memory it takes while it waits.
+    fn size(&self) -> usize {
+        let text = match self {
+            Self::Text(text) | Self::Thought { text, .. } | Self::Input { json: text, .. } | Self::Redacted(text) => {
+                text.len()
+            }
+            Self::Signature { signature, .. } => signature.len(),
+            Self::Call { id, name, .. } => id.len() + name.len(),
+        };
+        text + size_of::<Self>()
+    }
+
     fn is_empty(&self) -> bool {
         match self {
             Self::Text(text) | Self::Thought { text, .. } | Self::Input { json: text, .. } => text.is_empty(),

@@ -62,6 +62,11 @@ impl StreamEncoder {
         }
     }
 
+    /// How much waits for the block before it, in bytes.
+    pub fn held_bytes(&self) -> usize {
+        self.blocks.held_bytes()
+    }
+
     /// Ends the stream.
     pub fn close(&mut self, out: &mut Vec<u8>) {
         let Self { blocks, head, begun } = self;

@@ -11,12 +11,16 @@ use super::thoughts::Sealed;
 use crate::dialect::chat::FORMAT_GEMINI;
 use crate::dialect::event::{Event, FinishReason, ReasoningDelta, ReasoningPiece};
 use crate::dialect::gemini::answer;
+use crate::dialect::gemini::calls;
 use crate::dialect::gemini::citations::Places;
 use crate::dialect::openai_chat::scan::Balance;
 use crate::dialect::table::Setup;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use std::borrow::Cow;
+
+/// About what a call, a proof or a citation takes beside its texts.
+const ENTRY: usize = 256;
 
 /// Takes parts in their final order. Neighbouring texts (and neighbouring thoughts) of which the first has no signature are one.
 pub(super) trait Writer {
@@ -52,7 +56,8 @@ impl Call {
             return "{}".into();
         }
         match serde_json::from_str::<&RawValue>(text) {
-            Ok(raw) if raw.get().starts_with('{') => raw.get().into(),
+            // Line ends between its tokens would end the event that it stands in.
+            Ok(raw) if raw.get().starts_with('{') => calls::arguments(raw.get()),
             _ => json!({ "INVALID_JSON": self.json }).to_string().into(),
         }
     }
@@ -87,6 +92,8 @@ struct Choice {
     cited: Vec<Value>,
     refused: bool,
     finish: Option<Cow<'static, str>>,
+    /// About how many bytes of calls, proofs and citations are held.
+    held: usize,
 }
 
 /// The thoughts that the next signature proves.
@@ -114,6 +121,11 @@ impl Parts {
         &mut self.choices[at]
     }
 
+    /// About how many bytes are held for what is still to be written.
+    pub fn held_bytes(&self) -> usize {
+        self.choices.iter().map(|choice| choice.held + choice.block.hidden.len()).sum()
+    }
+
     /// Takes an event.
     pub fn take(&mut self, event: &Event<'_>, writer: &mut impl Writer) {
         let hides = self.hides;
@@ -130,7 +142,9 @@ impl Parts {
             Event::Reasoning { choice, ref delta } => self.choice(choice).thought(delta, hides, writer),
             Event::Call { choice, index, id, name } => {
                 let (id, name) = (id.to_owned(), name.to_owned());
-                self.choice(choice).calls.push(Call { place: index, id, name, ..Call::default() });
+                let choice = self.choice(choice);
+                choice.held += ENTRY + id.len() + name.len();
+                choice.calls.push(Call { place: index, id, name, ..Call::default() });
             }
             Event::Arguments { choice, index, json } => {
                 let choice = self.choice(choice);
@@ -138,13 +152,18 @@ impl Parts {
                 let open = choice.calls[choice.written..].iter_mut().find(|call| call.place == index);
                 if let Some(call) = open {
                     call.json.push_str(json);
+                    choice.held += json.len();
                     call.balance.push(json.as_bytes());
                     choice.write_calls(false, writer);
                 }
             }
             Event::Image { choice, media_type, data } => writer.image(self.choice(choice).index, media_type, data),
             Event::Logprobs { choice, content } => writer.logprobs(self.choice(choice).index, content),
-            Event::Annotation { choice, value } => self.choice(choice).cited.push(value.clone()),
+            Event::Annotation { choice, value } => {
+                let choice = self.choice(choice);
+                choice.held += ENTRY;
+                choice.cited.push(value.clone());
+            }
             Event::Finish { choice, reason, native } => {
                 let choice = self.choice(choice);
                 choice.write_calls(true, writer);
@@ -205,7 +224,10 @@ impl Choice {
                     let (id, data) = (Some(id.to_owned()), data.to_owned());
                     writer.thought(at, "", Some(&Sealed::Encrypted { format, id, data }.seal()));
                 }
-                Some(id) => self.proofs.push((id.to_owned(), data.to_owned())),
+                Some(id) => {
+                    self.held += ENTRY + data.len();
+                    self.proofs.push((id.to_owned(), data.to_owned()));
+                }
             },
             ReasoningPiece::Encrypted(data) => {
                 let (id, data) = (delta.id.map(str::to_owned), data.to_owned());
@@ -221,6 +243,9 @@ impl Choice {
             // Google's newest models want to know of a first call that it was not theirs.
             let mark = || (self.written == 0 && self.proofs.is_empty()).then(|| Sealed::Call.seal());
             writer.call(self.index, call, proof.or_else(mark).as_deref());
+            // What is written is not needed any more.
+            let json = std::mem::take(&mut self.calls[self.written].json);
+            self.held = self.held.saturating_sub(json.len());
             self.written += 1;
         }
     }

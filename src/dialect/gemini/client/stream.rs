@@ -39,6 +39,11 @@ impl StreamEncoder {
         }
     }
 
+    /// How much is held of calls that are not whole, and of what their end tells, in bytes.
+    pub fn held_bytes(&self) -> usize {
+        self.parts.held_bytes()
+    }
+
     /// Ends the stream.
     pub fn close(&mut self, out: &mut Vec<u8>) {
         let Self { parts, head, framing } = self;

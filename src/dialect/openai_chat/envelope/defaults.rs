@@ -2,6 +2,7 @@
 
 use super::{Client, Edits, Envelope, Field, gemini, inside, write};
 use crate::dialect::embeddings::passed;
+use crate::dialect::relay;
 use crate::dialect::work::Work;
 use crate::domain::Fault;
 
@@ -32,6 +33,9 @@ impl Envelope {
     pub fn with_defaults(&self, defaults: &Defaults<'_>) -> Result<Self, Fault> {
         if self.client == Client::Gemini {
             return gemini::client::with_defaults(self, defaults);
+        }
+        if let Work::Relay(endpoint) = self.work {
+            return relay::defaults::with_defaults(self, endpoint, defaults);
         }
         if defaults.system.is_some() && !self.client.takes_system() {
             let message = format!("the preset sets a system prompt, which {} has no place for", self.client.route());
@@ -83,15 +87,14 @@ impl Envelope {
         let mut body = Vec::new();
         edits.apply(&self.body, &mut body);
         let completed = match self.work {
-            Work::Converse => self.client.scan(body.into()),
             Work::Embed => passed::scan(body.into()),
-            Work::Relay(_) => Err(Fault::bad_request("model", "a preset is for conversations and embeddings")),
+            Work::Converse | Work::Relay(_) => self.client.scan(body.into()),
         }?;
         Ok(Self { previous: self.previous.clone(), ..completed })
     }
 
     /// Whether the client wrote a member of this name or of its other name, null included: that too is a word.
-    fn says(&self, name: &str) -> bool {
+    pub(in crate::dialect) fn says(&self, name: &str) -> bool {
         let same = SAME.iter().find(|pair| pair.contains(&name));
         self.members.iter().any(|member| {
             let written = super::name(&self.body[member.key.clone()]);

@@ -286,7 +286,9 @@ impl Choice {
             Some(object) if object.starts_with('{') => Cow::Borrowed(object),
             Some(_) => text(function.arguments.or(function.input)),
         };
-        if !json.is_empty() {
+        // Some write that there are none as JSON's word for nothing.
+        let says_none = !self.calls[slot].arguments && json.trim() == "null" && function.arguments.is_some();
+        if !json.is_empty() && !says_none {
             self.calls[slot].arguments = true;
             sink.event(Event::Arguments { choice, index: slot as u32, json: &json });
         }
@@ -349,9 +351,31 @@ fn in_band_error(event: &[u8], data: &[u8], chunk: &Chunk<'_>) -> Option<Fault> 
 fn text(raw: Option<&RawValue>) -> Cow<'_, str> {
     let Some(json) = raw.map(RawValue::get).filter(|json| json.starts_with('"')) else { return Cow::Borrowed("") };
     if json.contains('\\') {
-        return serde_json::from_str::<String>(json).unwrap_or_default().into();
+        let read = serde_json::from_str::<String>(json).or_else(|_| serde_json::from_str(&without_halves(json)));
+        return read.unwrap_or_default().into();
     }
     Cow::Borrowed(&json[1..json.len() - 1])
+}
+
+/// The JSON text with a replacement character for each half of a surrogate pair that stands alone: some cut a text between the two.
+fn without_halves(json: &str) -> String {
+    let mut out = String::with_capacity(json.len());
+    let mut rest = json;
+    while let Some(at) = rest.find('\\') {
+        let (before, escape) = rest.split_at(at);
+        out.push_str(before);
+        let unit = |text: &str| u16::from_str_radix(text.strip_prefix("\\u")?.get(..4)?, 16).ok();
+        let is_low = |unit: u16| (0xDC00..=0xDFFF).contains(&unit);
+        let (length, stands) = match unit(escape) {
+            Some(0xD800..=0xDBFF) if escape.get(6..).and_then(unit).is_some_and(is_low) => (12, true),
+            Some(0xD800..=0xDFFF) => (6, false),
+            _ => (1 + escape.chars().nth(1).map_or(0, char::len_utf8), true),
+        };
+        out.push_str(if stands { &escape[..length] } else { "\u{FFFD}" });
+        rest = &escape[length..];
+    }
+    out.push_str(rest);
+    out
 }
 
 fn is_filled(raw: Option<&RawValue>) -> bool {

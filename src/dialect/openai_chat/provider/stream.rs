@@ -40,6 +40,14 @@ impl Decoder {
         Self { state: State::Start, deltas: Deltas::new(call_ids.clone()), call_ids, done: false }
     }
 
+    /// How much is held of an answer that came whole, in bytes.
+    pub fn held_bytes(&self) -> usize {
+        match &self.state {
+            State::Whole(body) => body.len(),
+            State::Start | State::Frames(_) => 0,
+        }
+    }
+
     /// Takes the next bytes. An error in-band becomes [`Event::Error`].
     ///
     /// # Errors
