@@ -88,7 +88,6 @@ pub(super) async fn require_viewer(
 }
 
 /// The same for pages: who is not logged in is sent to `/login`, and comes back from there.
-#[allow(dead_code, reason = "for the pages")]
 pub(super) async fn require_viewer_of_page(
     State(shared): State<Arc<Shared>>,
     Extension(Peer(peer)): Extension<Peer>,

@@ -55,13 +55,11 @@ impl Problem {
     }
 
     /// Its status.
-    #[allow(dead_code, reason = "for the pages")]
     pub fn status(&self) -> StatusCode {
         self.status
     }
 
     /// What it says to people.
-    #[allow(dead_code, reason = "for the pages")]
     pub fn detail(&self) -> &str {
         &self.detail
     }

@@ -15,7 +15,6 @@ macro_rules! operations {
     ($($(#[$doc:meta])* $name:ident => $needs:expr,)*) => {
         /// Everything that can be done in the console.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        #[allow(dead_code, reason = "for the pages")]
         pub(super) enum Operation { $($(#[$doc])* $name,)* }
 
         impl Operation {

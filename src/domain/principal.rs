@@ -29,14 +29,6 @@ impl Principal {
         self.key.as_ref().map_or_else(|| DEFAULT.clone(), |key| key.org.clone())
     }
 
-    /// [`Principal::id`], borrowed where it can be.
-    pub fn key_id(&self) -> Cow<'_, str> {
-        match &self.key {
-            Some(key) => Cow::Borrowed(&*key.id),
-            None => Cow::Owned(self.id().to_string()),
-        }
-    }
-
     /// Its id, by which its spending is known: that of a key of the database; for one of the configuration `cfg_` and the beginning of its
     /// hash.
     pub fn id(&self) -> Arc<str> {

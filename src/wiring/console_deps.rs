@@ -17,7 +17,7 @@ use crate::store::ports::payloads::PayloadArchive;
 use crate::telemetry::LedgerState;
 use parking_lot::Mutex;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// Starts it, with all that it shows.
 ///

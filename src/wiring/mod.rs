@@ -24,7 +24,6 @@ use crate::console::{self, Console};
 use crate::domain::ProviderKey;
 use crate::proxy::core::Phase;
 use crate::proxy::{Core, Door, Gateway};
-use crate::store::ports::ledger::Ledger;
 use crate::store::redis::Redis;
 use crate::telemetry::traces::Collector;
 use crate::telemetry::{BreakerState, Format, LedgerState, Log, Metrics, PoolState, Redactor, Telemetry};

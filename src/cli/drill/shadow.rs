@@ -3,6 +3,8 @@
 
 use super::Fault;
 use crate::cli::check;
+use crate::cli::start::reload_with;
+use crate::cli::start::reload_with;
 use crate::cli::summary::example_model;
 use crate::config::snapshot::CacheBackend;
 use crate::config::{self, BaseUrl, Provider, Refused, Snapshot, Source};
@@ -49,8 +51,7 @@ impl Shadow {
         let followed = followed.ok_or_else(|| String::from_utf8_lossy(&said).trim_end().to_owned())?;
         let key = format!("drill-{}", hex::encode(rand::random::<[u8; 16]>()));
         let source = elsewhere(source, &key);
-        let loaded = config::load_with(&source, &followed.vault, &followed.keys, followed.prices.as_deref())
-            .map_err(|refused| told(&refused))?;
+        let loaded = reload_with(&source, &followed).map_err(|refused| told(&refused))?;
         let mut snapshot = loaded.snapshot;
         if snapshot.providers.is_empty() {
             return Err("there is no provider to be simulated: see orbyt check".to_owned());
