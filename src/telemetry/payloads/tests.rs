@@ -1,3 +1,5 @@
+//! What is kept of a request, for how long, and what never is.
+
 use super::*;
 use crate::domain::payloads::{Content, Pattern};
 use crate::domain::secret::KeyHash;
