@@ -4,7 +4,6 @@
 use super::Fault;
 use crate::cli::check;
 use crate::cli::start::reload_with;
-use crate::cli::start::reload_with;
 use crate::cli::summary::example_model;
 use crate::config::snapshot::CacheBackend;
 use crate::config::{self, BaseUrl, Provider, Refused, Snapshot, Source};
