@@ -46,6 +46,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use tls::Certificates;
+use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use upgrade::Upgrades;
 
@@ -67,7 +68,7 @@ pub struct Running {
     /// What a process that was replaced leaves to its successor.
     asking: Vec<tokio::task::JoinHandle<()>>,
     follower: Arc<Follower>,
-    control: tokio::runtime::Runtime,
+    control: Runtime,
     redis: Option<Redis>,
     trail: Option<Trail>,
     books: Option<ledger::Books>,
@@ -104,10 +105,11 @@ pub fn start(parts: Parts) -> Result<Running, String> {
     let (stores, redis) = shared::stores(&snapshot, &telemetry)?;
     let core = Core::new(snapshot.clone(), stores, telemetry.clone());
     core.pool.configure(&provider_keys(&snapshot), Instant::now());
-    let (observed, answers, vectors) = (core.clone(), core.answers.clone(), core.vectors.clone());
+    let observed = core.clone();
+    telemetry.metrics.set_pool_source(move || pool_state(&observed));
+    let (answers, vectors) = (core.answers.clone(), core.vectors.clone());
     telemetry.metrics.set_cache_source(move || answers.held());
     telemetry.metrics.set_question_source(move || vectors.held());
-    telemetry.metrics.set_pool_source(move || pool_state(&observed));
     let (state, followed) = state.map_or_else(Default::default, |(state, followed)| (Some(state), followed));
     let shown = Arc::new(Mutex::new(LedgerState::default()));
     let books = state.as_ref().map(|state| keep_books(&core, &snapshot, state, shown.clone())).transpose()?.flatten();
@@ -124,12 +126,7 @@ pub fn start(parts: Parts) -> Result<Running, String> {
     trace(&core, &snapshot)?;
     let follower = Follower::new(core.clone(), state, snapshot.clone(), followed);
     let _ = behind.follower.set(follower.clone());
-    let control = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .thread_name("orbyt-control")
-        .enable_all()
-        .build()
-        .map_err(|error| format!("cannot start the control runtime: {error}"))?;
+    let control = control_runtime()?;
     let books = books.map(|(books, writing)| {
         control.spawn(writing);
         books
@@ -161,11 +158,7 @@ pub fn start(parts: Parts) -> Result<Running, String> {
     ];
     let listening = Listening { devtools: console.devtools_addresses().to_vec(), ..Listening::configured(&snapshot) };
     wait_until_up(&listening)?;
-    if let Some(address) = listening.gateway.first() {
-        let served = core.clone();
-        control.spawn(service_manager::keep_alive(*address, move || *served.phase.borrow() == Phase::Serving));
-    }
-    service_manager::ready();
+    tell_service_manager(&control, &core, &listening);
     Ok(Running {
         listening,
         core,
@@ -181,6 +174,25 @@ pub fn start(parts: Parts) -> Result<Running, String> {
         stop,
         grace: snapshot.server.grace,
     })
+}
+
+/// Tells systemd, where it is there, that all listeners are up, and from now on that the gateway is alive.
+fn tell_service_manager(control: &Runtime, core: &Arc<Core>, listening: &Listening) {
+    if let Some(address) = listening.gateway.first() {
+        let served = core.clone();
+        control.spawn(service_manager::keep_alive(*address, move || *served.phase.borrow() == Phase::Serving));
+    }
+    service_manager::ready();
+}
+
+/// What runs beside the data plane, on one thread.
+fn control_runtime() -> Result<Runtime, String> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .thread_name("orbyt-control")
+        .enable_all()
+        .build()
+        .map_err(|error| format!("cannot start the control runtime: {error}"))
 }
 
 impl Running {
@@ -300,12 +312,7 @@ async fn signal() {
 }
 
 /// Where there are budgets: what an earlier life of this process has taken down is spent too.
-fn know_what_was_spent(
-    core: &Core,
-    control: &tokio::runtime::Runtime,
-    follower: &Arc<Follower>,
-    books: Option<&ledger::Books>,
-) {
+fn know_what_was_spent(core: &Core, control: &Runtime, follower: &Arc<Follower>, books: Option<&ledger::Books>) {
     if core.snapshot.load().budgets.is_empty() {
         return;
     }

@@ -41,7 +41,7 @@ const COST: i64 = 1_000_000_007;
 const HEDGE: i64 = 300_000_011;
 const EMBEDDING: i64 = 13;
 const BESIDE: i128 = HEDGE as i128 + EMBEDDING as i128;
-const CHARGE: i128 = COST as i128 + BESIDE;
+pub const CHARGE: i128 = COST as i128 + BESIDE;
 
 /// A row with something in every place.
 pub fn row(number: u64, org: &'static str) -> LedgerRow<'static> {

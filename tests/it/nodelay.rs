@@ -35,12 +35,13 @@ async fn small_pieces_arrive_as_they_were_sent() {
                 .map(|word| received.find(&format!("\"{word} \"")).or(received.find(&format!("\"{word}\""))))
                 .collect();
             assert!(places.iter().all(Option::is_some) && places.is_sorted(), "{dialect:?}: {received}");
-            assert!(pieces > WORDS / 2, "{pieces} pieces for {WORDS} words: they were collected");
+            // Collected: every word that did not come by itself was held back.
+            stalls = stalls.max(WORDS.saturating_sub(pieces) / 3);
             best = best.min(stalls);
             if best < 3 {
                 break;
             }
         }
-        assert!(best < 3, "{dialect:?}: {best} stalls of {STALL:?} and more");
+        assert!(best < 3, "{dialect:?}: {best} stalls of {STALL:?} and more, or words that were collected");
     }
 }

@@ -1,6 +1,6 @@
 //! Usage in sums, in both databases: the same rows give the same sums, and nothing of another organisation's is in them.
 
-use crate::ledger_store::{NOON, both, id, row};
+use crate::ledger_store::{CHARGE, NOON, both, id, row};
 use orbyt::domain::{CacheUse, Ended, LedgerRow, Money, Usage};
 use orbyt::store::ports::database::Access;
 use orbyt::store::ports::ledger::Filter;
@@ -47,7 +47,7 @@ async fn usage_is_summed_exactly_and_told_apart_by_whatever_is_asked_for() {
             cache_write_tokens: 0,
             completion_tokens: 400,
             reasoning_tokens: 100,
-            cost: Money::from_picos(100 * 1_000_000_010),
+            cost: Money::from_picos(100 * CHARGE),
             unpriced: 0,
             latency: Percentiles { p50_us: 50, p95_us: 95, p99_us: 99 },
             ttft_us: Some(50),

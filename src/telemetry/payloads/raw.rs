@@ -128,7 +128,7 @@ impl Kept {
 impl RawBody {
     /// A whole body, of which at most so many bytes are kept, without what stands in `secrets`; nothing when it is withheld.
     pub(super) fn of(body: &Bytes, most: usize, secrets: Vec<Range<usize>>, withheld: bool) -> Self {
-        let total = body.len() as u64;
+        let mut total = body.len() as u64;
         if withheld {
             return Self { total, withheld, ..Self::default() };
         }
@@ -136,6 +136,8 @@ impl RawBody {
             if body.len() <= most { Kept::Shared(body.clone()) } else { Kept::Grown(body[..most].to_vec()) }
         } else {
             let mut clean = replaced(body, secrets, &mut []);
+            // What stands for a short secret is longer than that: whether the body was cut is told by what is left of this.
+            total = clean.len() as u64;
             clean.truncate(most);
             clean.shrink_to_fit();
             Kept::Grown(clean)
@@ -193,9 +195,9 @@ impl RawBody {
             return;
         }
         // Whether it was cut is told by the lengths.
-        let was_cut = self.is_cut();
+        let lost = self.total.saturating_sub(self.kept.bytes().len() as u64);
         let clean = replaced(self.kept.bytes(), spans, &mut self.chunks);
-        self.total = clean.len() as u64 + u64::from(was_cut) * (self.total - self.kept.bytes().len() as u64);
+        self.total = clean.len() as u64 + lost;
         self.kept = Kept::Grown(clean);
     }
 
@@ -254,6 +256,19 @@ fn replaced(bytes: &[u8], mut spans: Vec<Range<usize>>, chunks: &mut [(u64, u32)
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_stands_for_a_short_secret_may_be_longer_than_the_body_was() {
+        let body = Bytes::from_static(b"{\"k\":\"x\",\"m\":\"sk-own-0123456789abcdef\"}");
+        let mut kept = RawBody::of(&body, 100, vec![5..8], false);
+        assert!(!kept.is_cut());
+        let own = Secret::new("sk-own-0123456789abcdef".to_owned());
+        kept.scrub(&Eyes { redactor: &Redactor::default(), own: vec![&own], patterns: &[] });
+        assert!(!kept.is_cut());
+        let Content::Text(text) = kept.shown().content else { panic!("it is a text") };
+        assert_eq!(text, "{\"k\":\"[redacted]\",\"m\":\"[redacted]\"}");
+        assert!(RawBody::of(&body, 10, vec![5..8], false).is_cut());
+    }
 
     #[test]
     fn chunks_end_where_they_did_around_what_is_replaced() {
