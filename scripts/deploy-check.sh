@@ -20,11 +20,11 @@ quietly() { # what a program says is only of interest when it is not content
 }
 
 if there systemd-analyze "systemd/*.service"; then
+    # The binary stands elsewhere before it is installed; one unit names the other.
+    for unit in systemd/*.service; do sed 's|/usr/bin/orbyt|/bin/true|' "$unit" >"$work/$(basename "$unit")"; done
     for unit in systemd/*.service; do
         # 1.5 of 10: what is left is that it listens, and talks to the network.
         quietly systemd-analyze security --offline=true --no-pager --threshold=15 "$unit" || exit 1
-        # The binary stands elsewhere before it is installed.
-        sed 's|/usr/bin/orbyt|/bin/true|' "$unit" >"$work/$(basename "$unit")"
         quietly systemd-analyze verify --man=no "$work/$(basename "$unit")"
         # Keys that this version of systemd does not know are no error to it, but are to us.
         [ ! -s "$work/said" ] || { cat "$work/said" >&2 && exit 1; }

@@ -14,7 +14,7 @@ on_this_machine() { [ -z "$root" ] && [ "$(id -u)" = 0 ] && [ -d /run/systemd/sy
 
 if [ "${1:-}" = --remove ]; then
     if on_this_machine; then systemctl disable --now orbyt.service || true; fi
-    rm -f "$root$prefix/bin/orbyt" "$units/orbyt.service" "$lib/sysusers.d/orbyt.conf" "$lib/tmpfiles.d/orbyt.conf" \
+    rm -f "$root$prefix/bin/orbyt" "$units/orbyt.service" "$units/orbyt-upgrade.service" "$lib/sysusers.d/orbyt.conf" "$lib/tmpfiles.d/orbyt.conf" \
         "$share/bash-completion/completions/orbyt" "$share/zsh/site-functions/_orbyt" "$share/fish/vendor_completions.d/orbyt.fish"
     rm -f "$share"/man/man1/orbyt.1.gz "$share"/man/man1/orbyt-*.1.gz
     rm -rf "$share/doc/orbyt"
@@ -34,8 +34,10 @@ put 644 "$assets/completions/orbyt.fish" "$share/fish/vendor_completions.d/orbyt
 for page in README.md CHANGELOG.md LICENSE "$assets/third-party.txt"; do put 644 "$page" "$share/doc/orbyt/$(basename "$page")"; done
 (cd docs && find . -name '*.md' -type f) | while read -r page; do put 644 "docs/$page" "$share/doc/orbyt/docs/$page"; done
 (cd conf && find . -type f) | while read -r example; do put 644 "conf/$example" "$share/doc/orbyt/conf/$example"; done
-put 644 systemd/orbyt.service "$units/orbyt.service"
-sed -i "s|/usr/bin/orbyt|$prefix/bin/orbyt|; s|/usr/share/doc|$prefix/share/doc|" "$units/orbyt.service"
+for unit in orbyt.service orbyt-upgrade.service; do
+    put 644 "systemd/$unit" "$units/$unit"
+    sed -i "s|/usr/bin/orbyt|$prefix/bin/orbyt|; s|/usr/share/doc|$prefix/share/doc|" "$units/$unit"
+done
 put 644 systemd/orbyt.sysusers "$lib/sysusers.d/orbyt.conf"
 put 644 systemd/orbyt.tmpfiles "$lib/tmpfiles.d/orbyt.conf"
 install -d -m 755 "$root/etc/orbyt"
