@@ -29,6 +29,10 @@ export interface Extra {
   session_id?: string;
   /** The trace that the request belongs to. */
   trace_id?: string;
+  /** Keep nothing of what the request carries. */
+  store?: false;
+  /** What the request may cost at most, in dollars. */
+  max_cost?: number;
 }
 
 declare module "openai/resources/chat/completions/completions" {

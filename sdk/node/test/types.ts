@@ -16,6 +16,8 @@ export const all: Required<Extra> = {
   preset: "support",
   session_id: "session",
   trace_id: "trace",
+  store: false,
+  max_cost: 0.02,
 };
 // @ts-expect-error a number is meant
 export const wrong: Extra = { retry: "often" };

@@ -46,6 +46,10 @@ class Extra(TypedDict, total=False):
     """Requests of one session keep to one target where the gateway is told so."""
     trace_id: str
     """The trace that the request belongs to."""
+    store: Literal[False]
+    """Keep nothing of what the request carries."""
+    max_cost: float
+    """What the request may cost at most, in dollars."""
 
 
 def extra(**options: Unpack[Extra]) -> dict[str, object]:
