@@ -26,7 +26,7 @@ use crate::store::ports::answers::Answers;
 use crate::store::ports::ledger::Spool;
 use crate::store::ports::limits::{LimitStore, Standings};
 use crate::store::ports::live::{KeyPool, Targets};
-use crate::store::ports::responses::ResponseStore;
+use crate::store::ports::responses::{Owner, ResponseStore};
 use crate::store::ports::vectors::Vectors;
 use crate::telemetry::payloads::Tape;
 use crate::telemetry::{InFlight, Telemetry};
@@ -189,6 +189,8 @@ pub(super) struct ClientCtx {
     pub(super) standings: Option<Box<Standings>>,
     /// Whose key it came with.
     pub(super) tenant: Option<KeyHash>,
+    /// Who keeps the response that it goes on from.
+    pub(super) owner: Option<Box<Owner>>,
     /// What its answer's head says of the cache; `None` when that is off.
     pub(super) cache: Option<CacheNote>,
     /// Takes down what it is answered, for the cache.
@@ -222,6 +224,7 @@ impl ClientCtx {
             output_bytes: 0,
             standings: None,
             tenant: None,
+            owner: None,
             cache: None,
             recorder: None,
             entry: Entry::default(),
