@@ -263,7 +263,7 @@ impl Events {
         observed: &mut Observed,
         out: &mut Vec<u8>,
     ) {
-        self.sequence = seen.sequence.map_or(self.sequence, |number| number + 1);
+        self.sequence = seen.sequence.map_or(self.sequence, |number| number.saturating_add(1));
         match kind {
             b"response.completed" | b"response.incomplete" => {
                 if let Some(place) = &seen.response {

@@ -264,3 +264,11 @@ fn odd_items_of_a_whole_answer_do_no_harm() {
     let done = out.matches("event: response.output_item.done\n").count();
     assert_eq!((done, out.ends_with("\n\n")), (7, true), "{out}");
 }
+
+#[test]
+fn a_number_beyond_all_others_ends_no_process() {
+    let huge = event("response.output_text.delta", json!({"sequence_number": u64::MAX, "delta": "Hel"}));
+    let (out, _, fault) = pass(true, &[(prelude() + &huge).as_bytes()], End::Clean);
+    assert_eq!(fault.unwrap().kind, FaultKind::Truncated);
+    assert!(out.contains("response.failed") && !out.contains("response.completed"), "{out}");
+}
