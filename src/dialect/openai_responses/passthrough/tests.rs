@@ -1,9 +1,9 @@
 //! What passes, what is noticed on the way, and how a broken stream ends.
 
 use super::*;
-use crate::domain::FaultKind;
 use crate::dialect::openai_chat::quirks::Quirks;
 use crate::dialect::table::{Dialect, Translator};
+use crate::domain::FaultKind;
 use serde_json::json;
 
 fn setup(stream: bool) -> Setup {
