@@ -133,7 +133,10 @@ fn told(client: Client, events: &[Value]) -> (String, String, Vec<(String, Value
 /// The output tokens that a client was told of.
 fn tokens(client: Client, events: &[Value]) -> Option<u64> {
     let of = |event: &Value| match client {
-        Client::OpenAiChat | Client::OpenAiCompletions => event["usage"]["completion_tokens"].as_u64(),
+        // Passed through, it stands where the provider has put it.
+        Client::OpenAiChat | Client::OpenAiCompletions => {
+            [&event["usage"], &event["x_groq"]["usage"]].iter().find_map(|usage| usage["completion_tokens"].as_u64())
+        }
         Client::AnthropicMessages => event["usage"]["output_tokens"].as_u64(),
         Client::OpenAiResponses => {
             event["response"]["usage"]["output_tokens"].as_u64().or(event["usage"]["output_tokens"].as_u64())

@@ -41,10 +41,6 @@ impl Quirk {
         Self { thoughts, ..self }
     }
 
-    fn says(self, text: &'static str) -> Self {
-        Self { text, ..self }
-    }
-
     fn calls(self, calls: Vec<(&'static str, Value)>) -> Self {
         Self { calls, text: "", finish: "tool_calls", ..self }
     }
