@@ -35,21 +35,16 @@ fn setup(client: Client, provider: Dialect, stream: bool) -> Setup {
     }
 }
 
-fn translated(setup: Setup, body: &[u8], size: usize) -> Result<Vec<u8>, (Fault, Vec<u8>)> {
+/// What a client gets, and the fault that cut it short.
+fn translated(setup: Setup, body: &[u8], size: usize) -> (Vec<u8>, Option<Fault>) {
     let (mut translator, mut out) = (Translator::new(setup), Vec::new());
-    for piece in body.chunks(size) {
-        if let Err(fault) = translator.push(piece, &mut out) {
-            translator.break_off(&fault, &mut out);
-            return Err((fault, out));
-        }
+    let pushed = body.chunks(size).try_for_each(|piece| translator.push(piece, &mut out));
+    let ended = pushed.and_then(|()| translator.finish(End::Clean, &mut out));
+    let fault = ended.err();
+    if let Some(fault) = &fault {
+        translator.break_off(fault, &mut out);
     }
-    match translator.finish(End::Clean, &mut out) {
-        Ok(()) => Ok(out),
-        Err(fault) => {
-            translator.break_off(&fault, &mut out);
-            Err((fault, out))
-        }
-    }
+    (out, fault)
 }
 
 /// What a client got, in words that all formats share: text, thoughts, calls, finish.
@@ -155,8 +150,8 @@ fn every_quirk_is_the_same_answer_to_clients_of_every_format() {
             bodies.extend(frames.then(|| quirk.body.replace('\n', "\r\n")));
             for (body, size) in bodies.iter().flat_map(|body| [1, 7, 4096].map(|size| (body, size))) {
                 let place = format!("{} to {client:?} in pieces of {size}", quirk.name);
-                let out = translated(setup(client, quirk.provider, quirk.stream), body.as_bytes(), size)
-                    .unwrap_or_else(|(fault, _)| panic!("{place}: {fault:?}"));
+                let (out, fault) = translated(setup(client, quirk.provider, quirk.stream), body.as_bytes(), size);
+                assert!(fault.is_none(), "{place}: {fault:?}");
                 let events = read(&out);
                 let (text, thoughts, calls, finish) = told(client, &events);
                 assert_eq!(text, quirk.text, "{place}");
@@ -182,8 +177,8 @@ fn a_failure_in_the_middle_is_told_in_each_clients_words_and_never_looks_like_an
         for client in Client::ALL {
             for size in [1, 7, 4096] {
                 let place = format!("{name} to {client:?} in pieces of {size}");
-                let failed = translated(setup(client, provider, true), body.as_bytes(), size);
-                let (fault, out) = failed.err().unwrap_or_else(|| panic!("{place}: taken for a whole answer"));
+                let (out, fault) = translated(setup(client, provider, true), body.as_bytes(), size);
+                let fault = fault.unwrap_or_else(|| panic!("{place}: taken for a whole answer"));
                 assert_eq!(fault.kind, kind, "{place}: {fault:?}");
                 let out = String::from_utf8(out).unwrap();
                 assert!(out.contains("Hi ") && out.contains("error"), "{place}: {out}");
