@@ -66,6 +66,16 @@ tpm = 1000000000000
 secret = "sk-b123456789abcdef0123456789"
 rpm = 100000000
 tpm = 1000000000000
+[[provider.model]]
+id = "bench"
+input = "0.15"
+output = "0.60"
+[[provider]]
+id = "spare"
+[[provider.model]]
+id = "bench"
+input = "0.20"
+output = "0.80"
 [[model]]
 name = "everything"
 targets = ["openai/bench", "spare/bench"]
@@ -83,10 +93,6 @@ backend = "memory"
 [hedging]
 enabled = true
 min_delay = "5s"
-[[provider.model]]
-id = "bench"
-input = "0.15"
-output = "0.60"
 "#;
 
 fn main() -> Result<(), String> {
