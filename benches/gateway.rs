@@ -208,14 +208,16 @@ enum Key {
 
 fn start_orbyt(folder: &Path, mock: SocketAddr, config_text: &str, key: Key) -> Result<Gateway, String> {
     let (listen, console) = (free_address()?, free_address()?);
-    std::fs::create_dir_all(folder).map_err(|error| error.to_string())?;
+    // Not beside what is written while it runs: the configuration's folder is watched.
+    let data = folder.join("data");
+    std::fs::create_dir_all(&data).map_err(|error| error.to_string())?;
     let config = folder.join("orbyt.toml");
     std::fs::write(&config, config_text).map_err(|error| error.to_string())?;
     let environment = [
         ("HOME", folder.display().to_string()),
         ("ORBYT_LISTEN", listen.to_string()),
         ("ORBYT_CONSOLE_LISTEN", console.to_string()),
-        ("ORBYT_DATA_DIR", folder.display().to_string()),
+        ("ORBYT_DATA_DIR", data.display().to_string()),
         ("ORBYT_API_KEYS", KEY.to_owned()),
         ("OPENAI_API_KEY", PROVIDER_KEY.to_owned()),
         ("OPENAI_BASE_URL", format!("http://{mock}/v1")),
