@@ -8,4 +8,5 @@ pub mod ports;
 pub mod postgres;
 pub mod redis;
 mod rows;
+mod sparse_json;
 pub mod sqlite;
