@@ -2,6 +2,7 @@
 
 use orbyt::dialect::client::Client;
 use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
 
 /// The JSON of an answer, or of each event of its stream.
 pub fn read(out: &[u8]) -> Vec<Value> {
@@ -143,12 +144,14 @@ fn response(events: &[Value]) -> Value {
         let done =
             events.iter().filter(|event| event["type"] == "response.output_item.done").map(|event| &event["item"]);
         assert_eq!(done.collect::<Vec<_>>(), whole["output"].as_array().unwrap().iter().collect::<Vec<_>>());
+        // Items may take turns.
         let pieces = |kind: &str| {
-            events
-                .iter()
-                .filter(|event| event["type"] == kind)
-                .filter_map(|event| event["delta"].as_str())
-                .collect::<String>()
+            let mut items = BTreeMap::<u64, String>::new();
+            for event in events.iter().filter(|event| event["type"] == kind) {
+                let item = items.entry(event["output_index"].as_u64().unwrap()).or_default();
+                item.push_str(event["delta"].as_str().unwrap());
+            }
+            items.into_values().collect::<String>()
         };
         let items = |kind: &str| {
             whole["output"].as_array().unwrap().iter().filter(|item| item["type"] == kind).cloned().collect::<Vec<_>>()
