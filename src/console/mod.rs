@@ -12,9 +12,11 @@
 mod api;
 mod auth;
 mod backstage;
+mod hosts;
 mod listen;
 mod pages;
 mod password;
+mod patience;
 mod problem;
 mod query;
 mod roles;
@@ -34,6 +36,7 @@ use crate::store::ports::database::Database;
 use crate::store::ports::ledger::Ledger;
 use crate::store::ports::logins::Logins;
 use crate::store::ports::payloads::PayloadArchive;
+use crate::telemetry::alerts::Board;
 use crate::telemetry::{Live, Metrics, Operations, PayloadStore};
 use rand::TryRngCore;
 use rand::rngs::OsRng;
@@ -80,6 +83,8 @@ pub struct Deps {
     pub ready: Arc<dyn Fn() -> bool + Send + Sync>,
     /// For `/readyz`: why the database cannot be reached, while it cannot.
     pub degraded: Arc<dyn Fn() -> Option<String> + Send + Sync>,
+    /// What an operator has to know of, for the banners.
+    pub alerts: Board,
     /// Where the gateway listens, as URLs, for the front page.
     pub gateway_urls: Vec<String>,
     /// The gateway's version.

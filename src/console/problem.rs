@@ -70,15 +70,14 @@ impl From<StoreError> for Problem {
         let status = match error {
             StoreError::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
             StoreError::Conflict(_) => StatusCode::CONFLICT,
-            StoreError::Refused(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            StoreError::Refused(_) | StoreError::Rejected(_) => StatusCode::UNPROCESSABLE_ENTITY,
             StoreError::Damaged(_) => StatusCode::INTERNAL_SERVER_ERROR,
         };
-        if status.is_server_error() {
+        // Where it is and why is the operator's to know, and stands in the log.
+        if status.is_server_error() || matches!(error, StoreError::Rejected(_)) {
             log::warn!("the console's database: {error}");
-            // Where it is and why is the operator's to know, and stands in the log.
-            return Self::new(status, "The database cannot do this now; the log says why.").retry_after_if(status);
         }
-        Self::new(status, error.to_string())
+        Self::new(status, error.told_to_members().to_owned()).retry_after_if(status)
     }
 }
 

@@ -1,8 +1,9 @@
 //! The console's routes and what every answer has in common.
 
 use super::Deps;
-use super::api;
+use super::api::{self, Segments};
 use super::auth::{self, Failures};
+use super::hosts;
 use super::pages;
 use super::password::Passwords;
 use super::problem::Problem;
@@ -13,7 +14,8 @@ use crate::domain::RequestId;
 use crate::telemetry::live::Seen;
 use crate::telemetry::recent::Explanation;
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Extension, Path, Request, State};
+use axum::body::to_bytes;
+use axum::extract::{DefaultBodyLimit, Extension, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::sse::{Event, KeepAlive, Sse};
@@ -26,6 +28,8 @@ use std::time::Duration;
 
 /// No request here needs a larger body.
 pub(super) const MOST_BODY: usize = 64 << 10;
+/// How long a body may take. Nobody types it.
+const BODY_WITHIN: Duration = Duration::from_secs(if cfg!(test) { 2 } else { 10 });
 /// How many may watch live events at a time, well below the connections so that `/metrics` always gets through.
 pub(super) const MOST_WATCHERS: usize = 64;
 /// A quiet stream of live events shows in this interval that it is alive.
@@ -68,6 +72,7 @@ pub(super) fn router(deps: Deps, stopping: Stopping) -> Router {
             )
         })
         .layer(DefaultBodyLimit::max(MOST_BODY))
+        .layer(middleware::from_fn_with_state(Arc::clone(&shared), hosts::own_names_alone))
         .layer(middleware::from_fn(bounded_and_guarded))
         .with_state(shared)
 }
@@ -78,7 +83,10 @@ async fn bounded_and_guarded(request: Request, next: Next) -> Response {
     let mut response = if length.is_some_and(|length: usize| length > MOST_BODY) {
         Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "The body is larger than 64 KiB.").into_response()
     } else {
-        next.run(request).await
+        match whole(request).await {
+            Ok(request) => next.run(request).await,
+            Err(problem) => problem.into_response(),
+        }
     };
     let headers = response.headers_mut();
     for (name, value) in [
@@ -95,6 +103,18 @@ async fn bounded_and_guarded(request: Request, next: Next) -> Response {
     }
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     response
+}
+
+/// The request with its whole body, before anything is done for it: who sends only a part of it has not asked for anything.
+async fn whole(request: Request) -> Result<Request, Problem> {
+    let (parts, body) = request.into_parts();
+    match tokio::time::timeout(BODY_WITHIN, to_bytes(body, MOST_BODY)).await {
+        Ok(Ok(bytes)) => Ok(Request::from_parts(parts, bytes.into())),
+        Ok(Err(_)) => {
+            Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "The body cannot be read, or is larger than 64 KiB."))
+        }
+        Err(_) => Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "The body does not come.")),
+    }
 }
 
 async fn metrics(State(shared): State<Arc<Shared>>) -> Response {
@@ -121,7 +141,7 @@ async fn ready(State(shared): State<Arc<Shared>>) -> Response {
 pub(super) async fn explain(
     State(shared): State<Arc<Shared>>,
     viewer: Viewer,
-    Path(id): Path<String>,
+    Segments(id): Segments<String>,
 ) -> Result<Response, Problem> {
     let reach = viewer.reach(Operation::SeeRequests, None)?;
     let Some(id) = RequestId::parse(&id) else {
@@ -158,7 +178,7 @@ pub(super) async fn explain(
 pub(super) async fn payloads(
     State(shared): State<Arc<Shared>>,
     viewer: Viewer,
-    Path(id): Path<String>,
+    Segments(id): Segments<String>,
 ) -> Result<Response, Problem> {
     let Some(id) = RequestId::parse(&id) else {
         return Err(Problem::bad_request("This is no request's id: one is req_ and 24 hexadecimal digits."));

@@ -39,6 +39,7 @@ pub(super) fn start_console(
         live: core.telemetry.live.clone(),
         payloads: core.telemetry.payloads.clone(),
         operations: core.telemetry.operations.clone(),
+        alerts: core.telemetry.alerts.clone(),
         admin_token: Arc::new(move || token.snapshot.load().console.admin_token),
         health: Arc::new(move || health_report(&health, &shown.lock())),
         archive: state.map(|state| -> Arc<dyn PayloadArchive> { state.database.clone() }),

@@ -228,7 +228,9 @@ impl Writer {
                 true
             }
             // One row among them may be what it does not take.
-            Err(StoreError::Refused(_) | StoreError::Conflict(_)) => self.write_singly(&*database, rows).await,
+            Err(StoreError::Refused(_) | StoreError::Rejected(_) | StoreError::Conflict(_)) => {
+                self.write_singly(&*database, rows).await
+            }
             Err(error @ (StoreError::Unavailable(_) | StoreError::Damaged(_))) => {
                 self.stick(error.to_string());
                 false
@@ -240,7 +242,7 @@ impl Writer {
     async fn write_payloads(&mut self, payloads: &[Payloads]) -> bool {
         match self.setup.state.database.keep_payloads(payloads).await {
             Ok(()) => true,
-            Err(StoreError::Refused(why) | StoreError::Conflict(why)) => {
+            Err(StoreError::Refused(why) | StoreError::Rejected(why) | StoreError::Conflict(why)) => {
                 log::error!("the database does not take what {} requests carried: {why}", payloads.len());
                 true
             }

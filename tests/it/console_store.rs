@@ -68,8 +68,13 @@ async fn a_setting_is_changed_from_what_it_was() {
         let mut link = database.link();
         let told = link.wait_for(|link| link.revision > revision);
         tokio::time::timeout(crate::gateway::PATIENCE, told).await.expect(name).unwrap();
-        assert_eq!(database.remove_setting(SettingKind::Model, "terse").await, Ok(false), "{name}");
-        assert_eq!(database.remove_setting(SettingKind::Preset, "terse").await, Ok(true), "{name}");
+        assert_eq!(database.remove_setting(SettingKind::Model, "terse", "{}").await, Ok(false), "{name}");
+        assert_eq!(
+            database.remove_setting(SettingKind::Preset, "terse", "{}").await,
+            Ok(false),
+            "{name}: another body"
+        );
+        assert_eq!(database.remove_setting(SettingKind::Preset, "terse", r#"{"a":1}"#).await, Ok(true), "{name}");
         assert_eq!(database.settings().await, Ok(vec![]), "{name}");
     }
 }

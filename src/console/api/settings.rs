@@ -13,8 +13,8 @@ use crate::domain::stored_setting::{SECTIONS, SettingKind, StoredSetting};
 use crate::store::ports::audit::noted;
 use axum::Json;
 use axum::extract::State;
-use axum::http::StatusCode;
-use axum::response::Response;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
@@ -133,8 +133,14 @@ async fn shown(shared: &Shared, viewer: &Viewer, kind: SettingKind, name: &str) 
     let mut found: Vec<Setting> = all(shared, kind).await?.into_iter().filter(|it| it.name == name).collect();
     // What holds goes before what would.
     found.sort_by_key(|it| !it.in_force);
+    // Its tag is that of what a change is compared with, which is what was made here; what stands in the file alone cannot be changed.
+    let of_change = found.iter().find(|it| it.source == "stored").map(tag);
     let setting = found.into_iter().next().ok_or_else(|| Problem::not_found(kind.name()))?;
-    Ok(tagged(StatusCode::OK, setting))
+    let mut answer = Json(setting).into_response();
+    if let Some(tag) = of_change.and_then(|tag| HeaderValue::from_str(&tag).ok()) {
+        answer.headers_mut().insert(header::ETAG, tag);
+    }
+    Ok(answer)
 }
 
 async fn put(
@@ -190,7 +196,9 @@ async fn remove(
     };
     seen.check(&Setting::of(&old, &(shared.deps.snapshot)()))?;
     let event = viewer.event(now_ms(), &format!("{}.remove", kind.name()), name, None, &json!({}));
-    noted(&**database, event, database.remove_setting(kind, name)).await?;
+    if !noted(&**database, event, database.remove_setting(kind, name, &old.body)).await? {
+        return Err(changed());
+    }
     in_force(shared).await;
     Ok(StatusCode::NO_CONTENT)
 }

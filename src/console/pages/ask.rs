@@ -11,7 +11,11 @@ use std::sync::Arc;
 use tower::ServiceExt;
 
 /// An answer of the API is never larger.
-const MOST_BYTES: usize = 4 << 20;
+const MOST_BYTES: usize = 16 << 20;
+/// So many items of a list are asked for at once: at 64 KiB for each of the two largest parts of a key, they fit into an answer.
+const PAGE: usize = 100;
+/// So many pages of a list are read at most.
+const MOST_PAGES: usize = 100;
 
 /// Asks the API on a visitor's behalf; what it refuses comes back as its problem.
 pub(super) async fn ask(
@@ -26,6 +30,7 @@ pub(super) async fn ask(
     let body = body.map_or_else(Body::empty, |body| Body::from(body.to_string()));
     let mut request = request.body(body).map_err(broken)?;
     request.extensions_mut().insert(visit.viewer.clone());
+    request.extensions_mut().insert(api::FromPage);
     let router = api::guarded().with_state(Arc::clone(shared));
     let Ok(answer) = router.oneshot(request).await;
     let status = answer.status();
@@ -39,14 +44,38 @@ pub(super) async fn ask(
     Err(Problem::new(status, detail))
 }
 
-/// A list of the API's: up to a thousand items, of the chosen organisation.
+/// A list of the API's, of the chosen organisation.
 pub(super) async fn list(shared: &Arc<Shared>, visit: &Visit, path: &str) -> Result<Vec<Value>, Failure> {
-    let path = visit.link(&format!("{path}?limit=1000"));
-    let mut answer = ask(shared, visit, Method::GET, &path, None).await?;
-    Ok(match answer["data"].take() {
+    let (mut all, mut cursor) = (Vec::new(), None);
+    for _ in 0..MOST_PAGES {
+        let (items, next) = part(shared, visit, path, cursor.as_deref()).await?;
+        all.extend(items);
+        cursor = next;
+        if cursor.is_none() {
+            break;
+        }
+    }
+    Ok(all)
+}
+
+/// A part of a list, from a place in it on, and the place where it goes on.
+pub(super) async fn part(
+    shared: &Arc<Shared>,
+    visit: &Visit,
+    path: &str,
+    cursor: Option<&str>,
+) -> Result<(Vec<Value>, Option<String>), Problem> {
+    let sign = if path.contains('?') { '&' } else { '?' };
+    let mut path = format!("{path}{sign}limit={PAGE}");
+    if let Some(cursor) = cursor {
+        path += &format!("&cursor={}", segment(cursor));
+    }
+    let mut answer = ask(shared, visit, Method::GET, &visit.link(&path), None).await?;
+    let items = match answer["data"].take() {
         Value::Array(items) => items,
         _ => Vec::new(),
-    })
+    };
+    Ok((items, answer["next_cursor"].as_str().map(str::to_owned)))
 }
 
 /// A text out of an answer; empty where there is none.

@@ -45,7 +45,8 @@ async fn render(
     let budgets = list(shared, visit, "/api/v1/budgets").await?;
     let credits = ask(shared, visit, Method::GET, &visit.link("/api/v1/credits"), None).await.unwrap_or_default();
     let paid = credits["data"]["organisations"].as_array().cloned().unwrap_or_default();
-    let may_set = visit.home(Operation::ManageBudgets).is_ok();
+    let is_undecided = visit.is_undecided(shared).await;
+    let may_set = visit.home(Operation::ManageBudgets).is_ok() && !is_undecided;
     let status = outcome.as_ref().err().map_or(StatusCode::OK, Problem::status);
     let body = html! {
         (heading("Budgets", "What may be spent in a span of time. Who reaches it is refused with a 402 until the next.", html! {}))
@@ -78,7 +79,8 @@ async fn render(
                     }
                 }))
             }
-            @if visit.viewer.is_administrator() {
+            @if is_undecided { footer { span.muted { "Choose an organisation to set budgets and to add credits: they belong to one." } } }
+            @if visit.viewer.is_administrator() && !is_undecided {
                 footer {
                     form.filters method="post" action=(visit.link("/credits")) {
                         (csrf(visit))
@@ -147,7 +149,7 @@ pub(super) async fn set(
     visit: Visit,
     Form(wanted): Form<NewBudget>,
 ) -> Result<Response, Failure> {
-    let org = visit.home(Operation::ManageBudgets)?;
+    let org = visit.chosen(&shared, Operation::ManageBudgets).await?;
     let mut body =
         json!({"org": &*org, "payer": wanted.payer, "span": wanted.span, "amount_usd": wanted.amount.trim()});
     if !wanted.subject.trim().is_empty() {
@@ -171,7 +173,7 @@ pub(super) async fn credit(
     visit: Visit,
     Form(paid): Form<Payment>,
 ) -> Result<Response, Failure> {
-    let org = visit.home(Operation::ManageCredits)?;
+    let org = visit.chosen(&shared, Operation::ManageCredits).await?;
     let body = json!({"org": &*org, "amount_usd": paid.amount.trim(), "note": paid.note.trim()});
     let done = ask(&shared, &visit, Method::POST, "/api/v1/credits", Some(&body)).await;
     render(&shared, &visit, done.map(|_| Some("The credit is written down."))).await

@@ -1,6 +1,6 @@
 //! The gateway's API keys: making one, which is shown once; rotating, switching off and revoking.
 
-use super::ask::{ask, list, segment, text};
+use super::ask::{ask, list, part, segment, text};
 use super::layout::{self, badge, copyable, csrf, empty, heading, scrolling};
 use super::visit::{Failure, Visit};
 use crate::console::problem::Problem;
@@ -14,9 +14,13 @@ use maud::{Markup, html};
 use serde_json::{Map, Value, json};
 use std::collections::HashMap;
 use std::sync::Arc;
+use time::format_description::well_known::Rfc3339;
+use time::{Duration, OffsetDateTime};
 
 /// What a key of the console's own carries, so that it is not listed among people's.
-pub(super) const PURPOSE: &str = "console";
+pub(super) const PURPOSE: &str = crate::console::api::PURPOSE;
+/// Such a key lasts no longer. What says that it is one and goes on is shown like any other.
+const LONGEST_OWN: Duration = Duration::minutes(10);
 
 /// What a form says.
 type Fields = HashMap<String, String>;
@@ -31,9 +35,7 @@ async fn render(
     news: Markup,
     refused: Option<Problem>,
 ) -> Result<Response, Failure> {
-    let mut keys = list(shared, visit, "/api/v1/keys").await?;
-    keys.retain(|key| key["metadata"]["purpose"] != PURPOSE);
-    keys.reverse();
+    let (keys, more) = newest(shared, visit).await?;
     let projects = list(shared, visit, "/api/v1/projects").await.unwrap_or_default();
     let may_make = visit.home(Operation::MakeOwnKeys).is_ok();
     let status = refused.as_ref().map_or(StatusCode::OK, Problem::status);
@@ -53,9 +55,39 @@ async fn render(
                     }
                 }))
             }
+            (more)
         }
     };
     Ok((status, layout::page(shared, visit, "API keys", body).await).into_response())
+}
+
+/// The newest keys, or those from a place in the list on, and the way to the others.
+async fn newest(shared: &Arc<Shared>, visit: &Visit) -> Result<(Vec<Value>, Markup), Failure> {
+    let asked: HashMap<_, _> = form_urlencoded::parse(visit.query.as_bytes()).collect();
+    let (cursor, is_active) = (asked.get("cursor"), asked.get("status").is_some_and(|status| status == "active"));
+    let path = if is_active { "/api/v1/keys?order=newest&status=active" } else { "/api/v1/keys?order=newest" };
+    let (mut keys, next) = part(shared, visit, path, cursor.map(|it| &**it)).await?;
+    keys.retain(|key| !is_consoles_own(key));
+    let page = if is_active { "/keys?status=active" } else { "/keys" };
+    let older = next.map(|next| {
+        let sign = if is_active { '&' } else { '?' };
+        visit.link(&format!("{page}{sign}cursor={}", segment(&next)))
+    });
+    let more = html! {
+        footer {
+            @if is_active { a href=(visit.link("/keys")) { "All keys" } } @else { a href=(visit.link("/keys?status=active")) { "Active keys alone" } }
+            @if cursor.is_some() { a href=(visit.link(page)) { "The newest" } }
+            @if let Some(older) = older { a href=(older) { "Older" } }
+        }
+    };
+    Ok((keys, more))
+}
+
+/// Whether a key is one that the console has made for a request of its own.
+fn is_consoles_own(key: &Value) -> bool {
+    let time = |name| OffsetDateTime::parse(text(key, name), &Rfc3339).ok();
+    let (Some(made), Some(ends)) = (time("created_at"), time("expires_at")) else { return false };
+    key["metadata"]["purpose"] == PURPOSE && ends - made <= LONGEST_OWN
 }
 
 fn new_form(visit: &Visit, projects: &[Value]) -> Markup {
@@ -223,5 +255,19 @@ pub(super) async fn change(
             render(&shared, &visit, html! { div.banner.good role="status" { p { (news) } } }, None).await
         }
         Err(problem) => render(&shared, &visit, html! {}, Some(problem)).await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_key_that_ends_at_once_is_taken_for_the_consoles_own() {
+        let key = |ends: Value, purpose: &str| json!({"created_at": "2026-01-31T12:00:00.5Z", "expires_at": ends, "metadata": {"purpose": purpose}});
+        assert!(is_consoles_own(&key("2026-01-31T12:02:00Z".into(), "console")));
+        assert!(!is_consoles_own(&key("2026-01-31T12:02:00Z".into(), "batch")));
+        assert!(!is_consoles_own(&key("2026-01-31T12:20:00Z".into(), "console")));
+        assert!(!is_consoles_own(&key(Value::Null, "console")));
     }
 }

@@ -5,8 +5,12 @@ use super::visit::Visit;
 use crate::console::roles::Operation;
 use crate::console::routes::Shared;
 use crate::store::ports::live::KeyState;
+use crate::telemetry::alerts::{Alert, Kind, Severity};
 use axum::response::{Html, IntoResponse, Response};
 use maud::{DOCTYPE, Markup, html};
+
+/// So many alerts a page shows: of more nobody would read any.
+const MOST_ALERTS: usize = 5;
 
 /// The pages, as the column of links has them: groups of paths and names.
 const LINKS: [(&str, &[(&str, &str)]); 4] = [
@@ -25,7 +29,7 @@ const LINKS: [(&str, &[(&str, &str)]); 4] = [
         &[("/pool", "Key pool"), ("/models", "Models"), ("/presets", "Presets"), ("/playground", "Playground")],
     ),
     ("Access", &[("/keys", "API keys"), ("/provider-keys", "Provider keys"), ("/budgets", "Budgets")]),
-    ("Gateway", &[("/audit", "Audit log"), ("/settings", "Settings")]),
+    ("Gateway", &[("/audit", "Audit log"), ("/settings", "Settings"), ("/docs", "Documentation")]),
 ];
 
 fn head(title: &str) -> Markup {
@@ -59,6 +63,14 @@ pub(super) fn bare(title: &str, body: &Markup) -> Markup {
     html! {
         (DOCTYPE)
         html lang="en" { (head(title)) body { main.centre { (brand()) (body) } } }
+    }
+}
+
+/// A page for anybody, as wide as the others.
+pub(super) fn alone(title: &str, body: &Markup) -> Markup {
+    html! {
+        (DOCTYPE)
+        html lang="en" { (head(title)) body { main.alone { header { (brand()) a href="/login" { "Log in" } } (body) } } }
     }
 }
 
@@ -139,8 +151,37 @@ fn foot(shared: &Shared, visit: &Visit, orgs: &[crate::domain::tenancy::Organisa
     }
 }
 
-/// What needs somebody's attention, for those who look after the gateway.
+/// What needs somebody's attention: all of it for those who look after the gateway, and what concerns an organisation for its people.
 fn banners(shared: &Shared, visit: &Visit) -> Markup {
+    html! { (of_gateway(shared, visit)) (of_alerts(shared, visit)) }
+}
+
+/// The alerts that are not told better by the states themselves.
+fn of_alerts(shared: &Shared, visit: &Visit) -> Markup {
+    let is_seen = |alert: &Alert| match &alert.org {
+        _ if visit.viewer.is_administrator() => true,
+        Some(org) => visit.org.as_ref().is_none_or(|chosen| chosen == org) && visit.viewer.role_in(org).is_some(),
+        None => false,
+    };
+    let is_told = |alert: &Alert| matches!(alert.kind, Kind::Config | Kind::KeyExhausted | Kind::Budget);
+    let mut alerts = shared.deps.alerts.active();
+    alerts.retain(|alert| is_told(alert) && is_seen(alert));
+    // The worst first.
+    alerts.sort_by_key(|alert| std::cmp::Reverse(alert.severity));
+    let left = alerts.len().saturating_sub(MOST_ALERTS);
+    html! {
+        @for alert in alerts.iter().take(MOST_ALERTS) {
+            @let is_bad = alert.severity == Severity::Critical;
+            div.banner.bad[is_bad] role=(if is_bad { "alert" } else { "status" }) {
+                p { strong { (alert.subject) ": " } (alert.message) "." }
+            }
+        }
+        @if left > 0 { div.banner role="status" { p { "And " (left) " more." } } }
+    }
+}
+
+/// The states of the gateway, for those who look after it.
+fn of_gateway(shared: &Shared, visit: &Visit) -> Markup {
     if !visit.viewer.is_administrator() {
         return html! {};
     }

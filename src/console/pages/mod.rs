@@ -5,13 +5,15 @@
 //!              else /login                                          asks the ports     HTML
 //! ```
 //!
-//! maud escapes whatever is put into a page; nothing here is ever marked as safe but charts, which are made of numbers.
+//! maud escapes whatever is put into a page; nothing here is ever marked as safe but charts, which are made of numbers, and the documents, which
+//! are in the binary.
 
 mod ask;
 mod assets;
 mod budgets;
 mod chart;
 mod devtools;
+mod docs;
 mod format;
 mod gateway;
 mod keys;
@@ -41,6 +43,8 @@ pub(super) fn open() -> Router<Arc<Shared>> {
         .route("/assets/style.css", get(assets::style))
         .route("/assets/console.js", get(assets::script))
         .route("/assets/icon.svg", get(assets::icon))
+        .route("/docs", get(docs::index))
+        .route("/docs/{name}", get(docs::page))
         .route("/login", get(login::page).post(login::log_in))
 }
 

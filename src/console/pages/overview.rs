@@ -51,7 +51,7 @@ pub(super) async fn page(
     let usage = match &shared.deps.database {
         Some(database) => {
             let filter = Filter { from_unix_ms: Some(from), ..Filter::default() };
-            let whole = UsageQuery { filter, span_ms: None, by: None, most: 1 };
+            let whole = UsageQuery { filter, most: 1, ..UsageQuery::default() };
             let spans = UsageQuery { span_ms: Some(span), most: 1000, ..whole.clone() };
             let all = database.usage(&access, &whole).await?;
             let totals = all.into_iter().next().map(|row| row.totals).unwrap_or_default();

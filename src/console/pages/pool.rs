@@ -27,7 +27,7 @@ pub(super) async fn page(State(shared): State<Arc<Shared>>, visit: Visit) -> Res
             section.panel {
                 header { h2 { "Keys" } }
                 @if keys.is_empty() {
-                    (empty("No key yet", "Set the key of a provider in the environment, or put it into the vault:", copyable("first", "OPENAI_API_KEY=sk-\u{2026} orbyt serve\norbyt provider-keys add openai")))
+                    (empty("No key yet", "Set the key of a provider in the environment, or put it into the vault:", copyable("first", "OPENAI_API_KEY=sk-\u{2026} orbyt serve\norbyt vault add openai")))
                 } @else {
                     (scrolling("Keys", html! {
                         table {

@@ -58,7 +58,7 @@ async fn render(
         section.panel {
             header { h2 { "In the vault" } }
             @if keys.is_empty() {
-                (empty("The vault is empty", "Add a key above, or on the command line:", copyable("first", "orbyt provider-keys add openai")))
+                (empty("The vault is empty", "Add a key above, or on the command line:", copyable("first", "orbyt vault add openai")))
             } @else {
                 (scrolling("Keys in the vault", html! {
                     table {
@@ -143,7 +143,7 @@ pub(super) async fn add(
         body["name"] = wanted.name.trim().into();
     }
     if wanted.owner == "org" {
-        body["org"] = (&*visit.home(Operation::ManageProviderKeys)?).into();
+        body["org"] = (&*visit.chosen(&shared, Operation::ManageProviderKeys).await?).into();
     }
     let done = ask(&shared, &visit, Method::POST, "/api/v1/provider-keys", Some(&body)).await;
     render(&shared, &visit, done.map(|_| Some("The key is in the vault, and in the pool of every node."))).await

@@ -57,16 +57,31 @@ pub enum StoreError {
     Conflict(String),
     /// It must not be done, or an operator has to do something first.
     Refused(String),
+    /// The database itself does not take it, for a reason of its own, which another try does not change.
+    Rejected(String),
     /// What is there is not what was written.
     Damaged(String),
+}
+
+impl StoreError {
+    /// What those may read who do not look after the gateway: nothing of where the database is and what it said.
+    pub fn told_to_members(&self) -> &str {
+        match self {
+            Self::Conflict(message) | Self::Refused(message) => message,
+            Self::Rejected(_) => "The database does not take this; the log says why.",
+            Self::Unavailable(_) | Self::Damaged(_) => "The database cannot do this now; the log says why.",
+        }
+    }
 }
 
 impl fmt::Display for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unavailable(message) | Self::Conflict(message) | Self::Refused(message) | Self::Damaged(message) => {
-                f.write_str(message)
-            }
+            Self::Unavailable(message)
+            | Self::Conflict(message)
+            | Self::Refused(message)
+            | Self::Rejected(message)
+            | Self::Damaged(message) => f.write_str(message),
         }
     }
 }
@@ -135,6 +150,15 @@ pub trait Database:
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn members_hear_nothing_of_where_the_database_is() {
+        let said = || "postgres://db.internal:5432/orbyt refuses: why (SQLSTATE 22P05)".to_owned();
+        for error in [StoreError::Rejected(said()), StoreError::Unavailable(said()), StoreError::Damaged(said())] {
+            assert!(!error.told_to_members().contains("postgres"), "{error:?}");
+        }
+        assert_eq!(StoreError::Conflict("taken".to_owned()).told_to_members(), "taken");
+    }
 
     #[test]
     fn an_organisation_sees_its_own_alone() {

@@ -80,7 +80,9 @@ impl PostgresDatabase {
         let (begun, first) = tokio::sync::oneshot::channel();
         keeper.handle().spawn(listen::keep_listening(connector.clone(), place.clone(), tell, begun));
         match tokio::time::timeout(FIRST, first).await {
-            Ok(Ok(Err(error @ (StoreError::Refused(_) | StoreError::Damaged(_))))) => return Err(error),
+            Ok(Ok(Err(error @ (StoreError::Refused(_) | StoreError::Rejected(_) | StoreError::Damaged(_))))) => {
+                return Err(error);
+            }
             // One that is reached and waits for somebody else's lock is away too, for now.
             Ok(Ok(Ok(()) | Err(_))) | Err(_) => {}
             Ok(Err(_)) => return Err(StoreError::Unavailable(format!("{place}: the connection's task has ended"))),
@@ -215,7 +217,7 @@ fn failed(place: &str, error: &Error) -> StoreError {
             StoreError::Unavailable(format!("{place} cannot answer now: {message}"))
         }
         "XX" => StoreError::Damaged(format!("{place} is damaged: {message}")),
-        _ => StoreError::Refused(format!("{place} refuses: {message} (SQLSTATE {})", code.code())),
+        _ => StoreError::Rejected(format!("{place} refuses: {message} (SQLSTATE {})", code.code())),
     }
 }
 
