@@ -234,7 +234,22 @@ pub struct StoreSettings {
 /// # Errors
 /// What keeps the file or the environment from being read, or what is wrong with `[store]`.
 pub fn store_settings(source: &Source) -> Result<StoreSettings, Refused> {
-    let Written { raw, env, path, mut report, .. } = Written::read(source);
+    settings_of(source, true)
+}
+
+/// The same for whoever opens no key of the vault: the master key, which may be at hand for the service alone, is not looked at.
+///
+/// # Errors
+/// As [`store_settings`].
+pub fn store_settings_but_vault(source: &Source) -> Result<StoreSettings, Refused> {
+    settings_of(source, false)
+}
+
+fn settings_of(source: &Source, with_vault: bool) -> Result<StoreSettings, Refused> {
+    let Written { mut raw, env, path, mut report, .. } = Written::read(source);
+    if !with_vault {
+        raw.store.master_key = None;
+    }
     let read = |path: &Path| std::fs::read(path).map_err(|error| plain(&error));
     let stored = &StoredKeys::default();
     let around = Surroundings { env: &env, read: &read, base: base(path.as_deref()), stored, cores: 1 };

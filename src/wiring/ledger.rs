@@ -257,7 +257,7 @@ impl Writer {
         for row in rows {
             match database.write(std::slice::from_ref(row)).await {
                 Ok(kept) => self.count(kept),
-                Err(StoreError::Refused(why) | StoreError::Conflict(why)) => {
+                Err(StoreError::Refused(why) | StoreError::Rejected(why) | StoreError::Conflict(why)) => {
                     if let Err(error) = set_aside(&self.setup.data_dir, row) {
                         self.stick(format!("{why}; and it cannot be set aside: {error}"));
                         return false;

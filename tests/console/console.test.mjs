@@ -8,7 +8,7 @@ import { ADMIN_TOKEN, CONSOLE, ask, barriers, browser, logIn, until, visitor } f
 const KEY = process.env.ORBYT_KEY;
 const PAGES = [
   "/overview", "/devtools", "/requests", "/sessions", "/usage", "/pool", "/models", "/presets", "/playground",
-  "/keys", "/provider-keys", "/budgets", "/audit", "/settings",
+  "/keys", "/provider-keys", "/budgets", "/audit", "/settings", "/docs", "/docs/configuration", "/docs/service",
 ];
 const CANARY = "<img src=x onerror=alert(1)>\"'</script><script>alert(2)</script>";
 
@@ -33,6 +33,34 @@ async function newKey(page, name) {
   assert.match(key, /^sk-or-v1-[0-9a-f]{64}$/);
   return key;
 }
+
+test("the documents are read without logging in, and link to each other", async () => {
+  const { page, troubles, context } = await visitor(running);
+  await page.goto(`${CONSOLE}/docs`);
+  await page.click("main a:has-text('Budgets, credits and prices')");
+  await page.waitForURL(`${CONSOLE}/docs/budgets`);
+  assert.equal(await page.locator("h1").count(), 1);
+  assert.deepEqual(await barriers(page), []);
+  await page.goto(`${CONSOLE}/docs/admin-api#lists-versions-errors`);
+  assert.ok(await page.locator("#lists-versions-errors").isVisible());
+  assert.deepEqual(troubles, []);
+  await logIn(page);
+  await page.click("nav a:has-text('Documentation')");
+  await page.waitForURL((url) => url.pathname === "/docs");
+  assert.ok(await page.locator("nav a[aria-current=page]:has-text('Documentation')").isVisible());
+  await context.close();
+});
+
+test("a login leads to a page of the console and nowhere else", async () => {
+  const { page, context } = await visitor(running);
+  for (const next of ["%2F%09%2Fevil.example", "%2F%5Cevil.example", "%2F%2Fevil.example", "%2F%01"]) {
+    await page.goto(`${CONSOLE}/login?next=${next}`);
+    await page.fill("#token", ADMIN_TOKEN);
+    await page.click("form:has(#token) button[type=submit]");
+    await page.waitForURL(`${CONSOLE}/overview`);
+  }
+  await context.close();
+});
 
 test("nobody sees a page without logging in, and comes back to it after", async () => {
   const { page, context } = await visitor(running);

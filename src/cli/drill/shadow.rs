@@ -131,9 +131,6 @@ fn shut_in(snapshot: &mut Snapshot) {
         snapshot.cache.backend = CacheBackend::Memory;
     }
     snapshot.media.fetch_remote = false;
-    snapshot.telemetry.otlp = None;
-    snapshot.console.devtools_listen.clear();
-    snapshot.alerts.webhook = None;
 }
 
 /// A simulated provider in the place of a real one.
@@ -191,7 +188,6 @@ mod tests {
             ("DATABASE_URL", "postgres://u:canary-e@h/d"),
             ("REDIS_URL", "redis://:canary-f@h"),
             ("ORBYT_LISTEN", "0.0.0.0:3001"),
-            ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4318"),
         ]);
         let simulated: Vec<_> =
             snapshot.providers.iter().map(|provider| simulate(provider, &snapshot).unwrap()).collect();
@@ -204,8 +200,6 @@ mod tests {
         assert_ne!(simulated[0].0.keys[0].id, simulated[0].0.keys[1].id);
         assert!(snapshot.store.database_url.is_none() && snapshot.store.redis.is_none());
         assert_eq!(snapshot.server.listen, ["127.0.0.1:0".parse().unwrap()]);
-        assert!(snapshot.telemetry.otlp.is_none() && snapshot.alerts.webhook.is_none());
-        assert!(snapshot.console.devtools_listen.is_empty());
         assert!(snapshot.keys.find("drill-key", u64::MAX).is_ok() && snapshot.keys.find("canary-d", u64::MAX).is_err());
     }
 }
