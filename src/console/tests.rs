@@ -40,8 +40,8 @@ impl Backstage for Nothing {
         Err(StoreError::Refused("there is no vault".to_owned()))
     }
 
-    async fn try_setting(&self, _: StoredSetting) -> Result<(), String> {
-        Err("there is no configuration".to_owned())
+    async fn try_setting(&self, _: StoredSetting) -> Result<(), Unfit> {
+        Err(Unfit::general("there is no configuration"))
     }
 
     fn pool(&self) -> Vec<KeyStatus> {
@@ -56,8 +56,8 @@ impl Backstage for Nothing {
         Vec::new()
     }
 
-    fn cached(&self) -> AnswersHeld {
-        AnswersHeld::default()
+    fn cached(&self) -> (AnswersHeld, u64) {
+        (AnswersHeld::default(), 0)
     }
 
     async fn empty_cache(&self) -> bool {
@@ -91,6 +91,7 @@ fn start() -> Fixture {
         operations: Operations::default(),
         ledger: None,
         database: None,
+        alerts: Arc::new(Vec::new),
         backstage: Arc::new(Nothing),
         logins: Arc::new(MemoryLogins::default()),
         snapshot: snapshot(),
@@ -273,16 +274,18 @@ fn a_reload_changes_the_token_and_without_one_nobody_gets_in() {
 }
 
 #[test]
-fn whoever_keeps_guessing_is_kept_out_and_told_for_how_long() {
+fn whoever_keeps_guessing_is_told_nothing_more_and_keeps_nobody_out() {
     let fixture = start();
     for _ in 0..10 {
         fixture.get_with("/api/v1/health", "guess").assert_problem(401);
     }
-    let closed = fixture.get_with("/api/v1/health", TOKEN);
+    let closed = fixture.get_with("/api/v1/health", "guess");
     closed.assert_problem(429);
     let wait = closed.head.split("retry-after: ").nth(1).and_then(|rest| rest.split("\r\n").next()?.parse().ok());
     assert!(wait.is_some_and(|seconds: u64| (1..=60).contains(&seconds)), "{}", closed.head);
     assert_eq!(fixture.get("/metrics").status, 200, "what is open stays open");
+    assert_eq!(fixture.get_with("/api/v1/health", TOKEN).status, 200, "the right token passes");
+    fixture.get_with("/api/v1/health", "guess").assert_problem(429);
 }
 
 #[test]
@@ -469,7 +472,9 @@ fn a_login_is_not_taken_from_another_sites_page_nor_guessed() {
         fixture.post("/api/v1/session", "", &guess).assert_problem(401);
     }
     fixture.post("/api/v1/session", "", &guess).assert_problem(429);
-    fixture.post("/api/v1/session", "", &body).assert_problem(429);
+    // Whoever guesses at Ada keeps neither the administrator out nor Kim.
+    assert_eq!(fixture.post("/api/v1/session", "", &body).status, 201);
+    fixture.post("/api/v1/session", "", &guess.replace("ada", "kim")).assert_problem(401);
 }
 
 #[test]

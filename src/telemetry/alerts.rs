@@ -61,6 +61,8 @@ pub struct Condition {
     pub subject: String,
     /// What it means, for people.
     pub message: String,
+    /// The organisation that it concerns, where it is one alone.
+    pub org: Option<String>,
 }
 
 /// A condition that was noticed.
@@ -72,6 +74,9 @@ pub struct Alert {
     pub subject: String,
     /// What it means, for people, as it was last seen.
     pub message: String,
+    /// The organisation that it concerns, where it is one alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub org: Option<String>,
     /// Since when, in Unix milliseconds.
     pub since: u64,
 }
@@ -120,14 +125,14 @@ impl Alerts {
         }
         changes
             .extend(unseen.iter().filter_map(|key| self.known.remove(key)).map(|(alert, _)| Change::Resolved(alert)));
-        for Condition { kind, subject, message } in seen {
+        for Condition { kind, subject, message, org } in seen {
             match self.known.get_mut(&(kind, subject.clone())) {
                 Some((alert, state)) => {
                     alert.message = message;
                     *state = State::Active;
                 }
                 None => {
-                    let alert = Alert { kind, subject: subject.clone(), message, since: now };
+                    let alert = Alert { kind, subject: subject.clone(), message, org, since: now };
                     self.known.insert((kind, subject), (alert.clone(), State::Active));
                     changes.push(Change::Raised(alert));
                 }
@@ -180,7 +185,7 @@ mod tests {
     const HOLD: Duration = Duration::from_secs(60);
 
     fn condition(subject: &str) -> Condition {
-        Condition { kind: Kind::BreakerOpen, subject: subject.to_owned(), message: format!("{subject} fails") }
+        Condition { kind: Kind::BreakerOpen, subject: subject.to_owned(), message: format!("{subject} fails"), org: None }
     }
 
     fn told(changes: Vec<Change>) -> Vec<String> {

@@ -7,6 +7,7 @@ use crate::console::viewer::Viewer;
 use crate::domain::tenancy::Organisation;
 use crate::store::ports::database::{Access, StoreError};
 use axum::extract::{FromRequestParts, Query};
+use axum::http::header;
 use axum::http::request::Parts;
 use axum::response::{Html, IntoResponse, Response};
 use maud::html;
@@ -21,6 +22,8 @@ pub(super) struct Visit {
     pub org: Option<Arc<str>>,
     /// The page.
     pub path: String,
+    /// The host by which the console was reached, as the browser says.
+    pub host: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -88,7 +91,8 @@ impl FromRequestParts<Arc<Shared>> for Visit {
         let viewer = Viewer::from_request_parts(parts, shared).await?;
         let chosen = Query::<Chosen>::try_from_uri(&parts.uri).ok().and_then(|Query(chosen)| chosen.org);
         let org = chosen.filter(|org| !org.is_empty());
-        Ok(Self { viewer, org, path: parts.uri.path().to_owned() })
+        let host = parts.headers.get(header::HOST).and_then(|host| host.to_str().ok()).map(str::to_owned);
+        Ok(Self { viewer, org, path: parts.uri.path().to_owned(), host })
     }
 }
 

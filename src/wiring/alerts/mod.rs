@@ -129,6 +129,7 @@ fn conditions(core: &Core, heard: &Heard) -> Vec<Condition> {
         kind,
         subject: redactor.redact(&subject).into_owned(),
         message: redactor.redact(&message).into_owned(),
+        org: None,
     };
     let mut seen = Vec::new();
     if let Some(errors) = heard.0.lock().clone() {
@@ -176,6 +177,7 @@ mod tests {
             kind: Kind::KeyDisabled,
             subject: "openai/openai_01".to_owned(),
             message: "m".to_owned(),
+            org: None,
             since: 5,
         };
         let text: serde_json::Value = serde_json::from_str(&message("alert_1", 7, &Change::Resolved(alert))).unwrap();

@@ -105,7 +105,7 @@ mod tests {
         for (now, id) in [(5, "b"), (5, "a"), (7, "c")] {
             outbox.put(now, id, id).unwrap();
         }
-        let alert = Alert { kind: Kind::Store, subject: "s".to_owned(), message: "m".to_owned(), since: 1 };
+        let alert = Alert { kind: Kind::Store, subject: "s".to_owned(), message: "m".to_owned(), org: None, since: 1 };
         outbox.keep_active(std::slice::from_ref(&alert)).unwrap();
         drop(outbox);
         let outbox = Outbox::open(folder.path()).unwrap().unwrap();
