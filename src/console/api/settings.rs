@@ -135,6 +135,7 @@ async fn listed(
 #[into_params(parameter_in = Query)]
 pub(super) struct Which {
     /// `file`, or `stored` for the one that can be changed here; by default the one that holds.
+    #[param(inline)]
     source: Option<Source>,
 }
 

@@ -106,29 +106,32 @@ pub(super) fn editor(visit: &Visit, kind: &Kind, name: &str) -> String {
     visit.link(&format!("{}/edit?name={}", kind.path, segment(name)))
 }
 
+/// What the editor shows at first: what is stored, with its version; of what is not, what the file says, or nothing.
+async fn first(shared: &Arc<Shared>, visit: &Visit, kind: &Kind, name: &str) -> Result<Fields, Failure> {
+    if name.is_empty() {
+        return Ok((kind.fields)(name, &Value::Null));
+    }
+    let path = format!("{}/{}", kind.api, segment(name));
+    let stored = format!("{path}?source=stored");
+    match ask_of(shared, visit, (Method::GET, &stored), None, Version::Any).await {
+        Ok((setting, tag)) => {
+            let mut fields = (kind.fields)(name, &setting["value"]);
+            fields.insert("version".to_owned(), tag.unwrap_or_default());
+            Ok(fields)
+        }
+        Err(problem) if problem.status() == StatusCode::NOT_FOUND => {
+            let of_file = ask(shared, visit, Method::GET, &path, None).await.unwrap_or_default();
+            Ok((kind.fields)(name, &of_file["value"]))
+        }
+        Err(problem) => Err(problem.into()),
+    }
+}
+
 /// The editor: empty for a new one.
 pub(super) async fn edit(shared: &Arc<Shared>, visit: &Visit, kind: &Kind, name: &str) -> Result<Response, Failure> {
     visit.viewer.may(Operation::ManageModels, None)?;
-    let mut fields = (kind.fields)(name, &Value::Null);
-    if !name.is_empty() {
-        let path = format!("{}/{}", kind.api, segment(name));
-        let stored = format!("{path}?source=stored");
-        match ask_of(shared, visit, (Method::GET, &stored), None, Version::Any).await {
-            Ok((setting, tag)) => {
-                fields = (kind.fields)(name, &setting["value"]);
-                fields.insert("version".to_owned(), tag.unwrap_or_default());
-            }
-            Err(problem) if problem.status() == StatusCode::NOT_FOUND => {
-                // What the file says is where one begins that would stand in for it.
-                if let Ok(setting) = ask(shared, visit, Method::GET, &path, None).await {
-                    fields = (kind.fields)(name, &setting["value"]);
-                }
-            }
-            Err(problem) => return Err(problem.into()),
-        }
-    }
-    let page = render(shared, visit, kind, (name, &fields), &Outcome::None).await?;
-    Ok(page.into_response())
+    let fields = first(shared, visit, kind, name).await?;
+    render(shared, visit, kind, (name, &fields), &Outcome::None).await
 }
 
 /// Saves what the editor says.
@@ -156,8 +159,7 @@ pub(super) async fn save(
             let problem = if problem.at() == Some("name") { problem.about(kind.name_field) } else { problem };
             let known = if typed(&fields, "version").is_empty() { String::new() } else { name };
             let outcome = Outcome::of("edit", fields, Err(problem));
-            let page = render(shared, visit, kind, (&known, &Fields::new()), &outcome).await?;
-            Ok((outcome.status(), page).into_response())
+            render(shared, visit, kind, (&known, &Fields::new()), &outcome).await
         }
     }
 }
@@ -177,8 +179,8 @@ pub(super) async fn remove(
         Ok(_) => Ok(Redirect::to(&visit.link(&format!("{}?removed={}", kind.path, segment(&name)))).into_response()),
         Err(problem) => {
             let outcome = Outcome::of_button(Err(problem));
-            let page = render(shared, visit, kind, (&name, &(kind.fields)(&name, &Value::Null)), &outcome).await?;
-            Ok((outcome.status(), page).into_response())
+            let fields = first(shared, visit, kind, &name).await?;
+            render(shared, visit, kind, (&name, &fields), &outcome).await
         }
     }
 }
@@ -225,7 +227,7 @@ async fn render(
             }
         }
     };
-    Ok(layout::page(shared, visit, &title, body).await)
+    Ok((outcome.status(), layout::page(shared, visit, &title, body).await).into_response())
 }
 
 /// A text of a value as it stands in a field: lists with commas, or in lines.
