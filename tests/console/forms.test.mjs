@@ -197,7 +197,8 @@ test("a refused request says why, and the playground works without a script", as
 });
 
 test("the first requests of an empty page work as they are pasted", async () => {
-  const { data: { id: org } } = await api("POST", "/api/v1/orgs", { name: `empty ${Date.now()}` });
+  const made = await api("POST", "/api/v1/orgs", { name: `empty ${Date.now()}` });
+  const org = (made.data ?? made).id;
   const { page, troubles, context } = await admin();
   await page.goto(`${CONSOLE}/overview?org=${org}`);
   await sound(page, "first-requests");
@@ -241,7 +242,8 @@ test("a session tells which tools were called and names what was called over and
 });
 
 test("an owner of an organisation sees how the gateway fares, and no key of it", async () => {
-  const { data: { id: org } } = await api("POST", "/api/v1/orgs", { name: `owned ${Date.now()}` });
+  const made = await api("POST", "/api/v1/orgs", { name: `owned ${Date.now()}` });
+  const org = (made.data ?? made).id;
   const email = `owner${Date.now()}@example.com`;
   const { password } = await api("POST", `/api/v1/orgs/${org}/members`, { email, role: "owner" });
   await ask(KEY, { model: "openai/sim-ok" });

@@ -20,6 +20,7 @@ const ALIASES: Kind = Kind {
     api: "/api/v1/models",
     what: "model",
     name_field: "name",
+    has_fixed_names: false,
     about: "A name of your own for one or several models, that clients ask for.",
     fields,
     body,

@@ -24,6 +24,7 @@ const PRESETS: Kind = Kind {
     api: "/api/v1/presets",
     what: "preset",
     name_field: "slug",
+    has_fixed_names: false,
     about: "What holds where a request that names it says nothing: as the model @preset/NAME.",
     fields,
     body,

@@ -25,6 +25,7 @@ const ROUTING: Kind = Kind {
     api: "/api/v1/routing",
     what: "section",
     name_field: "section",
+    has_fixed_names: true,
     about: "What is left empty is as the configuration file has it, or by default.",
     fields,
     body,
@@ -143,7 +144,7 @@ pub(super) async fn page(
                 }
                 @if let Some(Laid::LeftOut(why)) = laid { div.body { p { (badge("bad", "not in force")) " " (why) } } }
                 (scrolling(section, html! {
-                    table {
+                    table.rules {
                         thead { tr { th scope="col" { "Setting" } th scope="col" { "In force" } th scope="col" { "Set here" } th scope="col" { "Meaning" } } }
                         tbody { @for setting in settings(section) { (line(setting, &in_force[section], set_here.map(|it| &it["value"]), laid)) } }
                     }
@@ -166,7 +167,7 @@ fn line(setting: &Setting, in_force: &Value, set_here: Option<&Value>, laid: Opt
     let is_overridden = matches!(laid, Some(Laid::Overridden(keys)) if keys.iter().any(|key| key == setting.key));
     html! {
         tr {
-            th.mono scope="row" { (setting.key) }
+            th.mono.nowrap scope="row" { (setting.key) }
             td.mono { @if value.is_empty() { span.muted { "\u{2013}" } } @else { (value) } }
             td.mono { @if let Some(here) = &here { (here) @if is_overridden { " " (badge("warn", "the file goes first")) } } }
             td.small.muted { (plain(setting.meaning)) }

@@ -109,10 +109,9 @@ pub(super) async fn one(
     let body = html! {
         (heading("Session", &id, html! { a.button href=(visit.link("/sessions")) { "All sessions" } }))
         dl.tiles {
-            (tile("Steps", &format::count(steps.len() as u64), if page.next.is_some() { "the last ones" } else { "" }, ""))
+            (tile("Steps", &format::count(steps.len() as u64), &format!("{}within {}", if page.next.is_some() { "the last ones, " } else { "" }, format::seconds(last.saturating_sub(first) / 1000)), ""))
             (tile("Tool calls", &format::count(known.len() as u64), &names.iter().copied().take(4).collect::<Vec<_>>().join(", "), ""))
             (tile("Errors", &format::count(errors as u64), "", if errors > 0 { "bad" } else { "" }))
-            (tile("Lasted", &format::seconds(last.saturating_sub(first) / 1000), "", ""))
             (tile("Tokens", &format::short(tokens as f64), "", ""))
             (tile("Cost", &format::money(cost), "", ""))
         }

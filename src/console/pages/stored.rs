@@ -32,6 +32,8 @@ pub(super) struct Kind {
     pub what: &'static str,
     /// The field of the form that has its name.
     pub name_field: &'static str,
+    /// Whether there are those of a few names, and no others can be made.
+    pub has_fixed_names: bool,
     /// What it is, for the head of the editor.
     pub about: &'static str,
     /// The fields of its form, from what the API says of it.
@@ -157,7 +159,8 @@ pub(super) async fn save(
         Err(problem) => {
             // `name` is the name of the whole; what has a slash before it is a member.
             let problem = if problem.at() == Some("name") { problem.about(kind.name_field) } else { problem };
-            let known = if typed(&fields, "version").is_empty() { String::new() } else { name };
+            let is_new = typed(&fields, "version").is_empty() && !kind.has_fixed_names;
+            let known = if is_new { String::new() } else { name };
             let outcome = Outcome::of("edit", fields, Err(problem));
             render(shared, visit, kind, (&known, &Fields::new()), &outcome).await
         }
