@@ -30,12 +30,12 @@ pub struct Payers<'a> {
     pub user: Option<&'a str>,
 }
 
-/// What may be spent on a day by somebody who is known beforehand.
+/// What may be spent by somebody who is known beforehand.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bound {
-    /// The organisation's id.
+    /// Within which organisation.
     pub org: Arc<str>,
-    /// What the budget calls whom it bounds.
+    /// What the budget calls them.
     pub called: Arc<str>,
     /// The account, and how much.
     pub draw: Draw,
@@ -93,8 +93,17 @@ impl BudgetBook {
         draws
     }
 
-    /// What may be spent on a day by whom, of those that are known beforehand, with what the budget calls them. `key_id` as in
-    /// [`BudgetBook::accounts`].
+    /// The budgets of each user of an organisation who has none of their own.
+    pub fn of_each_user(&self) -> impl Iterator<Item = &Budget> {
+        self.budgets.iter().filter(|budget| budget.payer == Payer::User && &*budget.subject == "*")
+    }
+
+    /// Whether a user of an organisation has a budget of their own.
+    pub fn has_own(&self, org: &str, user: &str) -> bool {
+        self.places.contains_key(&(Payer::User, org.into(), user.into()))
+    }
+
+    /// What may be spent on a day by whom, of those that are known beforehand. `key_id` as in [`BudgetBook::accounts`].
     pub fn bounds(&self, day: u32, key_id: impl Fn(&str) -> Option<Arc<str>>) -> Vec<Bound> {
         let of_budgets = self.budgets.iter().filter(|budget| budget.payer != Payer::User || &*budget.subject != "*");
         let of_budgets = of_budgets.map(|budget| {

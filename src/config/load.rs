@@ -128,7 +128,6 @@ pub fn load_with(source: &Source, from: &FromStore<'_>) -> Result<Loaded, Refuse
     }
     let mut sound = load_all(source, from, &[], &[])?;
     let (mut kept, mut left_out) = (Vec::new(), Vec::new());
-    let why = |refused: Refused| refused.errors.first().map(ToString::to_string).unwrap_or_default();
     for key in from.vault {
         kept.push(key.clone());
         match load_all(source, from, &kept, &[]) {
@@ -147,7 +146,7 @@ pub fn load_with(source: &Source, from: &FromStore<'_>) -> Result<Loaded, Refuse
             Ok(loaded) => sound = loaded,
             Err(refused) => {
                 laid.pop();
-                let why = why(refused);
+                let why = refused.errors.into_iter().next().unwrap_or_else(|| Problem::general("it is not sound"));
                 left_out.push(Problem::general(format!("is left out: {why}")));
                 let (kind, name) = (setting.kind, setting.name.clone());
                 unfit.push(LaidSetting { kind, name, laid: Laid::LeftOut(why) });

@@ -14,6 +14,7 @@ pub mod budgets;
 pub mod clouds;
 pub mod compile;
 pub mod env;
+mod example;
 pub mod file;
 mod glob;
 pub mod keys;

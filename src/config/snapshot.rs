@@ -210,6 +210,15 @@ impl Sticky {
     /// Its name in `[routing] sticky`.
     pub const NAMES: [&str; 3] = ["off", "session", "prefix"];
 
+    /// Its own.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Session => "session",
+            Self::Prefix => "prefix",
+        }
+    }
+
     /// What a name means.
     pub fn from_name(name: &str) -> Option<Self> {
         match name {

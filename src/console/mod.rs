@@ -25,7 +25,7 @@ mod serve;
 mod session;
 mod viewer;
 
-pub use backstage::Backstage;
+pub use backstage::{Backstage, Unfit};
 pub use listen::{ListenError, Sharing, bind};
 pub use password::{LONGEST, NoHash, SHORTEST, hash as hash_password};
 
@@ -36,7 +36,7 @@ use crate::store::ports::database::Database;
 use crate::store::ports::ledger::Ledger;
 use crate::store::ports::logins::Logins;
 use crate::store::ports::payloads::PayloadArchive;
-use crate::telemetry::alerts::Board;
+use crate::telemetry::alerts::Alert;
 use crate::telemetry::{Live, Metrics, Operations, PayloadStore};
 use rand::TryRngCore;
 use rand::rngs::OsRng;
@@ -73,6 +73,8 @@ pub struct Deps {
     pub ledger: Option<Arc<dyn Ledger>>,
     /// What outlives the process; `None` for a gateway that keeps nothing.
     pub database: Option<Arc<dyn Database>>,
+    /// What an operator has to know of now, for the banners.
+    pub alerts: Arc<dyn Fn() -> Vec<Alert> + Send + Sync>,
     /// What the console can have done to the gateway.
     pub backstage: Arc<dyn Backstage>,
     /// Who may log in and who has; the database, where there is one.
@@ -83,8 +85,6 @@ pub struct Deps {
     pub ready: Arc<dyn Fn() -> bool + Send + Sync>,
     /// For `/readyz`: why the database cannot be reached, while it cannot.
     pub degraded: Arc<dyn Fn() -> Option<String> + Send + Sync>,
-    /// What an operator has to know of, for the banners.
-    pub alerts: Board,
     /// Where the gateway listens, as URLs, for the front page.
     pub gateway_urls: Vec<String>,
     /// The gateway's version.

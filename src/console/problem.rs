@@ -59,6 +59,11 @@ impl Problem {
         self.status
     }
 
+    /// The member of the request that it is about, where it is about one.
+    pub fn at(&self) -> Option<&str> {
+        self.at.as_deref()
+    }
+
     /// What it says to people.
     pub fn detail(&self) -> &str {
         &self.detail

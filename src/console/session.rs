@@ -89,14 +89,14 @@ async fn with_password(shared: &Shared, from: &Origin, email: &str, password: St
     let email = email.trim().to_ascii_lowercase();
     let now = std::time::Instant::now();
     // Counted before the password is looked at, so that guesses at the same moment count too.
-    shared.failures.guess(from.address, Some(&email), now)?;
+    shared.failures.guess(from.address, &email, now)?;
     let login = shared.deps.logins.login(&email).await?;
     let hash = login.as_ref().map(|login| login.password_hash.clone());
-    if !shared.passwords.check(password, hash).await {
+    if !auth::is_password(shared, from.address, &email, password, hash).await? {
         log::warn!("somebody at {} could not log in to the console", from.address);
         return Err(Problem::new(StatusCode::UNAUTHORIZED, "Address or password is wrong."));
     }
-    shared.failures.forgive(from.address, Some(&email));
+    shared.failures.forgive(from.address, &email);
     let login = login.ok_or_else(|| Problem::new(StatusCode::UNAUTHORIZED, "Address or password is wrong."))?;
     Ok(Holder::Person(login.person))
 }

@@ -87,8 +87,8 @@ pub struct Condition {
     pub message: String,
     /// How bad it is.
     pub severity: Severity,
-    /// The organisation that it concerns, by id; `None` for the gateway as a whole.
-    pub org: Option<Arc<str>>,
+    /// The organisation that it concerns, where it is one alone.
+    pub org: Option<String>,
 }
 
 /// A condition that was noticed.
@@ -103,9 +103,9 @@ pub struct Alert {
     /// How bad it is, as it was last seen. What a former version has written down was told already, whatever it was.
     #[serde(default = "Severity::worst")]
     pub severity: Severity,
-    /// The organisation that it concerns, by id.
+    /// The organisation that it concerns, where it is one alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub org: Option<Arc<str>>,
+    pub org: Option<String>,
     /// Since when, in Unix milliseconds.
     pub since: u64,
 }

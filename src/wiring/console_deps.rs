@@ -33,19 +33,20 @@ pub(super) fn start_console(
     let (token, health, ready, degraded) = (core.clone(), core.clone(), core.clone(), core.clone());
     let current = core.clone();
     let accounts = core.clone();
+    let alerts = core.telemetry.alerts.clone();
     let (recent, redactor) = (core.telemetry.recent.clone(), core.telemetry.redactor.clone());
     let deps = Deps {
         metrics: core.telemetry.metrics.clone(),
         live: core.telemetry.live.clone(),
         payloads: core.telemetry.payloads.clone(),
         operations: core.telemetry.operations.clone(),
-        alerts: core.telemetry.alerts.clone(),
         admin_token: Arc::new(move || token.snapshot.load().console.admin_token),
         health: Arc::new(move || health_report(&health, &shown.lock())),
         archive: state.map(|state| -> Arc<dyn PayloadArchive> { state.database.clone() }),
         accounts: Arc::new(move || account_report(&accounts)),
         ledger: state.map(|state| -> Arc<dyn Ledger> { state.database.clone() }),
         database: state.map(|state| state.database.clone()),
+        alerts: Arc::new(move || alerts.active()),
         backstage: behind.clone(),
         logins: state
             .map_or_else(|| -> Arc<dyn Logins> { Arc::new(MemoryLogins::default()) }, |it| it.database.clone()),

@@ -7,7 +7,7 @@ import { ADMIN_TOKEN, CONSOLE, ask, barriers, browser, logIn, until, visitor } f
 
 const KEY = process.env.ORBYT_KEY;
 const PAGES = [
-  "/overview", "/devtools", "/requests", "/sessions", "/usage", "/pool", "/models", "/presets", "/playground",
+  "/overview", "/devtools", "/requests", "/sessions", "/usage", "/pool", "/models", "/presets", "/routing", "/playground",
   "/keys", "/provider-keys", "/budgets", "/audit", "/settings", "/docs", "/docs/configuration", "/docs/service",
 ];
 const CANARY = "<img src=x onerror=alert(1)>\"'</script><script>alert(2)</script>";
@@ -129,6 +129,8 @@ test("a request is replayed against another model, with a key that is gone after
   await until("the ledger has it", async () => (await page.goto(`${CONSOLE}/requests/${id}`)).status() === 200);
   await page.fill("#replay-model", "anthropic/sim-ok");
   await page.click("button:has-text('Replay')");
+  await page.locator("#answer-state.good", { hasText: "success" }).waitFor({ timeout: 30_000 });
+  await page.click("#answer-link");
   await page.waitForURL((url) => url.pathname.startsWith("/requests/req_") && !url.pathname.endsWith(id));
   await page.locator("h2", { hasText: "Timeline" }).waitFor({ timeout: 30_000 });
   assert.match(await page.locator("[aria-label=Timeline]").innerText(), /anthropic\/sim-ok/);
@@ -144,8 +146,8 @@ test("the playground asks and says which request it was", async () => {
   await page.fill("#m", "openai/sim-ok");
   await page.fill("#p", "What is a <b>canary</b>?");
   await page.click("button:has-text('Ask')");
-  await page.locator("h2", { hasText: "Answer" }).waitFor();
-  assert.equal(await page.locator("[role=status] .badge.good").innerText(), "200");
+  await page.locator("#answer-state.good", { hasText: "success" }).waitFor({ timeout: 30_000 });
+  assert.match(await page.textContent("#answer-text"), /<b>canary<\/b>/);
   await page.click("text=Why it went there");
   await page.waitForURL(/\/requests\/req_/);
   assert.deepEqual(troubles, []);

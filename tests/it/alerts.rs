@@ -207,3 +207,35 @@ async fn a_budget_that_is_used_up_is_shown_until_there_is_more() {
     said(&["budgets", "set", "1000", "--org", "default"]);
     gateway.shows("orbyt_alerts{kind=\"budget\"} 0\n").await;
 }
+
+#[tokio::test]
+async fn a_user_who_has_used_up_what_each_may_spend_is_told_of_everywhere() {
+    let (sim, receiver) = (Sim::start(SimDialect::OpenAi).unwrap(), Receiver::start(200));
+    let base_url = sim.base_url();
+    let price = "[[provider.model]]\nid = 'm'\ninput = '1000'\noutput = '1000'\nmax_output = 100\n";
+    let key = "[[provider.key]]\nsecret = 'key-in-clear'\n";
+    let provider = format!("[[provider]]\nid = 'one'\ndialect = 'openai_chat'\nbase_url = '{base_url}'\n{key}{price}");
+    let builder = Gateway::builder().config(&receiver.config()).variable("WEBHOOK_SECRET", SECRET);
+    let gateway = builder.config(&provider).start().await;
+    let said = |arguments: &[&str]| said(&gateway.data_dir(), None, arguments, "");
+    said(&["budgets", "set", "100/day", "--user", "*"]);
+    let asking = |user: &str| {
+        let mut body = saying("one/m", "one two three", false);
+        body["user"] = user.into();
+        body["max_tokens"] = 20.into();
+        body
+    };
+    gateway.shows("orbyt_alerts{kind=\"budget\"} 0\n").await;
+    for user in ["lee", "kim"] {
+        assert_eq!(gateway.chat(&asking(user)).await.status, 200);
+    }
+    said(&["budgets", "set", "0.001/day", "--user", "*"]);
+    gateway.shows("orbyt_alerts{kind=\"budget\"} 2\n").await;
+    let shown = alerts(&gateway).await;
+    let subjects: Vec<_> = shown.as_array().unwrap().iter().map(|it| it["subject"].as_str().unwrap()).collect();
+    assert_eq!(subjects, ["user/org_default/kim/day", "user/org_default/lee/day"], "{shown}");
+    assert_eq!(shown[0]["org"], "org_default");
+    gateway.until("both told", || receiver.taken().len() == 2).await;
+    let page = gateway.get_console("/overview").await.unwrap().body_text();
+    assert!(page.contains("user/org_default/kim/day") && page.contains("requests are refused"), "{page}");
+}

@@ -19,6 +19,7 @@ mod cache;
 mod clocks;
 mod clouds;
 mod completions;
+mod console_acts;
 mod console_pages;
 mod console_store;
 mod crossings;

@@ -2,6 +2,7 @@
 
 use super::http::*;
 use super::orgs::find;
+use crate::console::auth::is_password;
 use crate::console::password::{LONGEST, NoHash, SHORTEST};
 use crate::console::problem::Problem;
 use crate::console::roles::Operation;
@@ -264,12 +265,13 @@ pub(super) async fn change_password(
     let Some(person) = viewer.as_person() else {
         return Err(Problem::new(StatusCode::FORBIDDEN, "The administrator has no password but a token."));
     };
-    shared.failures.guess(viewer.address, Some(&person.email), std::time::Instant::now())?;
+    shared.failures.guess(viewer.address, &person.email, std::time::Instant::now())?;
     let known = shared.deps.logins.login(&person.email).await?;
-    if !shared.passwords.check(wanted.current, known.map(|login| login.password_hash)).await {
+    let hash = known.map(|login| login.password_hash);
+    if !is_password(&shared, viewer.address, &person.email, wanted.current, hash).await? {
         return Err(Problem::invalid("current", "This is not your password."));
     }
-    shared.failures.forgive(viewer.address, Some(&person.email));
+    shared.failures.forgive(viewer.address, &person.email);
     let hash = shared.passwords.hash(wanted.new).await.map_err(no_hash)?;
     let event = viewer.event(now_ms(), "user.change_password", &person.id, None, &json!({}));
     database(&shared)?.append(&event).await?;

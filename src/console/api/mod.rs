@@ -5,7 +5,7 @@
 
 mod audit;
 mod budgets;
-mod config;
+pub(super) mod config;
 mod gateway;
 mod generation;
 mod http;

@@ -4,6 +4,7 @@
 use super::http::*;
 use crate::config::stored::Laid;
 use crate::config::{ModelAlias, Preset, Snapshot};
+use crate::console::Unfit;
 use crate::console::now_ms;
 use crate::console::problem::Problem;
 use crate::console::roles::Operation;
@@ -15,10 +16,10 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
 /// A model, preset or section of settings.
 #[derive(Serialize, ToSchema)]
@@ -128,9 +129,41 @@ async fn listed(
     Ok(Json(Page::of(all, |it: &Setting| format!("{} {}", it.name, it.source), wanted)?))
 }
 
-async fn shown(shared: &Shared, viewer: &Viewer, kind: SettingKind, name: &str) -> Result<Response, Problem> {
+/// Which of two of one name is wanted.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct Which {
+    /// `file`, or `stored` for the one that can be changed here; by default the one that holds.
+    #[param(inline)]
+    source: Option<Source>,
+}
+
+#[derive(Clone, Copy, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+enum Source {
+    File,
+    Stored,
+}
+
+impl Source {
+    fn name(self) -> &'static str {
+        match self {
+            Self::File => "file",
+            Self::Stored => "stored",
+        }
+    }
+}
+
+async fn shown(
+    shared: &Shared,
+    viewer: &Viewer,
+    (kind, name): (SettingKind, &str),
+    wanted: &Which,
+) -> Result<Response, Problem> {
     viewer.may(Operation::SeeModels, None)?;
-    let mut found: Vec<Setting> = all(shared, kind).await?.into_iter().filter(|it| it.name == name).collect();
+    let is_it = |it: &Setting| it.name == name && wanted.source.is_none_or(|source| source.name() == it.source);
+    let mut found: Vec<Setting> = all(shared, kind).await?.into_iter().filter(is_it).collect();
     // What holds goes before what would.
     found.sort_by_key(|it| !it.in_force);
     // Its tag is that of what a change is compared with, which is what was made here; what stands in the file alone cannot be changed.
@@ -164,9 +197,9 @@ async fn put(
     let snapshot = (shared.deps.snapshot)();
     match &old {
         Some(old) => seen.check(&Setting::of(old, &snapshot))?,
-        None => seen.check(&())?,
+        None => seen.check_nothing()?,
     }
-    shared.deps.backstage.try_setting(setting.clone()).await.map_err(|why| Problem::invalid("body", why))?;
+    shared.deps.backstage.try_setting(setting.clone()).await.map_err(unfit)?;
     let event = viewer.event(now, &format!("{}.set", kind.name()), name, None, &value);
     let old_body = old.as_ref().map(|old| old.body.as_str());
     if !noted(&**database, event, database.put_setting(&setting, old_body)).await? {
@@ -175,6 +208,14 @@ async fn put(
     in_force(shared).await;
     let status = if old.is_some() { StatusCode::OK } else { StatusCode::CREATED };
     Ok(tagged(status, Setting::of(&setting, &(shared.deps.snapshot)())))
+}
+
+/// What is wrong with a setting, at the member that is.
+fn unfit(Unfit { member, why }: Unfit) -> Problem {
+    match member {
+        Some(member) => Problem::invalid(format!("/{member}"), why),
+        None => Problem::invalid("body", why),
+    }
 }
 
 async fn remove(
@@ -218,14 +259,15 @@ macro_rules! routes {
                 listed(&shared, &viewer, $kind, &wanted).await
             }
 
-            #[utoipa::path(get, path = $one, operation_id = $show_id, summary = $show_doc, tag = $tag, params(("name" = String, Path,)),
+            #[utoipa::path(get, path = $one, operation_id = $show_id, summary = $show_doc, tag = $tag, params(("name" = String, Path,), Which),
                 responses((status = 200, body = Setting)))]
             pub async fn show(
                 State(shared): State<Arc<Shared>>,
                 viewer: Viewer,
                 Segments(name): Segments<String>,
+                Params(wanted): Params<Which>,
             ) -> Result<Response, Problem> {
-                shown(&shared, &viewer, $kind, &name).await
+                shown(&shared, &viewer, ($kind, &name), &wanted).await
             }
 
             #[utoipa::path(put, path = $one, operation_id = $set_id, summary = $set_doc, tag = $tag, params(("name" = String, Path,)),
@@ -307,7 +349,7 @@ pub(super) async fn section(
     viewer: Viewer,
     Segments(name): Segments<String>,
 ) -> Result<Response, Problem> {
-    shown(&shared, &viewer, SettingKind::Section, &name).await
+    shown(&shared, &viewer, (SettingKind::Section, &name), &Which { source: None }).await
 }
 
 /// Set a section: `routing`, `retry`, `breaker`, `health`, `hedging` or `timeouts`, by the keys of the configuration file.

@@ -17,6 +17,24 @@ const PAGE: usize = 100;
 /// So many pages of a list are read at most.
 const MOST_PAGES: usize = 100;
 
+/// Of which version a change is wanted.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Version<'a> {
+    /// Of whatever there is.
+    Any,
+    /// Of the one with this tag.
+    Seen(&'a str),
+    /// Of none: it is to be new.
+    New,
+}
+
+impl<'a> Version<'a> {
+    /// As a form carries it: the tag that it was made with, or nothing where there was nothing yet.
+    pub fn of_form(tag: &'a str) -> Self {
+        if tag.is_empty() { Self::New } else { Self::Seen(tag) }
+    }
+}
+
 /// Asks the API on a visitor's behalf; what it refuses comes back as its problem.
 pub(super) async fn ask(
     shared: &Arc<Shared>,
@@ -25,8 +43,24 @@ pub(super) async fn ask(
     path: &str,
     body: Option<&Value>,
 ) -> Result<Value, Problem> {
+    ask_of(shared, visit, (method, path), body, Version::Any).await.map(|(value, _)| value)
+}
+
+/// The same about one version of something; gives what there is then, and its tag.
+pub(super) async fn ask_of(
+    shared: &Arc<Shared>,
+    visit: &Visit,
+    (method, path): (Method, &str),
+    body: Option<&Value>,
+    version: Version<'_>,
+) -> Result<(Value, Option<String>), Problem> {
     let broken = |_| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "The console could not ask its own API.");
     let request = Request::builder().method(method).uri(path).header(header::CONTENT_TYPE, "application/json");
+    let request = match version {
+        Version::Any => request,
+        Version::Seen(tag) => request.header(header::IF_MATCH, tag),
+        Version::New => request.header(header::IF_NONE_MATCH, "*"),
+    };
     let body = body.map_or_else(Body::empty, |body| Body::from(body.to_string()));
     let mut request = request.body(body).map_err(broken)?;
     request.extensions_mut().insert(visit.viewer.clone());
@@ -34,14 +68,19 @@ pub(super) async fn ask(
     let router = api::guarded().with_state(Arc::clone(shared));
     let Ok(answer) = router.oneshot(request).await;
     let status = answer.status();
+    let tag = answer.headers().get(header::ETAG).and_then(|tag| tag.to_str().ok()).map(str::to_owned);
     let bytes = to_bytes(answer.into_body(), MOST_BYTES).await;
     let bytes = bytes.map_err(|_| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "The API's answer is too long."))?;
     let value: Value = serde_json::from_slice(&bytes).unwrap_or_default();
     if status.is_success() {
-        return Ok(value);
+        return Ok((value, tag));
     }
     let detail = value["detail"].as_str().unwrap_or("The API refuses, and does not say why.").to_owned();
-    Err(Problem::new(status, detail))
+    let problem = Problem::new(status, detail);
+    Err(match value["at"].as_str() {
+        Some(at) => problem.about(at.to_owned()),
+        None => problem,
+    })
 }
 
 /// A list of the API's, of the chosen organisation.

@@ -1,7 +1,8 @@
 //! DevTools: every request as it goes on.
 
 use super::format;
-use super::layout::{self, badge, copyable, empty, heading, scrolling};
+use super::layout::{self, badge, empty, heading, scrolling};
+use super::snippets::{With, first_requests};
 use super::visit::{Failure, Visit};
 use crate::console::roles::Operation;
 use crate::console::routes::Shared;
@@ -44,7 +45,7 @@ pub(super) async fn page(State(shared): State<Arc<Shared>>, visit: Visit) -> Res
         section.panel {
             @if earlier.is_empty() {
                 div id="live-empty" {
-                    (empty("Waiting for a request", "Send one to the gateway, and watch it here:", copyable("first", &layout::first_request(&shared))))
+                    (empty("Waiting for a request", "Send one to the gateway, and watch it here:", first_requests(&shared, &visit, "first", With::default())))
                 }
             }
             (scrolling("Requests", html! {

@@ -98,7 +98,7 @@ async fn show(
     // The documents are the same for all; who is logged in keeps the links to the pages. Without the database nobody is.
     let viewer = session::viewer(shared, from, headers).await.unwrap_or_default();
     match viewer {
-        Some(viewer) => Ok(layout::page(shared, &Visit::of(viewer, uri), title, body).await),
+        Some(viewer) => Ok(layout::page(shared, &Visit::of(viewer, uri, headers), title, body).await),
         None => Ok(Html(layout::alone(title, &body).into_string()).into_response()),
     }
 }

@@ -4,8 +4,7 @@ use super::assets::VERSION;
 use super::visit::Visit;
 use crate::console::roles::Operation;
 use crate::console::routes::Shared;
-use crate::store::ports::live::KeyState;
-use crate::telemetry::alerts::{Alert, Kind, Severity};
+use crate::telemetry::alerts::{Alert, Kind};
 use axum::response::{Html, IntoResponse, Response};
 use maud::{DOCTYPE, Markup, html};
 
@@ -26,7 +25,13 @@ const LINKS: [(&str, &[(&str, &str)]); 4] = [
     ),
     (
         "Routing",
-        &[("/pool", "Key pool"), ("/models", "Models"), ("/presets", "Presets"), ("/playground", "Playground")],
+        &[
+            ("/pool", "Key pool"),
+            ("/models", "Models"),
+            ("/presets", "Presets"),
+            ("/routing", "Routing"),
+            ("/playground", "Playground"),
+        ],
     ),
     ("Access", &[("/keys", "API keys"), ("/provider-keys", "Provider keys"), ("/budgets", "Budgets")]),
     ("Gateway", &[("/audit", "Audit log"), ("/settings", "Settings"), ("/docs", "Documentation")]),
@@ -118,7 +123,7 @@ fn links(visit: &Visit) -> Markup {
 /// Whether a page is for this visitor.
 fn may_open(visit: &Visit, path: &str) -> bool {
     match path {
-        "/pool" | "/settings" => visit.viewer.is_administrator(),
+        "/pool" | "/settings" => visit.viewer.may(Operation::SeeHealth, None).is_ok(),
         "/playground" => visit.home(Operation::MakeOwnKeys).is_ok(),
         "/audit" => visit.home(Operation::SeeAudit).is_ok(),
         _ => true,
@@ -151,56 +156,48 @@ fn foot(shared: &Shared, visit: &Visit, orgs: &[crate::domain::tenancy::Organisa
     }
 }
 
-/// What needs somebody's attention: all of it for those who look after the gateway, and what concerns an organisation for its people.
-fn banners(shared: &Shared, visit: &Visit) -> Markup {
-    html! { (of_gateway(shared, visit)) (of_alerts(shared, visit)) }
-}
+/// So many alerts of a kind are shown one by one.
+const MOST_ALERTS: usize = 5;
 
-/// The alerts that are not told better by the states themselves.
-fn of_alerts(shared: &Shared, visit: &Visit) -> Markup {
-    let is_seen = |alert: &Alert| match &alert.org {
-        _ if visit.viewer.is_administrator() => true,
-        Some(org) => visit.org.as_ref().is_none_or(|chosen| chosen == org) && visit.viewer.role_in(org).is_some(),
+/// What needs somebody's attention: the administrator's, or where it concerns an organisation that of its people.
+fn banners(shared: &Shared, visit: &Visit) -> Markup {
+    let is_administrator = visit.viewer.is_administrator();
+    let concerns = |alert: &Alert| match &alert.org {
+        _ if is_administrator => true,
+        Some(org) => visit.viewer.can(Operation::SeeBudgets, org),
         None => false,
     };
-    let is_told = |alert: &Alert| matches!(alert.kind, Kind::Config | Kind::KeyExhausted | Kind::Budget);
-    let mut alerts = shared.deps.alerts.active();
-    alerts.retain(|alert| is_told(alert) && is_seen(alert));
-    // The worst first.
-    alerts.sort_by_key(|alert| std::cmp::Reverse(alert.severity));
-    let left = alerts.len().saturating_sub(MOST_ALERTS);
+    let mut alerts = (shared.deps.alerts)();
+    alerts.retain(concerns);
+    let degraded = (shared.deps.degraded)().filter(|_| is_administrator);
     html! {
-        @for alert in alerts.iter().take(MOST_ALERTS) {
-            @let is_bad = alert.severity == Severity::Critical;
-            div.banner.bad[is_bad] role=(if is_bad { "alert" } else { "status" }) {
-                p { strong { (alert.subject) ": " } (alert.message) "." }
-            }
+        @if let Some(why) = degraded {
+            div.banner.bad role="alert" { p { strong { "The database is away. " } "Requests are served with what is known; " (why) "." } }
         }
-        @if left > 0 { div.banner role="status" { p { "And " (left) " more." } } }
+        @for (kind, tone, title, path) in ALERTS {
+            @let of_kind: Vec<&Alert> = alerts.iter().filter(|alert| alert.kind == kind).collect();
+            @if !of_kind.is_empty() { (banner(visit, (tone, title, path), &of_kind)) }
+        }
     }
 }
 
-/// The states of the gateway, for those who look after it.
-fn of_gateway(shared: &Shared, visit: &Visit) -> Markup {
-    if !visit.viewer.is_administrator() {
-        return html! {};
-    }
-    let keys = shared.deps.backstage.pool();
-    let disabled: Vec<_> = keys.iter().filter(|key| key.state == KeyState::Disabled).map(|key| &*key.key).collect();
-    let targets = shared.deps.backstage.targets();
-    let open: Vec<_> =
-        targets.iter().filter(|it| it.breaker == "open").map(|it| format!("{}/{}", it.provider, it.model)).collect();
+/// The kinds of alerts: how bad, what they are called, and where there is more. That the database is away is known at once, from itself.
+const ALERTS: [(Kind, &str, &str, &str); 5] = [
+    (Kind::Config, "bad", "Refused configuration", "/settings"),
+    (Kind::KeyDisabled, "bad", "Disabled keys", "/pool"),
+    (Kind::KeyExhausted, "bad", "Exhausted keys", "/pool"),
+    (Kind::BreakerOpen, "", "Left alone for now", "/pool"),
+    (Kind::Budget, "", "Budgets", "/budgets"),
+];
+
+fn banner(visit: &Visit, (tone, title, path): (&str, &str, &str), alerts: &[&Alert]) -> Markup {
     html! {
-        @if let Some(why) = (shared.deps.degraded)() {
-            div.banner.bad role="alert" { p { strong { "The database is away. " } "Requests are served with what is known; " (why) "." } }
-        }
-        @if !disabled.is_empty() {
-            div.banner.bad role="alert" {
-                p { strong { "Disabled keys: " } (disabled.join(", ")) ". Their providers do not accept them. " a href="/pool" { "Key pool" } }
+        div class={ "banner " (tone) } role=(if tone == "bad" { "alert" } else { "status" }) {
+            p { strong { (title) } " " a href=(visit.link(path)) { "More" span.visually-hidden { " on: " (title) } } }
+            ul {
+                @for alert in alerts.iter().take(MOST_ALERTS) { li { strong { (alert.subject) } ": " (alert.message) } }
+                @if alerts.len() > MOST_ALERTS { li { (alerts.len() - MOST_ALERTS) " more" } }
             }
-        }
-        @if !open.is_empty() {
-            div.banner role="status" { p { strong { "Left alone for now: " } (open.join(", ")) ". Their last attempts failed." } }
         }
     }
 }
@@ -248,13 +245,4 @@ pub(super) fn scrolling(name: &str, table: Markup) -> Markup {
 /// Where there is nothing yet: what that means, and how to change it.
 pub(super) fn empty(title: &str, what: &str, more: Markup) -> Markup {
     html! { div.empty { h2 { (title) } p { (what) } (more) } }
-}
-
-/// A first request, as it can be pasted into a shell.
-pub(super) fn first_request(shared: &Shared) -> String {
-    let url = shared.deps.gateway_urls.first().map_or("http://127.0.0.1:3001", |url| url.trim_end_matches('/'));
-    format!(
-        "curl {url}/v1/chat/completions \\\n  -H \"Authorization: Bearer $ORBYT_API_KEY\" \\\n  \
-         -d '{{\"model\": \"auto\", \"messages\": [{{\"role\": \"user\", \"content\": \"Hello\"}}]}}'"
-    )
 }

@@ -4,6 +4,8 @@ use super::format;
 use super::layout::{self, badge, copyable, csrf, heading, scrolling};
 use super::payload;
 use super::requests::{database, outcome};
+use super::send;
+use super::snippets::gateway;
 use super::visit::{Failure, Visit};
 use crate::console::problem::Problem;
 use crate::console::roles::Operation;
@@ -84,6 +86,7 @@ pub(super) async fn page(
         @match payloads {
             Some(payloads) => {
                 (again(&shared, &visit, payloads, may_send))
+                (send::stage())
                 (payload::sections(payloads))
             }
             None => {
@@ -261,15 +264,15 @@ fn plan(row: &LedgerRow<'_>, decision: &Decision) -> Markup {
 
 /// Sending it again: as curl, or against another model through the gateway.
 fn again(shared: &Shared, visit: &Visit, payloads: &Payloads, may_send: bool) -> Markup {
-    let url = shared.deps.gateway_urls.first().map_or("", |url| url.trim_end_matches('/'));
+    let url = gateway(shared, visit);
     html! {
         section.panel {
             header { h2 { "Send it again" } }
             div.body {
-                (copyable("curl", &payload::curl(url, payloads)))
+                (copyable("curl", &payload::curl(&url, payloads)))
                 @if may_send && payload::model(payloads).is_some() {
                     br;
-                    form.filters method="post" action={ "/requests/" (payloads.id) "/replay" } {
+                    form.filters method="post" action={ "/requests/" (payloads.id) "/replay" } data-stream={ "/requests/" (payloads.id) "/replay/stream" } {
                         (csrf(visit))
                         div.field.wide { label for="replay-model" { "Against another model" } input.mono id="replay-model" name="model" value=[payload::model(payloads)] required autocomplete="off"; }
                         button.primary type="submit" { "Replay" }

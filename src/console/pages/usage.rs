@@ -3,9 +3,10 @@
 use super::ask::segment;
 use super::chart::{Chart, Marks, Series, Unit};
 use super::format;
-use super::layout::{self, copyable, empty, heading, scrolling};
+use super::layout::{self, empty, heading, scrolling};
 use super::overview::RANGES;
 use super::requests::{database, filters};
+use super::snippets::{With, first_requests};
 use super::visit::{Failure, Visit};
 use crate::console::now_ms;
 use crate::console::problem::Problem;
@@ -70,7 +71,7 @@ pub(super) async fn page(
         (heading("Usage", "Requests, tokens and cost, by whatever you choose.", csv))
         (filters("/usage", &asked, more))
         @if rows.is_empty() {
-            section.panel { (empty("Nothing was used", "No request in this time is like that.", copyable("first", &layout::first_request(&shared)))) }
+            section.panel { (empty("Nothing was used", "No request in this time is like that.", first_requests(&shared, &visit, "first", With::default()))) }
         } @else {
             div.grid {
                 (chart("Cost", Unit::Dollars, &rows, &over_time, &names, (from, span, until), dollars))

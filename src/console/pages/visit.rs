@@ -8,7 +8,7 @@ use crate::domain::tenancy::{Membership, Organisation};
 use crate::store::ports::database::{Access, StoreError};
 use axum::extract::{FromRequestParts, Query};
 use axum::http::request::Parts;
-use axum::http::{StatusCode, Uri};
+use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::{Html, IntoResponse, Response};
 use maud::html;
 use serde::Deserialize;
@@ -25,6 +25,8 @@ pub(super) struct Visit {
     pub path: String,
     /// What stands behind it in the address.
     pub query: String,
+    /// The host by which the console was reached, as the browser says.
+    pub host: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -112,17 +114,18 @@ impl FromRequestParts<Arc<Shared>> for Visit {
 
     async fn from_request_parts(parts: &mut Parts, shared: &Arc<Shared>) -> Result<Self, Failure> {
         let viewer = Viewer::from_request_parts(parts, shared).await?;
-        Ok(Self::of(viewer, &parts.uri))
+        Ok(Self::of(viewer, &parts.uri, &parts.headers))
     }
 }
 
 impl Visit {
     /// The visit of somebody at an address.
-    pub fn of(viewer: Viewer, uri: &Uri) -> Self {
+    pub fn of(viewer: Viewer, uri: &Uri, headers: &HeaderMap) -> Self {
         let chosen = Query::<Chosen>::try_from_uri(uri).ok().and_then(|Query(chosen)| chosen.org);
         let org = chosen.filter(|org| !org.is_empty()).or_else(|| usual(viewer.memberships()));
         let query = uri.query().unwrap_or_default().to_owned();
-        Self { viewer, org, path: uri.path().to_owned(), query }
+        let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).map(str::to_owned);
+        Self { viewer, org, path: uri.path().to_owned(), query, host }
     }
 }
 

@@ -128,9 +128,9 @@ fn conditions(core: &Core, heard: &Heard) -> Vec<Condition> {
     let condition = |kind, subject: String, message: String| Condition {
         kind,
         severity: if kind == Kind::Store { Severity::Critical } else { Severity::Warning },
-        org: None,
         subject: redactor.redact(&subject).into_owned(),
         message: redactor.redact(&message).into_owned(),
+        org: None,
     };
     let mut seen = Vec::new();
     if let Some(errors) = heard.0.lock().clone() {

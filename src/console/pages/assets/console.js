@@ -1,4 +1,4 @@
-// The console's one script: copying, live lists, and times in the reader's own zone. Pages work without it; what is
+// The console's one script: copying, live lists, answers as they come, and times in the reader's own zone. Pages work without it; what is
 // live on them then stays as it was when they were loaded. Everything shown is set as text, never as markup.
 "use strict";
 
@@ -71,6 +71,92 @@ if (feed) {
     document.getElementById("feed-empty")?.remove();
     while (feed.children.length > 200) feed.lastChild.remove();
   });
+}
+
+// An answer as it comes, in the place of a page of it: the playground and replays.
+const stage = document.getElementById("answer");
+if (stage) {
+  const part = (name) => document.getElementById(`answer-${name}`);
+  const [state, text, thoughts, reasoning, link, stop, told] = ["state", "text", "thoughts", "reasoning", "link", "stop", "facts"].map(part);
+  const show = (word, tone) => { state.textContent = word; state.className = `badge ${tone}`; };
+  let running = null;
+
+  const on = {
+    head({ status, id }) {
+      show(status < 400 ? "streaming" : String(status), status < 400 ? "live" : "bad");
+      if (!id) return;
+      link.href = `/requests/${encodeURIComponent(id)}`;
+      link.hidden = false;
+    },
+    said({ kind, text: piece }) {
+      if (kind === "reasoning") thoughts.hidden = false;
+      (kind === "reasoning" ? reasoning : text).append(piece);
+    },
+    failed({ why }) { show("failed", "bad"); text.append(why); },
+    end(it) {
+      show(it.ok ? "success" : String(it.status >= 400 ? it.status : "failed"), it.ok ? "good" : "bad");
+      const seconds = (ms) => ms < 1000 ? `${ms} ms` : `${(ms / 1000).toFixed(1)} s`;
+      const parts = [
+        it.target,
+        it.tokens && `${it.tokens.prompt} tokens in, ${it.tokens.completion} out`,
+        it.cost_usd !== null && it.cost_usd !== undefined ? `$${it.cost_usd}` : it.ok && "cost not known",
+        seconds(it.took_ms),
+        it.first_ms !== null && it.first_ms !== undefined && `first output after ${seconds(it.first_ms)}`,
+        it.why && String(it.why).replaceAll("_", " "),
+      ];
+      told.textContent = parts.filter(Boolean).join(" · ");
+    },
+  };
+
+  async function read(answer) {
+    const decoder = new TextDecoder();
+    const reader = answer.body.getReader();
+    let pending = "";
+    for (;;) {
+      const { done, value } = await reader.read();
+      if (done) return;
+      const events = (pending + decoder.decode(value, { stream: true })).split("\n\n");
+      pending = events.pop();
+      for (const event of events) {
+        const lines = event.split("\n");
+        const field = (name) => lines.find((line) => line.startsWith(`${name}:`))?.slice(name.length + 1).trim();
+        if (field("event") && field("data")) on[field("event")]?.(JSON.parse(field("data")));
+      }
+    }
+  }
+
+  stop.addEventListener("click", () => running?.abort());
+  for (const form of document.querySelectorAll("form[data-stream]")) {
+    form.addEventListener("submit", async (event) => {
+      event.preventDefault();
+      if (running) return;
+      running = new AbortController();
+      const button = form.querySelector("button[type=submit]");
+      const begun = performance.now();
+      button.disabled = true;
+      for (const box of [text, reasoning, told]) box.textContent = "";
+      document.getElementById("answered")?.replaceChildren();
+      thoughts.hidden = link.hidden = true;
+      stage.hidden = stop.hidden = false;
+      show("asking", "live");
+      stage.scrollIntoView({ block: "nearest" });
+      try {
+        const answer = await fetch(form.dataset.stream, { method: "POST", body: new URLSearchParams(new FormData(form)), signal: running.signal });
+        if (answer.headers.get("content-type")?.startsWith("text/event-stream")) await read(answer);
+        else on.failed({ why: (await answer.json().catch(() => null))?.detail ?? `The console answered ${answer.status}.` });
+        if (state.classList.contains("live")) on.failed({ why: "The answer ended early." });
+      } catch (error) {
+        if (running.signal.aborted) {
+          show("stopped", "warn");
+          told.textContent = `stopped after ${((performance.now() - begun) / 1000).toFixed(1)} s`;
+        } else on.failed({ why: error.message });
+      } finally {
+        running = null;
+        button.disabled = false;
+        stop.hidden = true;
+      }
+    });
+  }
 }
 
 // DevTools.
