@@ -13,6 +13,7 @@ mod api;
 mod auth;
 mod backstage;
 mod listen;
+mod live;
 mod pages;
 mod password;
 mod problem;

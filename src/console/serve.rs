@@ -16,6 +16,9 @@ use tokio::task::JoinSet;
 const MOST_CONNECTIONS: usize = 256;
 /// How long a connection may take to send a request's head, and so also how long it may be idle.
 const HEAD_WITHIN: Duration = Duration::from_secs(60);
+/// How long what was sent may stay without acknowledgement, in milliseconds.
+#[cfg(target_os = "linux")]
+const SILENT: u32 = 60_000;
 /// How long requests may still take when the console stops.
 const GRACE: Duration = Duration::from_secs(2);
 
@@ -101,6 +104,10 @@ async fn connection(
 ) {
     // Without it events wait for the acknowledgement of the one before; failing that they are merely late.
     let _ = stream.set_nodelay(true);
+    // A machine that has gone to sleep says nothing: without this, whoever watched from there would keep the place for a quarter of an hour. Where
+    // the system cannot do it, that is how long it takes.
+    #[cfg(target_os = "linux")]
+    let _ = rustix::net::sockopt::set_tcp_user_timeout(&stream, SILENT);
     let service = TowerToHyperService::new(router.layer(Extension(Peer(peer))));
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HEAD_WITHIN);

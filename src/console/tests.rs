@@ -67,9 +67,12 @@ impl Backstage for Nothing {
 
 const TOKEN: &str = "admin-token-for-tests";
 
+mod live;
+
 struct Fixture {
     console: Console,
     live: Live,
+    logins: Arc<MemoryLogins>,
     ready: Arc<AtomicBool>,
     token: Arc<parking_lot::Mutex<Option<KeyHash>>>,
 }
@@ -79,6 +82,7 @@ fn start() -> Fixture {
     metrics.limited("global");
     let (live, ready) = (Live::default(), Arc::new(AtomicBool::new(true)));
     let token = Arc::new(parking_lot::Mutex::new(Some(Secret::new(TOKEN).hash())));
+    let logins = Arc::new(MemoryLogins::default());
     let (is_ready, expected) = (Arc::clone(&ready), Arc::clone(&token));
     let deps = Deps {
         metrics,
@@ -92,7 +96,7 @@ fn start() -> Fixture {
         ledger: None,
         database: None,
         backstage: Arc::new(Nothing),
-        logins: Arc::new(MemoryLogins::default()),
+        logins: logins.clone(),
         snapshot: snapshot(),
         explain: Arc::new(|id| (id == RequestId::from_random(1, 2)).then(|| serde_json::json!({"status": 200}))),
         ready: Arc::new(move || is_ready.load(SeqCst)),
@@ -101,7 +105,7 @@ fn start() -> Fixture {
         version: "1.2.3",
     };
     let console = Console::start(&[([127, 0, 0, 1], 0).into()], Sharing::Exclusive, deps).unwrap();
-    Fixture { console, live, ready, token }
+    Fixture { console, live, logins, ready, token }
 }
 
 struct Answer {
