@@ -92,6 +92,7 @@ corpus: build
 bench: release
 	$(CARGO) bench --locked --bench gateway -- $(ARGS)
 	$(CARGO) bench --locked --bench gateway -- --pairs $(ARGS)
+	$(CARGO) bench --locked --bench gateway -- --console $(ARGS)
 	$(CARGO) bench --locked --bench translate
 	$(CARGO) bench --locked --bench limits
 	$(CARGO) bench --locked --bench shared

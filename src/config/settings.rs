@@ -185,6 +185,7 @@ pub const SETTINGS: &[Setting] = &[
     open("store", "redis_ca_file", r#""/etc/orbyt/redis-ca.pem""#, "PEM file of certificates that Redis may show, instead of the system's."),
     set("store", "redis_timeout", r#""50ms""#, "Longest time that a request waits for an answer of Redis."),
     set("store", "node_ttl", r#""10s""#, "After so long without a sign of life a node counts as gone, and what it had reserved comes back."),
+    env(open("store", "node_name", r#""gateway-1""#, "What this node is called where requests of several are shown; by default its host's name."), "ORBYT_NODE_NAME"),
     env(set("telemetry", "log_level", r#""info""#, "`off`, `error`, `warn`, `info`, `debug` or `trace`."), "ORBYT_LOG"),
     set("telemetry", "log_format", r#""auto""#, "`json`, `human`, or `auto`: human on a terminal."),
     set("telemetry", "ledger", "true", "Whether every finished request is kept in the database."),

@@ -447,6 +447,8 @@ pub struct Store {
     pub master_key: Option<Secret>,
     /// The Redis that several nodes share; `None` for a node that is alone.
     pub redis: Option<Redis>,
+    /// What this node is called where several are shown; `None` for the name of its host.
+    pub node_name: Option<Arc<str>>,
 }
 
 /// A Redis and how it is asked.

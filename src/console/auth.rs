@@ -86,9 +86,19 @@ pub(super) async fn require_viewer(
     next: Next,
 ) -> Response {
     match admit(&shared, peer.ip(), request).await {
-        Ok(request) => next.run(request).await,
+        Ok(request) => answered(&shared, request, next).await,
         Err(problem) => problem.into_response(),
     }
+}
+
+/// Whoever watches something may not be allowed to any more after a request that changes something.
+async fn answered(shared: &Shared, request: Request, next: Next) -> Response {
+    let changes = !is_safe(request.method());
+    let response = next.run(request).await;
+    if changes {
+        shared.changes.send_replace(());
+    }
+    response
 }
 
 /// The same for pages: who is not logged in is sent to `/login`, and comes back from there.
@@ -101,7 +111,7 @@ pub(super) async fn require_viewer_of_page(
     let reads = is_safe(request.method());
     let wanted = request.uri().path_and_query().map_or("/", |it| it.as_str()).to_owned();
     match admit(&shared, peer.ip(), request).await {
-        Ok(request) => next.run(request).await,
+        Ok(request) => answered(&shared, request, next).await,
         Err(problem) if reads && problem.status() == StatusCode::UNAUTHORIZED => {
             let back: String = form_urlencoded::byte_serialize(wanted.as_bytes()).collect();
             Redirect::to(&format!("/login?next={back}")).into_response()

@@ -14,6 +14,7 @@ mod auth;
 mod backstage;
 mod hosts;
 mod listen;
+mod live;
 mod pages;
 mod password;
 mod patience;

@@ -21,6 +21,9 @@ const MOST_OF_ONE: usize = 128;
 const HEAD_WITHIN: Duration = Duration::from_secs(60);
 /// How long a client may take nothing of an answer.
 const TAKES_WITHIN: Duration = Duration::from_secs(30);
+/// How long what was sent may stay without acknowledgement, in milliseconds.
+#[cfg(target_os = "linux")]
+const SILENT: u32 = 60_000;
 /// How long requests may still take when the console stops.
 const GRACE: Duration = Duration::from_secs(2);
 
@@ -119,6 +122,10 @@ async fn connection(
 ) {
     // Without it events wait for the acknowledgement of the one before; failing that they are merely late.
     let _ = stream.set_nodelay(true);
+    // A machine that has gone to sleep says nothing: without this, whoever watched from there would keep the place for a quarter of an hour. Where
+    // the system cannot do it, that is how long it takes.
+    #[cfg(target_os = "linux")]
+    let _ = rustix::net::sockopt::set_tcp_user_timeout(&stream, SILENT);
     let Ok(local) = stream.local_addr() else { return };
     let router = router.layer(Extension(Peer(peer))).layer(Extension(Local(local.ip())));
     let service = TowerToHyperService::new(router);

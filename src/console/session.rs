@@ -9,10 +9,12 @@ use super::{now_ms, random_secret};
 use crate::domain::Secret;
 use crate::domain::audit::AuditEvent;
 use crate::domain::secret::KeyHash;
+use crate::store::ports::database::StoreError;
 use crate::store::ports::logins::{Holder, LoggedIn, Session};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde_json::json;
 use sha2::{Digest, Sha256};
+use std::net::IpAddr;
 use std::time::Duration;
 
 /// What the cookie is called, and what it is called where it goes over TLS alone: by that name browsers take it from this very host and from no
@@ -135,15 +137,18 @@ async fn note(shared: &Shared, from: &Origin, action: &str, session: &Session, a
 /// The viewer of the session whose cookie a request carries; `None` where it carries none that is in force.
 pub(super) async fn viewer(shared: &Shared, from: &Origin, headers: &HeaderMap) -> Result<Option<Viewer>, Problem> {
     let Some(cookie) = cookie(headers, name(shared, from)) else { return Ok(None) };
-    let hash = KeyHash::of(cookie.as_bytes());
-    let Some(LoggedIn { session, person, memberships }) = shared.deps.logins.session(&hash, now_ms()).await? else {
-        return Ok(None);
-    };
-    let inside = InSession { hash, csrf: csrf(cookie).into() };
+    let inside = InSession { hash: KeyHash::of(cookie.as_bytes()), csrf: csrf(cookie).into() };
+    Ok(of(shared, from.address, inside).await?)
+}
+
+/// The viewer of a session as it is now; `None` where it is not in force any more.
+pub(super) async fn of(shared: &Shared, address: IpAddr, inside: InSession) -> Result<Option<Viewer>, StoreError> {
+    let found = shared.deps.logins.session(&inside.hash, now_ms()).await?;
+    let Some(LoggedIn { session, person, memberships }) = found else { return Ok(None) };
     Ok(match (session.holder, person) {
-        (Holder::Person(_), Some(person)) => Some(Viewer::person(from.address, inside, person, memberships)),
+        (Holder::Person(_), Some(person)) => Some(Viewer::person(address, inside, person, memberships)),
         (Holder::Administrator(token), None) if (shared.deps.admin_token)() == Some(token) => {
-            Some(Viewer::administrator(from.address, Some(inside)))
+            Some(Viewer::administrator(address, Some(inside)))
         }
         _ => None,
     })

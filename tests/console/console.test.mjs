@@ -123,6 +123,40 @@ test("a key is made, used while DevTools watches, explained, and revoked", async
   await context.close();
 });
 
+test("tabs in the background let their connections go, and catch up when they are looked at again", async () => {
+  const { page, troubles, context } = await admin();
+  const isLive = (tab) => tab.waitForFunction(() => document.getElementById("live-status").textContent.startsWith("live"));
+  const look = (tab, away) => tab.evaluate((hidden) => {
+    Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
+    document.dispatchEvent(new Event("visibilitychange"));
+  }, away);
+  // More than the six connections that a browser holds to one address.
+  const tabs = [];
+  for (let number = 0; number < 9; number += 1) {
+    const tab = number === 0 ? page : await context.newPage();
+    await tab.goto(`${CONSOLE}/devtools`);
+    await isLive(tab);
+    await look(tab, true);
+    tabs.push(tab);
+  }
+  const { id } = await ask(KEY, { model: "openai/sim-ok" });
+  await look(tabs[0], false);
+  await tabs[0].locator(`#live tr[data-id="${id}"] .badge.good`).waitFor({ timeout: 30_000 });
+  assert.deepEqual(troubles, []);
+  await context.close();
+});
+
+test("who logs out elsewhere stops watching, and comes back to the login", async () => {
+  const { page, context } = await admin();
+  await page.goto(`${CONSOLE}/devtools`);
+  await page.waitForFunction(() => document.getElementById("live-status").textContent.startsWith("live"));
+  const other = await context.newPage();
+  await other.goto(`${CONSOLE}/settings`);
+  await other.click("button:has-text('Log out')");
+  await page.waitForURL(`${CONSOLE}/login?next=%2Fdevtools`, { timeout: 30_000 });
+  await context.close();
+});
+
 test("a request is replayed against another model, with a key that is gone afterwards", async () => {
   const { page, troubles, context } = await admin();
   const { id } = await ask(KEY, { model: "openai/sim-500", extra: { retry: 0 } });

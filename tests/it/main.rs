@@ -40,6 +40,7 @@ mod ledger;
 mod ledger_store;
 mod limit_stores;
 mod limits;
+mod live;
 mod messages;
 mod model_lists;
 mod nodelay;

@@ -9,6 +9,7 @@ use crate::console::routes::Shared;
 use crate::domain::record::SKIPPED;
 use crate::domain::{Ended, LedgerRow};
 use crate::store::ports::ledger::Filter;
+use crate::telemetry::live::Audience;
 use axum::extract::State;
 use axum::response::Response;
 use maud::{Markup, html};
@@ -19,6 +20,8 @@ const EARLIER: u32 = 50;
 
 pub(super) async fn page(State(shared): State<Arc<Shared>>, visit: Visit) -> Result<Response, Failure> {
     let access = visit.access(Operation::SeeRequests)?;
+    // What happens from here on comes by the stream, though that begins a moment later than the page is made.
+    let from = shared.deps.live.watch(Audience::Viewers(access.clone()), None).place();
     let earlier = match &shared.deps.database {
         // Without the earlier ones the page is of use all the same.
         Some(database) => database.list(&access, &Filter::default(), None, EARLIER).await.map(|page| page.rows),
@@ -53,11 +56,11 @@ pub(super) async fn page(State(shared): State<Arc<Shared>>, visit: Visit) -> Res
                     thead {
                         tr {
                             th scope="col" { "Time" } th scope="col" { "State" } th.num scope="col" { "Status" } th scope="col" { "Model" }
-                            th scope="col" { "Target" } th scope="col" { "Key" } th.num scope="col" { "Attempts" } th.num scope="col" { "First output" }
+                            th scope="col" { "Target" } th scope="col" { "Key" } th.node scope="col" { "Node" } th.num scope="col" { "Attempts" } th.num scope="col" { "First output" }
                             th.num scope="col" { "Latency" } th.num scope="col" { "Tokens" } th.num scope="col" { "Cost" } th scope="col" { "Notes" }
                         }
                     }
-                    tbody id="live" data-source=(visit.link("/devtools/events")) { @for row in &earlier { (line(row)) } }
+                    tbody id="live" data-source=(visit.link("/devtools/events")) data-after=(from) data-node=[shared.deps.live.node()] { @for row in &earlier { (line(row)) } }
                 }
             }))
             template id="live-row" { (blank()) }
@@ -76,6 +79,7 @@ fn blank() -> Markup {
             td.clip data-cell="asked" {}
             td.clip data-cell="target" {}
             td.clip data-cell="key" {}
+            td.clip.node data-cell="node" {}
             td.num data-cell="attempts" {}
             td.num data-cell="ttft" {}
             td.num data-cell="latency" {}
@@ -99,6 +103,7 @@ fn line(row: &LedgerRow<'_>) -> Markup {
             td.clip data-cell="asked" { (row.requested_model.as_deref().unwrap_or_default()) }
             td.clip data-cell="target" { @if let (Some(provider), Some(model)) = (&row.provider, &row.model) { (provider) "/" (model) } }
             td.clip data-cell="key" { (row.key_name) }
+            td.clip.node data-cell="node" {}
             td.num data-cell="attempts" { @if attempts > 0 { (attempts) } }
             td.num data-cell="ttft" { @if let Some(ttft) = row.ttft_us { (millis(ttft)) } }
             td.num data-cell="latency" { (millis(row.latency_us)) }

@@ -15,6 +15,7 @@ use crate::domain::payloads::Payloads;
 use crate::domain::record::SKIPPED;
 use crate::domain::{LedgerAttempt, LedgerRow, RequestId};
 use crate::store::ports::database::Access;
+use crate::telemetry::live::Elsewhere;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use maud::{Markup, html};
@@ -25,6 +26,8 @@ pub(super) struct Known {
     pub id: RequestId,
     pub row: Option<LedgerRow<'static>>,
     pub payloads: Option<Arc<Payloads>>,
+    /// The other node that it is or was on, where that is known.
+    pub elsewhere: Option<Elsewhere>,
 }
 
 /// Finds a request that is in sight; of another organisation's nobody hears that there is one.
@@ -50,10 +53,12 @@ pub(super) async fn find(shared: &Shared, visit: &Visit, id: &str) -> Result<Kno
             }
         }
     }
-    if row.is_none() && payloads.is_none() {
+    let elsewhere = shared.deps.live.elsewhere(&id);
+    let elsewhere = elsewhere.filter(|it| reach.iter().any(|access| access.reaches(it.org.as_deref())));
+    if row.is_none() && payloads.is_none() && elsewhere.is_none() {
         return Err(Problem::not_found("request").into());
     }
-    Ok(Known { id, row, payloads })
+    Ok(Known { id, row, payloads, elsewhere })
 }
 
 pub(super) async fn page(
@@ -62,7 +67,7 @@ pub(super) async fn page(
     Path(id): Path<String>,
 ) -> Result<Response, Failure> {
     let known = find(&shared, &visit, &id).await?;
-    let Known { id, row, payloads } = &known;
+    let Known { id, row, payloads, elsewhere } = &known;
     let title = format!("Request {id}");
     let actions = html! {
         a.button href="/devtools" { "DevTools" }
@@ -73,15 +78,11 @@ pub(super) async fn page(
         (heading("Request", &id.to_string(), actions))
         @match row {
             Some(row) => {
-                (facts(row))
+                (facts(row, elsewhere.as_ref()))
                 @if !row.attempts.is_empty() { (timeline(row)) }
                 @if let Some(decision) = &row.decision { (plan(row, decision)) }
             }
-            None => {
-                section.panel data-refresh={ "/requests/" (id) } data-every="1" {
-                    div.body { (badge("live", "under way")) " What is known of it so far is below; the rest follows when it is over." }
-                }
-            }
+            None => (unwritten(*id, elsewhere.as_ref()))
         }
         @match payloads {
             Some(payloads) => {
@@ -92,7 +93,7 @@ pub(super) async fn page(
             None => {
                 section.panel {
                     header { h2 { "Payloads" } }
-                    div.body { p.muted { "What this request carried is not kept: it is not among the last ones in memory, or it or its key asked for that." } }
+                    div.body { p.muted { (no_payloads(&shared, elsewhere.as_ref())) } }
                 }
             }
         }
@@ -100,7 +101,41 @@ pub(super) async fn page(
     Ok(layout::page(&shared, &visit, &title, body).await)
 }
 
-fn facts(row: &LedgerRow<'_>) -> Markup {
+/// In the place of what the ledger has not, or not yet.
+fn unwritten(id: RequestId, elsewhere: Option<&Elsewhere>) -> Markup {
+    html! {
+        section.panel data-refresh={ "/requests/" (id) } data-every="1" {
+            div.body {
+                @match elsewhere {
+                    None => { (badge("live", "under way")) " What is known of it so far is below; the rest follows when it is over." }
+                    Some(Elsewhere { node, has_ended: false, .. }) => {
+                        (badge("live", "under way")) " It is on node " strong { (node) } ". The rest follows when it is over."
+                    }
+                    Some(Elsewhere { node, has_ended: true, .. }) => {
+                        (badge("", "over")) " It was on node " strong { (node) } ". The rest follows from the database that the nodes share; where each has its own, the console of that node shows it."
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Why nothing is shown of what a request carried.
+fn no_payloads(shared: &Shared, elsewhere: Option<&Elsewhere>) -> String {
+    match (elsewhere, shared.deps.live.node()) {
+        (Some(Elsewhere { node, .. }), _) => format!(
+            "What this request carried is not in the database, and this node has never had it: it was on node {node}, whose console shows it \
+             while it is among the last ones there."
+        ),
+        (None, Some(node)) => format!(
+            "What this request carried is not kept: it is not among the last ones in the memory of this node ({node}; if it was on another, look \
+             at the console of that), or it or its key asked for that."
+        ),
+        (None, None) => "What this request carried is not kept: it is not among the last ones in memory, or it or its key asked for that.".to_owned(),
+    }
+}
+
+fn facts(row: &LedgerRow<'_>, elsewhere: Option<&Elsewhere>) -> Markup {
     let usage = row.usage.unwrap_or_default();
     let dash = || "\u{2013}".to_owned();
     let fact = |name: &str, value: String| html! { div { dt { (name) } dd { (value) } } };
@@ -133,6 +168,7 @@ fn facts(row: &LedgerRow<'_>) -> Markup {
                     (fact("Cache", row.cache.name().to_owned()))
                     (fact("Key", row.key_name.to_string()))
                     (fact("Project", row.project.to_string()))
+                    @if let Some(Elsewhere { node, .. }) = elsewhere { (fact("Node", node.to_string())) }
                     (linked("User", "user", &row.user))
                     (linked("Session", "session", &row.session_id))
                     (linked("Trace", "trace", &row.trace_id))

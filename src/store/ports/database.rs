@@ -6,6 +6,7 @@ use super::budgets::Budgets;
 use super::facts::GatewayFacts;
 use super::ledger::Ledger;
 use super::logins::Logins;
+use super::nodes::Nodes;
 use super::payloads::PayloadArchive;
 use super::provider_keys::ProviderKeys;
 use super::reports::Reports;
@@ -22,7 +23,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 /// On whose behalf the database is asked.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Access {
     /// The gateway itself: everything is in sight.
     System,
@@ -145,6 +146,11 @@ pub trait Database:
 
     /// How the connection is, and when something has changed, whoever changed it.
     fn link(&self) -> watch::Receiver<Link>;
+
+    /// The way to the other nodes of this database; `None` for one that only one node has.
+    fn nodes(&self) -> Option<Arc<dyn Nodes>> {
+        None
+    }
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ mod connect;
 mod ledger;
 mod listen;
 mod logins;
+mod nodes;
 mod payloads;
 mod provider_keys;
 mod reports;
@@ -21,13 +22,16 @@ pub use schema::{MIGRATIONS, check};
 
 use super::ports::database::{Access, Contents, Database, Link, StoreError};
 use super::ports::facts::GatewayFacts;
+use super::ports::nodes::Nodes;
 use crate::domain::Secret;
 use crate::domain::secret::KeyHash;
 use crate::domain::tenancy::ApiKey;
 use async_trait::async_trait;
 use connect::{Connector, Keeper};
 use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime};
+use nodes::{PostgresNodes, Words};
 use std::fmt::Write;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio_postgres::error::SqlState;
@@ -49,8 +53,9 @@ pub struct PostgresDatabase {
     pool: Pool,
     connector: Connector,
     link: watch::Receiver<Link>,
+    words: Arc<Words>,
     /// Dropped last: the connections live on its thread.
-    _keeper: Keeper,
+    keeper: Keeper,
 }
 
 impl PostgresDatabase {
@@ -78,7 +83,8 @@ impl PostgresDatabase {
             down: Some(format!("{place} has not answered yet, or waits for a lock").into()),
         });
         let (begun, first) = tokio::sync::oneshot::channel();
-        keeper.handle().spawn(listen::keep_listening(connector.clone(), place.clone(), tell, begun));
+        let words = Arc::new(Words::default());
+        keeper.handle().spawn(listen::keep_listening(connector.clone(), place.clone(), tell, begun, words.clone()));
         match tokio::time::timeout(FIRST, first).await {
             Ok(Ok(Err(error @ (StoreError::Refused(_) | StoreError::Rejected(_) | StoreError::Damaged(_))))) => {
                 return Err(error);
@@ -88,7 +94,7 @@ impl PostgresDatabase {
             Ok(Err(_)) => return Err(StoreError::Unavailable(format!("{place}: the connection's task has ended"))),
         }
         link.mark_unchanged();
-        Ok(Self { place, pool, connector, link, _keeper: keeper })
+        Ok(Self { place, pool, connector, link, words, keeper })
     }
 
     async fn client(&self) -> Result<Object, StoreError> {
@@ -305,5 +311,10 @@ impl Database for PostgresDatabase {
 
     fn link(&self) -> watch::Receiver<Link> {
         self.link.clone()
+    }
+
+    fn nodes(&self) -> Option<Arc<dyn Nodes>> {
+        let (pool, words) = (self.pool.clone(), self.words.clone());
+        Some(Arc::new(PostgresNodes { pool, handle: self.keeper.handle(), words }))
     }
 }
