@@ -92,6 +92,10 @@ pub struct Deps {
     pub version: &'static str,
 }
 
+/// How far the console's thread stands back behind others.
+#[cfg(target_os = "linux")]
+const NICE: i32 = 5;
+
 /// Unix milliseconds.
 fn now_ms() -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -177,7 +181,12 @@ impl Console {
         let router = routes::router(deps, stopping.clone());
         let thread = std::thread::Builder::new()
             .name("console".to_owned())
-            .spawn(move || runtime.block_on(serve::all(listeners, router, stopping)))
+            .spawn(move || {
+                // Where there are too few cores for both, requests go first. Elsewhere than on Linux it would concern the whole process.
+                #[cfg(target_os = "linux")]
+                let _ = rustix::process::nice(NICE);
+                runtime.block_on(serve::all(listeners, router, stopping));
+            })
             .map_err(StartError::Runtime)?;
         Ok(Self { addresses, devtools, stop, thread: Some(thread) })
     }

@@ -12,7 +12,7 @@ fn lease(number: u64) -> LiveEvent {
 /// Opens a stream and reads its head.
 fn open(fixture: &Fixture, path: &str, headers: &str) -> BufReader<TcpStream> {
     let mut stream = fixture.connect();
-    write!(stream, "GET {path} HTTP/1.1\r\nhost: x\r\n{headers}\r\n").unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{headers}\r\n").unwrap();
     let mut lines = BufReader::new(stream);
     let head = read_until(&mut lines, |line| line.is_empty());
     assert!(

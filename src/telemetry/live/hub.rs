@@ -16,6 +16,9 @@ use tokio::sync::watch;
 const TICK: Duration = Duration::from_millis(100);
 /// So many events may wait; what comes then is lost, and told as such.
 const MOST_WAITING: usize = 8192;
+/// How far the thread stands back behind others.
+#[cfg(target_os = "linux")]
+const NICE: i32 = 5;
 /// How long it goes on for an audience that has left: who comes back within this time has missed nothing.
 const LINGERS: Duration = Duration::from_secs(8);
 /// Of so many requests of other nodes it is known where they are, twice.
@@ -189,6 +192,9 @@ impl Drop for Hub {
 
 /// The thread: shows what comes in for as long as anybody is there.
 fn keep_showing(hub: &Weak<Hub>) {
+    // Where there are too few cores for both, requests go first. Elsewhere than on Linux it would concern the whole process.
+    #[cfg(target_os = "linux")]
+    let _ = rustix::process::nice(NICE);
     loop {
         std::thread::sleep(TICK);
         let goes_on = hub.upgrade().is_some_and(|hub| hub.round(Instant::now()));
