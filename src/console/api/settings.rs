@@ -92,6 +92,21 @@ fn preset_value(preset: &Preset) -> Value {
     }))
 }
 
+/// What the tag of a setting is made of: what was written, and not what became of it, which changes with the configuration around it.
+fn version(it: &StoredSetting) -> impl Serialize {
+    (it.kind.name(), it.name.to_string(), it.body.clone(), it.changed_at, it.changed_by.clone())
+}
+
+/// A setting that was made here, with its tag where there is one.
+fn with_tag(status: StatusCode, setting: Setting, stored: Option<&StoredSetting>) -> Response {
+    let mut answer = (status, Json(setting)).into_response();
+    let tag = stored.map(|stored| tag(&version(stored)));
+    if let Some(tag) = tag.and_then(|tag| HeaderValue::from_str(&tag).ok()) {
+        answer.headers_mut().insert(header::ETAG, tag);
+    }
+    answer
+}
+
 /// All of a kind: those of the file, and those that were made here.
 async fn all(shared: &Shared, kind: SettingKind) -> Result<Vec<Setting>, Problem> {
     let snapshot = (shared.deps.snapshot)();
@@ -166,14 +181,14 @@ async fn shown(
     let mut found: Vec<Setting> = all(shared, kind).await?.into_iter().filter(is_it).collect();
     // What holds goes before what would.
     found.sort_by_key(|it| !it.in_force);
-    // Its tag is that of what a change is compared with, which is what was made here; what stands in the file alone cannot be changed.
-    let of_change = found.iter().find(|it| it.source == "stored").map(tag);
     let setting = found.into_iter().next().ok_or_else(|| Problem::not_found(kind.name()))?;
-    let mut answer = Json(setting).into_response();
-    if let Some(tag) = of_change.and_then(|tag| HeaderValue::from_str(&tag).ok()) {
-        answer.headers_mut().insert(header::ETAG, tag);
-    }
-    Ok(answer)
+    let stored = match &shared.deps.database {
+        Some(database) => database.settings().await?,
+        None => Vec::new(),
+    };
+    // Its tag is that of what a change is compared with, which is what was made here; what stands in the file alone cannot be changed.
+    let stored = stored.iter().find(|it| it.kind == kind && *it.name == *name);
+    Ok(with_tag(StatusCode::OK, setting, stored))
 }
 
 async fn put(
@@ -194,9 +209,8 @@ async fn put(
     let setting = StoredSetting { kind, name: name.into(), body, changed_at: now, changed_by };
     let is_it = |it: &StoredSetting| it.kind == kind && it.name == setting.name;
     let old = database.settings().await?.into_iter().find(is_it);
-    let snapshot = (shared.deps.snapshot)();
     match &old {
-        Some(old) => seen.check(&Setting::of(old, &snapshot))?,
+        Some(old) => seen.check(&version(old))?,
         None => seen.check_nothing()?,
     }
     shared.deps.backstage.try_setting(setting.clone()).await.map_err(unfit)?;
@@ -207,7 +221,7 @@ async fn put(
     }
     in_force(shared).await;
     let status = if old.is_some() { StatusCode::OK } else { StatusCode::CREATED };
-    Ok(tagged(status, Setting::of(&setting, &(shared.deps.snapshot)())))
+    Ok(with_tag(status, Setting::of(&setting, &(shared.deps.snapshot)()), Some(&setting)))
 }
 
 /// What is wrong with a setting, at the member that is.
@@ -235,7 +249,7 @@ async fn remove(
             Problem::not_found(kind.name())
         });
     };
-    seen.check(&Setting::of(&old, &(shared.deps.snapshot)()))?;
+    seen.check(&version(&old))?;
     let event = viewer.event(now_ms(), &format!("{}.remove", kind.name()), name, None, &json!({}));
     if !noted(&**database, event, database.remove_setting(kind, name, &old.body)).await? {
         return Err(changed());
