@@ -141,7 +141,7 @@ pub(super) async fn add(
         return Err(Problem::new(StatusCode::CONFLICT, "They are a member already.").about("email"));
     }
     let known = database.people(&Access::System).await?.into_iter().find(|person| person.email == email);
-    let keeps_password = wanted.keep_password && known.is_some();
+    let (is_known, keeps_password) = (known.is_some(), wanted.keep_password && known.is_some());
     if wanted.keep_password && !viewer.is_administrator() {
         return Err(Problem::new(StatusCode::FORBIDDEN, "Only the administrator can vouch for somebody's password."));
     }
@@ -160,6 +160,10 @@ pub(super) async fn add(
         }
     };
     // Whoever made the account has seen its password: nobody goes on with one that another organisation may know.
+    if is_known && !keeps_password {
+        let event = viewer.event(now, "user.reset_password", &person.id, Some(&org.id), &json!({}));
+        database.append(&event).await?;
+    }
     let password = if keeps_password { None } else { Some(set_new_password(&shared, &person).await?) };
     change_role(&shared, &viewer, &org.id, &person, (None, Some(role))).await?;
     // Another organisation may have done the same meanwhile. The password is not told then.
