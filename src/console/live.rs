@@ -38,7 +38,7 @@ use tokio::time::Instant;
 /// How many streams there may be at a time, well below the connections so that `/metrics` always gets through.
 const MOST_WATCHERS: usize = 64;
 /// A quiet stream shows in this interval that it is alive.
-const KEEPALIVE: Duration = Duration::from_secs(15);
+pub(super) const KEEPALIVE: Duration = Duration::from_secs(15);
 /// How many of them may be one person's, so that nobody keeps all others out.
 const MOST_OF_ONE: usize = 16;
 /// A sign of life.

@@ -415,6 +415,7 @@ fn a_port_in_use_is_an_error_that_names_it() {
         payloads: PayloadStore::new(Arc::default()),
         archive: None,
         operations: Operations::default(),
+        alerts: Arc::new(Vec::new),
         ledger: None,
         database: None,
         backstage: Arc::new(Nothing),

@@ -11,11 +11,12 @@
 use super::said::{Reader, Said, of_body};
 use super::send::{self, Asking};
 use super::visit::Visit;
+use crate::console::live::{KEEPALIVE, of_all};
 use crate::console::problem::Problem;
-use crate::console::routes::{KEEPALIVE, Shared};
+use crate::console::routes::Shared;
 use crate::domain::RequestId;
 use crate::telemetry::LiveEvent;
-use crate::telemetry::live::{Seen, State, Watcher};
+use crate::telemetry::live::{State, Watcher};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
@@ -85,7 +86,7 @@ async fn say(tell: &Tell, name: &str, data: Value) {
 
 async fn relay(shared: &Shared, asking: &Asking, key: &str, tell: &Tell) -> Result<(), Problem> {
     // From before it is sent, so that its end is not missed.
-    let mut live = shared.deps.live.watch();
+    let mut live = of_all(shared);
     let begun = Instant::now();
     let request = send::request(shared, &asking.route, key, &asking.body)?.timeout(PATIENCE);
     let mut answer = request.send().await.map_err(|error| send::failed(&error.without_url().to_string()))?;
@@ -138,10 +139,10 @@ async fn tell_all(tell: &Tell, said: Vec<Said>) {
 /// The end of one request, when it comes. What was missed of others does not matter; of its own, somebody stops waiting.
 async fn next_of(live: &mut Watcher, id: Option<RequestId>) -> Arc<LiveEvent> {
     loop {
-        match live.next().await {
-            Some(Seen::Event(event)) if Some(event.id) == id && is_end(event.state) => return event,
-            Some(_) => {}
-            None => std::future::pending::<()>().await,
+        let Some(seen) = live.next().await else { std::future::pending().await };
+        let is_it = |event: &&Arc<LiveEvent>| Some(event.id) == id && is_end(event.state);
+        if let Some(event) = seen.batch.events().iter().find(is_it) {
+            return event.clone();
         }
     }
 }

@@ -8,9 +8,6 @@ use crate::telemetry::alerts::{Alert, Kind};
 use axum::response::{Html, IntoResponse, Response};
 use maud::{DOCTYPE, Markup, html};
 
-/// So many alerts a page shows: of more nobody would read any.
-const MOST_ALERTS: usize = 5;
-
 /// The pages, as the column of links has them: groups of paths and names.
 const LINKS: [(&str, &[(&str, &str)]); 4] = [
     (
