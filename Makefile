@@ -60,7 +60,7 @@ test-sdks: build
 test-console: build
 	@scripts/deps.sh test
 	@scripts/sdks.sh
-	python3 tests/sdk/gateway.py node --test --test-reporter=spec tests/console/console.test.mjs
+	$(VENV)/python tests/sdk/gateway.py node --test --test-concurrency=1 --test-reporter=spec tests/console/console.test.mjs tests/console/forms.test.mjs
 
 test-snippets: build
 	@scripts/deps.sh test
@@ -92,6 +92,7 @@ corpus: build
 bench: release
 	$(CARGO) bench --locked --bench gateway -- $(ARGS)
 	$(CARGO) bench --locked --bench gateway -- --pairs $(ARGS)
+	$(CARGO) bench --locked --bench gateway -- --console $(ARGS)
 	$(CARGO) bench --locked --bench translate
 	$(CARGO) bench --locked --bench limits
 	$(CARGO) bench --locked --bench shared

@@ -7,10 +7,13 @@
 //!
 //! The rounds are interleaved, so that a machine that slows down does so for both. CPU a request comes first: on two cores rates
 //! are noisy, and the load generator may be what is slow. `--quick` makes the rounds short, `--soak` sends a million requests more,
-//! `--latency` measures latency alone, at several rates, `--pairs` a stream of every client's format from every provider's.
+//! `--latency` measures latency alone, at several rates, `--pairs` a stream of every client's format from every provider's, `--console` what
+//! people who watch in DevTools do to the latency of requests.
 
 #[path = "gateway/bare.rs"]
 mod bare;
+#[path = "gateway/console.rs"]
+mod console;
 #[path = "gateway/load.rs"]
 mod load;
 #[path = "gateway/mock.rs"]
@@ -99,6 +102,7 @@ fn main() -> Result<(), String> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         ["mock", port] => mock_provider(port),
+        ["viewers", console, folder] => runtime()?.block_on(console::watch(console, Path::new(folder))),
         ["bare", listen, upstream] => bare::serve(listen, upstream.parse().map_err(|_| "not an address")?),
         _ => {
             let quick = arguments.iter().any(|argument| argument == "--quick");
@@ -110,6 +114,9 @@ fn main() -> Result<(), String> {
             process::pin_myself(1);
             if arguments.iter().any(|argument| argument == "--pairs") {
                 return runtime()?.block_on(pairs::measure(quick));
+            }
+            if arguments.iter().any(|argument| argument == "--console") {
+                return runtime()?.block_on(console::measure(quick));
             }
             if latency {
                 return runtime()?.block_on(only_latency());
@@ -185,11 +192,16 @@ fn free_address() -> Result<SocketAddr, String> {
     listener.local_addr().map_err(|error| error.to_string())
 }
 
+/// The core of whatever is neither measured nor sends the load: one of its own, where there are three.
+fn spare_core() -> usize {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    if cores > 2 { 2 } else { cores - 1 }
+}
+
 fn start_mock() -> Result<(Process, SocketAddr), String> {
     let me = std::env::current_exe().map_err(|error| error.to_string())?;
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let (core, listen) = (if cores > 2 { 2 } else { cores - 1 }, free_address()?);
-    Ok((Process::start(core, &me, &["mock", &listen.port().to_string()], &[])?, listen))
+    let listen = free_address()?;
+    Ok((Process::start(spare_core(), &me, &["mock", &listen.port().to_string()], &[])?, listen))
 }
 
 fn start_bare(mock: SocketAddr) -> Result<(Process, SocketAddr), String> {
@@ -217,6 +229,8 @@ fn start_orbyt(folder: &Path, mock: SocketAddr, config_text: &str, key: Key) -> 
         ("HOME", folder.display().to_string()),
         ("ORBYT_LISTEN", listen.to_string()),
         ("ORBYT_CONSOLE_LISTEN", console.to_string()),
+        ("ORBYT_DEVTOOLS_LISTEN", "off".to_owned()),
+        ("ORBYT_ADMIN_TOKEN", console::TOKEN.to_owned()),
         ("ORBYT_DATA_DIR", data.display().to_string()),
         ("ORBYT_API_KEYS", KEY.to_owned()),
         ("OPENAI_API_KEY", PROVIDER_KEY.to_owned()),

@@ -174,6 +174,36 @@ fn every_make_target_of_the_documents_exists() {
     }
 }
 
+/// The commands `orbyt …` of a text, as words. `$ ` and `sudo -u orbyt ` may stand before them.
+fn commands(text: &str) -> Vec<Vec<String>> {
+    let lines = text.lines().map(|line| line.trim().trim_start_matches("$ ").trim_start_matches("sudo -u orbyt "));
+    let commands = lines.filter(|line| line.starts_with("orbyt ") && !line.contains("└"));
+    commands.map(|line| line.split_whitespace().skip(1).map(str::to_owned).collect()).collect()
+}
+
+#[test]
+fn every_command_of_the_documents_and_the_pages_exists() {
+    let folder = root().join("src/console/pages");
+    let sources = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_file());
+    // In the source of a page a text is in quotes, and has its ends of lines written out.
+    let of_pages: String =
+        sources.map(|path| std::fs::read_to_string(path).unwrap().replace("\\n", "\n").replace('"', "\n")).collect();
+    let of_pages = commands(&of_pages);
+    assert!(of_pages.iter().any(|words| words[0] == "vault"), "{of_pages:?}");
+    let of_documents = commands(&all_pages());
+    assert!(of_documents.len() > 30, "{of_documents:?}");
+    for words in of_pages.into_iter().chain(of_documents) {
+        let mut command = <orbyt::cli::args::Cli as clap::CommandFactory>::command();
+        for word in &words {
+            if !command.has_subcommands() || word.starts_with(['-', '#', '…']) {
+                break;
+            }
+            let known = command.find_subcommand(word).cloned();
+            command = known.unwrap_or_else(|| panic!("there is no command {word} in `orbyt {}`", words.join(" ")));
+        }
+    }
+}
+
 /// What GitHub calls the headings of a document in links to them.
 fn anchors(text: &str) -> BTreeSet<String> {
     let mut in_code = false;

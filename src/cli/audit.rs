@@ -55,6 +55,19 @@ pub(super) fn shown(text: &str) -> String {
     })
 }
 
+/// JSON for a terminal: what of control characters JSON leaves as it is stands there escaped; it means the same.
+pub(super) fn shown_json(text: &str) -> String {
+    text.chars().fold(String::with_capacity(text.len()), |mut shown, c| {
+        if c.is_control() && c != '\n' {
+            // A string takes any amount of text.
+            let _ = write!(shown, "\\u{:04x}", u32::from(c));
+        } else {
+            shown.push(c)
+        }
+        shown
+    })
+}
+
 fn as_json(AuditEntry { seq, event, hash }: &AuditEntry) -> Value {
     let AuditEvent { at, org, actor, origin, action, target, details } = event;
     let details: Value = serde_json::from_str(details).unwrap_or_else(|_| details.as_str().into());
@@ -92,10 +105,14 @@ pub async fn verify(database: &dyn Database, args: &VerifyAuditArgs) -> Result<S
 
 #[cfg(test)]
 mod tests {
-    use super::shown;
+    use super::{shown, shown_json};
 
     #[test]
     fn a_terminal_is_told_nothing() {
         assert_eq!(shown("größe\u{1b}[2J\u{9b}x\n"), "größe\\u{1b}[2J\\u{9b}x\\n");
+        let value = serde_json::json!({"größe\u{9b}": "\u{1b}[2J\u{7f}\u{9b}"});
+        let json = shown_json(&serde_json::to_string_pretty(&value).unwrap());
+        assert!(!json.contains(|c: char| c.is_control() && c != '\n') && json.contains('\n'), "{json:?}");
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&json).unwrap(), value);
     }
 }

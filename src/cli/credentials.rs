@@ -131,7 +131,7 @@ mod tests {
     use std::path::Path;
 
     async fn state(data_dir: &Path) -> State {
-        let store = Store { database_url: None, connections: 1, master_key: None, redis: None };
+        let store = Store { database_url: None, connections: 1, master_key: None, redis: None, node_name: None };
         State::open(data_dir, &store).await.unwrap()
     }
 

@@ -1,6 +1,7 @@
 //! `orbyt explain ID`: why a request went where it went, asked of the running gateway's console.
 
 use super::args::ExplainArgs;
+use super::audit::shown;
 use crate::config::{Env, Source};
 use crate::domain::decision::{Candidate, Refusal};
 use crate::routing::plan;
@@ -63,8 +64,9 @@ fn fetch(console: &str, id: &str, token: &str) -> Result<String, String> {
         .build()
         .map_err(|error| format!("error: {error}"))?;
     runtime.block_on(async {
-        let http =
-            reqwest::Client::builder().timeout(PATIENCE).redirect(Policy::none()).build().map_err(unreachable)?;
+        // No proxy of the environment gets to see the administrator's token.
+        let http = reqwest::Client::builder().timeout(PATIENCE).redirect(Policy::none()).no_proxy().build();
+        let http = http.map_err(unreachable)?;
         let url = format!("{console}/api/v1/requests/{}/explain", id.trim());
         let answer = http.get(url).bearer_auth(token).send().await.map_err(unreachable)?;
         let status = answer.status();
@@ -93,7 +95,7 @@ fn write_head(text: &mut String, explanation: &Explanation) -> std::fmt::Result 
     let nanos = i128::from(explanation.arrived_unix_ms) * 1_000_000;
     let arrived = OffsetDateTime::from_unix_timestamp_nanos(nanos).ok().and_then(|time| time.format(&Rfc3339).ok());
     writeln!(text, "request   {request_id}, {}", arrived.unwrap_or_default())?;
-    writeln!(text, "asked for {}", requested_model.as_deref().unwrap_or("-"))?;
+    writeln!(text, "asked for {}", shown(requested_model.as_deref().unwrap_or("-")))?;
     writeln!(text, "ended     {ended}, status {status}")?;
     let rules = &decision.rules;
     write!(text, "strategy  {}, seed {}", rules.strategy.name(), rules.seed)?;
@@ -125,7 +127,7 @@ fn write_table(text: &mut String, explanation: &Explanation) -> std::fmt::Result
     let is_cut = |candidate: &&Candidate| candidate.refusal == Some(Refusal::BeyondAuto);
     let (cut, rest): (Vec<&Candidate>, Vec<_>) = rest.map(|(_, candidate)| candidate).partition(is_cut);
     for (number, candidate) in planned.chain(rest.into_iter().map(|candidate| ("-".to_owned(), candidate))) {
-        rows.push(row(explanation, number, candidate));
+        rows.push(row(explanation, number, candidate).iter().map(|cell| shown(cell)).collect());
     }
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..header.len()).map(width).collect();
@@ -138,11 +140,11 @@ fn write_table(text: &mut String, explanation: &Explanation) -> std::fmt::Result
     };
     for attempt in explanation.attempts.iter().filter(|attempt| !is_planned(attempt)) {
         let Attempt { provider, model, .. } = attempt;
-        writeln!(
-            text,
+        let line = format!(
             "+  {provider}/{model}, the catalog's successor of a model that its maker no longer has: {}",
             told(attempt)
-        )?;
+        );
+        writeln!(text, "{}", shown(&line))?;
     }
     if !cut.is_empty() {
         let subject =
@@ -288,6 +290,20 @@ mod tests {
         assert!(line("-  blind/m").ends_with("not tried: does not take pictures"), "{text}");
         assert!(line("+  heir/m").contains("served with k_01"), "{text}");
         assert!(text.contains("… and 4 more that were refused") && text.ends_with("and is the same.\n"), "{text}");
+    }
+
+    #[test]
+    fn a_terminal_is_told_nothing_by_a_client() {
+        let mut explanation = explanation();
+        explanation.requested_model = Some("x\u{1b}]0;owned\u{7}\n1  forged".into());
+        explanation.decision.candidates[0].model = "m\u{9b}2J".into();
+        explanation.attempts[3].model = "m\u{1b}[2J".into();
+        let text = text(&explanation);
+        assert!(!text.contains(|c: char| c.is_control() && c != '\n'), "{text:?}");
+        assert!(
+            text.contains(r"asked for x\u{1b}]0;owned\u{7}\n1  forged") && text.contains(r"dear/m\u{9b}2J"),
+            "{text}"
+        );
     }
 
     #[test]

@@ -6,9 +6,9 @@ use super::budgets::{amount_and_span, put};
 use super::credentials::{kept, new_secret};
 use crate::config::{scopes, values};
 use crate::domain::audit::AuditEvent;
-use crate::domain::budget::{Budget, Payer};
+use crate::domain::budget::{Budget, Payer, Span};
 use crate::domain::tenancy::{ApiKey, Project, STORE, Scopes, Standing};
-use crate::domain::{Limit, Measure, Period, Secret};
+use crate::domain::{Limit, Measure, Money, Period, Secret};
 use crate::store::ports::database::{Access, Database};
 use crate::wiring::state::{new_id, new_key};
 use serde_json::json;
@@ -36,11 +36,8 @@ pub async fn create(database: &dyn Database, args: &CreateKeyArgs, now: u64) -> 
     let key = described(database, args, &secret, now).await?;
     let budgets = args.budget.iter().map(|text| amount_and_span(text).map_err(|error| format!("--budget {error}")));
     let budgets = budgets.collect::<Result<Vec<_>, _>>()?;
-    // Before the key, which is then never without them.
-    for (amount, span) in budgets {
-        let (id, org, subject) = (new_id("bud").into(), key.org.clone(), key.id.clone());
-        put(database, &Budget { id, org, payer: Payer::Key, subject, span, amount }, now).await?;
-    }
+    // Switched off until they are set, so that it never serves without them.
+    let key = ApiKey { disabled: !budgets.is_empty(), ..key };
     let details =
         json!({"name": &*key.name, "project": &*key.project, "owner": &key.owner, "restrictions": restrictions(&key)});
     let event = by_hand("key.create", &key.id, Some(&key.org), &details);
@@ -50,9 +47,29 @@ pub async fn create(database: &dyn Database, args: &CreateKeyArgs, now: u64) -> 
         }
         error => error.to_string(),
     })?;
+    if key.disabled {
+        bound(database, &key, budgets, now).await?;
+    }
     let ends = key.expires_at.map_or_else(String::new, |end| format!(", until {}", date(end)));
     let note = format!("The new key {} ({}){ends}, shown only now:", key.name, key.id);
     Ok(Made { secret, note })
+}
+
+/// Sets the budgets of a key that is new and switched off, and switches it on. When that fails, the key is void.
+async fn bound(database: &dyn Database, key: &ApiKey, budgets: Vec<(Money, Span)>, now: u64) -> Result<(), String> {
+    let set = async {
+        for (amount, span) in budgets {
+            let (id, org, subject) = (new_id("bud").into(), key.org.clone(), key.id.clone());
+            put(database, &Budget { id, org, payer: Payer::Key, subject, span, amount }, now).await?;
+        }
+        let switch = database.set_key_disabled(&Access::System, &key.id, false);
+        noted(database, about("key.enable", key), switch).await.map_err(|error| error.to_string())
+    };
+    let Err(why) = set.await else { return Ok(()) };
+    // Nobody has seen it. Should this fail, too, it stays switched off.
+    let revoke = database.revoke_key(&Access::System, &key.id, now);
+    let _ = noted(database, about("key.revoke", key), revoke).await;
+    Err(format!("the key's budgets cannot be set, so there is no key: {why}"))
 }
 
 async fn described(database: &dyn Database, args: &CreateKeyArgs, secret: &Secret, now: u64) -> Result<ApiKey, String> {

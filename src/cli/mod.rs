@@ -279,16 +279,25 @@ fn on_state(
     args: StateArgs,
     work: impl AsyncFnOnce(&crate::wiring::state::State) -> Result<Said, String>,
 ) -> Result<Said, String> {
-    on_settings(args, async |state: &State, _: &StoreSettings| work(state).await)
+    on_opened(args, start::open_state_but_vault, async |state: &State, _: &StoreSettings| work(state).await)
 }
 
+/// The same for commands that seal and open keys of the vault.
 fn on_settings(
     args: StateArgs,
     work: impl AsyncFnOnce(&State, &StoreSettings) -> Result<Said, String>,
 ) -> Result<Said, String> {
+    on_opened(args, start::open_state, work)
+}
+
+fn on_opened(
+    args: StateArgs,
+    open: impl AsyncFnOnce(&Source) -> Result<(State, StoreSettings), String>,
+    work: impl AsyncFnOnce(&State, &StoreSettings) -> Result<Said, String>,
+) -> Result<Said, String> {
     let source = Source::of_process(args.config).map_err(|problem| problem.to_string())?;
     blocking(async {
-        let (state, settings) = start::open_state(&source).await?;
+        let (state, settings) = open(&source).await?;
         let mut said = work(&state, &settings).await.map_err(|message| format!("error: {message}"))?;
         let heard = ring(&settings.data_dir);
         // Lists have no note, and nothing that a gateway would have to hear of.

@@ -1,6 +1,7 @@
 //! `orbyt requests`: what the ledger holds of finished requests, asked of the database itself, with the gateway running or not.
 
 use super::args::{ListRequestsArgs, ShowRequestArgs};
+use super::audit::{shown, shown_json};
 use super::keys::date;
 use crate::domain::{Ended, LedgerRow, RequestId};
 use crate::store::ports::database::{Access, Database};
@@ -35,7 +36,8 @@ pub async fn list(ledger: &dyn Ledger, args: &ListRequestsArgs, now: u64) -> Res
         let page = page.map_err(|error| error.to_string())?;
         left = left.saturating_sub(u32::try_from(page.rows.len()).unwrap_or(u32::MAX));
         for row in &page.rows {
-            let line = if args.json { serde_json::to_string(row).unwrap_or_default() } else { line(row) };
+            let line =
+                if args.json { shown_json(&serde_json::to_string(row).unwrap_or_default()) } else { shown(&line(row)) };
             // A string takes any amount of text.
             let _ = writeln!(text, "{line}");
         }
@@ -60,7 +62,7 @@ pub async fn show(database: &dyn Database, args: &ShowRequestArgs) -> Result<Str
     let row = found.ok_or_else(|| {
         format!("the ledger has no request {id}: it may be too old, or not yet written (a moment, or until the database is back)")
     })?;
-    serde_json::to_string_pretty(&row).map(|json| json + "\n").map_err(|error| error.to_string())
+    serde_json::to_string_pretty(&row).map(|json| shown_json(&json) + "\n").map_err(|error| error.to_string())
 }
 
 async fn payloads(database: &dyn Database, id: RequestId) -> Result<String, String> {
@@ -68,7 +70,7 @@ async fn payloads(database: &dyn Database, id: RequestId) -> Result<String, Stri
     let payloads = found.ok_or_else(|| {
         format!("nothing that {id} carried is in the database: telemetry.payloads says what is kept, and telemetry.payloads_retention for how long")
     })?;
-    serde_json::to_string_pretty(&payloads).map(|json| json + "\n").map_err(|error| error.to_string())
+    serde_json::to_string_pretty(&payloads).map(|json| shown_json(&json) + "\n").map_err(|error| error.to_string())
 }
 
 fn before(text: &str, now: u64) -> Result<u64, String> {

@@ -106,7 +106,19 @@ pub fn reload(source: &Source, followed: &Followed) -> Result<Loaded, String> {
 /// # Errors
 /// Everything that is in the way, one a line.
 pub async fn open_state(source: &Source) -> Result<(State, config::StoreSettings), String> {
-    let settings = config::store_settings(source).map_err(|refused| told(&refused))?;
+    opened(config::store_settings(source)).await
+}
+
+/// The same for whoever opens no key of the vault.
+///
+/// # Errors
+/// Everything that is in the way, one a line.
+pub async fn open_state_but_vault(source: &Source) -> Result<(State, config::StoreSettings), String> {
+    opened(config::store_settings_but_vault(source)).await
+}
+
+async fn opened(settings: Result<config::StoreSettings, Refused>) -> Result<(State, config::StoreSettings), String> {
+    let settings = settings.map_err(|refused| told(&refused))?;
     let state = State::open(&settings.data_dir, &settings.store).await.map_err(|error| format!("error: {error}"))?;
     state.import_earlier().await.map_err(|error| format!("error: {error}"))?;
     Ok((state, settings))

@@ -1,11 +1,9 @@
 //! What `orbyt serve` prints when it is up: what it found, where it is, and a first request to try.
 
 use super::credentials::FirstStart;
-use crate::config::{BaseUrl, Provider, Snapshot};
-use crate::provider::{Class, Status};
+use crate::config::{BaseUrl, Snapshot};
 use std::fmt::Write;
 use std::net::SocketAddr;
-use std::sync::Arc;
 
 /// Where the gateway really listens: ports that were 0 are known now.
 #[derive(Clone, Debug)]
@@ -50,7 +48,7 @@ pub fn summary(snapshot: &Snapshot, listening: &Listening, first_start: &FirstSt
             FirstStart::Show { key, .. } => key.reveal(),
             _ => "$ORBYT_API_KEY",
         };
-        text += &curl(&url, key, example_model(snapshot).as_deref());
+        text += &curl(&url, key, snapshot.example_model().as_deref());
     }
     text
 }
@@ -137,30 +135,13 @@ fn first_url(listening: &Listening) -> Option<String> {
     Some(format!("{scheme}://{host}:{}", address.port()))
 }
 
-/// A model to try: an alias, or a small one of the first provider that has any.
-pub(super) fn example_model(snapshot: &Snapshot) -> Option<String> {
-    if let Some(alias) = snapshot.aliases.first() {
-        return Some(alias.name.to_string());
-    }
-    let of_provider = |provider: &Arc<Provider>| {
-        let local = provider.models.first().map(|row| row.id.to_string());
-        let live =
-            snapshot.catalog.models().iter().filter(|row| row.provider == provider.id && row.status == Status::Live);
-        let live = live.filter(|row| row.class.converses());
-        let small = live.min_by_key(|row| row.class != Class::Small).map(|row| row.id.to_string());
-        // What the catalog knows of a provider that lists its own models may not be there.
-        local.or(small.filter(|_| !provider.discovers))
-    };
-    let discovered = || snapshot.providers.first().map(|provider| format!("{}/MODEL", provider.id));
-    snapshot.providers.iter().find_map(of_provider).or_else(discovered)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::config::{Source, load};
     use crate::domain::Secret;
     use crate::provider::Catalog;
+    use std::sync::Arc;
 
     fn snapshot(variables: &[(&str, &str)]) -> Snapshot {
         let process = variables.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();

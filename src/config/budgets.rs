@@ -30,6 +30,17 @@ pub struct Payers<'a> {
     pub user: Option<&'a str>,
 }
 
+/// What may be spent by somebody who is known beforehand.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bound {
+    /// Within which organisation.
+    pub org: Arc<str>,
+    /// What the budget calls them.
+    pub called: Arc<str>,
+    /// The account, and how much.
+    pub draw: Draw,
+}
+
 impl BudgetBook {
     /// A book of these.
     pub fn new(budgets: Vec<Budget>, credits: &[Credit]) -> Self {
@@ -82,19 +93,29 @@ impl BudgetBook {
         draws
     }
 
-    /// What may be spent on a day by whom, of those that are known beforehand, with what the budget calls them. `key_id` as in
-    /// [`BudgetBook::accounts`].
-    pub fn bounds(&self, day: u32, key_id: impl Fn(&str) -> Option<Arc<str>>) -> Vec<(Arc<str>, Draw)> {
+    /// The budgets of each user of an organisation who has none of their own.
+    pub fn of_each_user(&self) -> impl Iterator<Item = &Budget> {
+        self.budgets.iter().filter(|budget| budget.payer == Payer::User && &*budget.subject == "*")
+    }
+
+    /// Whether a user of an organisation has a budget of their own.
+    pub fn has_own(&self, org: &str, user: &str) -> bool {
+        self.places.contains_key(&(Payer::User, org.into(), user.into()))
+    }
+
+    /// What may be spent on a day by whom, of those that are known beforehand. `key_id` as in [`BudgetBook::accounts`].
+    pub fn bounds(&self, day: u32, key_id: impl Fn(&str) -> Option<Arc<str>>) -> Vec<Bound> {
         let of_budgets = self.budgets.iter().filter(|budget| budget.payer != Payer::User || &*budget.subject != "*");
         let of_budgets = of_budgets.map(|budget| {
             let account = Account::of(budget, day);
             let of_key = (budget.payer == Payer::Key).then(|| key_id(&budget.subject)).flatten();
             let account = Account { subject: of_key.unwrap_or_else(|| account.subject.clone()), ..account };
-            (budget.subject.clone(), Draw { account, limit: budget.amount })
+            let draw = Draw { account, limit: budget.amount };
+            Bound { org: budget.org.clone(), called: budget.subject.clone(), draw }
         });
         let prepaid = |(org, limit): (&Arc<str>, &Money)| {
             let account = Account { payer: Payer::Org, subject: org.clone(), span: Span::Prepaid, from_day: 0 };
-            (org.clone(), Draw { account, limit: *limit })
+            Bound { org: org.clone(), called: org.clone(), draw: Draw { account, limit: *limit } }
         };
         of_budgets.chain(self.prepaid.iter().map(prepaid)).collect()
     }
@@ -102,7 +123,7 @@ impl BudgetBook {
     /// The accounts of a day that are known beforehand: all but those of each user. `key_id` gives the id of a key of the configuration by
     /// its name.
     pub fn accounts(&self, day: u32, key_id: impl Fn(&str) -> Option<Arc<str>>) -> Vec<Account> {
-        self.bounds(day, key_id).into_iter().map(|(_, draw)| draw.account).collect()
+        self.bounds(day, key_id).into_iter().map(|bound| bound.draw.account).collect()
     }
 }
 

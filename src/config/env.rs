@@ -47,7 +47,7 @@ impl fmt::Debug for Env {
 }
 
 /// The variables of this version besides those of the providers.
-const KNOWN: [&str; 18] = [
+const KNOWN: [&str; 19] = [
     "ORBYT_CONFIG",
     "ORBYT_LISTEN",
     "ORBYT_CONSOLE_LISTEN",
@@ -56,6 +56,7 @@ const KNOWN: [&str; 18] = [
     "ORBYT_ADMIN_TOKEN",
     "ORBYT_API_KEYS",
     "ORBYT_LOG",
+    "ORBYT_NODE_NAME",
     "ORBYT_MASTER_KEY",
     "DATABASE_URL",
     "REDIS_URL",
@@ -133,6 +134,8 @@ impl Reader<'_> {
         over(&mut raw.console.admin_token, self.one("ORBYT_ADMIN_TOKEN", "a token", secret));
         over(&mut raw.store.database_url, self.one("DATABASE_URL", "a URL", secret));
         over(&mut raw.store.master_key, self.one("ORBYT_MASTER_KEY", "a key", secret));
+        let name = |text: &str| Some(text.to_owned());
+        over(&mut raw.store.node_name, self.one("ORBYT_NODE_NAME", "a name", name));
         let levels = r#"one of "off", "error", "warn", "info", "debug", "trace""#;
         over(&mut raw.telemetry.log_level, self.one("ORBYT_LOG", levels, |text| text.to_lowercase().parse().ok()));
         let text = |text: &str| Some(text.to_owned());

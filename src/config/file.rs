@@ -391,6 +391,7 @@ fn store(section: &Section<'_>) -> RawStore {
         redis_ca_file: section.path("redis_ca_file"),
         redis_timeout: section.duration("redis_timeout"),
         node_ttl: section.duration("node_ttl"),
+        node_name: section.text("node_name"),
     }
 }
 

@@ -128,7 +128,6 @@ pub fn load_with(source: &Source, from: &FromStore<'_>) -> Result<Loaded, Refuse
     }
     let mut sound = load_all(source, from, &[], &[])?;
     let (mut kept, mut left_out) = (Vec::new(), Vec::new());
-    let why = |refused: Refused| refused.errors.first().map(ToString::to_string).unwrap_or_default();
     for key in from.vault {
         kept.push(key.clone());
         match load_all(source, from, &kept, &[]) {
@@ -147,7 +146,7 @@ pub fn load_with(source: &Source, from: &FromStore<'_>) -> Result<Loaded, Refuse
             Ok(loaded) => sound = loaded,
             Err(refused) => {
                 laid.pop();
-                let why = why(refused);
+                let why = refused.errors.into_iter().next().unwrap_or_else(|| Problem::general("it is not sound"));
                 left_out.push(Problem::general(format!("is left out: {why}")));
                 let (kind, name) = (setting.kind, setting.name.clone());
                 unfit.push(LaidSetting { kind, name, laid: Laid::LeftOut(why) });
@@ -234,7 +233,22 @@ pub struct StoreSettings {
 /// # Errors
 /// What keeps the file or the environment from being read, or what is wrong with `[store]`.
 pub fn store_settings(source: &Source) -> Result<StoreSettings, Refused> {
-    let Written { raw, env, path, mut report, .. } = Written::read(source);
+    settings_of(source, true)
+}
+
+/// The same for whoever opens no key of the vault: the master key, which may be at hand for the service alone, is not looked at.
+///
+/// # Errors
+/// As [`store_settings`].
+pub fn store_settings_but_vault(source: &Source) -> Result<StoreSettings, Refused> {
+    settings_of(source, false)
+}
+
+fn settings_of(source: &Source, with_vault: bool) -> Result<StoreSettings, Refused> {
+    let Written { mut raw, env, path, mut report, .. } = Written::read(source);
+    if !with_vault {
+        raw.store.master_key = None;
+    }
     let read = |path: &Path| std::fs::read(path).map_err(|error| plain(&error));
     let stored = &StoredKeys::default();
     let around = Surroundings { env: &env, read: &read, base: base(path.as_deref()), stored, cores: 1 };

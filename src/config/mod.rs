@@ -14,6 +14,7 @@ pub mod budgets;
 pub mod clouds;
 pub mod compile;
 pub mod env;
+mod example;
 pub mod file;
 mod glob;
 pub mod keys;
@@ -31,7 +32,10 @@ pub mod values;
 pub use budgets::BudgetBook;
 pub use env::Env;
 pub use keys::{GatewayKeys, StoredKeys};
-pub use load::{FromStore, Loaded, Refused, Source, StoreSettings, data_dir, load, load_with, store_settings};
+pub use load::{
+    FromStore, Loaded, Refused, Source, StoreSettings, data_dir, load, load_with, store_settings,
+    store_settings_but_vault,
+};
 pub use net::{BaseUrl, IpNet};
 pub use problem::{Place, Problem};
 pub use settings::settings_table;

@@ -390,6 +390,7 @@ pub struct RawStore {
     pub redis_ca_file: Setting<PathBuf>,
     pub redis_timeout: Setting<Duration>,
     pub node_ttl: Setting<Duration>,
+    pub node_name: Setting<String>,
 }
 
 /// `[telemetry]`.

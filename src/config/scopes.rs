@@ -24,6 +24,10 @@ pub fn mistake(scopes: &Scopes) -> Option<String> {
     if empty(&scopes.models) || empty(&scopes.providers) || empty(&scopes.routes) {
         return Some("a scope is empty: leave it out, or write * for everything".to_owned());
     }
+    let all = [&scopes.models, &scopes.providers, &scopes.routes, &scopes.addresses];
+    if all.into_iter().flatten().any(|text| text.contains(char::is_control)) {
+        return Some("a scope has a control character".to_owned());
+    }
     if let Some(bad) = scopes.addresses.iter().find(|text| IpNet::parse(text).is_none()) {
         return Some(format!("{bad:?} is neither an address nor a network such as 192.0.2.0/24"));
     }
@@ -131,5 +135,12 @@ mod tests {
         assert!(mistake(&empty).unwrap().contains("empty"));
         let route = Scopes { routes: vec!["v1/models".into()], ..Scopes::default() };
         assert!(mistake(&route).unwrap().contains("\"v1/models\" is no path"));
+        for strange in [
+            Scopes { models: vec!["a\0".into()], ..Scopes::default() },
+            Scopes { providers: vec!["a\u{1b}[2J".into()], ..Scopes::default() },
+            Scopes { routes: vec!["/v1\n".into()], ..Scopes::default() },
+        ] {
+            assert!(mistake(&strange).unwrap().contains("control character"));
+        }
     }
 }

@@ -210,6 +210,15 @@ impl Sticky {
     /// Its name in `[routing] sticky`.
     pub const NAMES: [&str; 3] = ["off", "session", "prefix"];
 
+    /// Its own.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Session => "session",
+            Self::Prefix => "prefix",
+        }
+    }
+
     /// What a name means.
     pub fn from_name(name: &str) -> Option<Self> {
         match name {
@@ -438,6 +447,8 @@ pub struct Store {
     pub master_key: Option<Secret>,
     /// The Redis that several nodes share; `None` for a node that is alone.
     pub redis: Option<Redis>,
+    /// What this node is called where several are shown; `None` for the name of its host.
+    pub node_name: Option<Arc<str>>,
 }
 
 /// A Redis and how it is asked.

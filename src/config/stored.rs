@@ -2,7 +2,7 @@
 //! them.
 
 use super::file;
-use super::problem::Report;
+use super::problem::{Place, Problem, Report};
 use super::raw::Raw;
 use crate::domain::stored_setting::{SettingKind, StoredSetting};
 use std::sync::Arc;
@@ -15,7 +15,7 @@ pub enum Laid {
     /// The file, or the environment, says the same things itself: these keys of the section, or all of a model or preset where none is named.
     Overridden(Vec<String>),
     /// It does not fit the rest of the configuration: why.
-    LeftOut(String),
+    LeftOut(Problem),
 }
 
 /// A stored setting, and what became of it.
@@ -27,6 +27,22 @@ pub struct LaidSetting {
     pub name: Arc<str>,
     /// What became of it.
     pub laid: Laid,
+}
+
+/// What a stored setting is called where a file has its name.
+fn called(setting: &StoredSetting) -> String {
+    format!("stored {} {}", setting.kind.name(), setting.name)
+}
+
+/// The member of a stored setting that a problem is about, by its key; `None` where it is about something else.
+pub fn member_of<'a>(setting: &StoredSetting, problem: &'a Problem) -> Option<&'a str> {
+    let Place::File { file, key, .. } = &problem.place else { return None };
+    if **file != *called(setting) {
+        return None;
+    }
+    // `preset[0].parameters.temperature`, `retry.max`.
+    let member = key.split_once('.')?.1;
+    member.split(['.', '[']).next().filter(|member| !member.is_empty())
 }
 
 /// The text that the setting would be in a configuration file.
@@ -64,15 +80,11 @@ pub(super) fn lay_below(raw: &mut Raw, setting: &StoredSetting, report: &mut Rep
     let text = match as_toml(setting) {
         Ok(text) => text,
         Err(message) => {
-            report.error(super::Problem::general(format!(
-                "stored {} {}: {message}",
-                setting.kind.name(),
-                setting.name
-            )));
+            report.error(Problem::general(format!("stored {} {}: {message}", setting.kind.name(), setting.name)));
             return Laid::InForce;
         }
     };
-    let parsed = file::parse(&format!("stored {} {}", setting.kind.name(), setting.name), &text);
+    let parsed = file::parse(&called(setting), &text);
     report.errors.extend(parsed.report.errors);
     report.warnings.extend(parsed.report.warnings);
     let below = parsed.raw;
@@ -159,6 +171,11 @@ mod tests {
     fn a_mistake_is_told_where_it_is() {
         let unknown = setting(SettingKind::Section, "retry", r#"{"most":4}"#);
         let errors = laid("", &unknown).2;
+        let (mut raw, mut report) = (Raw::default(), Report::default());
+        let wrong = setting(SettingKind::Preset, "x", r#"{"parameters":{"n":1},"strategy":"best"}"#);
+        lay_below(&mut raw, &wrong, &mut report);
+        assert_eq!(report.errors.iter().map(|it| member_of(&wrong, it)).collect::<Vec<_>>(), [Some("strategy")]);
+        assert_eq!(member_of(&unknown, &report.errors[0]), None, "that of another setting");
         assert!(errors[0].starts_with("stored section retry:") && errors[0].contains("unknown key"), "{errors:?}");
         let null = setting(SettingKind::Preset, "x", r#"{"system":null}"#);
         assert!(laid("", &null).2[0].contains("must hold no null"));

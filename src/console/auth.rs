@@ -21,10 +21,14 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// So many wrong tokens or passwords from one address, counted from the first, close the door for the rest of this time.
+/// So many wrong tokens from one address, counted from the first, or wrong passwords for one person from there, are answered with 429 for the
+/// rest of this time.
 const MOST_FAILURES: u32 = 10;
-/// So many for one person, from wherever: more, because others can use them up.
+/// So many wrong passwords for one person, from wherever: more, because others can use them up.
 const MOST_FAILURES_OF_ONE: u32 = 30;
+/// So many wrong passwords from one address, for whomever: each costs as much work as a right one. More than for one person there, because many
+/// may share the address of a proxy.
+const MOST_FAILURES_OF_ALL: u32 = 60;
 const WINDOW: Duration = Duration::from_secs(60);
 /// How many addresses, or people, are remembered.
 const MOST_REMEMBERED: usize = 4096;
@@ -82,9 +86,19 @@ pub(super) async fn require_viewer(
     next: Next,
 ) -> Response {
     match admit(&shared, peer.ip(), request).await {
-        Ok(request) => next.run(request).await,
+        Ok(request) => answered(&shared, request, next).await,
         Err(problem) => problem.into_response(),
     }
+}
+
+/// Whoever watches something may not be allowed to any more after a request that changes something.
+async fn answered(shared: &Shared, request: Request, next: Next) -> Response {
+    let changes = !is_safe(request.method());
+    let response = next.run(request).await;
+    if changes {
+        shared.changes.send_replace(());
+    }
+    response
 }
 
 /// The same for pages: who is not logged in is sent to `/login`, and comes back from there.
@@ -97,7 +111,7 @@ pub(super) async fn require_viewer_of_page(
     let reads = is_safe(request.method());
     let wanted = request.uri().path_and_query().map_or("/", |it| it.as_str()).to_owned();
     match admit(&shared, peer.ip(), request).await {
-        Ok(request) => next.run(request).await,
+        Ok(request) => answered(&shared, request, next).await,
         Err(problem) if reads && problem.status() == StatusCode::UNAUTHORIZED => {
             let back: String = form_urlencoded::byte_serialize(wanted.as_bytes()).collect();
             Redirect::to(&format!("/login?next={back}")).into_response()
@@ -171,15 +185,13 @@ pub(super) fn not_forged(from: &Origin) -> Result<(), Problem> {
     Ok(())
 }
 
-/// The hash of the administrator's token, if it is what was presented.
+/// The hash of the administrator's token, if it is what was presented. The right one passes however many wrong ones came from the same address:
+/// behind one proxy a guesser would keep everybody out otherwise, and looking at a token costs next to nothing.
 pub(super) fn admin_token(shared: &Shared, address: IpAddr, presented: &[u8]) -> Result<KeyHash, Problem> {
     let refused = |detail| {
         let challenge = HeaderValue::from_static("Bearer realm=\"orbyt console\"");
         Problem::new(StatusCode::UNAUTHORIZED, detail).header(header::WWW_AUTHENTICATE, challenge)
     };
-    let now = Instant::now();
-    // Before the token is looked at, so that a guess tells nothing while the door is closed.
-    shared.failures.closed(address, now)?;
     let Some(expected) = (shared.deps.admin_token)() else {
         return Err(refused(
             "No admin token is set: make one with `orbyt admin reset-token` or set ORBYT_ADMIN_TOKEN.",
@@ -188,8 +200,23 @@ pub(super) fn admin_token(shared: &Shared, address: IpAddr, presented: &[u8]) ->
     if KeyHash::of(presented) == expected {
         return Ok(expected);
     }
-    shared.failures.guess(address, None, now)?;
+    shared.failures.wrong_token(address, Instant::now())?;
     Err(refused("This is not the admin token."))
+}
+
+/// Whether it is the password that was hashed. The guess was counted; where nobody had time to look, it was none.
+pub(super) async fn is_password(
+    shared: &Shared,
+    address: IpAddr,
+    person: &str,
+    password: String,
+    hash: Option<String>,
+) -> Result<bool, Problem> {
+    shared.passwords.check(password, hash).await.ok_or_else(|| {
+        shared.failures.forgive(address, person);
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, "Too many are logging in at this moment.")
+            .retry_after(Duration::from_secs(1))
+    })
 }
 
 fn bearer(value: &[u8]) -> Option<&[u8]> {
@@ -197,41 +224,58 @@ fn bearer(value: &[u8]) -> Option<&[u8]> {
     scheme.eq_ignore_ascii_case(b"bearer ").then(|| token.trim_ascii())
 }
 
-/// Wrong tokens and passwords, by address and by person.
+/// Wrong tokens and passwords. Tokens are counted apart: whoever guesses those keeps nobody from logging in with a password.
 #[derive(Default)]
 pub(super) struct Failures {
+    tokens: Mutex<FailureCounts<IpAddr>>,
     by_address: Mutex<FailureCounts<IpAddr>>,
     by_person: Mutex<FailureCounts<String>>,
+    by_both: Mutex<FailureCounts<(IpAddr, String)>>,
 }
 
 impl Failures {
-    /// Refuses an address that has guessed too often.
-    fn closed(&self, address: IpAddr, now: Instant) -> Result<(), Problem> {
-        let wait = self.by_address.lock().closed_for(&source(address), MOST_FAILURES, now);
-        wait.map_or(Ok(()), |wait| Err(too_many(wait)))
+    /// Counts a wrong token; refuses to say that it is wrong when there were too many before.
+    fn wrong_token(&self, address: IpAddr, now: Instant) -> Result<(), Problem> {
+        let mut tokens = self.tokens.lock();
+        if let Some(wait) = tokens.closed_for(&source(address), MOST_FAILURES, now) {
+            return Err(too_many(wait));
+        }
+        tokens.count(source(address), now);
+        Ok(())
     }
 
-    /// Counts a guess, and refuses it when there were too many before.
-    pub fn guess(&self, address: IpAddr, person: Option<&str>, now: Instant) -> Result<(), Problem> {
-        self.closed(address, now)?;
-        if let Some(person) = person {
-            let mut people = self.by_person.lock();
-            if let Some(wait) = people.closed_for(&person.to_owned(), MOST_FAILURES_OF_ONE, now) {
-                return Err(too_many(wait));
-            }
-            people.count(person.to_owned(), now);
+    /// Counts a password before it is looked at, and refuses to look at it when there were too many wrong ones before.
+    pub fn guess(&self, address: IpAddr, person: &str, now: Instant) -> Result<(), Problem> {
+        let (address, person) = (source(address), counted_as(person));
+        let both = (address, person.clone());
+        let (mut addresses, mut people, mut pairs) =
+            (self.by_address.lock(), self.by_person.lock(), self.by_both.lock());
+        let closed = [
+            pairs.closed_for(&both, MOST_FAILURES, now),
+            people.closed_for(&person, MOST_FAILURES_OF_ONE, now),
+            addresses.closed_for(&address, MOST_FAILURES_OF_ALL, now),
+        ];
+        if let Some(wait) = closed.into_iter().flatten().max() {
+            return Err(too_many(wait));
         }
-        self.by_address.lock().count(source(address), now);
+        pairs.count(both, now);
+        people.count(person, now);
+        addresses.count(address, now);
         Ok(())
     }
 
     /// It was no guess.
-    pub fn forgive(&self, address: IpAddr, person: Option<&str>) {
-        self.by_address.lock().uncount(&source(address));
-        if let Some(person) = person {
-            self.by_person.lock().uncount(&person.to_owned());
-        }
+    pub fn forgive(&self, address: IpAddr, person: &str) {
+        let (address, person) = (source(address), counted_as(person));
+        self.by_both.lock().uncount(&(address, person.clone()));
+        self.by_person.lock().uncount(&person);
+        self.by_address.lock().uncount(&address);
     }
+}
+
+/// Whoever asks chooses what is remembered, but not how much of it: no address of mail is longer (RFC 5321).
+fn counted_as(person: &str) -> String {
+    person.chars().take(320).collect()
 }
 
 fn too_many(wait: Duration) -> Problem {
@@ -308,6 +352,36 @@ mod tests {
         assert_eq!(failures.closed_for(&address("192.0.2.1"), 10, start + WINDOW), None);
         failures.count(address("192.0.2.1"), start + WINDOW);
         assert_eq!(failures.closed_for(&address("192.0.2.1"), 10, start + WINDOW), None, "counted anew");
+    }
+
+    #[test]
+    fn a_guesser_keeps_out_nobody_else_at_the_address_until_there_is_too_much_work() {
+        let (failures, here, now) = (Failures::default(), address("192.0.2.1"), Instant::now());
+        for _ in 0..MOST_FAILURES {
+            assert!(failures.wrong_token(here, now).is_ok());
+            assert!(failures.guess(here, "kim", now).is_ok());
+        }
+        assert!(failures.wrong_token(here, now).is_err() && failures.guess(here, "kim", now).is_err());
+        assert!(failures.guess(address("192.0.2.2"), "kim", now).is_ok(), "from elsewhere Kim gets in");
+        assert!(failures.guess(here, "ada", now).is_ok(), "and from here others do");
+        failures.forgive(here, "ada");
+        for person in 0..MOST_FAILURES_OF_ALL - MOST_FAILURES {
+            assert!(failures.guess(here, &person.to_string(), now).is_ok());
+        }
+        assert!(failures.guess(here, "ada", now).is_err(), "each password costs work");
+        assert!(failures.guess(here, "ada", now + WINDOW).is_ok());
+    }
+
+    #[test]
+    fn one_person_is_not_guessed_at_from_everywhere() {
+        let (failures, now) = (Failures::default(), Instant::now());
+        let from = |host: u32| IpAddr::from(host.to_be_bytes());
+        for host in 0..MOST_FAILURES_OF_ONE {
+            assert!(failures.guess(from(host), "kim", now).is_ok());
+        }
+        assert!(failures.guess(from(MOST_FAILURES_OF_ONE), "kim", now).is_err());
+        failures.forgive(from(0), "kim");
+        assert!(failures.guess(from(MOST_FAILURES_OF_ONE), "kim", now).is_ok());
     }
 
     #[test]

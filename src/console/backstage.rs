@@ -9,6 +9,22 @@ use crate::store::ports::database::StoreError;
 use crate::store::ports::live::{KeyStatus, TargetStatus};
 use async_trait::async_trait;
 
+/// Why a setting cannot be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unfit {
+    /// Its member that is wrong, where it is one.
+    pub member: Option<String>,
+    /// What is wrong, and what would be right.
+    pub why: String,
+}
+
+impl Unfit {
+    /// It is about no member in particular.
+    pub fn general(why: impl Into<String>) -> Self {
+        Self { member: None, why: why.into() }
+    }
+}
+
 /// What happens behind the console. Nothing here keeps a request of the data plane waiting.
 #[async_trait]
 pub trait Backstage: Send + Sync {
@@ -26,7 +42,7 @@ pub trait Backstage: Send + Sync {
     ///
     /// # Errors
     /// What would be wrong.
-    async fn try_setting(&self, setting: StoredSetting) -> Result<(), String>;
+    async fn try_setting(&self, setting: StoredSetting) -> Result<(), Unfit>;
 
     /// The pool of provider keys as it is now.
     fn pool(&self) -> Vec<KeyStatus>;
@@ -37,9 +53,9 @@ pub trait Backstage: Send + Sync {
     /// Breakers and health of all targets that were tried.
     fn targets(&self) -> Vec<TargetStatus>;
 
-    /// What the cache of answers holds.
-    fn cached(&self) -> AnswersHeld;
+    /// What the cache of answers holds, and how many questions the index of the semantic cache.
+    fn cached(&self) -> (AnswersHeld, u64);
 
-    /// Empties it; says whether that could be done.
+    /// Empties both; says whether that could be done.
     async fn empty_cache(&self) -> bool;
 }

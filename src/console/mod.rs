@@ -12,9 +12,12 @@
 mod api;
 mod auth;
 mod backstage;
+mod hosts;
 mod listen;
+mod live;
 mod pages;
 mod password;
+mod patience;
 mod problem;
 mod query;
 mod roles;
@@ -23,7 +26,7 @@ mod serve;
 mod session;
 mod viewer;
 
-pub use backstage::Backstage;
+pub use backstage::{Backstage, Unfit};
 pub use listen::{ListenError, Sharing, bind};
 pub use password::{LONGEST, NoHash, SHORTEST, hash as hash_password};
 
@@ -34,6 +37,7 @@ use crate::store::ports::database::Database;
 use crate::store::ports::ledger::Ledger;
 use crate::store::ports::logins::Logins;
 use crate::store::ports::payloads::PayloadArchive;
+use crate::telemetry::alerts::Alert;
 use crate::telemetry::{Live, Metrics, Operations, PayloadStore};
 use rand::TryRngCore;
 use rand::rngs::OsRng;
@@ -70,6 +74,8 @@ pub struct Deps {
     pub ledger: Option<Arc<dyn Ledger>>,
     /// What outlives the process; `None` for a gateway that keeps nothing.
     pub database: Option<Arc<dyn Database>>,
+    /// What an operator has to know of now, for the banners.
+    pub alerts: Arc<dyn Fn() -> Vec<Alert> + Send + Sync>,
     /// What the console can have done to the gateway.
     pub backstage: Arc<dyn Backstage>,
     /// Who may log in and who has; the database, where there is one.
@@ -85,6 +91,10 @@ pub struct Deps {
     /// The gateway's version.
     pub version: &'static str,
 }
+
+/// How far the console's thread stands back behind others.
+#[cfg(target_os = "linux")]
+const NICE: i32 = 5;
 
 /// Unix milliseconds.
 fn now_ms() -> u64 {
@@ -171,7 +181,12 @@ impl Console {
         let router = routes::router(deps, stopping.clone());
         let thread = std::thread::Builder::new()
             .name("console".to_owned())
-            .spawn(move || runtime.block_on(serve::all(listeners, router, stopping)))
+            .spawn(move || {
+                // Where there are too few cores for both, requests go first. Elsewhere than on Linux it would concern the whole process.
+                #[cfg(target_os = "linux")]
+                let _ = rustix::process::nice(NICE);
+                runtime.block_on(serve::all(listeners, router, stopping));
+            })
             .map_err(StartError::Runtime)?;
         Ok(Self { addresses, devtools, stop, thread: Some(thread) })
     }

@@ -18,6 +18,8 @@ const PASSES: u32 = 2;
 const LANES: u32 = 1;
 /// How many are hashed at once, and so how much memory and how many cores guesses can take.
 const AT_ONCE: usize = 2;
+/// How many may be checked or wait for that: some two seconds' work.
+const MOST_WAITING: usize = 64;
 
 /// Why there is no hash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,19 +33,22 @@ pub enum NoHash {
 /// Hashes and checks passwords, on threads beside the runtime.
 pub(super) struct Passwords {
     permits: Arc<Semaphore>,
+    /// Those that are being checked or wait for it.
+    waiting: Semaphore,
 }
 
 impl Default for Passwords {
     fn default() -> Self {
-        Self { permits: Arc::new(Semaphore::new(AT_ONCE)) }
+        Self { permits: Arc::new(Semaphore::new(AT_ONCE)), waiting: Semaphore::new(MOST_WAITING) }
     }
 }
 
 impl Passwords {
-    /// Whether the password is the one that was hashed. Without a hash it takes as long, and is not.
-    pub async fn check(&self, password: String, hash: Option<String>) -> bool {
-        let Ok(_permit) = self.permits.acquire().await else { return false };
-        tokio::task::spawn_blocking(move || is_right(&password, hash.as_deref())).await.unwrap_or(false)
+    /// Whether the password is the one that was hashed. Without a hash it takes as long, and is not. `None`: too many are waiting, nobody looked.
+    pub async fn check(&self, password: String, hash: Option<String>) -> Option<bool> {
+        let _place = self.waiting.try_acquire().ok()?;
+        let _permit = self.permits.acquire().await.ok()?;
+        Some(tokio::task::spawn_blocking(move || is_right(&password, hash.as_deref())).await.unwrap_or(false))
     }
 
     /// The hash of a new password.
@@ -92,10 +97,20 @@ mod tests {
         let passwords = Passwords::default();
         let hash = passwords.hash("correct horse battery".to_owned()).await.unwrap();
         assert!(hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{hash}");
-        assert!(passwords.check("correct horse battery".to_owned(), Some(hash.clone())).await);
-        assert!(!passwords.check("correct horse batter".to_owned(), Some(hash)).await);
-        assert!(!passwords.check("nobody has this password".to_owned(), None).await);
-        assert!(!passwords.check("anything".to_owned(), Some("$argon2id$damaged".to_owned())).await);
+        let is_right = async |password: &str, hash: Option<&str>| {
+            passwords.check(password.to_owned(), hash.map(str::to_owned)).await.unwrap()
+        };
+        assert!(is_right("correct horse battery", Some(&hash)).await);
+        assert!(!is_right("correct horse batter", Some(&hash)).await);
+        assert!(!is_right("nobody has this password", None).await);
+        assert!(!is_right("anything", Some("$argon2id$damaged")).await);
+    }
+
+    #[tokio::test]
+    async fn who_comes_when_too_many_wait_is_sent_away() {
+        let passwords = Passwords::default();
+        let _all = passwords.waiting.acquire_many(MOST_WAITING as u32).await.unwrap();
+        assert_eq!(passwords.check("anything".to_owned(), None).await, None);
     }
 
     #[test]

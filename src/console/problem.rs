@@ -59,6 +59,11 @@ impl Problem {
         self.status
     }
 
+    /// The member of the request that it is about, where it is about one.
+    pub fn at(&self) -> Option<&str> {
+        self.at.as_deref()
+    }
+
     /// What it says to people.
     pub fn detail(&self) -> &str {
         &self.detail
@@ -70,15 +75,14 @@ impl From<StoreError> for Problem {
         let status = match error {
             StoreError::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
             StoreError::Conflict(_) => StatusCode::CONFLICT,
-            StoreError::Refused(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            StoreError::Refused(_) | StoreError::Rejected(_) => StatusCode::UNPROCESSABLE_ENTITY,
             StoreError::Damaged(_) => StatusCode::INTERNAL_SERVER_ERROR,
         };
-        if status.is_server_error() {
+        // Where it is and why is the operator's to know, and stands in the log.
+        if status.is_server_error() || matches!(error, StoreError::Rejected(_)) {
             log::warn!("the console's database: {error}");
-            // Where it is and why is the operator's to know, and stands in the log.
-            return Self::new(status, "The database cannot do this now; the log says why.").retry_after_if(status);
         }
-        Self::new(status, error.to_string())
+        Self::new(status, error.told_to_members().to_owned()).retry_after_if(status)
     }
 }
 

@@ -68,13 +68,16 @@ operations! {
     SeePayloads => MEMBER,
     /// See what was done in the organisation, and by whom.
     SeeAudit => ADMIN,
+    /// See how the gateway's models, breakers and pool of keys are, and by what rules requests are routed; not which keys there are, nor where
+    /// anything is.
+    SeeHealth => OWNER,
     /// Make and remove organisations.
     ManageOrgs => Needs::Administrator,
     /// Write down what organisations have paid.
     ManageCredits => Needs::Administrator,
     /// Make, change and remove models, presets and routing settings, which hold for all organisations.
     ManageModels => Needs::Administrator,
-    /// See the gateway's own state: key pool, breakers, cache, configuration, live events.
+    /// See all of the gateway's own state: the keys in the pool, cache, whole configuration, live events.
     SeeGateway => Needs::Administrator,
     /// Change it: empty the cache, enable a key.
     ManageGateway => Needs::Administrator,

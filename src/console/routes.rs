@@ -1,8 +1,10 @@
 //! The console's routes and what every answer has in common.
 
 use super::Deps;
-use super::api;
+use super::api::{self, Segments};
 use super::auth::{self, Failures};
+use super::hosts;
+use super::live;
 use super::pages;
 use super::password::Passwords;
 use super::problem::Problem;
@@ -10,41 +12,48 @@ use super::roles::Operation;
 use super::serve::{Front, Stopping};
 use super::viewer::Viewer;
 use crate::domain::RequestId;
-use crate::telemetry::live::Seen;
+use crate::store::ports::database::Access;
 use crate::telemetry::recent::Explanation;
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Extension, Path, Request, State};
+use axum::body::to_bytes;
+use axum::extract::{DefaultBodyLimit, Extension, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
-use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::get;
-use futures::stream::{self, Stream, StreamExt};
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::watch;
 
 /// No request here needs a larger body.
 pub(super) const MOST_BODY: usize = 64 << 10;
-/// How many may watch live events at a time, well below the connections so that `/metrics` always gets through.
-pub(super) const MOST_WATCHERS: usize = 64;
-/// A quiet stream of live events shows in this interval that it is alive.
-pub(super) const KEEPALIVE: Duration = Duration::from_secs(15);
-
+/// How long a body may take. Nobody types it.
+const BODY_WITHIN: Duration = Duration::from_secs(if cfg!(test) { 2 } else { 10 });
 /// What the handlers share.
 pub(super) struct Shared {
     pub deps: Deps,
     pub failures: Failures,
     pub passwords: Passwords,
+    /// Places for those who watch something live.
+    pub watching: live::Seats,
+    /// Sent after each request that may have changed something: who watches may not any more.
+    pub changes: watch::Sender<()>,
     /// Ends the live streams when the console stops.
     pub stopping: Stopping,
 }
 
 /// All routes.
 pub(super) fn router(deps: Deps, stopping: Stopping) -> Router {
-    let shared = Arc::new(Shared { deps, failures: Failures::default(), passwords: Passwords::default(), stopping });
+    let shared = Arc::new(Shared {
+        deps,
+        failures: Failures::default(),
+        passwords: Passwords::default(),
+        watching: live::Seats::default(),
+        changes: watch::Sender::new(()),
+        stopping,
+    });
     let guarded = Router::new()
-        .route("/api/v1/live", get(live))
+        .route("/api/v1/live", get(live_requests))
         .route("/api/v1/requests/{id}/explain", get(explain))
         .route("/api/v1/requests/{id}/payloads", get(payloads))
         .merge(api::guarded())
@@ -68,6 +77,7 @@ pub(super) fn router(deps: Deps, stopping: Stopping) -> Router {
             )
         })
         .layer(DefaultBodyLimit::max(MOST_BODY))
+        .layer(middleware::from_fn_with_state(Arc::clone(&shared), hosts::own_names_alone))
         .layer(middleware::from_fn(bounded_and_guarded))
         .with_state(shared)
 }
@@ -78,7 +88,10 @@ async fn bounded_and_guarded(request: Request, next: Next) -> Response {
     let mut response = if length.is_some_and(|length: usize| length > MOST_BODY) {
         Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "The body is larger than 64 KiB.").into_response()
     } else {
-        next.run(request).await
+        match whole(request).await {
+            Ok(request) => next.run(request).await,
+            Err(problem) => problem.into_response(),
+        }
     };
     let headers = response.headers_mut();
     for (name, value) in [
@@ -95,6 +108,18 @@ async fn bounded_and_guarded(request: Request, next: Next) -> Response {
     }
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     response
+}
+
+/// The request with its whole body, before anything is done for it: who sends only a part of it has not asked for anything.
+async fn whole(request: Request) -> Result<Request, Problem> {
+    let (parts, body) = request.into_parts();
+    match tokio::time::timeout(BODY_WITHIN, to_bytes(body, MOST_BODY)).await {
+        Ok(Ok(bytes)) => Ok(Request::from_parts(parts, bytes.into())),
+        Ok(Err(_)) => {
+            Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "The body cannot be read, or is larger than 64 KiB."))
+        }
+        Err(_) => Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "The body does not come.")),
+    }
 }
 
 async fn metrics(State(shared): State<Arc<Shared>>) -> Response {
@@ -121,7 +146,7 @@ async fn ready(State(shared): State<Arc<Shared>>) -> Response {
 pub(super) async fn explain(
     State(shared): State<Arc<Shared>>,
     viewer: Viewer,
-    Path(id): Path<String>,
+    Segments(id): Segments<String>,
 ) -> Result<Response, Problem> {
     let reach = viewer.reach(Operation::SeeRequests, None)?;
     let Some(id) = RequestId::parse(&id) else {
@@ -158,7 +183,7 @@ pub(super) async fn explain(
 pub(super) async fn payloads(
     State(shared): State<Arc<Shared>>,
     viewer: Viewer,
-    Path(id): Path<String>,
+    Segments(id): Segments<String>,
 ) -> Result<Response, Problem> {
     let Some(id) = RequestId::parse(&id) else {
         return Err(Problem::bad_request("This is no request's id: one is req_ and 24 hexadecimal digits."));
@@ -209,42 +234,12 @@ pub(super) fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
-/// Each request as it goes on, as server-sent events: `data:` is one [`LiveEvent`](crate::telemetry::LiveEvent) as
-/// JSON; an event named `missed` tells how many were lost on the way.
-async fn live(State(shared): State<Arc<Shared>>, viewer: Viewer) -> Response {
-    if let Err(problem) = viewer.may(Operation::SeeGateway, None) {
-        return problem.into_response();
-    }
-    let watcher = shared.deps.live.watch();
-    if shared.deps.live.watchers() > MOST_WATCHERS {
-        return Problem::new(StatusCode::SERVICE_UNAVAILABLE, "Too many are watching already.")
-            .retry_after(Duration::from_secs(5))
-            .into_response();
-    }
-    // Sent at once, so that the client knows that nothing it causes from here on will be missed.
-    let hello = Event::default().comment("live").retry(Duration::from_secs(2));
-    let events = stream::once(async { Ok(hello) }).chain(events(watcher, shared.stopping.clone()));
-    let keepalive = KeepAlive::new().interval(KEEPALIVE).text("alive");
-    let mut response = Sse::new(events).keep_alive(keepalive).into_response();
-    response.headers_mut().insert("x-accel-buffering", HeaderValue::from_static("no"));
-    response
-}
-
-fn events(
-    watcher: crate::telemetry::live::Watcher,
-    stopping: Stopping,
-) -> impl Stream<Item = Result<Event, Infallible>> {
-    stream::unfold((watcher, stopping), |(mut watcher, mut stopping)| async move {
-        let seen = tokio::select! {
-            () = stopping.told() => None,
-            seen = watcher.next() => seen,
-        };
-        let event = match seen? {
-            Seen::Event(event) => Event::default().json_data(&*event),
-            Seen::Missed(count) => Event::default().event("missed").json_data(serde_json::json!({"missed": count})),
-        };
-        // Nothing in an event can fail to be JSON; if ever, the watcher is told that something is missing.
-        let event = event.unwrap_or_else(|_| Event::default().event("missed").data(r#"{"missed":1}"#));
-        Some((Ok(event), (watcher, stopping)))
-    })
+/// Each request as it goes on, as server-sent events: [`live::requests`].
+async fn live_requests(
+    State(shared): State<Arc<Shared>>,
+    viewer: Viewer,
+    after: live::After,
+) -> Result<Response, Problem> {
+    viewer.may(Operation::SeeGateway, None)?;
+    live::requests(&shared, &viewer, Operation::SeeGateway, Access::System, after)
 }

@@ -1,10 +1,11 @@
 //! Accepts connections and serves HTTP/1.1 on them, within bounds of number and time.
 
+use super::patience::{Patient, Place, Places};
 use axum::{Extension, Router};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,14 +15,25 @@ use tokio::task::JoinSet;
 
 /// How many connections are served at a time; more wait in the kernel.
 const MOST_CONNECTIONS: usize = 256;
+/// How many of them one address may have, so that others always get through.
+const MOST_OF_ONE: usize = 128;
 /// How long a connection may take to send a request's head, and so also how long it may be idle.
 const HEAD_WITHIN: Duration = Duration::from_secs(60);
+/// How long a client may take nothing of an answer.
+const TAKES_WITHIN: Duration = Duration::from_secs(30);
+/// How long what was sent may stay without acknowledgement, in milliseconds.
+#[cfg(target_os = "linux")]
+const SILENT: u32 = 60_000;
 /// How long requests may still take when the console stops.
 const GRACE: Duration = Duration::from_secs(2);
 
 /// The address at the other end of the connection of a request.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Peer(pub SocketAddr);
+
+/// The address at this end of it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Local(pub IpAddr);
 
 /// What a listener shows first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,13 +57,13 @@ impl Stopping {
 
 /// Serves the router on all these listeners until told to stop.
 pub(super) async fn all(listeners: Vec<(std::net::TcpListener, Front)>, router: Router, mut stopping: Stopping) {
-    let permits = Arc::new(Semaphore::new(MOST_CONNECTIONS));
+    let (permits, places) = (Arc::new(Semaphore::new(MOST_CONNECTIONS)), Places::default());
     let mut accepting = JoinSet::new();
     for (listener, front) in listeners {
         match TcpListener::from_std(listener) {
             Ok(listener) => {
                 let router = router.clone().layer(Extension(front));
-                accepting.spawn(accept(listener, router, Arc::clone(&permits), stopping.clone()));
+                accepting.spawn(accept(listener, router, (Arc::clone(&permits), places.clone()), stopping.clone()));
             }
             Err(error) => log::error!("a listener of the console cannot be used: {error}"),
         }
@@ -60,7 +72,12 @@ pub(super) async fn all(listeners: Vec<(std::net::TcpListener, Front)>, router: 
     let _ = tokio::time::timeout(GRACE, all_of(&mut accepting)).await;
 }
 
-async fn accept(listener: TcpListener, router: Router, permits: Arc<Semaphore>, mut stopping: Stopping) {
+async fn accept(
+    listener: TcpListener,
+    router: Router,
+    (permits, places): (Arc<Semaphore>, Places),
+    mut stopping: Stopping,
+) {
     let mut connections = JoinSet::new();
     loop {
         let next = async {
@@ -71,9 +88,13 @@ async fn accept(listener: TcpListener, router: Router, permits: Arc<Semaphore>, 
             () = stopping.told() => break,
             Some(_) = connections.join_next() => {}
             accepted = next => match accepted {
-                (Ok(permit), Ok((stream, peer))) => {
-                    connections.spawn(connection(stream, peer, router.clone(), stopping.clone(), permit));
-                }
+                (Ok(permit), Ok((stream, peer))) => match places.take(peer.ip().to_canonical(), MOST_OF_ONE) {
+                    Some(place) => {
+                        let held = (permit, place);
+                        connections.spawn(connection(stream, peer, router.clone(), stopping.clone(), held));
+                    }
+                    None => log::debug!("{peer} has too many connections to the console"),
+                },
                 (_, Err(error)) => {
                     log::warn!("the console cannot accept a connection: {error}");
                     // Out of descriptors, most likely: trying again at once would only spin.
@@ -97,11 +118,18 @@ async fn connection(
     peer: SocketAddr,
     router: Router,
     mut stopping: Stopping,
-    _permit: OwnedSemaphorePermit,
+    _held: (OwnedSemaphorePermit, Place),
 ) {
     // Without it events wait for the acknowledgement of the one before; failing that they are merely late.
     let _ = stream.set_nodelay(true);
-    let service = TowerToHyperService::new(router.layer(Extension(Peer(peer))));
+    // A machine that has gone to sleep says nothing: without this, whoever watched from there would keep the place for a quarter of an hour. Where
+    // the system cannot do it, that is how long it takes.
+    #[cfg(target_os = "linux")]
+    let _ = rustix::net::sockopt::set_tcp_user_timeout(&stream, SILENT);
+    let Ok(local) = stream.local_addr() else { return };
+    let router = router.layer(Extension(Peer(peer))).layer(Extension(Local(local.ip())));
+    let service = TowerToHyperService::new(router);
+    let stream = Patient::new(stream, TAKES_WITHIN);
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HEAD_WITHIN);
     let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));

@@ -9,14 +9,18 @@ use super::{now_ms, random_secret};
 use crate::domain::Secret;
 use crate::domain::audit::AuditEvent;
 use crate::domain::secret::KeyHash;
+use crate::store::ports::database::StoreError;
 use crate::store::ports::logins::{Holder, LoggedIn, Session};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde_json::json;
 use sha2::{Digest, Sha256};
+use std::net::IpAddr;
 use std::time::Duration;
 
-/// What the cookie is called.
+/// What the cookie is called, and what it is called where it goes over TLS alone: by that name browsers take it from this very host and from no
+/// other of its domain (`__Host-`, RFC 6265bis).
 const COOKIE: &str = "orbyt_session";
+const COOKIE_OF_HOST: &str = "__Host-orbyt_session";
 /// How long a session lasts, used or not.
 const LASTS: Duration = Duration::from_secs(12 * 60 * 60);
 
@@ -65,32 +69,42 @@ pub(super) async fn log_in(shared: &Shared, from: &Origin, credentials: Credenti
     };
     shared.deps.logins.begin_session(&session).await?;
     note(shared, from, "session.begin", &session, now).await?;
-    let secure = if from.secure || (shared.deps.snapshot)().console.secure_cookies { "; Secure" } else { "" };
-    let text =
-        format!("{COOKIE}={}; HttpOnly; SameSite=Strict; Path=/; Max-Age={}{secure}", cookie.reveal(), LASTS.as_secs());
+    let value = set_cookie(shared, from, cookie.reveal(), LASTS)?;
+    Ok(Begun { cookie: value, csrf: csrf(cookie.reveal()) })
+}
+
+/// What the browser calls the session.
+fn name(shared: &Shared, from: &Origin) -> &'static str {
+    if from.secure || (shared.deps.snapshot)().console.secure_cookies { COOKIE_OF_HOST } else { COOKIE }
+}
+
+fn set_cookie(shared: &Shared, from: &Origin, cookie: &str, lasts: Duration) -> Result<HeaderValue, Problem> {
+    let name = name(shared, from);
+    let secure = if name == COOKIE_OF_HOST { "; Secure" } else { "" };
+    let text = format!("{name}={cookie}; HttpOnly; SameSite=Strict; Path=/; Max-Age={}{secure}", lasts.as_secs());
     let mut value = HeaderValue::from_str(&text).map_err(|_| Problem::bad_request("No cookie can be made."))?;
     value.set_sensitive(true);
-    Ok(Begun { cookie: value, csrf: csrf(cookie.reveal()) })
+    Ok(value)
 }
 
 async fn with_password(shared: &Shared, from: &Origin, email: &str, password: String) -> Result<Holder, Problem> {
     let email = email.trim().to_ascii_lowercase();
     let now = std::time::Instant::now();
     // Counted before the password is looked at, so that guesses at the same moment count too.
-    shared.failures.guess(from.address, Some(&email), now)?;
+    shared.failures.guess(from.address, &email, now)?;
     let login = shared.deps.logins.login(&email).await?;
     let hash = login.as_ref().map(|login| login.password_hash.clone());
-    if !shared.passwords.check(password, hash).await {
+    if !auth::is_password(shared, from.address, &email, password, hash).await? {
         log::warn!("somebody at {} could not log in to the console", from.address);
         return Err(Problem::new(StatusCode::UNAUTHORIZED, "Address or password is wrong."));
     }
-    shared.failures.forgive(from.address, Some(&email));
+    shared.failures.forgive(from.address, &email);
     let login = login.ok_or_else(|| Problem::new(StatusCode::UNAUTHORIZED, "Address or password is wrong."))?;
     Ok(Holder::Person(login.person))
 }
 
 /// Ends the session that the viewer is in. Returns what makes the browser forget its cookie.
-pub(super) async fn log_out(shared: &Shared, viewer: &Viewer) -> Result<HeaderValue, Problem> {
+pub(super) async fn log_out(shared: &Shared, from: &Origin, viewer: &Viewer) -> Result<HeaderValue, Problem> {
     if let Some(session) = &viewer.session {
         shared.deps.logins.end_session(&session.hash).await?;
         if let Some(database) = &shared.deps.database {
@@ -98,7 +112,7 @@ pub(super) async fn log_out(shared: &Shared, viewer: &Viewer) -> Result<HeaderVa
             database.append(&viewer.event(now_ms(), "session.end", id, None, &json!({}))).await?;
         }
     }
-    Ok(HeaderValue::from_static("orbyt_session=; HttpOnly; SameSite=Strict; Path=/; Max-Age=0"))
+    set_cookie(shared, from, "", Duration::ZERO)
 }
 
 async fn note(shared: &Shared, from: &Origin, action: &str, session: &Session, at: u64) -> Result<(), Problem> {
@@ -122,25 +136,28 @@ async fn note(shared: &Shared, from: &Origin, action: &str, session: &Session, a
 
 /// The viewer of the session whose cookie a request carries; `None` where it carries none that is in force.
 pub(super) async fn viewer(shared: &Shared, from: &Origin, headers: &HeaderMap) -> Result<Option<Viewer>, Problem> {
-    let Some(cookie) = cookie(headers) else { return Ok(None) };
-    let hash = KeyHash::of(cookie.as_bytes());
-    let Some(LoggedIn { session, person, memberships }) = shared.deps.logins.session(&hash, now_ms()).await? else {
-        return Ok(None);
-    };
-    let inside = InSession { hash, csrf: csrf(cookie).into() };
+    let Some(cookie) = cookie(headers, name(shared, from)) else { return Ok(None) };
+    let inside = InSession { hash: KeyHash::of(cookie.as_bytes()), csrf: csrf(cookie).into() };
+    Ok(of(shared, from.address, inside).await?)
+}
+
+/// The viewer of a session as it is now; `None` where it is not in force any more.
+pub(super) async fn of(shared: &Shared, address: IpAddr, inside: InSession) -> Result<Option<Viewer>, StoreError> {
+    let found = shared.deps.logins.session(&inside.hash, now_ms()).await?;
+    let Some(LoggedIn { session, person, memberships }) = found else { return Ok(None) };
     Ok(match (session.holder, person) {
-        (Holder::Person(_), Some(person)) => Some(Viewer::person(from.address, inside, person, memberships)),
+        (Holder::Person(_), Some(person)) => Some(Viewer::person(address, inside, person, memberships)),
         (Holder::Administrator(token), None) if (shared.deps.admin_token)() == Some(token) => {
-            Some(Viewer::administrator(from.address, Some(inside)))
+            Some(Viewer::administrator(address, Some(inside)))
         }
         _ => None,
     })
 }
 
-fn cookie(headers: &HeaderMap) -> Option<&str> {
+fn cookie<'a>(headers: &'a HeaderMap, wanted: &str) -> Option<&'a str> {
     let lines = headers.get_all(header::COOKIE).iter().filter_map(|line| line.to_str().ok());
     let mut pairs = lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
-    pairs.find_map(|(name, value)| (name == COOKIE && !value.is_empty()).then_some(value))
+    pairs.find_map(|(name, value)| (name == wanted && !value.is_empty()).then_some(value))
 }
 
 /// The token against forged requests that belongs to a cookie. The cookie cannot be found from it.
@@ -159,11 +176,14 @@ mod tests {
     #[test]
     fn the_cookie_is_found_among_others() {
         let mut headers = HeaderMap::new();
-        assert_eq!(cookie(&headers), None);
+        assert_eq!(cookie(&headers, COOKIE), None);
         headers.append(header::COOKIE, HeaderValue::from_static("a=1; xorbyt_session=2"));
-        assert_eq!(cookie(&headers), None);
+        assert_eq!(cookie(&headers, COOKIE), None);
         headers.append(header::COOKIE, HeaderValue::from_static("b=3;orbyt_session=abc; c"));
-        assert_eq!(cookie(&headers), Some("abc"));
+        assert_eq!(cookie(&headers, COOKIE), Some("abc"));
+        assert_eq!(cookie(&headers, COOKIE_OF_HOST), None, "another host of the domain may have set that one");
+        headers.append(header::COOKIE, HeaderValue::from_static("__Host-orbyt_session=def"));
+        assert_eq!(cookie(&headers, COOKIE_OF_HOST), Some("def"));
     }
 
     #[test]

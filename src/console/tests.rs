@@ -1,5 +1,7 @@
 //! The console as its clients see it, over real sockets.
 
+mod reach;
+
 use super::*;
 use crate::config::Source;
 use crate::domain::audit::AuditEvent;
@@ -12,6 +14,7 @@ use crate::store::ports::answers::AnswersHeld;
 use crate::store::ports::database::StoreError;
 use crate::store::ports::live::{KeyStatus, TargetStatus};
 use crate::telemetry::LiveEvent;
+use crate::telemetry::alerts::Board;
 use crate::telemetry::live::State;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -40,8 +43,8 @@ impl Backstage for Nothing {
         Err(StoreError::Refused("there is no vault".to_owned()))
     }
 
-    async fn try_setting(&self, _: StoredSetting) -> Result<(), String> {
-        Err("there is no configuration".to_owned())
+    async fn try_setting(&self, _: StoredSetting) -> Result<(), Unfit> {
+        Err(Unfit::general("there is no configuration"))
     }
 
     fn pool(&self) -> Vec<KeyStatus> {
@@ -56,8 +59,8 @@ impl Backstage for Nothing {
         Vec::new()
     }
 
-    fn cached(&self) -> AnswersHeld {
-        AnswersHeld::default()
+    fn cached(&self) -> (AnswersHeld, u64) {
+        (AnswersHeld::default(), 0)
     }
 
     async fn empty_cache(&self) -> bool {
@@ -67,11 +70,15 @@ impl Backstage for Nothing {
 
 const TOKEN: &str = "admin-token-for-tests";
 
+mod live;
+
 struct Fixture {
     console: Console,
     live: Live,
+    logins: Arc<MemoryLogins>,
     ready: Arc<AtomicBool>,
     token: Arc<parking_lot::Mutex<Option<KeyHash>>>,
+    alerts: Board,
 }
 
 fn start() -> Fixture {
@@ -79,7 +86,10 @@ fn start() -> Fixture {
     metrics.limited("global");
     let (live, ready) = (Live::default(), Arc::new(AtomicBool::new(true)));
     let token = Arc::new(parking_lot::Mutex::new(Some(Secret::new(TOKEN).hash())));
+    let logins = Arc::new(MemoryLogins::default());
     let (is_ready, expected) = (Arc::clone(&ready), Arc::clone(&token));
+    let alerts = Board::default();
+    let of_board = alerts.clone();
     let deps = Deps {
         metrics,
         live: live.clone(),
@@ -91,8 +101,9 @@ fn start() -> Fixture {
         operations: Operations::default(),
         ledger: None,
         database: None,
+        alerts: Arc::new(move || of_board.active()),
         backstage: Arc::new(Nothing),
-        logins: Arc::new(MemoryLogins::default()),
+        logins: logins.clone(),
         snapshot: snapshot(),
         explain: Arc::new(|id| (id == RequestId::of(1, 2)).then(|| serde_json::json!({"status": 200}))),
         ready: Arc::new(move || is_ready.load(SeqCst)),
@@ -101,7 +112,7 @@ fn start() -> Fixture {
         version: "1.2.3",
     };
     let console = Console::start(&[([127, 0, 0, 1], 0).into()], Sharing::Exclusive, deps).unwrap();
-    Fixture { console, live, ready, token }
+    Fixture { console, live, logins, ready, token, alerts }
 }
 
 struct Answer {
@@ -273,16 +284,18 @@ fn a_reload_changes_the_token_and_without_one_nobody_gets_in() {
 }
 
 #[test]
-fn whoever_keeps_guessing_is_kept_out_and_told_for_how_long() {
+fn whoever_keeps_guessing_is_told_nothing_more_and_keeps_nobody_out() {
     let fixture = start();
     for _ in 0..10 {
         fixture.get_with("/api/v1/health", "guess").assert_problem(401);
     }
-    let closed = fixture.get_with("/api/v1/health", TOKEN);
+    let closed = fixture.get_with("/api/v1/health", "guess");
     closed.assert_problem(429);
     let wait = closed.head.split("retry-after: ").nth(1).and_then(|rest| rest.split("\r\n").next()?.parse().ok());
     assert!(wait.is_some_and(|seconds: u64| (1..=60).contains(&seconds)), "{}", closed.head);
     assert_eq!(fixture.get("/metrics").status, 200, "what is open stays open");
+    assert_eq!(fixture.get_with("/api/v1/health", TOKEN).status, 200, "the right token passes");
+    fixture.get_with("/api/v1/health", "guess").assert_problem(429);
 }
 
 #[test]
@@ -402,6 +415,7 @@ fn a_port_in_use_is_an_error_that_names_it() {
         payloads: PayloadStore::new(Arc::default()),
         archive: None,
         operations: Operations::default(),
+        alerts: Arc::new(Vec::new),
         ledger: None,
         database: None,
         backstage: Arc::new(Nothing),
@@ -469,7 +483,9 @@ fn a_login_is_not_taken_from_another_sites_page_nor_guessed() {
         fixture.post("/api/v1/session", "", &guess).assert_problem(401);
     }
     fixture.post("/api/v1/session", "", &guess).assert_problem(429);
-    fixture.post("/api/v1/session", "", &body).assert_problem(429);
+    // Whoever guesses at Ada keeps neither the administrator out nor Kim.
+    assert_eq!(fixture.post("/api/v1/session", "", &body).status, 201);
+    fixture.post("/api/v1/session", "", &guess.replace("ada", "kim")).assert_problem(401);
 }
 
 #[test]

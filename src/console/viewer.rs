@@ -209,6 +209,8 @@ mod tests {
             assert_eq!((status(owner.may(operation, None)), status(owner.may(operation, Some("org_a")))), (403, 403));
             assert_eq!(status(administrator.may(operation, None)), 200);
         }
+        assert_eq!(status(owner.may(Operation::SeeHealth, None)), 200, "how it fares is every owner's to know");
+        assert_eq!(status(member(&[("org_a", Role::Admin)]).may(Operation::SeeHealth, None)), 403);
         assert_eq!(administrator.reach(Operation::SeeKeys, None).unwrap(), [Access::System]);
     }
 }

@@ -11,6 +11,7 @@ pub mod ledger;
 pub mod limits;
 pub mod live;
 pub mod logins;
+pub mod nodes;
 pub mod payloads;
 pub mod provider_keys;
 pub mod reports;

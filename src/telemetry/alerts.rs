@@ -52,6 +52,30 @@ impl Kind {
     }
 }
 
+/// How bad it is. An alert that becomes worse is told again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Severity {
+    /// Somebody should look at it.
+    Warning,
+    /// Requests fail because of it, or may.
+    Critical,
+}
+
+impl Severity {
+    fn worst() -> Self {
+        Self::Critical
+    }
+
+    /// Its name in messages.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Warning => "warning",
+            Self::Critical => "critical",
+        }
+    }
+}
+
 /// Something that is the case now. Texts hold no secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Condition {
@@ -61,6 +85,10 @@ pub struct Condition {
     pub subject: String,
     /// What it means, for people.
     pub message: String,
+    /// How bad it is.
+    pub severity: Severity,
+    /// The organisation that it concerns, where it is one alone.
+    pub org: Option<String>,
 }
 
 /// A condition that was noticed.
@@ -72,6 +100,12 @@ pub struct Alert {
     pub subject: String,
     /// What it means, for people, as it was last seen.
     pub message: String,
+    /// How bad it is, as it was last seen. What a former version has written down was told already, whatever it was.
+    #[serde(default = "Severity::worst")]
+    pub severity: Severity,
+    /// The organisation that it concerns, where it is one alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub org: Option<String>,
     /// Since when, in Unix milliseconds.
     pub since: u64,
 }
@@ -79,7 +113,7 @@ pub struct Alert {
 /// What has changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// It was not there before.
+    /// It was not there before, or was less severe.
     Raised(Alert),
     /// It is over.
     Resolved(Alert),
@@ -120,14 +154,18 @@ impl Alerts {
         }
         changes
             .extend(unseen.iter().filter_map(|key| self.known.remove(key)).map(|(alert, _)| Change::Resolved(alert)));
-        for Condition { kind, subject, message } in seen {
+        for Condition { kind, subject, message, severity, org } in seen {
             match self.known.get_mut(&(kind, subject.clone())) {
                 Some((alert, state)) => {
-                    alert.message = message;
+                    let is_worse = severity > alert.severity;
+                    (alert.message, alert.severity, alert.org) = (message, severity, org);
                     *state = State::Active;
+                    if is_worse {
+                        changes.push(Change::Raised(alert.clone()));
+                    }
                 }
                 None => {
-                    let alert = Alert { kind, subject: subject.clone(), message, since: now };
+                    let alert = Alert { kind, subject: subject.clone(), message, severity, org, since: now };
                     self.known.insert((kind, subject), (alert.clone(), State::Active));
                     changes.push(Change::Raised(alert));
                 }
@@ -180,7 +218,14 @@ mod tests {
     const HOLD: Duration = Duration::from_secs(60);
 
     fn condition(subject: &str) -> Condition {
-        Condition { kind: Kind::BreakerOpen, subject: subject.to_owned(), message: format!("{subject} fails") }
+        let message = format!("{subject} fails");
+        Condition {
+            kind: Kind::BreakerOpen,
+            subject: subject.to_owned(),
+            message,
+            severity: Severity::Warning,
+            org: None,
+        }
     }
 
     fn told(changes: Vec<Change>) -> Vec<String> {
@@ -201,6 +246,21 @@ mod tests {
         assert_eq!(alerts.active().len(), 2);
         assert_eq!(told(alerts.see(62_000, HOLD, vec![condition("b")])), ["-a 1"]);
         assert_eq!(alerts.active().len(), 1);
+    }
+
+    #[test]
+    fn what_becomes_worse_is_told_again_also_by_the_next_process() {
+        let worse = |subject| Condition { severity: Severity::Critical, ..condition(subject) };
+        let mut alerts = Alerts::default();
+        alerts.see(1, HOLD, vec![condition("a"), condition("b")]);
+        assert_eq!(told(alerts.see(2, HOLD, vec![worse("a"), condition("b")])), ["+a 1"]);
+        assert!(alerts.see(3, HOLD, vec![worse("a"), condition("b")]).is_empty());
+        let kept = serde_json::to_string(&alerts.active()).unwrap();
+        let mut next = Alerts::recalled(serde_json::from_str(&kept).unwrap());
+        assert_eq!(told(next.see(4, HOLD, vec![worse("a"), worse("b")])), ["+b 1"]);
+        let former = r#"[{"kind": "breaker_open", "subject": "a", "message": "m", "since": 1}]"#;
+        let mut next = Alerts::recalled(serde_json::from_str(former).unwrap());
+        assert!(next.see(5, HOLD, vec![worse("a")]).is_empty());
     }
 
     #[test]

@@ -1,20 +1,35 @@
-//! What is going on right now, for whoever watches: `GET /api/v1/live`, the demo, DevTools.
+//! What is going on right now, for whoever watches: `GET /api/v1/live`, DevTools, the demo, and other nodes.
 //!
-//! A bounded broadcast. Nobody watching costs one atomic load a call and builds nothing; a watcher that is too slow loses
-//! the oldest events and is told how many. Nothing here is kept: the record is what remains of a request.
+//! ```text
+//!   requests ──send──> intake ──┐ every TICK, on a thread of its own           ┌──> watcher
+//!                               ├──> hub ──> a stand for each audience ────────┼──> watcher
+//!   other nodes ──hear──────────┘           (filtered, thinned, last batches)  └──> watcher
+//! ```
+//!
+//! A request that tells something takes one lock for a moment and wakes nobody, however many watch; with nobody watching it costs one atomic
+//! load and builds nothing. Everything behind that is the thread's and the watchers' own: one that is too slow loses the oldest batches and is
+//! told how many events that were. Nothing here is kept: the record is what remains of a request.
+
+mod hub;
+mod stand;
 
 use crate::domain::{Money, RequestId};
-use serde::{Serialize, Serializer};
+use crate::store::ports::database::Access;
+use hub::Hub;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
+use std::borrow::Cow;
+use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use tokio::sync::broadcast;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Instant;
+use tokio::sync::watch;
 
-/// How many events a watcher may lag behind.
-const BACKLOG: usize = 1024;
+pub use hub::Elsewhere;
+pub use stand::{Batch, Place, Seen, Watcher};
 
 /// Where a request stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
     /// It has arrived.
@@ -30,63 +45,77 @@ pub enum State {
 }
 
 /// One step of one request. Absent fields are left out of the JSON.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct LiveEvent {
     /// The request.
-    #[serde(serialize_with = "as_text")]
     pub id: RequestId,
     /// When, in milliseconds since the Unix epoch.
     pub at_ms: u64,
     /// Where the request now stands.
     pub state: State,
+    /// The node that it is on; absent where that is this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<Arc<str>>,
     /// The organisation that it is for: nobody of another may see it.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub org: Option<Arc<str>>,
     /// The name of the gateway's key that the request came with.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub caller: Option<Arc<str>>,
     /// The model that was asked for or serves.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<Arc<str>>,
     /// The provider that is asked or serves.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provider: Option<Arc<str>>,
     /// The name (never the text) of the key that the attempt was made with.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<Arc<str>>,
     /// The number of the attempt, from 1.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attempt: Option<u32>,
     /// What triage made of a failed attempt.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub verdict: Option<&'static str>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verdict: Option<Cow<'static, str>>,
     /// The fault's name, the error's code, or how the request ended when it was not complete.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<Arc<str>>,
     /// The HTTP status of the attempt or of the answer.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
     /// Milliseconds since the request arrived, or that the attempt took.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub latency_ms: Option<u64>,
     /// Milliseconds to the first output.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ttft_ms: Option<u64>,
     /// What the provider counted.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tokens: Option<Tokens>,
     /// What it cost, as an exact decimal number of dollars.
-    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "as_number")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "as_number",
+        deserialize_with = "from_number"
+    )]
     pub cost_usd: Option<Money>,
 }
 
 /// Token counts of a finished request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tokens {
     /// Input.
     pub prompt: u64,
     /// Output.
     pub completion: u64,
+}
+
+impl State {
+    /// Whether nothing more comes of the request.
+    pub fn is_end(self) -> bool {
+        matches!(self, Self::Success | Self::Error)
+    }
 }
 
 impl LiveEvent {
@@ -96,6 +125,7 @@ impl LiveEvent {
             id,
             at_ms,
             state,
+            node: None,
             org: None,
             caller: None,
             model: None,
@@ -113,79 +143,77 @@ impl LiveEvent {
     }
 }
 
-fn as_text<S: Serializer>(id: &RequestId, to: S) -> Result<S::Ok, S::Error> {
-    to.collect_str(id)
-}
-
 fn as_number<S: Serializer>(cost: &Option<Money>, to: S) -> Result<S::Ok, S::Error> {
     cost.and_then(|cost| RawValue::from_string(cost.to_dollars()).ok()).serialize(to)
 }
 
-/// The sending side. Clones share one audience.
-#[derive(Clone, Debug)]
-pub struct Live {
-    sender: broadcast::Sender<Arc<LiveEvent>>,
-    /// Counted apart because the channel's own count takes its lock.
-    watchers: Arc<AtomicUsize>,
+fn from_number<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Money>, D::Error> {
+    let number = Option::<Box<RawValue>>::deserialize(from)?;
+    Ok(number.and_then(|number| Money::from_dollars(number.get())))
 }
 
-impl Default for Live {
-    fn default() -> Self {
-        Self { sender: broadcast::Sender::new(BACKLOG), watchers: Arc::default() }
+/// Who watches.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Audience {
+    /// People and programs at the console, by what they may see: requests of this node and of those that it hears of.
+    Viewers(Access),
+    /// The other nodes: requests of this one.
+    Nodes,
+}
+
+/// The way to all who watch. Clones share them.
+#[derive(Clone, Default)]
+pub struct Live(Arc<Hub>);
+
+impl fmt::Debug for Live {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Live({} watch)", self.watchers())
     }
 }
 
 impl Live {
     /// Builds and sends an event if anybody watches.
     pub fn send(&self, event: impl FnOnce() -> LiveEvent) {
-        if self.watchers() > 0 {
-            // It fails only when the last watcher has just left.
-            let _ = self.sender.send(Arc::new(event()));
+        if self.0.is_wanted.load(Relaxed) {
+            self.0.own.put(event());
         }
     }
 
-    /// How many watch.
+    /// How many watch at this node's console.
     pub fn watchers(&self) -> usize {
-        self.watchers.load(Relaxed)
+        self.0.viewers.load(Relaxed)
     }
 
-    /// Begins to watch: every event from now on.
-    pub fn watch(&self) -> Watcher {
-        self.watchers.fetch_add(1, Relaxed);
-        Watcher { events: self.sender.subscribe(), watchers: Arc::clone(&self.watchers) }
+    /// Begins to watch: every event from now on, or from a place in an earlier watch of the same audience on.
+    pub fn watch(&self, audience: Audience, after: Option<Place>) -> Watcher {
+        Hub::watch(&self.0, audience, after, Instant::now())
     }
-}
 
-/// The receiving side of one watcher.
-#[derive(Debug)]
-pub struct Watcher {
-    events: broadcast::Receiver<Arc<LiveEvent>>,
-    watchers: Arc<AtomicUsize>,
-}
-
-/// What a watcher sees.
-#[derive(Clone, Debug)]
-pub enum Seen {
-    /// The next event.
-    Event(Arc<LiveEvent>),
-    /// So many events were lost because this watcher was too slow.
-    Missed(u64),
-}
-
-impl Watcher {
-    /// Waits for the next event. `None` when the gateway has ended. Safe to cancel.
-    pub async fn next(&mut self) -> Option<Seen> {
-        match self.events.recv().await {
-            Ok(event) => Some(Seen::Event(event)),
-            Err(broadcast::error::RecvError::Lagged(count)) => Some(Seen::Missed(count)),
-            Err(broadcast::error::RecvError::Closed) => None,
+    /// What another node has told, and how many of its events were lost on the way.
+    pub fn hear(&self, node: &Arc<str>, events: impl IntoIterator<Item = LiveEvent>, lost: u64) {
+        if self.0.is_wanted.load(Relaxed) {
+            self.0.hear(node, events, lost);
         }
     }
-}
 
-impl Drop for Watcher {
-    fn drop(&mut self) {
-        self.watchers.fetch_sub(1, Relaxed);
+    /// Where a request is that was heard of, where that is another node.
+    pub fn elsewhere(&self, id: &RequestId) -> Option<Elsewhere> {
+        self.0.elsewhere(id)
+    }
+
+    /// Whether somebody watches at this node's console, and when that changes. It stays so for a moment after the last of them has left.
+    pub fn is_viewed(&self) -> watch::Receiver<bool> {
+        self.0.is_viewed.subscribe()
+    }
+
+    /// Says what this node is called among those that tell each other. The first name stays.
+    pub fn is_called(&self, node: Arc<str>) {
+        let _ = self.0.node.set(node);
+    }
+
+    /// What this node is called; `None` for one that is alone.
+    pub fn node(&self) -> Option<&Arc<str>> {
+        self.0.node.get()
     }
 }
 
@@ -193,42 +221,9 @@ impl Drop for Watcher {
 mod tests {
     use super::*;
 
-    fn event(number: u64) -> LiveEvent {
-        LiveEvent::new(RequestId::of(0, number), number, State::Pending)
-    }
-
-    #[tokio::test]
-    async fn nothing_is_built_unless_somebody_watches() {
-        let live = Live::default();
-        live.send(|| panic!("nobody watches"));
-        let watcher = live.watch();
-        assert_eq!(live.watchers(), 1);
-        drop(watcher);
-        live.send(|| panic!("nobody watches any more"));
-    }
-
-    #[tokio::test]
-    async fn a_slow_watcher_is_told_what_it_lost_and_the_others_lose_nothing() {
-        let live = Live::default();
-        let (mut slow, mut fast) = (live.watch(), live.watch());
-        for number in 0..BACKLOG as u64 + 10 {
-            live.send(|| event(number));
-            assert!(matches!(fast.next().await, Some(Seen::Event(event)) if event.at_ms == number));
-        }
-        assert!(matches!(slow.next().await, Some(Seen::Missed(10))));
-        assert!(matches!(slow.next().await, Some(Seen::Event(event)) if event.at_ms == 10));
-    }
-
-    #[tokio::test]
-    async fn the_end_of_the_gateway_is_the_end_of_the_events() {
-        let live = Live::default();
-        let mut watcher = live.watch();
-        drop(live);
-        assert!(watcher.next().await.is_none());
-    }
-
     #[test]
     fn absent_fields_are_left_out_and_money_is_exact() {
+        let event = |number| LiveEvent::new(RequestId::from_random(0, number), number, State::Pending);
         let json = serde_json::to_string(&event(1)).unwrap();
         assert_eq!(json, r#"{"id":"req_000000000000000000000001","at_ms":1,"state":"pending"}"#);
         let full = LiveEvent {
@@ -236,6 +231,7 @@ mod tests {
             model: Some("m".into()),
             provider: Some("p".into()),
             attempt: Some(2),
+            verdict: Some("next_key".into()),
             status: Some(200),
             latency_ms: Some(7),
             ttft_ms: Some(3),
@@ -244,7 +240,14 @@ mod tests {
             ..event(1)
         };
         let json = serde_json::to_string(&full).unwrap();
-        let rest = r#""state":"success","model":"m","provider":"p","attempt":2,"status":200,"latency_ms":7,"ttft_ms":3,"tokens":{"prompt":1,"completion":2},"cost_usd":0.000000000001}"#;
+        let rest = r#""state":"success","model":"m","provider":"p","attempt":2,"verdict":"next_key","status":200,"latency_ms":7,"ttft_ms":3,"tokens":{"prompt":1,"completion":2},"cost_usd":0.000000000001}"#;
         assert!(json.ends_with(rest), "{json}");
+        // Another node reads what this one writes, also what a later version adds.
+        for sent in
+            [serde_json::to_string(&event(1)).unwrap(), json.clone(), json.replace("{\"id\"", "{\"new\":[1],\"id\"")]
+        {
+            let read: LiveEvent = serde_json::from_str(&sent).unwrap();
+            assert_eq!(serde_json::to_string(&read).unwrap(), sent.replace("\"new\":[1],", ""));
+        }
     }
 }

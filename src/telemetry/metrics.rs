@@ -45,6 +45,7 @@ pub struct Metrics {
     cache_shared: IntCounter,
     semantic: IntCounterVec,
     traces: IntCounterVec,
+    live: IntCounterVec,
     sampled: Sampled,
 }
 
@@ -106,6 +107,12 @@ impl Metrics {
                 &["provider", "to"],
             )?,
             traces: traces(&registry)?,
+            live: counters(
+                &registry,
+                "orbyt_live_events_total",
+                "Live events of requests between nodes by result: told to others, heard of them, or lost on the way.",
+                &["result"],
+            )?,
             probes: counters(
                 &registry,
                 "orbyt_probes_total",
@@ -240,6 +247,11 @@ impl Metrics {
     /// The collector was told of so many requests, or not.
     pub fn traced(&self, result: &'static str, count: u64) {
         self.traces.with_label_values(&[result]).inc_by(count);
+    }
+
+    /// Counts live events: `told` to other nodes, `heard` of them, or `lost` on the way.
+    pub fn live_events(&self, result: &'static str, count: u64) {
+        self.live.with_label_values(&[result]).inc_by(count);
     }
 
     /// Counts a request that a limiter has refused; `limit` is one of a few fixed names: `global`, `address`, `bad_key`,

@@ -40,7 +40,6 @@ pub use traces::Traces;
 use self::log::now_unix_ms;
 use crate::domain::{AttemptRecord, Ended, RequestRecord};
 use live::{State, Tokens};
-use operations::Operation;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -122,8 +121,6 @@ impl Telemetry {
             attempt: Some(number),
             ..self.event(record, State::Attempt)
         });
-        let leased = || Operation::leased(record.id, record.org.as_ref(), provider, self.shown(model), key);
-        self.operations.tell(leased);
     }
 
     /// An attempt has failed and triage has decided.
@@ -133,7 +130,7 @@ impl Telemetry {
             provider: Some(Arc::clone(&attempt.provider)),
             key: Some(Arc::clone(&attempt.key_name)),
             attempt: Some(number),
-            verdict: Some(attempt.verdict),
+            verdict: Some(attempt.verdict.into()),
             reason: attempt.reason.map(Arc::from),
             status: attempt.status,
             latency_ms: Some(millis(attempt.took)),

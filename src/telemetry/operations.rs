@@ -1,7 +1,7 @@
-//! The operations feed: keys leased, resting, exhausted and disabled, breakers, stores, failovers, reloads. What [`super::live`] is for
-//! requests, this is for the gateway itself.
+//! The operations feed: keys resting, exhausted and disabled, breakers, stores, failovers, reloads. What [`super::live`] is for requests,
+//! this is for the gateway itself. Which key an attempt is made with is among the live events.
 //!
-//! Changes of state are few, so the last of them are kept for whoever begins to watch; a lease is told to those who watch, and forgotten.
+//! Changes of state are few, so the last of them are kept for whoever begins to watch.
 
 use super::Redactor;
 use super::log::now_unix_ms;
@@ -11,7 +11,6 @@ use parking_lot::Mutex;
 use serde::Serialize;
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 use tokio::sync::broadcast;
 
@@ -42,9 +41,6 @@ pub struct Operation {
     /// The request that it happened to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub request: Option<RequestId>,
-    /// Its organisation.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub org: Option<Arc<str>>,
     /// How long a key rests, in milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub for_ms: Option<u64>,
@@ -57,8 +53,6 @@ pub struct Operation {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
-    /// A key was taken for an attempt.
-    KeyLeased,
     /// A key rests because it was rate limited.
     KeyCooldown,
     /// A key has no quota or credit left.
@@ -93,27 +87,8 @@ impl Operation {
             key: None,
             store: None,
             request: None,
-            org: None,
             for_ms: None,
             why: None,
-        }
-    }
-
-    /// A key was taken for an attempt.
-    pub(super) fn leased(
-        request: RequestId,
-        org: Option<&Arc<str>>,
-        provider: &Arc<str>,
-        model: Arc<str>,
-        key: &Arc<str>,
-    ) -> Self {
-        Self {
-            request: Some(request),
-            org: org.cloned(),
-            provider: Some(provider.clone()),
-            model: Some(model),
-            key: Some(key.clone()),
-            ..Self::new(Kind::KeyLeased)
         }
     }
 
@@ -156,26 +131,16 @@ impl Operation {
 #[derive(Clone, Debug)]
 pub struct Operations {
     sender: broadcast::Sender<Arc<Operation>>,
-    /// Counted apart because the channel's own count takes its lock.
-    watchers: Arc<AtomicUsize>,
     kept: Arc<Mutex<VecDeque<Arc<Operation>>>>,
 }
 
 impl Default for Operations {
     fn default() -> Self {
-        Self { sender: broadcast::Sender::new(BACKLOG), watchers: Arc::default(), kept: Arc::default() }
+        Self { sender: broadcast::Sender::new(BACKLOG), kept: Arc::default() }
     }
 }
 
 impl Operations {
-    /// Tells a lease if anybody watches.
-    pub(super) fn tell(&self, operation: impl FnOnce() -> Operation) {
-        if self.watchers.load(Relaxed) > 0 {
-            // It fails only when the last watcher has just left.
-            let _ = self.sender.send(Arc::new(operation()));
-        }
-    }
-
     /// Tells a change of state and keeps it.
     pub(super) fn changed(&self, change: &StateChange<'_>, redactor: &Redactor) {
         let operation = Arc::new(Operation::of(change, redactor));
@@ -185,6 +150,7 @@ impl Operations {
         }
         kept.push_back(operation.clone());
         drop(kept);
+        // It fails when nobody watches.
         let _ = self.sender.send(operation);
     }
 
@@ -195,8 +161,7 @@ impl Operations {
 
     /// Begins to watch: everything from now on.
     pub fn watch(&self) -> OperationsWatcher {
-        self.watchers.fetch_add(1, Relaxed);
-        OperationsWatcher { events: self.sender.subscribe(), watchers: Arc::clone(&self.watchers) }
+        OperationsWatcher { events: self.sender.subscribe() }
     }
 }
 
@@ -204,7 +169,6 @@ impl Operations {
 #[derive(Debug)]
 pub struct OperationsWatcher {
     events: broadcast::Receiver<Arc<Operation>>,
-    watchers: Arc<AtomicUsize>,
 }
 
 impl OperationsWatcher {
@@ -219,37 +183,25 @@ impl OperationsWatcher {
     }
 }
 
-impl Drop for OperationsWatcher {
-    fn drop(&mut self) {
-        self.watchers.fetch_sub(1, Relaxed);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::domain::Secret;
 
     #[tokio::test]
-    async fn changes_are_kept_and_leases_are_told() {
+    async fn changes_are_told_and_kept() {
         let (feed, redactor) = (Operations::default(), Redactor::default());
         redactor.register([&Secret::new("canary-canary")]);
-        feed.tell(|| panic!("nobody watches"));
         let mut watcher = feed.watch();
         let why = "said canary-canary";
         let rest = Duration::from_secs(30);
         feed.changed(&StateChange::KeyCooldown { provider: "p", key: "p_01", rest, why }, &redactor);
-        let (id, name) = (RequestId::of(0, 1), Arc::<str>::from("p"));
-        feed.tell(|| Operation::leased(id, None, &name, "m".into(), &"p_01".into()));
         let first = watcher.next().await.unwrap().unwrap();
         assert_eq!(
             (first.kind, first.for_ms, first.why.as_deref()),
             (Kind::KeyCooldown, Some(30_000), Some("said [redacted]"))
         );
-        assert_eq!(watcher.next().await.unwrap().unwrap().kind, Kind::KeyLeased);
         assert_eq!(feed.recent(), [first]);
-        drop(watcher);
-        feed.tell(|| panic!("nobody watches any more"));
     }
 
     #[test]

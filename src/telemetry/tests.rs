@@ -1,8 +1,9 @@
 //! Tests of the parts together, and the records that the other tests here are made of.
 
-use super::live::Seen;
+use super::live::Audience;
 use super::*;
 use crate::domain::{FaultKind, Money, RequestId, Secret, Usage, Verdict};
+use crate::store::ports::database::Access;
 use std::io::Write;
 
 /// A sink whose content can be read.
@@ -80,7 +81,7 @@ fn telemetry(secrets: &[&str]) -> (Telemetry, Page) {
 #[tokio::test]
 async fn a_request_is_seen_from_its_arrival_to_its_end() {
     let (telemetry, page) = telemetry(&[]);
-    let mut watcher = telemetry.live.watch();
+    let mut watcher = telemetry.live.watch(Audience::Viewers(Access::System), None);
     let record = record();
     let in_flight = telemetry.arrived();
     assert_eq!(telemetry.metrics.in_flight(), 1);
@@ -96,11 +97,13 @@ async fn a_request_is_seen_from_its_arrival_to_its_end() {
     assert_eq!(telemetry.metrics.in_flight(), 0);
 
     let mut seen = Vec::new();
-    for _ in 0..6 {
-        let Some(Seen::Event(event)) = watcher.next().await else { panic!("an event is missing after {seen:?}") };
-        let json = serde_json::to_value(&*event).unwrap();
-        assert_eq!(json["id"], "req_000000010000000000000002");
-        seen.push(format!("{} {} {} {}", json["state"], json["provider"], json["attempt"], json["verdict"]));
+    while seen.len() < 6 {
+        let next = watcher.next().await.unwrap_or_else(|| panic!("an event is missing after {seen:?}"));
+        for event in next.batch.events() {
+            let json = serde_json::to_value(&**event).unwrap();
+            assert_eq!(json["id"], "req_000000010000000000000002");
+            seen.push(format!("{} {} {} {}", json["state"], json["provider"], json["attempt"], json["verdict"]));
+        }
     }
     assert_eq!(
         seen,
@@ -121,7 +124,7 @@ async fn a_request_is_seen_from_its_arrival_to_its_end() {
 #[tokio::test]
 async fn however_a_request_fails_it_ends_in_an_error_event_that_says_why() {
     let (telemetry, _page) = telemetry(&[]);
-    let mut watcher = telemetry.live.watch();
+    let mut watcher = telemetry.live.watch(Audience::Viewers(Access::System), None);
     let failed =
         RequestRecord { status: 503, ended: Ended::Error, error_code: Some("all_targets_failed".into()), ..record() };
     let broken = RequestRecord { ended: Ended::Broken, ..record() };
@@ -132,8 +135,9 @@ async fn however_a_request_fails_it_ends_in_an_error_event_that_says_why() {
         (gone, "error", "client_gone", None),
     ] {
         telemetry.finished(&record);
-        let Some(Seen::Event(event)) = watcher.next().await else { panic!("no event") };
-        let json = serde_json::to_value(&*event).unwrap();
+        let seen = watcher.next().await.unwrap();
+        let [event] = seen.batch.events() else { panic!("one event, and not {seen:?}") };
+        let json = serde_json::to_value(&**event).unwrap();
         assert_eq!((json["state"].as_str(), json["reason"].as_str()), (Some(state), Some(reason)));
         assert_eq!(json.get("status").and_then(serde_json::Value::as_u64), status);
     }
@@ -143,7 +147,7 @@ async fn however_a_request_fails_it_ends_in_an_error_event_that_says_why() {
 async fn a_canary_in_any_text_of_others_is_never_shown() {
     const CANARY: &str = "canary-4f1c-canary";
     let (telemetry, page) = telemetry(&[CANARY]);
-    let mut watcher = telemetry.live.watch();
+    let mut watcher = telemetry.live.watch(Audience::Viewers(Access::System), None);
     let planted = RequestRecord {
         requested_model: Some(format!("model-{CANARY}").into()),
         model: Some(CANARY.into()),
@@ -165,10 +169,12 @@ async fn a_canary_in_any_text_of_others_is_never_shown() {
     telemetry.state_change(StateChange::ConfigRefused { errors: std::slice::from_ref(&why) });
     assert!(telemetry.log.flush());
 
-    for _ in 0..4 {
-        let Some(Seen::Event(event)) = watcher.next().await else { panic!("an event is missing") };
-        let json = serde_json::to_string(&*event).unwrap();
-        assert!(!json.contains(CANARY), "{json}");
+    let mut shown = 0;
+    while shown < 4 {
+        let seen = watcher.next().await.unwrap();
+        shown += seen.batch.events().len();
+        let text = String::from_utf8(seen.batch.text().to_vec()).unwrap();
+        assert!(!text.contains(CANARY), "{text}");
     }
     let log = page.text();
     assert_eq!(log.lines().count(), 3);

@@ -3,8 +3,8 @@
 use super::state::{Follower, State};
 use crate::cli::start::reload_with;
 use crate::config::Source;
-use crate::config::stored::Laid;
-use crate::console::Backstage;
+use crate::config::stored::{self, Laid};
+use crate::console::{Backstage, Unfit};
 use crate::domain::Secret;
 use crate::domain::audit::AuditEvent;
 use crate::domain::stored_setting::StoredSetting;
@@ -46,9 +46,9 @@ impl Backstage for BehindConsole {
         state.seal_and_add(key, &secret, event).await
     }
 
-    async fn try_setting(&self, setting: StoredSetting) -> Result<(), String> {
+    async fn try_setting(&self, setting: StoredSetting) -> Result<(), Unfit> {
         let (Some(source), Some(follower)) = (self.source.clone(), self.follower.get()) else {
-            return Err("this gateway's configuration cannot be changed".to_owned());
+            return Err(Unfit::general("this gateway's configuration cannot be changed"));
         };
         let mut followed = follower.followed();
         let is_other = |other: &&StoredSetting| (other.kind, &other.name) != (setting.kind, &setting.name);
@@ -56,14 +56,17 @@ impl Backstage for BehindConsole {
         followed.settings = others.chain([setting.clone()]).collect();
         // Reading files blocks.
         let read = tokio::task::spawn_blocking(move || reload_with(&source, &followed)).await;
-        let read = read.map_err(|error| error.to_string())?;
+        let read = read.map_err(|error| Unfit::general(error.to_string()))?;
         let loaded = read.map_err(|refused| {
             let first = refused.errors.first().map(ToString::to_string).unwrap_or_default();
-            format!("the configuration file cannot be read as it is now: {first}")
+            Unfit::general(format!("the configuration file cannot be read as it is now: {first}"))
         })?;
         let laid = loaded.snapshot.stored.iter().find(|laid| laid.kind == setting.kind && laid.name == setting.name);
         match laid.map(|laid| &laid.laid) {
-            Some(Laid::LeftOut(why)) => Err(why.clone()),
+            Some(Laid::LeftOut(problem)) => Err(match stored::member_of(&setting, problem) {
+                Some(member) => Unfit { member: Some(member.to_owned()), why: problem.message.clone() },
+                None => Unfit::general(problem.to_string()),
+            }),
             _ => Ok(()),
         }
     }
@@ -83,11 +86,13 @@ impl Backstage for BehindConsole {
         self.core.targets.statuses()
     }
 
-    fn cached(&self) -> AnswersHeld {
-        self.core.answers.held()
+    fn cached(&self) -> (AnswersHeld, u64) {
+        (self.core.answers.held(), self.core.vectors.held())
     }
 
     async fn empty_cache(&self) -> bool {
-        self.core.answers.clear().await
+        // Both, also when one of them cannot: what is left of the questions leads nowhere.
+        let (answers, questions) = (self.core.answers.clear().await, self.core.vectors.clear().await);
+        answers && questions
     }
 }

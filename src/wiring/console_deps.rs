@@ -33,6 +33,7 @@ pub(super) fn start_console(
     let (token, health, ready, degraded) = (core.clone(), core.clone(), core.clone(), core.clone());
     let current = core.clone();
     let accounts = core.clone();
+    let alerts = core.telemetry.alerts.clone();
     let (recent, redactor) = (core.telemetry.recent.clone(), core.telemetry.redactor.clone());
     let deps = Deps {
         metrics: core.telemetry.metrics.clone(),
@@ -45,6 +46,7 @@ pub(super) fn start_console(
         accounts: Arc::new(move || account_report(&accounts)),
         ledger: state.map(|state| -> Arc<dyn Ledger> { state.database.clone() }),
         database: state.map(|state| state.database.clone()),
+        alerts: Arc::new(move || alerts.active()),
         backstage: behind.clone(),
         logins: state
             .map_or_else(|| -> Arc<dyn Logins> { Arc::new(MemoryLogins::default()) }, |it| it.database.clone()),

@@ -233,7 +233,9 @@ impl Writer {
                 true
             }
             // One row among them may be what it does not take.
-            Err(StoreError::Refused(_) | StoreError::Conflict(_)) => self.write_singly(&*database, rows).await,
+            Err(StoreError::Refused(_) | StoreError::Rejected(_) | StoreError::Conflict(_)) => {
+                self.write_singly(&*database, rows).await
+            }
             Err(error @ (StoreError::Unavailable(_) | StoreError::Damaged(_))) => {
                 self.stick(error.to_string());
                 false
@@ -245,7 +247,7 @@ impl Writer {
     async fn write_payloads(&mut self, payloads: &[Payloads]) -> bool {
         match self.setup.state.database.keep_payloads(payloads).await {
             Ok(()) => true,
-            Err(StoreError::Refused(why) | StoreError::Conflict(why)) => {
+            Err(StoreError::Refused(why) | StoreError::Rejected(why) | StoreError::Conflict(why)) => {
                 log::error!("the database does not take what {} requests carried: {why}", payloads.len());
                 true
             }
@@ -260,7 +262,7 @@ impl Writer {
         for row in rows {
             match database.write(std::slice::from_ref(row)).await {
                 Ok(kept) => self.count(kept),
-                Err(StoreError::Refused(why) | StoreError::Conflict(why)) => {
+                Err(StoreError::Refused(why) | StoreError::Rejected(why) | StoreError::Conflict(why)) => {
                     if let Err(error) = set_aside(&self.setup.data_dir, row) {
                         self.stick(format!("{why}; and it cannot be set aside: {error}"));
                         return false;

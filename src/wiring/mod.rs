@@ -8,6 +8,7 @@ mod console_deps;
 mod discovery;
 mod ledger;
 pub mod listeners;
+mod live;
 mod payloads;
 mod probes;
 mod reload;
@@ -147,6 +148,9 @@ pub fn start(parts: Parts) -> Result<Running, String> {
     if !takes_over {
         let _runtime = control.enter();
         follower.open_door(false);
+    }
+    if let Some(nodes) = live::other_nodes(redis.as_ref(), behind.state.as_deref()) {
+        control.spawn(live::keep_up(telemetry.clone(), nodes, live::node_name(&snapshot)));
     }
     control.spawn(follower.clone().keep_books());
     control.spawn(follower.clone().follow());

@@ -7,8 +7,8 @@ import { ADMIN_TOKEN, CONSOLE, ask, barriers, browser, logIn, until, visitor } f
 
 const KEY = process.env.ORBYT_KEY;
 const PAGES = [
-  "/overview", "/devtools", "/requests", "/sessions", "/usage", "/pool", "/models", "/presets", "/playground",
-  "/keys", "/provider-keys", "/budgets", "/audit", "/settings",
+  "/overview", "/devtools", "/requests", "/sessions", "/usage", "/pool", "/models", "/presets", "/routing", "/playground",
+  "/keys", "/provider-keys", "/budgets", "/audit", "/settings", "/docs", "/docs/configuration", "/docs/service",
 ];
 const CANARY = "<img src=x onerror=alert(1)>\"'</script><script>alert(2)</script>";
 
@@ -33,6 +33,34 @@ async function newKey(page, name) {
   assert.match(key, /^sk-or-v1-[0-9a-f]{64}$/);
   return key;
 }
+
+test("the documents are read without logging in, and link to each other", async () => {
+  const { page, troubles, context } = await visitor(running);
+  await page.goto(`${CONSOLE}/docs`);
+  await page.click("main a:has-text('Budgets, credits and prices')");
+  await page.waitForURL(`${CONSOLE}/docs/budgets`);
+  assert.equal(await page.locator("h1").count(), 1);
+  assert.deepEqual(await barriers(page), []);
+  await page.goto(`${CONSOLE}/docs/admin-api#lists-versions-errors`);
+  assert.ok(await page.locator("#lists-versions-errors").isVisible());
+  assert.deepEqual(troubles, []);
+  await logIn(page);
+  await page.click("nav a:has-text('Documentation')");
+  await page.waitForURL((url) => url.pathname === "/docs");
+  assert.ok(await page.locator("nav a[aria-current=page]:has-text('Documentation')").isVisible());
+  await context.close();
+});
+
+test("a login leads to a page of the console and nowhere else", async () => {
+  const { page, context } = await visitor(running);
+  for (const next of ["%2F%09%2Fevil.example", "%2F%5Cevil.example", "%2F%2Fevil.example", "%2F%01"]) {
+    await page.goto(`${CONSOLE}/login?next=${next}`);
+    await page.fill("#token", ADMIN_TOKEN);
+    await page.click("form:has(#token) button[type=submit]");
+    await page.waitForURL(`${CONSOLE}/overview`);
+  }
+  await context.close();
+});
 
 test("nobody sees a page without logging in, and comes back to it after", async () => {
   const { page, context } = await visitor(running);
@@ -95,12 +123,48 @@ test("a key is made, used while DevTools watches, explained, and revoked", async
   await context.close();
 });
 
+test("tabs in the background let their connections go, and catch up when they are looked at again", async () => {
+  const { page, troubles, context } = await admin();
+  const isLive = (tab) => tab.waitForFunction(() => document.getElementById("live-status").textContent.startsWith("live"));
+  const look = (tab, away) => tab.evaluate((hidden) => {
+    Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
+    document.dispatchEvent(new Event("visibilitychange"));
+  }, away);
+  // More than the six connections that a browser holds to one address.
+  const tabs = [];
+  for (let number = 0; number < 9; number += 1) {
+    const tab = number === 0 ? page : await context.newPage();
+    await tab.goto(`${CONSOLE}/devtools`);
+    await isLive(tab);
+    await look(tab, true);
+    tabs.push(tab);
+  }
+  const { id } = await ask(KEY, { model: "openai/sim-ok" });
+  await look(tabs[0], false);
+  await tabs[0].locator(`#live tr[data-id="${id}"] .badge.good`).waitFor({ timeout: 30_000 });
+  assert.deepEqual(troubles, []);
+  await context.close();
+});
+
+test("who logs out elsewhere stops watching, and comes back to the login", async () => {
+  const { page, context } = await admin();
+  await page.goto(`${CONSOLE}/devtools`);
+  await page.waitForFunction(() => document.getElementById("live-status").textContent.startsWith("live"));
+  const other = await context.newPage();
+  await other.goto(`${CONSOLE}/settings`);
+  await other.click("button:has-text('Log out')");
+  await page.waitForURL(`${CONSOLE}/login?next=%2Fdevtools`, { timeout: 30_000 });
+  await context.close();
+});
+
 test("a request is replayed against another model, with a key that is gone afterwards", async () => {
   const { page, troubles, context } = await admin();
   const { id } = await ask(KEY, { model: "openai/sim-500", extra: { retry: 0 } });
   await until("the ledger has it", async () => (await page.goto(`${CONSOLE}/requests/${id}`)).status() === 200);
   await page.fill("#replay-model", "anthropic/sim-ok");
   await page.click("button:has-text('Replay')");
+  await page.locator("#answer-state.good", { hasText: "success" }).waitFor({ timeout: 30_000 });
+  await page.click("#answer-link");
   await page.waitForURL((url) => url.pathname.startsWith("/requests/req_") && !url.pathname.endsWith(id));
   await page.locator("h2", { hasText: "Timeline" }).waitFor({ timeout: 30_000 });
   assert.match(await page.locator("[aria-label=Timeline]").innerText(), /anthropic\/sim-ok/);
@@ -116,8 +180,8 @@ test("the playground asks and says which request it was", async () => {
   await page.fill("#m", "openai/sim-ok");
   await page.fill("#p", "What is a <b>canary</b>?");
   await page.click("button:has-text('Ask')");
-  await page.locator("h2", { hasText: "Answer" }).waitFor();
-  assert.equal(await page.locator("[role=status] .badge.good").innerText(), "200");
+  await page.locator("#answer-state.good", { hasText: "success" }).waitFor({ timeout: 30_000 });
+  assert.match(await page.textContent("#answer-text"), /<b>canary<\/b>/);
   await page.click("text=Why it went there");
   await page.waitForURL(/\/requests\/req_/);
   assert.deepEqual(troubles, []);

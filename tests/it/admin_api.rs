@@ -63,6 +63,24 @@ impl Client {
         self.send("DELETE", path, &[], b"").await
     }
 
+    /// A page of the console.
+    pub async fn page(&self, path: &str) -> Answer {
+        self.visit("GET", path, &[], b"").await
+    }
+
+    /// What a form of a page sends.
+    pub async fn form(&self, path: &str, fields: &[(&str, &str)]) -> Answer {
+        let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
+        let kind = [("content-type", "application/x-www-form-urlencoded")];
+        self.visit("POST", path, &kind, body.as_bytes()).await
+    }
+
+    async fn visit(&self, method: &str, path: &str, more: &[(&str, &str)], body: &[u8]) -> Answer {
+        let mut headers: Vec<(&str, &str)> = self.headers.iter().map(|(name, value)| (&**name, &**value)).collect();
+        headers.extend(more);
+        client::send(method, &format!("{}{path}", self.url), &headers, body).await.unwrap()
+    }
+
     fn without(&self, header: &str) -> Self {
         let headers = self.headers.iter().filter(|(name, _)| name != header).cloned().collect();
         Self { url: self.url.clone(), headers }
@@ -70,7 +88,7 @@ impl Client {
 }
 
 #[track_caller]
-fn ok(answer: &Answer) -> Value {
+pub fn ok(answer: &Answer) -> Value {
     assert!(matches!(answer.status, 200 | 201), "{} {}", answer.status, answer.body_text());
     answer.json()
 }
@@ -91,8 +109,8 @@ async fn person(gateway: &Gateway, admin: &Client, org: &str, role: &str) -> Cli
 }
 
 /// An organisation with somebody of each role, an API key and a saved key of a provider.
-struct Org {
-    id: String,
+pub struct Org {
+    pub id: String,
     project: String,
     key: String,
     provider_key: String,
@@ -103,7 +121,7 @@ struct Org {
 const ROLES: [&str; 4] = ["owner", "admin", "member", "viewer"];
 
 impl Org {
-    async fn make(gateway: &Gateway, admin: &Client, name: &str) -> Self {
+    pub async fn make(gateway: &Gateway, admin: &Client, name: &str) -> Self {
         let org = id(&admin.post("/orgs", &json!({"name": name})).await);
         let projects = ok(&admin.get(&format!("/projects?org={org}")).await);
         let project = projects["data"][0]["id"].as_str().unwrap().to_owned();
@@ -120,7 +138,7 @@ impl Org {
         Self { id: org, project, key, provider_key, owner_id, people }
     }
 
-    fn person(&self, role: &str) -> &Client {
+    pub fn person(&self, role: &str) -> &Client {
         &self.people.iter().find(|(name, _)| *name == role).unwrap().1
     }
 }
@@ -172,14 +190,15 @@ fn cases(org: &Org) -> Vec<Case> {
         ("POST", at("/credits"), json!({"org": id, "amount_usd": "5"}), [403; 4]),
         ("GET", at("/audit"), none.clone(), [200, 200, 403, 403]),
         ("GET", at("/audit/verify"), none.clone(), [403; 4]),
-        ("GET", at("/health"), none.clone(), [403; 4]),
+        // How the gateway fares is every owner's to know; what is in it is not.
+        ("GET", at("/health"), none.clone(), [200, 403, 403, 403]),
         ("GET", at("/accounts"), none.clone(), [403; 4]),
-        ("GET", at("/pool"), none.clone(), [403; 4]),
+        ("GET", at("/pool"), none.clone(), [200, 403, 403, 403]),
         ("POST", at("/pool/one/one_01/enable"), none.clone(), [403; 4]),
-        ("GET", at("/breakers"), none.clone(), [403; 4]),
+        ("GET", at("/breakers"), none.clone(), [200, 403, 403, 403]),
         ("GET", at("/cache"), none.clone(), [403; 4]),
         ("DELETE", at("/cache"), none.clone(), [403; 4]),
-        ("GET", at("/config"), none.clone(), [403; 4]),
+        ("GET", at("/config"), none.clone(), [200, 403, 403, 403]),
         ("GET", at("/live"), none, [403; 4]),
     ]
 }
@@ -192,7 +211,7 @@ async fn status_of(client: &Client, method: &str, path: &str, body: &Value) -> u
     answer.status
 }
 
-async fn gateway(sim: &Sim, url: Option<&str>) -> Gateway {
+pub async fn gateway(sim: &Sim, url: Option<&str>) -> Gateway {
     let builder = Gateway::builder().provider("one", sim);
     match url {
         Some(url) => builder.variable("DATABASE_URL", url).start().await,
@@ -268,6 +287,15 @@ async fn isolated(org: &Org, other: &Org) {
     ] {
         assert_eq!(status_of(owner, "POST", path, &body).await, 422, "{path} {body}");
     }
+    // Of the keys in the pool an owner hears how they are, and not which.
+    for path in ["/pool", "/health", "/config"] {
+        let seen = owner.get(path).await.body_text();
+        assert!(
+            !seen.contains("one_01") && !seen.contains("127.0.0.1") && !seen.contains("\u{2022}"),
+            "{path}: {seen}"
+        );
+    }
+    assert_eq!(owner.get("/pool").await.json()["data"][0]["state"], "idle");
     for path in ["/keys", "/orgs", "/projects", "/provider-keys", "/budgets", "/credits", "/audit", "/session"] {
         let seen = owner.get(path).await.body_text();
         for theirs in [id, project, key, provider_key, owner_id] {
@@ -371,12 +399,21 @@ async fn a_session_needs_its_token_ends_with_the_password_and_guesses_are_counte
 
     let stranger = Client { url: gateway.console_url.clone(), headers: Vec::new() };
     let mut statuses = Vec::new();
-    for guess in 0..12 {
-        let email = if guess % 2 == 0 { "ada@example.com" } else { "nobody@example.com" };
+    for guess in 0..16 {
+        let email = if guess < 8 && guess % 2 == 0 { "nobody@example.com" } else { "ada@example.com" };
         statuses.push(stranger.post("/session", &json!({"email": email, "password": "wrong wrong"})).await.status);
     }
     assert!(statuses[..8].iter().all(|status| *status == 401), "known or not, the answer is the same: {statuses:?}");
     assert_eq!(statuses.last(), Some(&429), "{statuses:?}");
+    // From the same address, as behind one proxy, others still get in.
+    run(&["users", "add", "kim@example.com", "--role", "viewer"], "");
+    run(&["users", "password", "kim@example.com", "--stdin"], PASSWORD);
+    assert_eq!(Client::log_in(&gateway, "kim@example.com", PASSWORD).await.get("/keys").await.status, 200);
+    for _ in 0..12 {
+        let guess = [("authorization", "Bearer a guess")];
+        stranger.send("GET", "/keys", &guess, b"").await;
+    }
+    assert_eq!(Client::administrator(&gateway).get("/keys").await.status, 200);
     assert!(!gateway.output().contains(PASSWORD));
 }
 
@@ -388,10 +425,46 @@ async fn nobody_takes_over_somebody_who_belongs_elsewhere_too() {
     let (org, other) = (Org::make(&gateway, &admin, "acme").await, Org::make(&gateway, &admin, "evil").await);
     let email = format!("owner@{}.example", org.id);
     let invite = json!({"email": email, "role": "viewer"});
-    let added = ok(&other.person("owner").post(&format!("/orgs/{}/members", other.id), &invite).await);
-    assert_eq!(added["password"], Value::Null);
+    let members = format!("/orgs/{}/members", other.id);
+    for role in ["owner", "admin"] {
+        let refused = other.person(role).post(&members, &invite).await;
+        assert_eq!((refused.status, &refused.json()["at"]), (409, &"email".into()), "{}", refused.body_text());
+    }
+    let kept = json!({"email": email, "role": "viewer", "keep_password": true});
+    assert_eq!(other.person("owner").post(&members, &kept).await.status, 403);
+    assert_eq!(ok(&admin.post(&members, &kept).await)["password"], Value::Null);
+    assert_eq!(org.person("owner").get("/keys").await.status, 200, "her session goes on");
     let reset = format!("/orgs/{}/members/{}/password", other.id, org.owner_id);
     assert_eq!(other.person("owner").post(&reset, &Value::Null).await.status, 403);
     assert_eq!(other.person("admin").post(&reset, &Value::Null).await.status, 403);
     assert_eq!(admin.post(&reset, &Value::Null).await.status, 200);
+}
+
+#[tokio::test]
+async fn an_account_that_an_organisation_has_made_is_of_no_use_to_it_in_another() {
+    let sim = Sim::start(SimDialect::OpenAi).unwrap();
+    let gateway = gateway(&sim, None).await;
+    let admin = Client::administrator(&gateway);
+    let (acme, evil) = (Org::make(&gateway, &admin, "acme").await, Org::make(&gateway, &admin, "evil").await);
+    let (mallory, owner) = (evil.person("admin"), acme.person("owner"));
+    let (email, of_acme) = ("ada@acme.example", format!("/orgs/{}/members", acme.id));
+    let wanted = json!({"email": email, "role": "admin", "name": "Ada"});
+    let made = ok(&mallory.post(&format!("/orgs/{}/members", evil.id), &wanted).await);
+    let (ada, seen) = (made["data"]["id"].as_str().unwrap(), made["password"].as_str().unwrap());
+    let session = Client::log_in(&gateway, email, seen).await;
+    // As long as she belongs to the other, nobody but the administrator takes her in; and hears no more than that she is known.
+    let refused = owner.post(&of_acme, &wanted).await;
+    assert!(refused.status == 409 && !refused.body_text().contains("Ada"), "{}", refused.body_text());
+    assert_eq!(mallory.delete(&format!("/orgs/{}/members/{ada}", evil.id)).await.status, 204);
+    let added = ok(&owner.post(&of_acme, &wanted).await);
+    let new = added["password"].as_str().unwrap();
+    assert_eq!(session.get("/session").await.status, 401, "what Mallory has begun has ended");
+    let stranger = Client { url: gateway.console_url.clone(), headers: Vec::new() };
+    assert_eq!(stranger.post("/session", &json!({"email": email, "password": seen})).await.status, 401);
+    let ada_herself = Client::log_in(&gateway, email, new).await;
+    assert_eq!(ok(&ada_herself.get("/session").await)["memberships"][0]["org"], acme.id.as_str());
+    assert_eq!(mallory.post(&format!("/orgs/{}/members/{ada}/password", evil.id), &Value::Null).await.status, 404);
+    // Where the administrator says nothing else, the password is a new one, too.
+    let added = ok(&admin.post(&format!("/orgs/{}/members", evil.id), &wanted).await);
+    assert!(added["password"].is_string() && ada_herself.get("/session").await.status == 401, "{added}");
 }

@@ -60,6 +60,17 @@ async fn the_file_goes_first_and_the_answer_says_so() {
         listed["data"].as_array().unwrap().iter().map(|it| (&it["source"], &it["in_force"])).collect();
     assert_eq!(sources, [(&json!("file"), &json!(true)), (&json!("stored"), &json!(false))], "{listed}");
     assert_eq!(admin.get("/presets/of-file").await.json()["source"], "file");
+    let ours = admin.get("/presets/of-file?source=stored").await;
+    assert_eq!(ours.json()["source"], "stored");
+    let [tag, new] = [ours.header("etag"), "*"];
+    let changed = json!({"model": "one/third"}).to_string();
+    let put = async |condition: (&str, &str)| {
+        let headers = [("content-type", "application/json"), condition];
+        admin.send("PUT", "/presets/of-file", &headers, changed.as_bytes()).await.status
+    };
+    assert_eq!(put(("if-none-match", new)).await, 412, "it is not new");
+    assert_eq!(put(("if-match", tag)).await, 200);
+    assert_eq!(put(("if-match", tag)).await, 412, "it has changed");
 
     let answer = admin.put("/routing/retry", &json!({"max": 3, "cap": "2ms"})).await;
     assert!(answer.json()["note"].as_str().is_some_and(|note| note.contains("for max")), "{}", answer.body_text());
@@ -67,17 +78,19 @@ async fn the_file_goes_first_and_the_answer_says_so() {
     assert_eq!((&retry["max"], &retry["cap"]), (&json!(0), &json!("2ms")));
 
     // What would not fit is refused where it is asked for, and nothing changes.
-    for (path, body) in [
-        ("/presets/x", json!({"model": "nobody/nothing"})),
-        ("/presets/x", json!({"unknown": 1})),
-        ("/presets/x", json!({"system": null})),
-        ("/presets/no such", json!({})),
-        ("/models/x", json!({})),
-        ("/models/x", json!([])),
-        ("/routing/retry", json!({"max": 99})),
+    for (path, body, at) in [
+        ("/presets/x", json!({"model": "nobody/nothing"}), "/model"),
+        ("/presets/x", json!({"strategy": "best"}), "/strategy"),
+        ("/presets/x", json!({"unknown": 1}), "/unknown"),
+        ("/presets/x", json!({"system": null}), "body"),
+        ("/presets/no such", json!({}), "body"),
+        ("/models/x", json!({}), "body"),
+        ("/models/x", json!([]), "body"),
+        ("/routing/retry", json!({"max": 99}), "/max"),
     ] {
         let answer = admin.put(&path.replace(' ', "%20"), &body).await;
         assert_eq!(answer.status, 422, "{path} {body}: {}", answer.body_text());
+        assert_eq!(answer.json()["at"], at, "{path} {body}: {}", answer.body_text());
     }
     assert_eq!(admin.put("/routing/server", &json!({"listen": 1})).await.status, 404);
     assert_eq!(admin.get("/config").await.json()["retry"]["max"], 0);

@@ -185,15 +185,57 @@ async fn a_budget_that_is_used_up_is_shown_until_there_is_more() {
     let price = "[[provider.model]]\nid = 'm'\ninput = '1000'\noutput = '1000'\nmax_output = 100\n";
     let key = "[[provider.key]]\nsecret = 'key-in-clear'\n";
     let provider = format!("[[provider]]\nid = 'one'\ndialect = 'openai_chat'\nbase_url = '{base_url}'\n{key}{price}");
-    let gateway = Gateway::builder().config(&format!("[alerts]\nhold = '100ms'\n{provider}")).start().await;
+    let receiver = Receiver::start(200);
+    let builder = Gateway::builder().config(&format!("{}{provider}", receiver.config()));
+    let gateway = builder.variable("WEBHOOK_SECRET", SECRET).start().await;
     assert!(gateway.chat(&saying("one/m", "one", false)).await.looks_complete());
     let said = |arguments: &[&str]| said(&gateway.data_dir(), None, arguments, "");
     gateway.until("the request in the ledger", || said(&["requests", "list", "--json"]).lines().count() == 1).await;
+    // First it is nearly used up, then it is: both are told.
+    let row: Value = serde_json::from_str(&said(&["requests", "list", "--json"])).unwrap();
+    let cost = row["cost_picos"].as_i64().unwrap_or_else(|| panic!("{row}")) as f64 / 1e12;
+    said(&["budgets", "set", &format!("{:.9}", cost / 0.95), "--org", "default"]);
+    gateway.until("that it is nearly used up", || receiver.taken().len() == 1).await;
+    assert_eq!(alerts(&gateway).await[0]["severity"], "warning");
     said(&["budgets", "set", "0.0001", "--org", "default"]);
+    gateway.until("that it is", || receiver.taken().len() == 2).await;
+    assert!(receiver.taken().iter().all(|told| told.starts_with("alert.raised budget org/")), "{:?}", receiver.taken());
     gateway.shows("orbyt_alerts{kind=\"budget\"} 1\n").await;
     let shown = alerts(&gateway).await;
     assert!(shown[0]["subject"].as_str().unwrap().starts_with("org/"), "{shown}");
     assert!(shown[0]["message"].as_str().unwrap().contains("the budget of $0.0001 is used up"), "{shown}");
     said(&["budgets", "set", "1000", "--org", "default"]);
     gateway.shows("orbyt_alerts{kind=\"budget\"} 0\n").await;
+}
+
+#[tokio::test]
+async fn a_user_who_has_used_up_what_each_may_spend_is_told_of_everywhere() {
+    let (sim, receiver) = (Sim::start(SimDialect::OpenAi).unwrap(), Receiver::start(200));
+    let base_url = sim.base_url();
+    let price = "[[provider.model]]\nid = 'm'\ninput = '1000'\noutput = '1000'\nmax_output = 100\n";
+    let key = "[[provider.key]]\nsecret = 'key-in-clear'\n";
+    let provider = format!("[[provider]]\nid = 'one'\ndialect = 'openai_chat'\nbase_url = '{base_url}'\n{key}{price}");
+    let builder = Gateway::builder().config(&receiver.config()).variable("WEBHOOK_SECRET", SECRET);
+    let gateway = builder.config(&provider).start().await;
+    let said = |arguments: &[&str]| said(&gateway.data_dir(), None, arguments, "");
+    said(&["budgets", "set", "100/day", "--user", "*"]);
+    let asking = |user: &str| {
+        let mut body = saying("one/m", "one two three", false);
+        body["user"] = user.into();
+        body["max_tokens"] = 20.into();
+        body
+    };
+    gateway.shows("orbyt_alerts{kind=\"budget\"} 0\n").await;
+    for user in ["lee", "kim"] {
+        assert_eq!(gateway.chat(&asking(user)).await.status, 200);
+    }
+    said(&["budgets", "set", "0.001/day", "--user", "*"]);
+    gateway.shows("orbyt_alerts{kind=\"budget\"} 2\n").await;
+    let shown = alerts(&gateway).await;
+    let subjects: Vec<_> = shown.as_array().unwrap().iter().map(|it| it["subject"].as_str().unwrap()).collect();
+    assert_eq!(subjects, ["user/org_default/kim/day", "user/org_default/lee/day"], "{shown}");
+    assert_eq!(shown[0]["org"], "org_default");
+    gateway.until("both told", || receiver.taken().len() == 2).await;
+    let page = gateway.get_console("/overview").await.unwrap().body_text();
+    assert!(page.contains("user/org_default/kim/day") && page.contains("requests are refused"), "{page}");
 }

@@ -1,6 +1,6 @@
 //! Budgets, credits and `extra.max_cost`: never over, whoever asks how much at once, and 402 before any provider is touched.
 
-use crate::api_keys::said;
+use crate::api_keys::{orbyt, said};
 use crate::gateway::{Gateway, KEY, PATIENCE, saying};
 use crate::postgres;
 use crate::redis_server::RedisServer;
@@ -133,7 +133,15 @@ async fn a_key_spends_its_budget_and_no_more() {
     assert_eq!(error(&ask(&gateway, key, &bounded("one two three four")).await).0, 402);
     assert_eq!(sim.generations(), asked, "no provider was touched");
     assert_eq!(ask(&gateway, KEY, &bounded("hello")).await.status, 200, "the others go on");
+    let again = orbyt(
+        &gateway.data_dir(),
+        None,
+        &["keys", "create", "--name", "team", "--budget", "5/day", "--budget", "9/week"],
+        "",
+    );
+    assert!(!again.status.success() && String::from_utf8_lossy(&again.stderr).contains("there is a key of that name"));
     let list = run(&gateway, &["budgets", "list"]);
+    assert_eq!(list.lines().count(), 2, "a key that was not made leaves no budget: {list}");
     let id = list.split_whitespace().find(|word| word.starts_with("bud_")).unwrap();
     run(&gateway, &["budgets", "remove", id]);
     assert_eq!(ask(&gateway, key, &bounded("one two three four")).await.status, 200, "at once");

@@ -7,6 +7,7 @@ use orbyt::domain::stored_setting::{SettingKind, StoredSetting};
 use orbyt::domain::tenancy::{DEFAULT_ORG, DEFAULT_PROJECT, Organisation, Person, Project, Role};
 use orbyt::store::ports::database::{Access, StoreError};
 use orbyt::store::ports::logins::{Holder, Login, Session};
+use orbyt::store::ports::tenants::{RoleChange, RoleOutcome};
 
 const ALL: Access = Access::System;
 
@@ -68,9 +69,63 @@ async fn a_setting_is_changed_from_what_it_was() {
         let mut link = database.link();
         let told = link.wait_for(|link| link.revision > revision);
         tokio::time::timeout(crate::gateway::PATIENCE, told).await.expect(name).unwrap();
-        assert_eq!(database.remove_setting(SettingKind::Model, "terse").await, Ok(false), "{name}");
-        assert_eq!(database.remove_setting(SettingKind::Preset, "terse").await, Ok(true), "{name}");
+        assert_eq!(database.remove_setting(SettingKind::Model, "terse", "{}").await, Ok(false), "{name}");
+        assert_eq!(
+            database.remove_setting(SettingKind::Preset, "terse", "{}").await,
+            Ok(false),
+            "{name}: another body"
+        );
+        assert_eq!(database.remove_setting(SettingKind::Preset, "terse", r#"{"a":1}"#).await, Ok(true), "{name}");
         assert_eq!(database.settings().await, Ok(vec![]), "{name}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_role_is_changed_from_what_it_was_and_an_owner_is_left() {
+    for (name, database, _folder) in both().await {
+        for id in ["usr_a", "usr_b"] {
+            let person = Person { id: id.into(), email: format!("{id}@example.com"), name: String::new() };
+            database.create_person(&person, 1).await.unwrap();
+        }
+        let change = |person, seen, wanted| RoleChange { org: DEFAULT_ORG, person, seen, wanted, keeps_an_owner: true };
+        let (owner, viewer) = (Some(Role::Owner), Some(Role::Viewer));
+        let made = async |person, seen, wanted| database.change_role(&change(person, seen, wanted)).await;
+        assert_eq!(made("usr_a", viewer, owner).await, Ok(RoleOutcome::Changed), "{name}: no member yet");
+        for id in ["usr_a", "usr_b"] {
+            assert_eq!(made(id, None, owner).await, Ok(RoleOutcome::Done), "{name}");
+            assert_eq!(made(id, None, viewer).await, Ok(RoleOutcome::Changed), "{name}: a member by now");
+        }
+        // Each of two owners takes the role from the other at the same moment: one is left.
+        let (a, b) = (change("usr_a", owner, viewer), change("usr_b", owner, None));
+        let (one, two) = tokio::join!(database.change_role(&a), database.change_role(&b));
+        let mut outcomes = [one.unwrap(), two.unwrap()];
+        outcomes.sort_by_key(|outcome| *outcome != RoleOutcome::Done);
+        assert_eq!(outcomes, [RoleOutcome::Done, RoleOutcome::LastOwner], "{name}");
+        let owners = database.memberships(&ALL).await.unwrap().into_iter().filter(|it| it.role == Role::Owner);
+        let [last] = owners.collect::<Vec<_>>().try_into().unwrap();
+        let end = change(&last.person, owner, None);
+        assert_eq!(database.change_role(&end).await, Ok(RoleOutcome::LastOwner), "{name}");
+        let end = RoleChange { keeps_an_owner: false, ..end };
+        assert_eq!(database.change_role(&end).await, Ok(RoleOutcome::Done), "{name}: the administrator may");
+        let nowhere = RoleChange { org: "org_none", ..change("usr_a", None, owner) };
+        assert!(matches!(database.change_role(&nowhere).await, Err(StoreError::Refused(_))), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn only_a_key_that_is_void_can_be_forgotten() {
+    for (name, database, _folder) in both().await {
+        let one = key("key_1", DEFAULT_ORG, DEFAULT_PROJECT, "one");
+        database.create_key(&ALL, &one).await.unwrap();
+        database.create_key(&ALL, &key("key_2", DEFAULT_ORG, DEFAULT_PROJECT, "two")).await.unwrap();
+        assert_eq!(database.forget_key(&ALL, "key_1").await, Ok(false), "{name}: it is in force");
+        database.revoke_key(&ALL, "key_1", 5).await.unwrap();
+        assert_eq!(database.forget_key(&Access::Org("org_x".into()), "key_1").await, Ok(false), "{name}");
+        assert_eq!(database.forget_key(&Access::Org(DEFAULT_ORG.into()), "key_1").await, Ok(true), "{name}");
+        let left = database.keys(&ALL).await.unwrap();
+        assert_eq!(left.iter().map(|key| &*key.id).collect::<Vec<_>>(), ["key_2"], "{name}");
+        // Its secret is free, too.
+        assert_eq!(database.create_key(&ALL, &one).await, Ok(()), "{name}");
     }
 }
 

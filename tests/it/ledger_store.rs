@@ -17,7 +17,8 @@ const DAY: u64 = 86_400_000;
 pub const NOON: u64 = 20_000 * DAY + DAY / 2;
 
 async fn open(folder: &TempDir, url: Option<String>) -> Arc<dyn Database> {
-    let store = Store { database_url: url.map(Secret::new), connections: 4, master_key: None, redis: None };
+    let store =
+        Store { database_url: url.map(Secret::new), connections: 4, master_key: None, redis: None, node_name: None };
     State::open(folder.path(), &store).await.unwrap().database
 }
 

@@ -1,5 +1,6 @@
 //! The index of the semantic cache over Redis: what one gateway has been answered, the others give to the same question in other words.
 
+use crate::admin_api::Client;
 use crate::gateway::{Gateway, KEY, PATIENCE, saying};
 use crate::redis_server::{Cable, RedisServer};
 use bytes::Bytes;
@@ -222,6 +223,25 @@ async fn what_stands_in_the_stream_and_is_no_question_is_skipped_and_counted() {
     ask(&a, KEY, "Where is Peru?").await;
     until_metric(&b, HELD, 2).await;
     assert_eq!(cached(&b, KEY, "where is Peru then").await, near());
+}
+
+#[tokio::test]
+async fn who_empties_the_cache_at_one_node_empties_it_at_all() {
+    let world = World::new().await;
+    let (here, there) = (world.node("").await, world.node("").await);
+    assert_eq!(cached(&here, KEY, EGG).await, miss());
+    assert_eq!(cached(&here, KEY, PAINTER).await, miss());
+    until_metric(&there, HELD, 2).await;
+    assert_eq!(Client::administrator(&there).delete("/cache").await.status, 204);
+    until_metric(&there, HELD, 0).await;
+    until_metric(&here, HELD, 0).await;
+    // What is kept from then on is heard of everywhere, and by who comes later.
+    assert_eq!(cached(&here, KEY, EGG).await, miss());
+    until_metric(&there, HELD, 1).await;
+    assert_eq!(cached(&there, KEY, EGG_TOO).await, near());
+    let later = world.node("").await;
+    until_metric(&later, HELD, 1).await;
+    assert_eq!(metric(&here, UNREAD).await, Some(0));
 }
 
 #[tokio::test]

@@ -267,6 +267,9 @@ async fn the_policy_keeps_errors_in_both_databases() {
         assert!(!show(&gateway.data_dir(), url, &well).status.success(), "what went well is not kept");
         // The console finds what memory does not hold.
         assert_eq!(gateway.get_console(&path(&badly)).await.unwrap().json(), shown);
+        let page = format!("/requests/{}", badly.header("x-request-id"));
+        let page = gateway.get_console(&page).await.unwrap().body_text();
+        assert!(page.contains("Send it again") && page.contains("xxxxxxxx"), "{page}");
     }
 }
 

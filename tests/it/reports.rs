@@ -65,6 +65,19 @@ async fn usage_is_summed_exactly_and_told_apart_by_whatever_is_asked_for() {
             spans.iter().all(|row| (row.id.as_deref(), row.name.as_deref()) == (Some("key_a"), Some("app"))),
             "{name}"
         );
+        // Of one id alone, and the others together, however many they are.
+        let only = Some(vec!["m-1".to_owned(), "' OR 1=1".to_owned(), "\0".to_owned()]);
+        let apart = UsageQuery { span_ms: Some(50_000), by: Some(Dimension::Model), only, ..UsageQuery::default() };
+        let apart = usage(apart).await;
+        let mut seen: Vec<_> =
+            apart.iter().map(|row| (row.span_unix_ms.unwrap(), row.id.as_deref(), row.totals.requests)).collect();
+        seen.sort();
+        let second = NOON + 50_000;
+        assert_eq!(
+            seen,
+            [(NOON, None, 25), (NOON, Some("m-1"), 25), (second, None, 25), (second, Some("m-1"), 25)],
+            "{name}"
+        );
         let some = Filter { failed: Some(true), from_unix_ms: Some(NOON + 50_000), ..Filter::default() };
         for by in Dimension::ALL {
             let rows = usage(UsageQuery { by: Some(by), filter: some.clone(), ..UsageQuery::default() }).await;

@@ -3,6 +3,7 @@
 #[path = "../paraphrases/mod.rs"]
 mod paraphrases;
 
+use crate::admin_api::Client;
 use crate::gateway::{Gateway, KEY, PATIENCE, saying};
 use crate::raw::H2;
 use orbyt::sim::client::{self, Answer, BodyEnd};
@@ -83,6 +84,21 @@ async fn asked(gateway: &Gateway, body: &Value, key: &str, headers: &[(&str, &st
     let all = [&[("authorization", key.as_str())], headers].concat();
     let url = format!("{}/v1/chat/completions", gateway.url);
     client::send("POST", &url, &all, body.to_string().as_bytes()).await.unwrap()
+}
+
+#[tokio::test]
+async fn who_empties_the_cache_empties_its_questions_too() {
+    let (answers, vectors) = (sim(), sim());
+    let gateway = gateway(&answers, &vectors).await;
+    let admin = Client::administrator(&gateway);
+    assert_eq!(cached(&gateway, &asking(EGG)).await, miss());
+    assert_eq!(cached(&gateway, &asking(EGG_TOO)).await, near());
+    assert_eq!(admin.get("/cache").await.json()["questions"], 1);
+    assert_eq!(admin.delete("/cache").await.status, 204);
+    assert_eq!(admin.get("/cache").await.json()["questions"], 0);
+    assert_eq!(metric(&gateway, "orbyt_cache_semantic_entries").await, 0.0);
+    assert_eq!(cached(&gateway, &asking(EGG_TOO)).await, miss());
+    assert_eq!(cached(&gateway, &asking(EGG)).await, near(), "and what comes then is kept");
 }
 
 #[tokio::test]

@@ -82,7 +82,7 @@ async fn connections_stay_bounded_while_somebody_holds_a_lock() {
     const POOL: usize = 2;
     let (database, folder) = (Database::create().await, tempfile::tempdir().unwrap());
     let url = Some(Secret::new(database.url()));
-    let store = Store { database_url: url, connections: POOL, master_key: None, redis: None };
+    let store = Store { database_url: url, connections: POOL, master_key: None, redis: None, node_name: None };
     let state = State::open(folder.path(), &store).await.unwrap();
     let locked = database.superuser().await;
     locked.batch_execute("BEGIN; LOCK TABLE api_keys IN ACCESS EXCLUSIVE MODE").await.unwrap();

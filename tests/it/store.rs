@@ -26,7 +26,8 @@ pub async fn both() -> [(&'static str, Arc<dyn Database>, TempDir); 2] {
 }
 
 async fn open(folder: &TempDir, url: Option<String>) -> Arc<dyn Database> {
-    let store = Store { database_url: url.map(Secret::new), connections: 4, master_key: None, redis: None };
+    let store =
+        Store { database_url: url.map(Secret::new), connections: 4, master_key: None, redis: None, node_name: None };
     State::open(folder.path(), &store).await.unwrap().database
 }
 
@@ -309,8 +310,13 @@ async fn a_database_from_the_future_is_refused_and_left_alone() {
     drop(open(&tempfile::tempdir().unwrap(), Some(postgres.url())).await);
     let later = "INSERT INTO schema_migrations (version, name, sha256) VALUES (99, 'later', 'x')";
     postgres.superuser().await.batch_execute(later).await.unwrap();
-    let store =
-        Store { database_url: Some(Secret::new(postgres.url())), connections: 1, master_key: None, redis: None };
+    let store = Store {
+        database_url: Some(Secret::new(postgres.url())),
+        connections: 1,
+        master_key: None,
+        redis: None,
+        node_name: None,
+    };
     let folder = tempfile::tempdir().unwrap();
     let error = State::open(folder.path(), &store).await.map(|_| ()).unwrap_err();
     assert!(matches!(&error, StoreError::Refused(why) if why.contains("of a later version of orbyt")), "{error}");

@@ -260,3 +260,21 @@ async fn who_brings_keys_for_others_is_served_with_the_one_that_is_saved() {
     let used = lab.calls().pop().and_then(|call| call.header("authorization").map(str::to_owned));
     assert_eq!(used.as_deref(), Some(format!("Bearer {OWN}").as_str()));
 }
+
+#[test]
+fn a_master_key_that_only_the_service_has_keeps_nobody_from_what_needs_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("orbyt.toml");
+    std::fs::write(&file, "[store]\nmaster_key = { credential = \"orbyt_master_key\" }\n").unwrap();
+    let run = |arguments: &[&str]| {
+        orbyt(folder.path(), None, &[arguments, &["--config", file.to_str().unwrap()]].concat(), "")
+    };
+    for arguments in
+        [&["keys", "create", "--name", "team"][..], &["keys", "list"], &["users", "list"], &["audit", "list"]]
+    {
+        let output = run(arguments);
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    let output = run(&["vault", "add", "openai"]);
+    assert!(!output.status.success() && String::from_utf8_lossy(&output.stderr).contains("CREDENTIALS_DIRECTORY"));
+}

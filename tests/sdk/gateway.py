@@ -2,7 +2,7 @@
 """Starts simulated providers and the gateway in front of them, for tests that come from outside.
 
   gateway.py COMMAND…     runs a command with ORBYT_URL, ORBYT_KEY, ORBYT_SIM_CALLS, ORBYT_DATA and ORBYT_BINARY in its environment, and for
-                          tests of the console ORBYT_CONSOLE_URL and ORBYT_ADMIN_TOKEN
+                          tests of the console ORBYT_CONSOLE_URL, ORBYT_ADMIN_TOKEN and ORBYT_PYTHON
 
 Standard library only. The binaries are those that `cargo build --bins --examples` makes; ORBYT_TARGET names another folder.
 """
@@ -131,7 +131,7 @@ def main():
             "ORBYT_DATA": str(gateway.data),
             "ORBYT_BINARY": str(TARGET / "orbyt"),
         }
-        told |= {"ORBYT_CONSOLE_URL": gateway.console, "ORBYT_ADMIN_TOKEN": ADMIN_TOKEN}
+        told |= {"ORBYT_CONSOLE_URL": gateway.console, "ORBYT_ADMIN_TOKEN": ADMIN_TOKEN, "ORBYT_PYTHON": sys.executable}
         return subprocess.run(sys.argv[1:], env={**os.environ, **told}, check=False).returncode
 
 

@@ -49,12 +49,13 @@ export interface OrbytOptions extends ClientOptions {
 /** `OpenAI`, by default at `ORBYT_BASE_URL` with `ORBYT_API_KEY`. */
 export class Orbyt extends OpenAI {
   constructor({ traceId, ...options }: OrbytOptions = {}) {
-    const apiKey = options.apiKey ?? process.env.ORBYT_API_KEY;
+    // A variable that is set to nothing (`${X:-}` in a compose file) is none: the official client would go to OpenAI with this key.
+    const apiKey = options.apiKey || process.env.ORBYT_API_KEY;
     if (!apiKey) {
       // The official client would take OPENAI_API_KEY, which is nobody else's business.
       throw new OpenAIError("a gateway key is needed: apiKey, or ORBYT_API_KEY in the environment");
     }
-    const baseURL = options.baseURL ?? process.env.ORBYT_BASE_URL ?? DEFAULT_BASE_URL;
+    const baseURL = options.baseURL || process.env.ORBYT_BASE_URL || DEFAULT_BASE_URL;
     super({ ...options, apiKey, baseURL });
     if (traceId !== undefined) {
       const given = options.defaultHeaders;

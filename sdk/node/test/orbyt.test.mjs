@@ -54,6 +54,19 @@ test("a key of OpenAI's is never sent to the gateway", () => {
   }
 });
 
+test("a variable that is set to nothing is none, and nobody else gets the key", () => {
+  const { ORBYT_BASE_URL, ORBYT_API_KEY } = process.env;
+  process.env.ORBYT_BASE_URL = "";
+  try {
+    assert.equal(new Orbyt().baseURL, "http://127.0.0.1:3001/v1");
+    assert.equal(new Orbyt({ baseURL: "" }).baseURL, "http://127.0.0.1:3001/v1");
+    process.env.ORBYT_API_KEY = "";
+    assert.throws(() => new Orbyt({ apiKey: "" }), /ORBYT_API_KEY/);
+  } finally {
+    Object.assign(process.env, { ORBYT_BASE_URL, ORBYT_API_KEY });
+  }
+});
+
 test("the types have what the documents have", () => {
   const page = readFileSync(new URL("../../../docs/extra.md", import.meta.url), "utf8").split("\n## ")[0];
   const rows = page.split("\n").filter((line) => line.startsWith("| `")).map((line) => line.split("|"));

@@ -4,7 +4,6 @@
 use super::Fault;
 use crate::cli::check;
 use crate::cli::start::reload_with;
-use crate::cli::summary::example_model;
 use crate::config::snapshot::CacheBackend;
 use crate::config::{self, BaseUrl, Provider, Refused, Snapshot, Source};
 use crate::dialect::table::Dialect;
@@ -70,7 +69,7 @@ impl Shadow {
         if !aliases.is_empty() {
             return Ok(aliases);
         }
-        let example = example_model(&self.snapshot).filter(|model| !model.ends_with("/MODEL"));
+        let example = self.snapshot.example_model().filter(|model| !model.ends_with("/MODEL"));
         example.map(|model| vec![model]).ok_or_else(|| "no model is known: name one with --model".to_owned())
     }
 

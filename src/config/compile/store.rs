@@ -15,6 +15,9 @@ use std::time::Duration;
 /// A node gives several signs of life in this time, and Redis has to be asked for each.
 const LEAST_NODE_TTL: Duration = Duration::from_millis(500);
 
+/// A node's name stands in a column of a table.
+const MOST_OF_A_NAME: usize = 64;
+
 impl Compiler<'_> {
     pub(super) fn store(&mut self, raw: &RawStore, cache: &RawCache) -> Store {
         if let Some(at) = cache.backend.as_ref().filter(|at| at.value == CacheBackend::Redis)
@@ -23,7 +26,14 @@ impl Compiler<'_> {
             self.report.error(at.problem("needs store.redis_url (REDIS_URL): where is the Redis?"));
         }
         let redis = self.redis(raw);
-        Store { redis, ..self.database(raw) }
+        let node_name = raw.node_name.as_ref().and_then(|at| {
+            let fits = (1..=MOST_OF_A_NAME).contains(&at.value.chars().count()) && !at.value.contains(char::is_control);
+            if !fits {
+                self.report.error(at.problem(format!("must be a name of at most {MOST_OF_A_NAME} characters")));
+            }
+            fits.then(|| at.value.as_str().into())
+        });
+        Store { redis, node_name, ..self.database(raw) }
     }
 
     /// What outlives the process: everything but Redis.
@@ -41,7 +51,7 @@ impl Compiler<'_> {
             self.report.checked(at, MasterKeys::parse(text.reveal()))?;
             Some(text)
         });
-        Store { database_url, connections: or(&raw.connections, 8) as usize, master_key, redis: None }
+        Store { database_url, connections: or(&raw.connections, 8) as usize, master_key, redis: None, node_name: None }
     }
 
     fn redis(&mut self, raw: &RawStore) -> Option<Redis> {

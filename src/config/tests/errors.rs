@@ -29,6 +29,10 @@ const CASES: &[(&str, &str)] = &[
     ("[timeouts]\nconect = '5s'", "orbyt.toml:2:1: timeouts.conect: unknown key, did you mean \"connect\"?"),
     ("[[limits.rule]]\nconcurrency = 1", "orbyt.toml:1:1: limits.rule[0]: scope is missing: whom is the limit for?"),
     ("[limits]\non_outage = 'allow'", "orbyt.toml:2:13: limits.on_outage: must be one of \"local\", \"deny\""),
+    (
+        "[store]\nnode_name = 'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa'",
+        "orbyt.toml:2:13: store.node_name: must be a name of at most 64 characters",
+    ),
     ("[store]\nnode_ttl = '10ms'", "orbyt.toml:2:12: store.node_ttl: must be at least 500ms"),
     (
         "[[limits.rule]]\nscope = 'team'\nconcurrency = 1",

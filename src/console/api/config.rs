@@ -1,6 +1,7 @@
 //! `/api/v1/config`: the configuration that is in force, without its secrets.
 
-use crate::config::{Snapshot, snapshot::Provider};
+use crate::config::Snapshot;
+use crate::config::snapshot::{ByokFallback, Provider};
 use crate::console::problem::Problem;
 use crate::console::roles::Operation;
 use crate::console::routes::Shared;
@@ -11,16 +12,27 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The configuration that is in force: file, environment and database together. Keys are shown by their ends.
+/// The configuration that is in force: file, environment and database together. Keys are shown by their ends. Owners of organisations see what
+/// concerns their requests: the rules of routing, the names of models and presets, the cache.
 #[utoipa::path(get, path = "/api/v1/config", tag = "gateway", responses((status = 200, body = Object)))]
 pub(super) async fn show(State(shared): State<Arc<Shared>>, viewer: Viewer) -> Result<Json<Value>, Problem> {
-    viewer.may(Operation::SeeGateway, None)?;
+    viewer.may(Operation::SeeHealth, None)?;
+    if !viewer.is_administrator() {
+        return Ok(Json(concerning_all(&(shared.deps.snapshot)())));
+    }
     Ok(Json(shown(&(shared.deps.snapshot)(), shared.deps.database.as_ref().map(|database| database.place()))))
 }
 
+/// What everybody's requests meet with.
+fn concerning_all(snapshot: &Snapshot) -> Value {
+    let whole = shown(snapshot, None);
+    let names = ["models", "presets", "routing", "retry", "breaker", "health", "hedging", "timeouts", "gate", "cache"];
+    names.into_iter().map(|name| (name.to_owned(), whole[name].clone())).collect::<serde_json::Map<_, _>>().into()
+}
+
 fn shown(snapshot: &Snapshot, database: Option<String>) -> Value {
-    let Snapshot { server, console, routing, retry, breaker, timeouts, gate, limits, cache, telemetry, .. } = snapshot;
-    json!({
+    let Snapshot { server, console, gate, limits, cache, telemetry, .. } = snapshot;
+    let mut shown = json!({
         "server": {
             "listen": texts(&server.listen),
             "tls": server.tls.as_ref().map(|tls| texts(&tls.listen)),
@@ -43,25 +55,6 @@ fn shown(snapshot: &Snapshot, database: Option<String>) -> Value {
         "providers": snapshot.providers.iter().map(|it| provider(it)).collect::<Vec<_>>(),
         "models": snapshot.aliases.iter().map(|it| &*it.name).collect::<Vec<_>>(),
         "presets": snapshot.presets.iter().map(|it| &*it.slug).collect::<Vec<_>>(),
-        "routing": {
-            "strategy": routing.strategy.name(),
-            "providers": routing.providers,
-            "fallbacks": routing.fallbacks,
-            "auto": routing.auto,
-        },
-        "retry": {"max": retry.max, "base": span(retry.base), "cap": span(retry.cap), "budget": retry.budget},
-        "breaker": {
-            "enabled": breaker.enabled, "failures": breaker.failures, "open_for": span(breaker.open_for),
-            "max_open_share": breaker.max_open_share,
-        },
-        "health": {"probe": snapshot.health.probe.map(span)},
-        "hedging": snapshot.hedging.map(|hedging| json!({
-            "quantile": hedging.quantile, "min_delay": span(hedging.min_delay), "budget": hedging.budget,
-        })),
-        "timeouts": {
-            "connect": span(timeouts.connect), "first_output": span(timeouts.first_output), "idle": span(timeouts.idle),
-            "total": span(timeouts.total),
-        },
         "gate": {
             "max_bytes": gate.max_bytes, "max_wait": gate.max_wait.map(span), "keepalive": span(gate.keepalive),
             "keepalive_before_commit": gate.keepalive_before_commit,
@@ -78,6 +71,42 @@ fn shown(snapshot: &Snapshot, database: Option<String>) -> Value {
         "telemetry": {
             "log_level": telemetry.log_level.as_str().to_ascii_lowercase(), "ledger": telemetry.ledger,
             "ledger_retention": telemetry.ledger_retention.map(span), "spool_max_bytes": telemetry.spool_max_bytes,
+        },
+    });
+    if let (Value::Object(shown), Value::Object(rules)) = (&mut shown, rules(snapshot)) {
+        shown.extend(rules);
+    }
+    shown
+}
+
+/// What decides where requests go, by the sections that can be changed in the console.
+pub(in crate::console) fn rules(snapshot: &Snapshot) -> Value {
+    let Snapshot { routing, retry, breaker, timeouts, .. } = snapshot;
+    let byok_fallback = match routing.byok_fallback {
+        ByokFallback::Pool => "pool",
+        ByokFallback::Deny => "deny",
+    };
+    json!({
+        "routing": {
+            "strategy": routing.strategy.name(),
+            "providers": routing.providers,
+            "fallbacks": routing.fallbacks,
+            "auto": routing.auto,
+            "byok_fallback": byok_fallback,
+            "sticky": routing.sticky.name(),
+        },
+        "retry": {"max": retry.max, "base": span(retry.base), "cap": span(retry.cap), "budget": retry.budget},
+        "breaker": {
+            "enabled": breaker.enabled, "failures": breaker.failures, "open_for": span(breaker.open_for),
+            "max_open_share": breaker.max_open_share,
+        },
+        "health": {"probe": snapshot.health.probe.map(span)},
+        "hedging": snapshot.hedging.map(|hedging| json!({
+            "enabled": true, "quantile": hedging.quantile, "min_delay": span(hedging.min_delay), "budget": hedging.budget,
+        })),
+        "timeouts": {
+            "connect": span(timeouts.connect), "first_output": span(timeouts.first_output), "idle": span(timeouts.idle),
+            "total": span(timeouts.total),
         },
     })
 }

@@ -38,10 +38,10 @@ impl From<Spent> for Used {
 pub(super) struct PoolKey {
     /// The provider's id.
     provider: String,
-    /// The key's name.
-    name: String,
-    /// Its ends.
-    label: String,
+    /// The key's name; null for whom it is none of their business.
+    name: Option<String>,
+    /// Its ends; null where the name is.
+    label: Option<String>,
     /// `idle`, `leased`, `cooldown`, `exhausted` or `disabled`.
     state: &'static str,
     /// Requests that hold it now.
@@ -65,8 +65,8 @@ impl PoolKey {
         let state = known.map_or(KeyState::Ready { leases: 0 }, |status| status.state);
         Self {
             provider: provider.to_owned(),
-            name: key.name.to_string(),
-            label: key.secret.masked(),
+            name: Some(key.name.to_string()),
+            label: Some(key.secret.masked()),
             state: state.name(),
             leases: if let KeyState::Ready { leases } = state { leases } else { 0 },
             why: match state {
@@ -81,6 +81,13 @@ impl PoolKey {
             tokens_per_minute: known.and_then(|status| status.tokens).map(Used::from),
             group: key.group.as_deref().map(str::to_owned),
         }
+    }
+
+    /// As the owner of an organisation sees it: how it is, but neither which it is nor what others use of it.
+    fn veiled(self) -> Self {
+        let state = if self.leases > 0 { KeyState::Ready { leases: 0 }.name() } else { self.state };
+        let (requests_per_minute, tokens_per_minute) = (None, None);
+        Self { name: None, label: None, group: None, leases: 0, state, requests_per_minute, tokens_per_minute, ..self }
     }
 }
 
@@ -110,7 +117,9 @@ pub(super) struct Cache {
     entries: u64,
     /// What they take, in bytes.
     bytes: u64,
-    /// How many there may be.
+    /// Questions in the index of the semantic cache.
+    questions: u64,
+    /// How many answers there may be.
     max_entries: u32,
     /// How many bytes they may take.
     max_bytes: u64,
@@ -118,23 +127,29 @@ pub(super) struct Cache {
     ttl_seconds: u64,
 }
 
-/// The pool of provider keys as it is now.
+/// The pool of provider keys as it is now. Owners of organisations see how each key is, but not which it is.
 #[utoipa::path(get, path = "/api/v1/pool", tag = "gateway", params(ListParams), responses((status = 200, body = Page<PoolKey>)))]
 pub(super) async fn pool(
     State(shared): State<Arc<Shared>>,
     viewer: Viewer,
     Params(wanted): Params<ListParams>,
 ) -> Result<Json<Page<PoolKey>>, Problem> {
-    viewer.may(Operation::SeeGateway, None)?;
+    viewer.may(Operation::SeeHealth, None)?;
     let (snapshot, statuses) = ((shared.deps.snapshot)(), shared.deps.backstage.pool());
     let keys = snapshot.providers.iter().flat_map(|provider| {
-        provider.keys.iter().map(|key| {
+        provider.keys.iter().enumerate().map(|(at, key)| {
             let known = statuses.iter().find(|status| status.provider == provider.id && status.id == key.id);
-            PoolKey::of(&provider.id, key, known)
+            let shown = PoolKey::of(&provider.id, key, known);
+            // Without a name it is found again by its place.
+            if viewer.is_administrator() {
+                (format!("{}/{}", provider.id, key.name), shown)
+            } else {
+                (format!("{}/{at:06}", provider.id), shown.veiled())
+            }
         })
     });
-    let page = Page::of(keys.collect(), |key: &PoolKey| format!("{}/{}", key.provider, key.name), &wanted)?;
-    Ok(Json(page))
+    let page = Page::of(keys.collect(), |(place, _): &(String, PoolKey)| place.clone(), &wanted)?;
+    Ok(Json(page.map(|(_, key)| key)))
 }
 
 /// Make a key ready again that its provider had refused.
@@ -165,7 +180,7 @@ pub(super) async fn breakers(
     viewer: Viewer,
     Params(wanted): Params<ListParams>,
 ) -> Result<Json<Page<Breaker>>, Problem> {
-    viewer.may(Operation::SeeGateway, None)?;
+    viewer.may(Operation::SeeHealth, None)?;
     let now = Instant::now();
     let targets = shared.deps.backstage.targets().into_iter().map(|target| Breaker {
         provider: target.provider.to_string(),
@@ -188,19 +203,20 @@ fn number(value: &serde_json::Value) -> Option<f64> {
 #[utoipa::path(get, path = "/api/v1/cache", tag = "gateway", responses((status = 200, body = Cache)))]
 pub(super) async fn cache(State(shared): State<Arc<Shared>>, viewer: Viewer) -> Result<Json<Cache>, Problem> {
     viewer.may(Operation::SeeGateway, None)?;
-    let (snapshot, held) = ((shared.deps.snapshot)(), shared.deps.backstage.cached());
+    let (snapshot, (held, questions)) = ((shared.deps.snapshot)(), shared.deps.backstage.cached());
     let cache = &snapshot.cache;
     Ok(Json(Cache {
         backend: cache.backend.name(),
         entries: held.entries,
         bytes: held.bytes,
+        questions,
         max_entries: cache.max_size,
         max_bytes: cache.max_bytes,
         ttl_seconds: cache.ttl.as_secs(),
     }))
 }
 
-/// Empty the cache of answers.
+/// Empty the cache of answers, and the index of the semantic cache with it.
 #[utoipa::path(delete, path = "/api/v1/cache", tag = "gateway", responses((status = 204)))]
 pub(super) async fn empty_cache(State(shared): State<Arc<Shared>>, viewer: Viewer) -> Result<StatusCode, Problem> {
     viewer.may(Operation::ManageGateway, None)?;
@@ -212,14 +228,32 @@ pub(super) async fn empty_cache(State(shared): State<Arc<Shared>>, viewer: Viewe
     }
 }
 
-/// The state of the gateway: providers, states of keys, breakers, the ledger.
+/// The state of the gateway: providers, states of keys, breakers, the ledger, alerts. For owners of organisations without the keys' names, the
+/// ledger and the alerts.
 #[utoipa::path(get, path = "/api/v1/health", tag = "gateway", responses((status = 200, body = Object)))]
 pub(super) async fn health(
     State(shared): State<Arc<Shared>>,
     viewer: Viewer,
 ) -> Result<Json<serde_json::Value>, Problem> {
-    viewer.may(Operation::SeeGateway, None)?;
-    Ok(Json((shared.deps.health)()))
+    viewer.may(Operation::SeeHealth, None)?;
+    let mut health = (shared.deps.health)();
+    if !viewer.is_administrator() {
+        veil(&mut health);
+    }
+    Ok(Json(health))
+}
+
+/// Takes out what is none of an organisation's business.
+fn veil(health: &mut serde_json::Value) {
+    let members = health.as_object_mut();
+    let kept = members.into_iter().flatten().filter(|(name, _)| matches!(name.as_str(), "providers" | "targets"));
+    let mut kept: serde_json::Map<_, _> = kept.map(|(name, value)| (name.clone(), value.take())).collect();
+    let keys = kept.get_mut("providers").and_then(|it| it.as_array_mut()).into_iter().flatten();
+    let keys = keys.filter_map(|provider| provider["keys"].as_array_mut()).flatten();
+    for key in keys.filter_map(|key| key.as_object_mut()) {
+        key.retain(|name, _| !matches!(name.as_str(), "name" | "group"));
+    }
+    *health = serde_json::Value::Object(kept);
 }
 
 /// What is spent and reserved now of each budget.
@@ -238,4 +272,22 @@ async fn note(shared: &Shared, event: AuditEvent) -> Result<(), Problem> {
         database.append(&event).await?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_owner_of_an_organisation_hears_how_keys_are_and_not_which() {
+        let mut health = json!({
+            "providers": [{"id": "a", "keys": [{"name": "a_01", "group": "g", "state": "idle"}]}],
+            "targets": [{"model": "m", "breaker": "open"}], "ledger": {"lost": 1}, "alerts": [{"subject": "a/a_01"}],
+        });
+        veil(&mut health);
+        let expected = json!({
+            "providers": [{"id": "a", "keys": [{"state": "idle"}]}], "targets": [{"model": "m", "breaker": "open"}],
+        });
+        assert_eq!(health, expected);
+    }
 }

@@ -66,7 +66,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Params<T> {
 }
 
 /// The variable parts of the path.
-pub(super) struct Segments<T>(pub T);
+pub(in crate::console) struct Segments<T>(pub T);
 
 impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Segments<T> {
     type Rejection = Problem;
@@ -163,8 +163,11 @@ pub(super) fn tagged(status: StatusCode, shown: impl Serialize) -> Response {
     answer
 }
 
-/// `if-match`: a change is wanted of this version alone.
-pub(super) struct IfMatch(Option<String>);
+/// `if-match`: a change is wanted of this version alone; `if-none-match: *`: of nothing, it is to be new.
+pub(super) struct IfMatch {
+    wanted: Option<String>,
+    is_new: bool,
+}
 
 impl<S: Send + Sync> FromRequestParts<S> for IfMatch {
     type Rejection = Problem;
@@ -172,17 +175,28 @@ impl<S: Send + Sync> FromRequestParts<S> for IfMatch {
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Problem> {
         let header = parts.headers.get(header::IF_MATCH);
         let text = header.map(|value| value.to_str().map(str::to_owned)).transpose();
-        text.map(Self).map_err(|_| Problem::bad_request("if-match cannot be read."))
+        let wanted = text.map_err(|_| Problem::bad_request("if-match cannot be read."))?;
+        let is_new = parts.headers.get(header::IF_NONE_MATCH).is_some_and(|value| value == "*");
+        Ok(Self { wanted, is_new })
     }
 }
 
 impl IfMatch {
     /// Refuses a change of something that is shown as this now.
     pub fn check(&self, shown: &impl Serialize) -> Result<(), Problem> {
-        let Some(wanted) = &self.0 else { return Ok(()) };
+        if self.is_new {
+            let detail = "There is one of that name already.";
+            return Err(Problem::new(StatusCode::PRECONDITION_FAILED, detail).about("name"));
+        }
+        let Some(wanted) = &self.wanted else { return Ok(()) };
         let tag = tag(shown);
         let matches = wanted.split(',').map(str::trim).any(|wanted| wanted == "*" || wanted == tag);
         if matches { Ok(()) } else { Err(changed()) }
+    }
+
+    /// Refuses a change of something that is not there, where a version of it was meant.
+    pub fn check_nothing(&self) -> Result<(), Problem> {
+        if self.wanted.is_some() { Err(changed()) } else { Ok(()) }
     }
 }
 
@@ -265,9 +279,12 @@ mod tests {
     #[test]
     fn a_change_is_made_to_the_version_that_was_seen() {
         let seen = tag(&"one");
-        let check = |header: &str, now: &str| IfMatch(Some(header.to_owned())).check(&now).is_ok();
+        let of = |header: &str| IfMatch { wanted: Some(header.to_owned()), is_new: false };
+        let check = |header: &str, now: &str| of(header).check(&now).is_ok();
         assert!(check(&seen, "one") && check("*", "two") && check(&format!("\"x\", {seen}"), "one"));
-        assert!(!check(&seen, "two") && IfMatch(None).check(&"two").is_ok());
+        let (any, new) = (IfMatch { wanted: None, is_new: false }, IfMatch { wanted: None, is_new: true });
+        assert!(!check(&seen, "two") && any.check(&"two").is_ok() && any.check_nothing().is_ok());
+        assert!(new.check(&"two").is_err() && new.check_nothing().is_ok() && of("*").check_nothing().is_err());
     }
 
     #[test]

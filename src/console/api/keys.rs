@@ -1,5 +1,6 @@
 //! `/api/v1/keys`: the gateway's own keys. Shaped like OpenRouter's: `data` holds a key, and `key`, once, its secret.
 
+use super::FromPage;
 use super::http::*;
 use crate::config::scopes;
 use crate::console::problem::Problem;
@@ -11,16 +12,16 @@ use crate::domain::tenancy::{ApiKey, DEFAULT_PROJECT, KeySecret, Project, Scopes
 use crate::domain::{Limit, Measure, Secret};
 use crate::store::ports::audit::noted;
 use crate::store::ports::database::Access;
-use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
 /// For how long the old secret of a key goes on after a rotation, where nobody says.
 const OVERLAP: Duration = Duration::from_secs(24 * 60 * 60);
@@ -28,6 +29,10 @@ const OVERLAP: Duration = Duration::from_secs(24 * 60 * 60);
 const LONGEST_OVERLAP: u64 = 366 * 24 * 60 * 60;
 /// How much may be remembered of a key, in entries and characters.
 const MOST_METADATA: usize = 32;
+/// What a key of the console's own has as `purpose` in its metadata. Nobody else's key has it.
+pub(in crate::console) const PURPOSE: &str = "console";
+/// A key of the console's own lasts no longer.
+const LONGEST_OWN: u64 = 10 * 60 * 1000;
 
 /// What a key may be used for. An empty list allows everything.
 #[derive(Clone, Default, Serialize, Deserialize, ToSchema)]
@@ -152,7 +157,7 @@ pub(super) struct NewKey {
     /// Its name.
     #[schema(min_length = 1, max_length = 100)]
     name: String,
-    /// Its project, by id; by default the project `default` of the organisation.
+    /// Its project, by id; by default the project `default` of the organisation, or its oldest where none is called so.
     project: Option<String>,
     /// Its organisation, by id, where the project is not named; by default the one that you belong to.
     org: Option<String>,
@@ -203,19 +208,70 @@ pub(super) struct Rotation {
     overlap_seconds: Option<u64>,
 }
 
+/// Which keys are wanted.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct KeysWanted {
+    /// Of this organisation alone, by its id.
+    org: Option<String>,
+    /// How many at most, 1 to 1000.
+    #[param(minimum = 1, maximum = 1000, default = 100)]
+    limit: Option<usize>,
+    /// Behind the end of the page that had this as `next_cursor`.
+    cursor: Option<String>,
+    /// `oldest` (by default) or `newest` first. It is to be the same for all pages of a list.
+    #[param(inline)]
+    order: Option<KeyOrder>,
+    /// Those alone of which this is the status.
+    #[param(inline)]
+    status: Option<KeyStatus>,
+}
+
+#[derive(Clone, Copy, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+enum KeyOrder {
+    Oldest,
+    Newest,
+}
+
+#[derive(Clone, Copy, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+enum KeyStatus {
+    Active,
+    Disabled,
+    Expired,
+    Revoked,
+}
+
+impl KeyStatus {
+    fn is_of(self, standing: Standing) -> bool {
+        match self {
+            Self::Active => standing == Standing::Active,
+            Self::Disabled => standing == Standing::Disabled,
+            Self::Expired => standing == Standing::Expired,
+            Self::Revoked => standing == Standing::Revoked,
+        }
+    }
+}
+
 /// List keys, revoked ones included.
-#[utoipa::path(get, path = "/api/v1/keys", tag = "keys", params(ListParams), responses((status = 200, body = Page<Key>)))]
+#[utoipa::path(get, path = "/api/v1/keys", tag = "keys", params(KeysWanted), responses((status = 200, body = Page<Key>)))]
 pub(super) async fn list(
     State(shared): State<Arc<Shared>>,
     viewer: Viewer,
-    Params(wanted): Params<ListParams>,
+    Params(KeysWanted { org, limit, cursor, order, status }): Params<KeysWanted>,
 ) -> Result<Json<Page<Key>>, Problem> {
-    let mut keys = Vec::new();
-    for access in viewer.reach(Operation::SeeKeys, wanted.org.as_deref())? {
+    let (mut keys, now) = (Vec::new(), now_ms());
+    for access in viewer.reach(Operation::SeeKeys, org.as_deref())? {
         keys.extend(database(&shared)?.keys(&access).await?);
     }
-    let now = now_ms();
-    let page = Page::of(keys, |key| format!("{:020}{}", key.created_at, key.id), &wanted)?;
+    keys.retain(|key| status.is_none_or(|status| status.is_of(key.standing(now))));
+    let place = |key: &ApiKey| match order {
+        None | Some(KeyOrder::Oldest) => format!("{:020}{}", key.created_at, key.id),
+        Some(KeyOrder::Newest) => format!("{:020}{}", u64::MAX - key.created_at, key.id),
+    };
+    let page = Page::of(keys, place, &ListParams { org, limit, cursor })?;
     Ok(Json(page.map(|key| Key::of(&key, now))))
 }
 
@@ -224,9 +280,13 @@ pub(super) async fn list(
 pub(super) async fn create(
     State(shared): State<Arc<Shared>>,
     viewer: Viewer,
+    page: Option<Extension<FromPage>>,
     Body(wanted): Body<NewKey>,
 ) -> Result<Response, Problem> {
     let database = database(&shared)?;
+    if page.is_none() {
+        not_consoles_own(&wanted.metadata)?;
+    }
     let project = project_of(&shared, &viewer, wanted.project.as_deref(), wanted.org.as_deref()).await?;
     viewer.may(Operation::MakeOwnKeys, Some(&project.org))?;
     let now = now_ms();
@@ -301,6 +361,7 @@ pub(super) async fn change(
         new.limits = checked_limits(&limits)?;
     }
     if let Some(metadata) = change.metadata {
+        not_consoles_own(&metadata)?;
         new.metadata = checked_metadata(metadata)?;
     }
     if let Some(end) = change.expires_at {
@@ -392,6 +453,10 @@ async fn revoked(shared: &Shared, viewer: &Viewer, id: &str, seen: Option<&IfMat
         let event = viewer.event(now, "key.revoke", &key.id, Some(&key.org), &json!({"name": &*key.name}));
         let access = Access::Org(key.org.clone());
         noted(&**database, event, database.revoke_key(&access, &key.id, now)).await?;
+        // Each question of the playground has one: their rows would be more than everybody else's. The audit log has them all.
+        if is_consoles_own(&key) {
+            database.forget_key(&access, &key.id).await?;
+        }
         in_force(shared).await;
         key.revoked_at = Some(now);
     }
@@ -439,19 +504,20 @@ pub(super) async fn project_of(
     for access in viewer.reach(Operation::SeeOrg, org)? {
         projects.extend(database(shared)?.projects(&access).await?);
     }
-    let wanted = |one: &&Project| match (project, org) {
-        (Some(id), _) => *one.id == *id,
-        (None, None) if viewer.is_administrator() => &*one.id == DEFAULT_PROJECT,
-        (None, _) => one.name == "default",
-    };
-    let mut found = projects.iter().filter(wanted);
-    match (found.next(), found.next()) {
-        (Some(one), None) => Ok(one.clone()),
-        (Some(_), Some(_)) => {
-            Err(Problem::invalid("org", "You belong to several organisations: name one, or a project."))
+    let by_id = |id: &str| projects.iter().find(|one| *one.id == *id).cloned();
+    let found = match (project, org) {
+        (Some(id), _) => by_id(id),
+        (None, None) if viewer.is_administrator() => by_id(DEFAULT_PROJECT),
+        (None, _) => {
+            let first = projects.first().cloned();
+            if projects.iter().any(|one| first.as_ref().is_some_and(|first| first.org != one.org)) {
+                return Err(Problem::invalid("org", "You belong to several organisations: name one, or a project."));
+            }
+            // Where that was renamed: the oldest, which it most likely is.
+            projects.iter().find(|one| one.name == "default").cloned().or(first)
         }
-        (None, _) => Err(Problem::invalid("project", "There is no such project.")),
-    }
+    };
+    found.ok_or_else(|| Problem::invalid("project", "There is no such project."))
 }
 
 fn new_secret(now: u64) -> Result<(Secret, KeySecret), Problem> {
@@ -499,6 +565,22 @@ fn checked_limits(limits: &BTreeMap<String, u64>) -> Result<Arc<[Limit]>, Proble
     }
     let limit = |measure: Measure| limits.get(&measure.key()).map(|amount| Limit { measure, amount: *amount });
     Ok(Measure::all().filter_map(limit).collect())
+}
+
+/// Whether a key is one that the console has made for a request of its own.
+fn is_consoles_own(key: &ApiKey) -> bool {
+    let is_short = key.expires_at.is_some_and(|end| end.saturating_sub(key.created_at) <= LONGEST_OWN);
+    is_short && key.metadata.get("purpose").is_some_and(|purpose| purpose == PURPOSE)
+}
+
+/// Refuses metadata by which people's keys would be taken for the console's own.
+fn not_consoles_own(metadata: &BTreeMap<String, String>) -> Result<(), Problem> {
+    match metadata.get("purpose") {
+        Some(purpose) if purpose == PURPOSE => {
+            Err(Problem::invalid("metadata", "The purpose \"console\" is that of the console's own keys."))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn checked_metadata(metadata: BTreeMap<String, String>) -> Result<BTreeMap<String, String>, Problem> {

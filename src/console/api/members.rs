@@ -2,6 +2,7 @@
 
 use super::http::*;
 use super::orgs::find;
+use crate::console::auth::is_password;
 use crate::console::password::{LONGEST, NoHash, SHORTEST};
 use crate::console::problem::Problem;
 use crate::console::roles::Operation;
@@ -10,7 +11,8 @@ use crate::console::viewer::Viewer;
 use crate::console::{new_id, now_ms, random_secret};
 use crate::domain::tenancy::{Membership, Person, Role};
 use crate::store::ports::audit::noted;
-use crate::store::ports::database::{Access, StoreError};
+use crate::store::ports::database::Access;
+use crate::store::ports::tenants::{RoleChange, RoleOutcome};
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -79,13 +81,17 @@ pub(super) struct NewMember {
     name: String,
     /// What they may do.
     role: RoleName,
+    /// Whether somebody who is known already goes on with the password that they have. For the administrator alone, who has to know that nobody else
+    /// has it: an organisation that made the account has seen its first one.
+    #[serde(default)]
+    keep_password: bool,
 }
 
-/// A member, and the password of one who was not known before.
+/// A member, and their new password.
 #[derive(Serialize, ToSchema)]
 pub(super) struct AddedMember {
     data: Member,
-    /// What they can log in with for the first time, shown this once; null for somebody who is known already.
+    /// What they can log in with from now on, shown this once; null where they keep theirs.
     password: Option<String>,
 }
 
@@ -118,7 +124,7 @@ pub(super) async fn list(
     Ok(Json(Page::of(members, |member: &Member| member.email.clone(), &wanted)?))
 }
 
-/// Make somebody a member. Who is not known yet gets a password, which is shown once.
+/// Make somebody a member. They get a password, which is shown once. Who belongs to another organisation can be made one by the administrator alone.
 #[utoipa::path(post, path = "/api/v1/orgs/{org}/members", tag = "members", params(("org" = String, Path,)), request_body = NewMember,
     responses((status = 201, body = AddedMember)))]
 pub(super) async fn add(
@@ -135,19 +141,36 @@ pub(super) async fn add(
         return Err(Problem::new(StatusCode::CONFLICT, "They are a member already.").about("email"));
     }
     let known = database.people(&Access::System).await?.into_iter().find(|person| person.email == email);
-    let (person, password) = match known {
-        Some(person) => (person, None),
+    let (is_known, keeps_password) = (known.is_some(), wanted.keep_password && known.is_some());
+    if wanted.keep_password && !viewer.is_administrator() {
+        return Err(Problem::new(StatusCode::FORBIDDEN, "Only the administrator can vouch for somebody's password."));
+    }
+    let person = match known {
+        Some(person) => {
+            belongs_nowhere_else(&shared, &viewer, &person).await?;
+            person
+        }
         None => {
             let name = checked_text("name", Some(wanted.name))?.unwrap_or_default();
             let person = Person { id: new_id("usr").into(), email, name };
             let event = viewer.event(now, "user.create", &person.id, Some(&org.id), &json!({"email": &person.email}));
             let creating = noted(&**database, event, database.create_person(&person, now));
             creating.await.map_err(taken("email", "somebody"))?;
-            let password = set_new_password(&shared, &person).await?;
-            (person, Some(password))
+            person
         }
     };
-    change_role(&shared, &viewer, &org.id, &person, Some(role)).await?;
+    // Whoever made the account has seen its password: nobody goes on with one that another organisation may know.
+    if is_known && !keeps_password {
+        let event = viewer.event(now, "user.reset_password", &person.id, Some(&org.id), &json!({}));
+        database.append(&event).await?;
+    }
+    let password = if keeps_password { None } else { Some(set_new_password(&shared, &person).await?) };
+    change_role(&shared, &viewer, &org.id, &person, (None, Some(role))).await?;
+    // Another organisation may have done the same meanwhile. The password is not told then.
+    if let Err(problem) = belongs_nowhere_else(&shared, &viewer, &person).await {
+        change_role(&shared, &viewer, &org.id, &person, (Some(role), None)).await?;
+        return Err(problem);
+    }
     let answer = AddedMember { data: Member::of(&person, &org.id, role), password };
     Ok((StatusCode::CREATED, Json(answer)).into_response())
 }
@@ -180,10 +203,7 @@ pub(super) async fn change(
     seen.check(&Member::of(&person, &org.id, now))?;
     let role = Role::from(wanted.role);
     may_give(&viewer, &org.id, role.max(now))?;
-    if role != Role::Owner {
-        not_the_last_owner(&shared, &viewer, &org.id, now).await?;
-    }
-    change_role(&shared, &viewer, &org.id, &person, Some(role)).await?;
+    change_role(&shared, &viewer, &org.id, &person, (Some(now), Some(role))).await?;
     Ok(tagged(StatusCode::OK, Member::of(&person, &org.id, role)))
 }
 
@@ -202,8 +222,7 @@ pub(super) async fn remove(
     }
     let (person, role) = member(&shared, &org.id, &id).await?;
     may_give(&viewer, &org.id, role)?;
-    not_the_last_owner(&shared, &viewer, &org.id, role).await?;
-    change_role(&shared, &viewer, &org.id, &person, None).await?;
+    change_role(&shared, &viewer, &org.id, &person, (Some(role), None)).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -219,9 +238,7 @@ pub(super) async fn reset_password(
     let (person, role) = member(&shared, &org.id, &id).await?;
     may_give(&viewer, &org.id, role)?;
     let database = database(&shared)?;
-    let memberships = database.memberships(&Access::System).await?;
-    let of_others = memberships.iter().any(|it| it.person == person.id && viewer.role_in(&it.org) < Some(it.role));
-    if of_others {
+    if is_others(&shared, &viewer, &person).await? {
         // Whoever can set their password can do what they can do elsewhere.
         let detail = "They belong to another organisation too: only the administrator can give them a password.";
         return Err(Problem::new(StatusCode::FORBIDDEN, detail));
@@ -252,12 +269,13 @@ pub(super) async fn change_password(
     let Some(person) = viewer.as_person() else {
         return Err(Problem::new(StatusCode::FORBIDDEN, "The administrator has no password but a token."));
     };
-    shared.failures.guess(viewer.address, Some(&person.email), std::time::Instant::now())?;
+    shared.failures.guess(viewer.address, &person.email, std::time::Instant::now())?;
     let known = shared.deps.logins.login(&person.email).await?;
-    if !shared.passwords.check(wanted.current, known.map(|login| login.password_hash)).await {
+    let hash = known.map(|login| login.password_hash);
+    if !is_password(&shared, viewer.address, &person.email, wanted.current, hash).await? {
         return Err(Problem::invalid("current", "This is not your password."));
     }
-    shared.failures.forgive(viewer.address, Some(&person.email));
+    shared.failures.forgive(viewer.address, &person.email);
     let hash = shared.passwords.hash(wanted.new).await.map_err(no_hash)?;
     let event = viewer.event(now_ms(), "user.change_password", &person.id, None, &json!({}));
     database(&shared)?.append(&event).await?;
@@ -292,13 +310,20 @@ fn may_give(viewer: &Viewer, org: &str, role: Role) -> Result<(), Problem> {
     Err(Problem::new(StatusCode::FORBIDDEN, format!("This takes the role {} yourself.", role.name())))
 }
 
-/// An organisation that nobody owns is one that only the administrator can help.
-async fn not_the_last_owner(shared: &Shared, viewer: &Viewer, org: &str, role: Role) -> Result<(), Problem> {
-    if role != Role::Owner || viewer.is_administrator() {
-        return Ok(());
+/// Whether somebody may do something somewhere that the viewer may not.
+async fn is_others(shared: &Shared, viewer: &Viewer, person: &Person) -> Result<bool, Problem> {
+    let memberships = database(shared)?.memberships(&Access::System).await?;
+    Ok(memberships.iter().any(|it| it.person == person.id && viewer.role_in(&it.org) < Some(it.role)))
+}
+
+/// Refuses somebody who belongs to another organisation: nobody is pulled into one by whoever knows their address, and none relies on an account
+/// that another has made.
+async fn belongs_nowhere_else(shared: &Shared, viewer: &Viewer, person: &Person) -> Result<(), Problem> {
+    if is_others(shared, viewer, person).await? {
+        let detail = "Somebody has this address who belongs to another organisation: only the administrator can make them a member here.";
+        return Err(Problem::new(StatusCode::CONFLICT, detail).about("email"));
     }
-    let owners = members(shared, org).await?.iter().filter(|(_, role)| *role == Role::Owner).count();
-    if owners > 1 { Ok(()) } else { Err(Problem::new(StatusCode::CONFLICT, "They are its last owner.")) }
+    Ok(())
 }
 
 async fn members(shared: &Shared, org: &str) -> Result<Vec<(Person, Role)>, Problem> {
@@ -319,15 +344,20 @@ async fn change_role(
     viewer: &Viewer,
     org: &str,
     person: &Person,
-    role: Option<Role>,
+    (seen, wanted): (Option<Role>, Option<Role>),
 ) -> Result<(), Problem> {
     let database = database(shared)?;
-    let details = json!({"email": &person.email, "role": role.map(Role::name)});
+    let details = json!({"email": &person.email, "role": wanted.map(Role::name)});
     let event = viewer.event(now_ms(), "user.role", &person.id, Some(org), &details);
+    // An organisation that nobody owns is one that only the administrator can help.
+    let keeps_an_owner = !viewer.is_administrator();
     // An organisation sees its people; who belongs to it is decided by the gateway alone.
-    let setting: Result<(), StoreError> =
-        noted(&**database, event, database.set_role(&Access::System, org, &person.id, role)).await;
-    Ok(setting?)
+    let change = RoleChange { org, person: &person.id, seen, wanted, keeps_an_owner };
+    match noted(&**database, event, database.change_role(&change)).await? {
+        RoleOutcome::Done => Ok(()),
+        RoleOutcome::Changed => Err(changed()),
+        RoleOutcome::LastOwner => Err(Problem::new(StatusCode::CONFLICT, "They are its last owner.")),
+    }
 }
 
 fn checked_email(email: &str) -> Result<String, Problem> {

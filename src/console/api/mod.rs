@@ -5,7 +5,7 @@
 
 mod audit;
 mod budgets;
-mod config;
+pub(super) mod config;
 mod gateway;
 mod generation;
 mod http;
@@ -18,11 +18,18 @@ mod reports;
 mod session;
 mod settings;
 
+pub(super) use http::Segments;
+pub(super) use keys::PURPOSE;
+
 use super::routes::Shared;
 use axum::Router;
 use axum::routing::{delete, get, patch, post};
 use settings::{models, presets};
 use std::sync::Arc;
+
+/// Says of a request that a page of the console makes it, in this process. Nobody can say so from outside.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct FromPage;
 
 /// The routes that anybody may ask.
 pub(super) fn open() -> Router<Arc<Shared>> {

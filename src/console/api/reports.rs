@@ -99,6 +99,7 @@ fn totals(totals: &Totals) -> Value {
 }
 
 /// Usage by `by` (`model`, `provider`, `key`, `project`, `user`, `session`, `org`, and `hour` or `day`), of the last day where no time is named.
+/// More than 2000 rows are refused; with `limit` there are so many, and `more` says whether there would be others.
 #[utoipa::path(get, path = "/api/v1/usage", tag = "requests", params(Asked), responses((status = 200, body = Object)))]
 pub(super) async fn usage(
     State(shared): State<Arc<Shared>>,
@@ -119,9 +120,18 @@ pub(super) async fn usage(
             }
         }
     }
-    let most = asked.limit.unwrap_or(MOST_ROWS).clamp(1, MOST_ROWS);
-    let query = UsageQuery { filter: asked.filter(now_ms(), Some("24h"))?, span_ms, by, most };
-    let rows = database(&shared)?.usage(&access, &query).await?;
+    let wanted = asked.limit.unwrap_or(MOST_ROWS).clamp(1, MOST_ROWS);
+    let filter = asked.filter(now_ms(), Some("24h"))?;
+    let query = UsageQuery { filter, span_ms, by, most: wanted + 1, ..UsageQuery::default() };
+    let mut rows = database(&shared)?.usage(&access, &query).await?;
+    let wanted = usize::try_from(wanted).unwrap_or(usize::MAX);
+    let more = rows.len() > wanted;
+    // Whoever sums up what comes would have too little, and not know it.
+    if more && asked.limit.is_none() {
+        let message = "These are more than 2000 rows: ask for a shorter time or for less to be told apart, or for a part with limit.";
+        return Err(Problem::invalid("by", message));
+    }
+    rows.truncate(wanted);
     let row = |row: &crate::store::ports::reports::UsageRow| {
         let mut value = totals(&row.totals);
         value["from_unix_ms"] = row.span_unix_ms.into();
@@ -129,7 +139,7 @@ pub(super) async fn usage(
         value["name"] = row.name.clone().into();
         value
     };
-    Ok(Json(json!({"data": rows.iter().map(row).collect::<Vec<_>>()})))
+    Ok(Json(json!({"data": rows.iter().map(row).collect::<Vec<_>>(), "more": more})))
 }
 
 /// List sessions, the one with the latest request first.

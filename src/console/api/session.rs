@@ -94,7 +94,7 @@ pub(super) async fn show(viewer: Viewer) -> Json<Session> {
 
 /// Log out.
 #[utoipa::path(delete, path = "/api/v1/session", tag = "session", responses((status = 204)))]
-pub(super) async fn end(State(shared): State<Arc<Shared>>, viewer: Viewer) -> Result<Response, Problem> {
-    let forget = log_out(&shared, &viewer).await?;
+pub(super) async fn end(State(shared): State<Arc<Shared>>, from: Origin, viewer: Viewer) -> Result<Response, Problem> {
+    let forget = log_out(&shared, &from, &viewer).await?;
     Ok((StatusCode::NO_CONTENT, [(header::SET_COOKIE, forget)]).into_response())
 }

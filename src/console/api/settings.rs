@@ -4,6 +4,7 @@
 use super::http::*;
 use crate::config::stored::Laid;
 use crate::config::{ModelAlias, Preset, Snapshot};
+use crate::console::Unfit;
 use crate::console::now_ms;
 use crate::console::problem::Problem;
 use crate::console::roles::Operation;
@@ -13,12 +14,12 @@ use crate::domain::stored_setting::{SECTIONS, SettingKind, StoredSetting};
 use crate::store::ports::audit::noted;
 use axum::Json;
 use axum::extract::State;
-use axum::http::StatusCode;
-use axum::response::Response;
-use serde::Serialize;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
 /// A model, preset or section of settings.
 #[derive(Serialize, ToSchema)]
@@ -91,6 +92,21 @@ fn preset_value(preset: &Preset) -> Value {
     }))
 }
 
+/// What the tag of a setting is made of: what was written, and not what became of it, which changes with the configuration around it.
+fn version(it: &StoredSetting) -> impl Serialize {
+    (it.kind.name(), it.name.to_string(), it.body.clone(), it.changed_at, it.changed_by.clone())
+}
+
+/// A setting that was made here, with its tag where there is one.
+fn with_tag(status: StatusCode, setting: Setting, stored: Option<&StoredSetting>) -> Response {
+    let mut answer = (status, Json(setting)).into_response();
+    let tag = stored.map(|stored| tag(&version(stored)));
+    if let Some(tag) = tag.and_then(|tag| HeaderValue::from_str(&tag).ok()) {
+        answer.headers_mut().insert(header::ETAG, tag);
+    }
+    answer
+}
+
 /// All of a kind: those of the file, and those that were made here.
 async fn all(shared: &Shared, kind: SettingKind) -> Result<Vec<Setting>, Problem> {
     let snapshot = (shared.deps.snapshot)();
@@ -128,13 +144,51 @@ async fn listed(
     Ok(Json(Page::of(all, |it: &Setting| format!("{} {}", it.name, it.source), wanted)?))
 }
 
-async fn shown(shared: &Shared, viewer: &Viewer, kind: SettingKind, name: &str) -> Result<Response, Problem> {
+/// Which of two of one name is wanted.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct Which {
+    /// `file`, or `stored` for the one that can be changed here; by default the one that holds.
+    #[param(inline)]
+    source: Option<Source>,
+}
+
+#[derive(Clone, Copy, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+enum Source {
+    File,
+    Stored,
+}
+
+impl Source {
+    fn name(self) -> &'static str {
+        match self {
+            Self::File => "file",
+            Self::Stored => "stored",
+        }
+    }
+}
+
+async fn shown(
+    shared: &Shared,
+    viewer: &Viewer,
+    (kind, name): (SettingKind, &str),
+    wanted: &Which,
+) -> Result<Response, Problem> {
     viewer.may(Operation::SeeModels, None)?;
-    let mut found: Vec<Setting> = all(shared, kind).await?.into_iter().filter(|it| it.name == name).collect();
+    let is_it = |it: &Setting| it.name == name && wanted.source.is_none_or(|source| source.name() == it.source);
+    let mut found: Vec<Setting> = all(shared, kind).await?.into_iter().filter(is_it).collect();
     // What holds goes before what would.
     found.sort_by_key(|it| !it.in_force);
     let setting = found.into_iter().next().ok_or_else(|| Problem::not_found(kind.name()))?;
-    Ok(tagged(StatusCode::OK, setting))
+    let stored = match &shared.deps.database {
+        Some(database) => database.settings().await?,
+        None => Vec::new(),
+    };
+    // Its tag is that of what a change is compared with, which is what was made here; what stands in the file alone cannot be changed.
+    let stored = stored.iter().find(|it| it.kind == kind && *it.name == *name);
+    Ok(with_tag(StatusCode::OK, setting, stored))
 }
 
 async fn put(
@@ -155,12 +209,11 @@ async fn put(
     let setting = StoredSetting { kind, name: name.into(), body, changed_at: now, changed_by };
     let is_it = |it: &StoredSetting| it.kind == kind && it.name == setting.name;
     let old = database.settings().await?.into_iter().find(is_it);
-    let snapshot = (shared.deps.snapshot)();
     match &old {
-        Some(old) => seen.check(&Setting::of(old, &snapshot))?,
-        None => seen.check(&())?,
+        Some(old) => seen.check(&version(old))?,
+        None => seen.check_nothing()?,
     }
-    shared.deps.backstage.try_setting(setting.clone()).await.map_err(|why| Problem::invalid("body", why))?;
+    shared.deps.backstage.try_setting(setting.clone()).await.map_err(unfit)?;
     let event = viewer.event(now, &format!("{}.set", kind.name()), name, None, &value);
     let old_body = old.as_ref().map(|old| old.body.as_str());
     if !noted(&**database, event, database.put_setting(&setting, old_body)).await? {
@@ -168,7 +221,15 @@ async fn put(
     }
     in_force(shared).await;
     let status = if old.is_some() { StatusCode::OK } else { StatusCode::CREATED };
-    Ok(tagged(status, Setting::of(&setting, &(shared.deps.snapshot)())))
+    Ok(with_tag(status, Setting::of(&setting, &(shared.deps.snapshot)()), Some(&setting)))
+}
+
+/// What is wrong with a setting, at the member that is.
+fn unfit(Unfit { member, why }: Unfit) -> Problem {
+    match member {
+        Some(member) => Problem::invalid(format!("/{member}"), why),
+        None => Problem::invalid("body", why),
+    }
 }
 
 async fn remove(
@@ -188,9 +249,11 @@ async fn remove(
             Problem::not_found(kind.name())
         });
     };
-    seen.check(&Setting::of(&old, &(shared.deps.snapshot)()))?;
+    seen.check(&version(&old))?;
     let event = viewer.event(now_ms(), &format!("{}.remove", kind.name()), name, None, &json!({}));
-    noted(&**database, event, database.remove_setting(kind, name)).await?;
+    if !noted(&**database, event, database.remove_setting(kind, name, &old.body)).await? {
+        return Err(changed());
+    }
     in_force(shared).await;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -210,14 +273,15 @@ macro_rules! routes {
                 listed(&shared, &viewer, $kind, &wanted).await
             }
 
-            #[utoipa::path(get, path = $one, operation_id = $show_id, summary = $show_doc, tag = $tag, params(("name" = String, Path,)),
+            #[utoipa::path(get, path = $one, operation_id = $show_id, summary = $show_doc, tag = $tag, params(("name" = String, Path,), Which),
                 responses((status = 200, body = Setting)))]
             pub async fn show(
                 State(shared): State<Arc<Shared>>,
                 viewer: Viewer,
                 Segments(name): Segments<String>,
+                Params(wanted): Params<Which>,
             ) -> Result<Response, Problem> {
-                shown(&shared, &viewer, $kind, &name).await
+                shown(&shared, &viewer, ($kind, &name), &wanted).await
             }
 
             #[utoipa::path(put, path = $one, operation_id = $set_id, summary = $set_doc, tag = $tag, params(("name" = String, Path,)),
@@ -299,7 +363,7 @@ pub(super) async fn section(
     viewer: Viewer,
     Segments(name): Segments<String>,
 ) -> Result<Response, Problem> {
-    shown(&shared, &viewer, SettingKind::Section, &name).await
+    shown(&shared, &viewer, (SettingKind::Section, &name), &Which { source: None }).await
 }
 
 /// Set a section: `routing`, `retry`, `breaker`, `health`, `hedging` or `timeouts`, by the keys of the configuration file.

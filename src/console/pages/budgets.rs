@@ -1,60 +1,35 @@
 //! Budgets and credits: what may be spent, what was, and what was paid in advance.
 
 use super::ask::{ask, list, segment, text};
+use super::form::{Field, Fields, Form, Kind, Outcome, removal, typed};
 use super::layout::{self, csrf, empty, heading, scrolling};
 use super::visit::{Failure, Visit};
-use crate::console::problem::Problem;
 use crate::console::roles::Operation;
 use crate::console::routes::Shared;
-use axum::Form;
+use crate::domain::budget::{Payer, Span};
+use axum::Form as Body;
 use axum::extract::{Path, State};
-use axum::http::{Method, StatusCode};
+use axum::http::Method;
 use axum::response::{IntoResponse, Response};
 use maud::{Markup, html};
-use serde::Deserialize;
 use serde_json::{Value, json};
 use std::sync::Arc;
 
-/// What the form of a budget says.
-#[derive(Deserialize)]
-pub(super) struct NewBudget {
-    payer: String,
-    #[serde(default)]
-    subject: String,
-    span: String,
-    amount: String,
-}
-
-/// What the form of a payment says.
-#[derive(Deserialize)]
-pub(super) struct Payment {
-    amount: String,
-    #[serde(default)]
-    note: String,
-}
-
 pub(super) async fn page(State(shared): State<Arc<Shared>>, visit: Visit) -> Result<Response, Failure> {
-    render(&shared, &visit, Ok(None)).await
+    render(&shared, &visit, Outcome::None).await
 }
 
-async fn render(
-    shared: &Arc<Shared>,
-    visit: &Visit,
-    outcome: Result<Option<&str>, Problem>,
-) -> Result<Response, Failure> {
+async fn render(shared: &Arc<Shared>, visit: &Visit, outcome: Outcome) -> Result<Response, Failure> {
     let budgets = list(shared, visit, "/api/v1/budgets").await?;
     let credits = ask(shared, visit, Method::GET, &visit.link("/api/v1/credits"), None).await.unwrap_or_default();
     let paid = credits["data"]["organisations"].as_array().cloned().unwrap_or_default();
-    let may_set = visit.home(Operation::ManageBudgets).is_ok();
-    let status = outcome.as_ref().err().map_or(StatusCode::OK, Problem::status);
+    let is_undecided = visit.is_undecided(shared).await;
+    let may_set = visit.home(Operation::ManageBudgets).is_ok() && !is_undecided;
+    let first = Fields::from([("span".to_owned(), "month".to_owned())]);
     let body = html! {
         (heading("Budgets", "What may be spent in a span of time. Who reaches it is refused with a 402 until the next.", html! {}))
-        @match &outcome {
-            Err(problem) => { div.banner.bad role="alert" { p { (problem.detail()) } } }
-            Ok(Some(news)) => { div.banner.good role="status" { p { (news) } } }
-            Ok(None) => {}
-        }
-        @if may_set { (budget_form(visit)) }
+        (outcome.banner())
+        @if may_set { (budget_form(visit, outcome.form("b", &first))) }
         section.panel {
             header { h2 { "Budgets" } }
             @if budgets.is_empty() { (empty("No budget", "Nothing bounds what is spent. Set one above: of an organisation, a project, a key, or each user.", html! {})) }
@@ -78,35 +53,41 @@ async fn render(
                     }
                 }))
             }
-            @if visit.viewer.is_administrator() {
-                footer {
-                    form.filters method="post" action=(visit.link("/credits")) {
-                        (csrf(visit))
-                        div.field { label for="c-amount" { "Dollars" } input id="c-amount" name="amount" required inputmode="decimal" placeholder="100"; }
-                        div.field.wide { label for="c-note" { "For" } input id="c-note" name="note" placeholder="invoice 17"; }
-                        button type="submit" { "Add credit" }
-                    }
-                }
+            @if is_undecided { footer { span.muted { "Choose an organisation to set budgets and to add credits: they belong to one." } } }
+            @if visit.viewer.is_administrator() && !is_undecided {
+                footer { (credit_form(visit, outcome.form("c", &Fields::new()))) }
             }
         }
     };
-    Ok((status, layout::page(shared, visit, "Budgets", body).await).into_response())
+    Ok((outcome.status(), layout::page(shared, visit, "Budgets", body).await).into_response())
 }
 
-fn budget_form(visit: &Visit) -> Markup {
+fn budget_form(visit: &Visit, form: Form<'_>) -> Markup {
+    let named = |names: &[&'static str]| names.iter().map(|name| (*name, *name)).collect::<Vec<_>>();
     html! {
-        details.panel {
+        details.panel open[form.is_refused()] {
             summary.pad { strong { "Set a budget" } }
             div.body {
                 form.form method="post" action=(visit.link("/budgets")) {
                     (csrf(visit))
-                    div.field { label for="b-payer" { "For" } select id="b-payer" name="payer" { @for payer in ["org", "project", "key", "user"] { option value=(payer) { (payer) } } } }
-                    div.field { label for="b-subject" { "Whom" } input id="b-subject" name="subject" placeholder="id or name; * is each user"; }
-                    div.field { label for="b-span" { "Each" } select id="b-span" name="span" { @for span in ["day", "week", "month", "total"] { option value=(span) { (span) } } } }
-                    div.field { label for="b-amount" { "Dollars" } input id="b-amount" name="amount" required inputmode="decimal" placeholder="50"; }
+                    (form.choice(Field { name: "payer", label: "For", ..Field::default() }, &named(&Payer::ALL.map(Payer::name))))
+                    (form.field(Field { name: "subject", label: "Whom", placeholder: "id or name; * is each user", ..Field::default() }, &[]))
+                    (form.choice(Field { name: "span", label: "Each", ..Field::default() }, &named(&Span::OF_BUDGETS.map(Span::name))))
+                    (form.field(Field { name: "amount_usd", label: "Dollars", placeholder: "50", is_required: true, kind: Kind::Number, ..Field::default() }, &[]))
                     div { button.primary type="submit" { "Set budget" } }
                 }
             }
+        }
+    }
+}
+
+fn credit_form(visit: &Visit, form: Form<'_>) -> Markup {
+    html! {
+        form.form method="post" action=(visit.link("/credits")) {
+            (csrf(visit))
+            (form.field(Field { name: "amount_usd", label: "Dollars", placeholder: "100", is_required: true, kind: Kind::Number, ..Field::default() }, &[]))
+            (form.field(Field { name: "note", label: "For", placeholder: "invoice 17", ..Field::default() }, &[]))
+            div { button type="submit" { "Add credit" } }
         }
     }
 }
@@ -120,7 +101,8 @@ fn line(visit: &Visit, budget: &Value, may_set: bool) -> Markup {
         Some(share) if share >= 0.8 => "warn",
         _ => "",
     };
-    let action = visit.link(&format!("/budgets/{}/remove", segment(text(budget, "id"))));
+    let action = format!("/budgets/{}/remove", segment(text(budget, "id")));
+    let what = format!("the budget of {}", text(budget, "subject"));
     html! {
         tr {
             th scope="row" { (text(budget, "payer")) }
@@ -133,11 +115,7 @@ fn line(visit: &Visit, budget: &Value, may_set: bool) -> Markup {
                 } @else { span.muted { "each on their own" } }
             }
             td.num { "$" (text(budget, "amount_usd")) }
-            td {
-                @if may_set {
-                    details.quiet { summary { "Remove" span.visually-hidden { " the budget of " (text(budget, "subject")) } } form method="post" action=(action) { (csrf(visit)) button.danger type="submit" { "Remove it" } } }
-                }
-            }
+            td { @if may_set { (removal(visit, &action, &what, &[])) } }
         }
     }
 }
@@ -145,16 +123,17 @@ fn line(visit: &Visit, budget: &Value, may_set: bool) -> Markup {
 pub(super) async fn set(
     State(shared): State<Arc<Shared>>,
     visit: Visit,
-    Form(wanted): Form<NewBudget>,
+    Body(fields): Body<Fields>,
 ) -> Result<Response, Failure> {
-    let org = visit.home(Operation::ManageBudgets)?;
+    let org = visit.chosen(&shared, Operation::ManageBudgets).await?;
+    let said = |name| typed(&fields, name);
     let mut body =
-        json!({"org": &*org, "payer": wanted.payer, "span": wanted.span, "amount_usd": wanted.amount.trim()});
-    if !wanted.subject.trim().is_empty() {
-        body["subject"] = wanted.subject.trim().into();
+        json!({"org": &*org, "payer": said("payer"), "span": said("span"), "amount_usd": said("amount_usd")});
+    if !said("subject").is_empty() {
+        body["subject"] = said("subject").into();
     }
     let done = ask(&shared, &visit, Method::POST, "/api/v1/budgets", Some(&body)).await;
-    render(&shared, &visit, done.map(|_| Some("The budget holds."))).await
+    render(&shared, &visit, Outcome::of("b", fields, done.map(|_| "The budget holds."))).await
 }
 
 pub(super) async fn remove(
@@ -163,16 +142,16 @@ pub(super) async fn remove(
     Path(id): Path<String>,
 ) -> Result<Response, Failure> {
     let done = ask(&shared, &visit, Method::DELETE, &format!("/api/v1/budgets/{}", segment(&id)), None).await;
-    render(&shared, &visit, done.map(|_| Some("The budget is removed."))).await
+    render(&shared, &visit, Outcome::of_button(done.map(|_| "The budget is removed."))).await
 }
 
 pub(super) async fn credit(
     State(shared): State<Arc<Shared>>,
     visit: Visit,
-    Form(paid): Form<Payment>,
+    Body(fields): Body<Fields>,
 ) -> Result<Response, Failure> {
-    let org = visit.home(Operation::ManageCredits)?;
-    let body = json!({"org": &*org, "amount_usd": paid.amount.trim(), "note": paid.note.trim()});
+    let org = visit.chosen(&shared, Operation::ManageCredits).await?;
+    let body = json!({"org": &*org, "amount_usd": typed(&fields, "amount_usd"), "note": typed(&fields, "note")});
     let done = ask(&shared, &visit, Method::POST, "/api/v1/credits", Some(&body)).await;
-    render(&shared, &visit, done.map(|_| Some("The credit is written down."))).await
+    render(&shared, &visit, Outcome::of("c", fields, done.map(|_| "The credit is written down."))).await
 }

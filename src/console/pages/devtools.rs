@@ -1,13 +1,15 @@
 //! DevTools: every request as it goes on.
 
 use super::format;
-use super::layout::{self, badge, copyable, empty, heading, scrolling};
+use super::layout::{self, badge, empty, heading, scrolling};
+use super::snippets::{With, first_requests};
 use super::visit::{Failure, Visit};
 use crate::console::roles::Operation;
 use crate::console::routes::Shared;
 use crate::domain::record::SKIPPED;
 use crate::domain::{Ended, LedgerRow};
 use crate::store::ports::ledger::Filter;
+use crate::telemetry::live::Audience;
 use axum::extract::State;
 use axum::response::Response;
 use maud::{Markup, html};
@@ -18,6 +20,8 @@ const EARLIER: u32 = 50;
 
 pub(super) async fn page(State(shared): State<Arc<Shared>>, visit: Visit) -> Result<Response, Failure> {
     let access = visit.access(Operation::SeeRequests)?;
+    // What happens from here on comes by the stream, though that begins a moment later than the page is made.
+    let from = shared.deps.live.watch(Audience::Viewers(access.clone()), None).place();
     let earlier = match &shared.deps.database {
         // Without the earlier ones the page is of use all the same.
         Some(database) => database.list(&access, &Filter::default(), None, EARLIER).await.map(|page| page.rows),
@@ -44,7 +48,7 @@ pub(super) async fn page(State(shared): State<Arc<Shared>>, visit: Visit) -> Res
         section.panel {
             @if earlier.is_empty() {
                 div id="live-empty" {
-                    (empty("Waiting for a request", "Send one to the gateway, and watch it here:", copyable("first", &layout::first_request(&shared))))
+                    (empty("Waiting for a request", "Send one to the gateway, and watch it here:", first_requests(&shared, &visit, "first", With::default())))
                 }
             }
             (scrolling("Requests", html! {
@@ -52,11 +56,11 @@ pub(super) async fn page(State(shared): State<Arc<Shared>>, visit: Visit) -> Res
                     thead {
                         tr {
                             th scope="col" { "Time" } th scope="col" { "State" } th.num scope="col" { "Status" } th scope="col" { "Model" }
-                            th scope="col" { "Target" } th scope="col" { "Key" } th.num scope="col" { "Attempts" } th.num scope="col" { "First output" }
+                            th scope="col" { "Target" } th scope="col" { "Key" } th.node scope="col" { "Node" } th.num scope="col" { "Attempts" } th.num scope="col" { "First output" }
                             th.num scope="col" { "Latency" } th.num scope="col" { "Tokens" } th.num scope="col" { "Cost" } th scope="col" { "Notes" }
                         }
                     }
-                    tbody id="live" data-source=(visit.link("/devtools/events")) { @for row in &earlier { (line(row)) } }
+                    tbody id="live" data-source=(visit.link("/devtools/events")) data-after=(from) data-node=[shared.deps.live.node()] { @for row in &earlier { (line(row)) } }
                 }
             }))
             template id="live-row" { (blank()) }
@@ -75,6 +79,7 @@ fn blank() -> Markup {
             td.clip data-cell="asked" {}
             td.clip data-cell="target" {}
             td.clip data-cell="key" {}
+            td.clip.node data-cell="node" {}
             td.num data-cell="attempts" {}
             td.num data-cell="ttft" {}
             td.num data-cell="latency" {}
@@ -98,6 +103,7 @@ fn line(row: &LedgerRow<'_>) -> Markup {
             td.clip data-cell="asked" { (row.requested_model.as_deref().unwrap_or_default()) }
             td.clip data-cell="target" { @if let (Some(provider), Some(model)) = (&row.provider, &row.model) { (provider) "/" (model) } }
             td.clip data-cell="key" { (row.key_name) }
+            td.clip.node data-cell="node" {}
             td.num data-cell="attempts" { @if attempts > 0 { (attempts) } }
             td.num data-cell="ttft" { @if let Some(ttft) = row.ttft_us { (millis(ttft)) } }
             td.num data-cell="latency" { (millis(row.latency_us)) }

@@ -1,59 +1,29 @@
-//! What the gateway is set to: presets, settings with the store in use and the state of the encryption, and the audit log.
+//! What the gateway is set to: settings with the store in use and the state of the encryption, and the audit log.
 
-use super::ask::{ask, list, text};
+use super::ask::ask;
+use super::form::{button, good_news};
 use super::format;
-use super::layout::{self, badge, copyable, empty, heading, scrolling};
+use super::layout::{self, badge, empty, heading, scrolling};
 use super::requests::database;
 use super::visit::{Failure, Visit};
+use crate::config::snapshot::CacheBackend;
 use crate::console::roles::Operation;
 use crate::console::routes::Shared;
-use axum::extract::State;
+use axum::extract::{Query, State};
 use axum::http::Method;
-use axum::response::Response;
+use axum::response::{IntoResponse, Redirect, Response};
 use maud::{Markup, html};
+use serde::Deserialize;
 use serde_json::Value;
 use std::sync::Arc;
 
 /// So many entries of the audit log are shown.
 const MOST_ENTRIES: u32 = 500;
 
-const EXAMPLE_PRESET: &str = "[[preset]]\nslug = \"support\"\nmodel = \"auto\"\nsystem = \"You answer briefly and kindly.\"\n\n[preset.parameters]\ntemperature = 0.2";
-
-/// Presets.
-pub(super) async fn presets(State(shared): State<Arc<Shared>>, visit: Visit) -> Result<Response, Failure> {
-    visit.viewer.may(Operation::SeeModels, None)?;
-    // Those of the configuration are known in any case; what was stored besides comes from the API.
-    let stored = list(&shared, &visit, "/api/v1/presets").await.unwrap_or_default();
-    let snapshot = (shared.deps.snapshot)();
-    let body = html! {
-        (heading("Presets", "What holds where a request that names one says nothing.", html! {}))
-        section.panel {
-            @if snapshot.presets.is_empty() {
-                (empty("No preset yet", "Write one into the configuration file, and name it as @preset/support in a request:", copyable("first", EXAMPLE_PRESET)))
-            } @else {
-                (scrolling("Presets", html! {
-                    table {
-                        thead { tr { th scope="col" { "Preset" } th scope="col" { "Model" } th scope="col" { "Fallbacks" } th scope="col" { "Strategy" } th scope="col" { "System prompt" } th scope="col" { "Parameters" } th scope="col" { "From" } } }
-                        tbody {
-                            @for preset in &snapshot.presets {
-                                @let source = stored.iter().find(|it| text(it, "name") == &*preset.slug).map_or("file", |it| text(it, "source"));
-                                tr {
-                                    th scope="row" { "@preset/" (preset.slug) @if let Some(name) = &preset.name { br; small.muted { (name) } } }
-                                    td { (preset.model.as_deref().unwrap_or("\u{2013}")) }
-                                    td { (preset.fallbacks.join(", ")) }
-                                    td { (preset.strategy.map_or("", |strategy| strategy.name())) }
-                                    td.clip title=[preset.system.as_deref()] { (preset.system.as_deref().unwrap_or_default()) }
-                                    td { div.tags { @for (name, value) in &preset.parameters { span.tag { (name) " " (value) } } } }
-                                    td { (source) }
-                                }
-                            }
-                        }
-                    }
-                }))
-            }
-        }
-    };
-    Ok(layout::page(&shared, &visit, "Presets", body).await)
+/// What was just done.
+#[derive(Deserialize)]
+pub(super) struct Asked {
+    emptied: Option<String>,
 }
 
 /// The audit log.
@@ -92,10 +62,38 @@ pub(super) async fn audit(State(shared): State<Arc<Shared>>, visit: Visit) -> Re
 }
 
 /// Settings.
-pub(super) async fn settings(State(shared): State<Arc<Shared>>, visit: Visit) -> Result<Response, Failure> {
-    visit.viewer.may(Operation::SeeGateway, None)?;
-    let snapshot = (shared.deps.snapshot)();
+pub(super) async fn settings(
+    State(shared): State<Arc<Shared>>,
+    visit: Visit,
+    Query(asked): Query<Asked>,
+) -> Result<Response, Failure> {
+    visit.viewer.may(Operation::SeeHealth, None)?;
     let effective = ask(&shared, &visit, Method::GET, "/api/v1/config", None).await.unwrap_or_default();
+    let body = html! {
+        (heading("Settings", "What this gateway runs on. The configuration file and the environment change it; most of it without a restart.", html! {}))
+        @if asked.emptied.is_some() { (good_news("The cache is empty.")) }
+        @if visit.viewer.is_administrator() { (own_state(&shared, &visit).await) }
+        @if let Value::Object(sections) = &effective {
+            section.panel {
+                header { h2 { "In force" } span.muted.small { "secrets are left out" } }
+                div.body {
+                    @for (name, section) in sections {
+                        details.quiet { summary { "[" (name) "]" } pre.wrap.tall tabindex="0" role="region" aria-label=(name) { code { (serde_json::to_string_pretty(section).unwrap_or_default()) } } }
+                    }
+                }
+            }
+        }
+    };
+    Ok(layout::page(&shared, &visit, "Settings", body).await)
+}
+
+fn fact(name: &str, value: Markup) -> Markup {
+    html! { div { dt { (name) } dd { (value) } } }
+}
+
+/// What is the administrator's alone to see: where things are, and how secrets are kept.
+async fn own_state(shared: &Shared, visit: &Visit) -> Markup {
+    let snapshot = (shared.deps.snapshot)();
     let master = match &shared.deps.database {
         Some(database) => database.master_key().await.unwrap_or_default(),
         None => None,
@@ -103,9 +101,7 @@ pub(super) async fn settings(State(shared): State<Arc<Shared>>, visit: Visit) ->
     let is_postgres = snapshot.store.database_url.is_some();
     let place = shared.deps.database.as_ref().map(|database| database.place());
     let degraded = (shared.deps.degraded)();
-    let fact = |name: &str, value: Markup| html! { div { dt { (name) } dd { (value) } } };
-    let body = html! {
-        (heading("Settings", "What this gateway runs on. The configuration file and the environment change it; most of it without a restart.", html! {}))
+    html! {
         section.panel {
             header { h2 { "Store" } (badge(if degraded.is_some() { "bad" } else { "good" }, if degraded.is_some() { "away" } else { "connected" })) }
             div.body {
@@ -138,16 +134,33 @@ pub(super) async fn settings(State(shared): State<Arc<Shared>>, visit: Visit) ->
                 }
             }
         }
-        @if let Value::Object(sections) = &effective {
-            section.panel {
-                header { h2 { "In force" } span.muted.small { "secrets are left out" } }
-                div.body {
-                    @for (name, section) in sections {
-                        details.quiet { summary { "[" (name) "]" } pre.wrap.tall tabindex="0" role="region" aria-label=(name) { code { (serde_json::to_string_pretty(section).unwrap_or_default()) } } }
-                    }
+        (cache(shared, visit))
+    }
+}
+
+/// What the cache holds, and the button that empties it.
+fn cache(shared: &Shared, visit: &Visit) -> Markup {
+    let snapshot = (shared.deps.snapshot)();
+    let (held, questions) = shared.deps.backstage.cached();
+    let is_on = snapshot.cache.backend != CacheBackend::Off;
+    html! {
+        section.panel {
+            header { h2 { "Cache" } (badge(if is_on { "good" } else { "" }, snapshot.cache.backend.name())) }
+            div.body {
+                dl.facts {
+                    (fact("Answers", html! { (format::count(held.entries)) " of " (format::count(snapshot.cache.max_size.into())) }))
+                    (fact("Bytes", html! { (format::count(held.bytes)) " of " (format::count(snapshot.cache.max_bytes)) }))
+                    (fact("Questions compared by meaning", html! { @if snapshot.cache.semantic.is_some() { (format::count(questions)) } @else { "off" } }))
+                    (fact("Kept for", html! { (format::seconds(snapshot.cache.ttl.as_secs())) }))
                 }
             }
+            @if is_on { footer { (button(visit, "/settings/empty-cache", "Empty the cache", "danger", &[])) } }
         }
-    };
-    Ok(layout::page(&shared, &visit, "Settings", body).await)
+    }
+}
+
+/// Empties the cache of answers, and the index of the semantic cache.
+pub(super) async fn empty_cache(State(shared): State<Arc<Shared>>, visit: Visit) -> Result<Response, Failure> {
+    ask(&shared, &visit, Method::DELETE, "/api/v1/cache", None).await?;
+    Ok(Redirect::to(&visit.link("/settings?emptied=1")).into_response())
 }

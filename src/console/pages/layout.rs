@@ -4,7 +4,7 @@ use super::assets::VERSION;
 use super::visit::Visit;
 use crate::console::roles::Operation;
 use crate::console::routes::Shared;
-use crate::store::ports::live::KeyState;
+use crate::telemetry::alerts::{Alert, Kind};
 use axum::response::{Html, IntoResponse, Response};
 use maud::{DOCTYPE, Markup, html};
 
@@ -22,10 +22,16 @@ const LINKS: [(&str, &[(&str, &str)]); 4] = [
     ),
     (
         "Routing",
-        &[("/pool", "Key pool"), ("/models", "Models"), ("/presets", "Presets"), ("/playground", "Playground")],
+        &[
+            ("/pool", "Key pool"),
+            ("/models", "Models"),
+            ("/presets", "Presets"),
+            ("/routing", "Routing"),
+            ("/playground", "Playground"),
+        ],
     ),
     ("Access", &[("/keys", "API keys"), ("/provider-keys", "Provider keys"), ("/budgets", "Budgets")]),
-    ("Gateway", &[("/audit", "Audit log"), ("/settings", "Settings")]),
+    ("Gateway", &[("/audit", "Audit log"), ("/settings", "Settings"), ("/docs", "Documentation")]),
 ];
 
 fn head(title: &str) -> Markup {
@@ -59,6 +65,14 @@ pub(super) fn bare(title: &str, body: &Markup) -> Markup {
     html! {
         (DOCTYPE)
         html lang="en" { (head(title)) body { main.centre { (brand()) (body) } } }
+    }
+}
+
+/// A page for anybody, as wide as the others.
+pub(super) fn alone(title: &str, body: &Markup) -> Markup {
+    html! {
+        (DOCTYPE)
+        html lang="en" { (head(title)) body { main.alone { header { (brand()) a href="/login" { "Log in" } } (body) } } }
     }
 }
 
@@ -106,7 +120,7 @@ fn links(visit: &Visit) -> Markup {
 /// Whether a page is for this visitor.
 fn may_open(visit: &Visit, path: &str) -> bool {
     match path {
-        "/pool" | "/settings" => visit.viewer.is_administrator(),
+        "/pool" | "/settings" => visit.viewer.may(Operation::SeeHealth, None).is_ok(),
         "/playground" => visit.home(Operation::MakeOwnKeys).is_ok(),
         "/audit" => visit.home(Operation::SeeAudit).is_ok(),
         _ => true,
@@ -139,27 +153,48 @@ fn foot(shared: &Shared, visit: &Visit, orgs: &[crate::domain::tenancy::Organisa
     }
 }
 
-/// What needs somebody's attention, for those who look after the gateway.
+/// So many alerts of a kind are shown one by one.
+const MOST_ALERTS: usize = 5;
+
+/// What needs somebody's attention: the administrator's, or where it concerns an organisation that of its people.
 fn banners(shared: &Shared, visit: &Visit) -> Markup {
-    if !visit.viewer.is_administrator() {
-        return html! {};
-    }
-    let keys = shared.deps.backstage.pool();
-    let disabled: Vec<_> = keys.iter().filter(|key| key.state == KeyState::Disabled).map(|key| &*key.key).collect();
-    let targets = shared.deps.backstage.targets();
-    let open: Vec<_> =
-        targets.iter().filter(|it| it.breaker == "open").map(|it| format!("{}/{}", it.provider, it.model)).collect();
+    let is_administrator = visit.viewer.is_administrator();
+    let concerns = |alert: &Alert| match &alert.org {
+        _ if is_administrator => true,
+        Some(org) => visit.viewer.can(Operation::SeeBudgets, org),
+        None => false,
+    };
+    let mut alerts = (shared.deps.alerts)();
+    alerts.retain(concerns);
+    let degraded = (shared.deps.degraded)().filter(|_| is_administrator);
     html! {
-        @if let Some(why) = (shared.deps.degraded)() {
+        @if let Some(why) = degraded {
             div.banner.bad role="alert" { p { strong { "The database is away. " } "Requests are served with what is known; " (why) "." } }
         }
-        @if !disabled.is_empty() {
-            div.banner.bad role="alert" {
-                p { strong { "Disabled keys: " } (disabled.join(", ")) ". Their providers do not accept them. " a href="/pool" { "Key pool" } }
-            }
+        @for (kind, tone, title, path) in ALERTS {
+            @let of_kind: Vec<&Alert> = alerts.iter().filter(|alert| alert.kind == kind).collect();
+            @if !of_kind.is_empty() { (banner(visit, (tone, title, path), &of_kind)) }
         }
-        @if !open.is_empty() {
-            div.banner role="status" { p { strong { "Left alone for now: " } (open.join(", ")) ". Their last attempts failed." } }
+    }
+}
+
+/// The kinds of alerts: how bad, what they are called, and where there is more. That the database is away is known at once, from itself.
+const ALERTS: [(Kind, &str, &str, &str); 5] = [
+    (Kind::Config, "bad", "Refused configuration", "/settings"),
+    (Kind::KeyDisabled, "bad", "Disabled keys", "/pool"),
+    (Kind::KeyExhausted, "bad", "Exhausted keys", "/pool"),
+    (Kind::BreakerOpen, "", "Left alone for now", "/pool"),
+    (Kind::Budget, "", "Budgets", "/budgets"),
+];
+
+fn banner(visit: &Visit, (tone, title, path): (&str, &str, &str), alerts: &[&Alert]) -> Markup {
+    html! {
+        div class={ "banner " (tone) } role=(if tone == "bad" { "alert" } else { "status" }) {
+            p { strong { (title) } " " a href=(visit.link(path)) { "More" span.visually-hidden { " on: " (title) } } }
+            ul {
+                @for alert in alerts.iter().take(MOST_ALERTS) { li { strong { (alert.subject) } ": " (alert.message) } }
+                @if alerts.len() > MOST_ALERTS { li { (alerts.len() - MOST_ALERTS) " more" } }
+            }
         }
     }
 }
@@ -207,13 +242,4 @@ pub(super) fn scrolling(name: &str, table: Markup) -> Markup {
 /// Where there is nothing yet: what that means, and how to change it.
 pub(super) fn empty(title: &str, what: &str, more: Markup) -> Markup {
     html! { div.empty { h2 { (title) } p { (what) } (more) } }
-}
-
-/// A first request, as it can be pasted into a shell.
-pub(super) fn first_request(shared: &Shared) -> String {
-    let url = shared.deps.gateway_urls.first().map_or("http://127.0.0.1:3001", |url| url.trim_end_matches('/'));
-    format!(
-        "curl {url}/v1/chat/completions \\\n  -H \"Authorization: Bearer $ORBYT_API_KEY\" \\\n  \
-         -d '{{\"model\": \"auto\", \"messages\": [{{\"role\": \"user\", \"content\": \"Hello\"}}]}}'"
-    )
 }

@@ -33,7 +33,9 @@ pub(super) struct LogIn {
 
 /// Where to go from here: a page of ours, and nowhere else.
 fn target(next: Option<&str>) -> &str {
-    let is_ours = |path: &&str| path.starts_with('/') && !path.starts_with("//") && !path.contains(['\\', '\r', '\n']);
+    // Browsers take a backslash for a slash, and leave out tabs and ends of lines (the URL standard).
+    let is_strange = |c: char| c == '\\' || c.is_control();
+    let is_ours = |path: &&str| path.starts_with('/') && !path.starts_with("//") && !path.contains(is_strange);
     next.filter(is_ours).unwrap_or("/overview")
 }
 
@@ -95,8 +97,12 @@ pub(super) async fn log_in(State(shared): State<Arc<Shared>>, from: Origin, Form
     }
 }
 
-pub(super) async fn log_out(State(shared): State<Arc<Shared>>, visit: Visit) -> Result<Response, Failure> {
-    let forget = session::log_out(&shared, &visit.viewer).await?;
+pub(super) async fn log_out(
+    State(shared): State<Arc<Shared>>,
+    from: Origin,
+    visit: Visit,
+) -> Result<Response, Failure> {
+    let forget = session::log_out(&shared, &from, &visit.viewer).await?;
     Ok(([(header::SET_COOKIE, forget)], Redirect::to("/login")).into_response())
 }
 
@@ -108,6 +114,9 @@ mod tests {
     fn nobody_is_sent_to_another_site() {
         for foreign in ["https://evil.example", "//evil.example", "/\\evil.example", "javascript:alert(1)", ""] {
             assert_eq!(target(Some(foreign)), "/overview", "{foreign}");
+        }
+        for foreign in ["/\t/evil.example", "\t//evil.example", "/\n/evil.example", "/\u{1}", "/a\u{7f}", "/a\u{85}"] {
+            assert_eq!(target(Some(foreign)), "/overview", "{foreign:?}");
         }
         assert_eq!(target(Some("/requests?model=a")), "/requests?model=a");
     }

@@ -3,6 +3,7 @@
 use super::format;
 use super::layout::{self, badge, copyable, empty, heading, scrolling};
 use super::visit::{Failure, Visit};
+use crate::config::Snapshot;
 use crate::console::query::{Asked, given};
 use crate::console::roles::Operation;
 use crate::console::routes::Shared;
@@ -21,8 +22,10 @@ pub(super) async fn page(
     State(shared): State<Arc<Shared>>,
     visit: Visit,
     Query(asked): Query<Asked>,
+    Query(done): Query<super::stored::Asked>,
 ) -> Result<Response, Failure> {
     visit.viewer.may(Operation::SeeModels, None)?;
+    let (news, names) = super::aliases::section(&shared, &visit, &done).await?;
     let snapshot = (shared.deps.snapshot)();
     let targets = shared.deps.backstage.targets();
     let text = given(&asked.q).unwrap_or_default().to_lowercase();
@@ -39,25 +42,12 @@ pub(super) async fn page(
     rows.truncate(MOST);
     let body = html! {
         (heading("Models", "What the configured providers can be asked for.", html! {}))
+        (news)
         form.filters method="get" action="/models" role="search" {
             div.field.wide { label for="f-q" { "Search" } input id="f-q" name="q" value=(given(&asked.q).unwrap_or_default()); }
             button.primary type="submit" { "Show" }
         }
-        @if !snapshot.aliases.is_empty() && text.is_empty() {
-            section.panel {
-                header { h2 { "Names of your own" } }
-                (scrolling("Names", html! {
-                    table {
-                        thead { tr { th scope="col" { "Name" } th scope="col" { "Stands for" } th scope="col" { "Fallbacks" } th scope="col" { "Strategy" } } }
-                        tbody {
-                            @for alias in &snapshot.aliases {
-                                tr { th scope="row" { (alias.name) } td { (alias.targets.join(", ")) } td { (alias.fallbacks.join(", ")) } td { (alias.strategy.map_or("", |strategy| strategy.name())) } }
-                            }
-                        }
-                    }
-                }))
-            }
-        }
+        @if text.is_empty() { (names) }
         section.panel {
             @if rows.is_empty() && text.is_empty() {
                 (empty("No provider yet", "Set a key, and its models are here:", copyable("first", "OPENAI_API_KEY=sk-\u{2026} orbyt serve")))
@@ -74,6 +64,28 @@ pub(super) async fn page(
         }
     };
     Ok(layout::page(&shared, &visit, "Models", body).await)
+}
+
+/// The models of the configured providers, as `provider/model`, to choose from.
+pub(super) fn names(snapshot: &Snapshot) -> Vec<String> {
+    let aliases = snapshot.aliases.iter().map(|alias| alias.name.to_string());
+    aliases
+        .chain(chat_models(snapshot).map(|(provider, row)| format!("{provider}/{}", row.upstream)))
+        .take(500)
+        .collect()
+}
+
+/// What can be talked to, provider by provider: those that the operator has listed first.
+fn chat_models(snapshot: &Snapshot) -> impl Iterator<Item = (&str, &ModelRow)> {
+    snapshot
+        .providers
+        .iter()
+        .flat_map(|provider| {
+            let all = snapshot.catalog.models().iter();
+            let listed = all.filter(|row| row.provider == provider.row.id && row.snapshot_of.is_none());
+            provider.models.iter().chain(listed).map(|row| (&*provider.id, &**row))
+        })
+        .filter(|(_, row)| row.class.converses())
 }
 
 fn line(provider: &str, row: &ModelRow, targets: &[TargetStatus]) -> Markup {

@@ -2,7 +2,8 @@
 
 use super::chart::{Chart, Marks, Series, Unit};
 use super::format;
-use super::layout::{self, copyable, empty, heading, tile};
+use super::layout::{self, empty, heading, tile};
+use super::snippets::{With, first_requests};
 use super::stream::told;
 use super::visit::{Failure, Visit};
 use crate::console::now_ms;
@@ -51,7 +52,7 @@ pub(super) async fn page(
     let usage = match &shared.deps.database {
         Some(database) => {
             let filter = Filter { from_unix_ms: Some(from), ..Filter::default() };
-            let whole = UsageQuery { filter, span_ms: None, by: None, most: 1 };
+            let whole = UsageQuery { filter, most: 1, ..UsageQuery::default() };
             let spans = UsageQuery { span_ms: Some(span), most: 1000, ..whole.clone() };
             let all = database.usage(&access, &whole).await?;
             let totals = all.into_iter().next().map(|row| row.totals).unwrap_or_default();
@@ -60,7 +61,8 @@ pub(super) async fn page(
         None => None,
     };
     let is_administrator = visit.viewer.is_administrator();
-    let keys = is_administrator.then(|| shared.deps.backstage.pool());
+    let sees_health = visit.viewer.may(Operation::SeeHealth, None).is_ok();
+    let keys = sees_health.then(|| shared.deps.backstage.pool());
     let ranges = html! {
         @for (at, (short, name, ..)) in RANGES.iter().enumerate() {
             a.button href=(visit.link(&format!("/overview?range={short}"))) aria-current=[(at == place).then_some("true")] title=(name) { (short) }
@@ -72,7 +74,7 @@ pub(super) async fn page(
         @match &usage {
             Some((totals, spans)) => {
                 (tiles(totals, keys.as_deref()))
-                @if totals.requests == 0 { (begin(&shared, &access)) }
+                @if totals.requests == 0 { (begin(&shared, &visit, &access)) }
                 @else { (charts(spans, from, span, now)) }
             }
             None => {
@@ -128,11 +130,11 @@ pub(super) fn pool_tiles(keys: &[KeyStatus]) -> Markup {
     }
 }
 
-fn begin(shared: &Shared, access: &Access) -> Markup {
+fn begin(shared: &Shared, visit: &Visit, access: &Access) -> Markup {
     let whose = if *access == Access::System { "The gateway has" } else { "This organisation has" };
     html! {
         section.panel {
-            (empty("No request yet in this time", &format!("{whose} served nothing since. Send one, and it is here within a second:"), copyable("first", &layout::first_request(shared))))
+            (empty("No request yet in this time", &format!("{whose} served nothing since. Send one, and it is here within a second:"), first_requests(shared, visit, "first", With::default())))
         }
     }
 }

@@ -4,6 +4,8 @@ use super::format;
 use super::layout::{self, badge, copyable, csrf, heading, scrolling};
 use super::payload;
 use super::requests::{database, outcome};
+use super::send;
+use super::snippets::gateway;
 use super::visit::{Failure, Visit};
 use crate::console::problem::Problem;
 use crate::console::roles::Operation;
@@ -13,6 +15,7 @@ use crate::domain::payloads::Payloads;
 use crate::domain::record::SKIPPED;
 use crate::domain::{LedgerAttempt, LedgerRow, RequestId};
 use crate::store::ports::database::Access;
+use crate::telemetry::live::Elsewhere;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use maud::{Markup, html};
@@ -23,6 +26,8 @@ pub(super) struct Known {
     pub id: RequestId,
     pub row: Option<LedgerRow<'static>>,
     pub payloads: Option<Arc<Payloads>>,
+    /// The other node that it is or was on, where that is known.
+    pub elsewhere: Option<Elsewhere>,
 }
 
 /// Finds a request that is in sight; of another organisation's nobody hears that there is one.
@@ -39,11 +44,21 @@ pub(super) async fn find(shared: &Shared, visit: &Visit, id: &str) -> Result<Kno
     }
     let is_in_sight =
         |it: &Arc<Payloads>| reach.contains(&Access::System) || visit.viewer.can(Operation::SeePayloads, &it.org);
-    let payloads = shared.deps.payloads.get(&id).filter(is_in_sight);
-    if row.is_none() && payloads.is_none() {
+    let mut payloads = shared.deps.payloads.get(&id).filter(is_in_sight);
+    if let (None, Some(archive)) = (&payloads, &shared.deps.archive) {
+        // Who may not see what requests carried sees the rest.
+        for access in visit.viewer.reach(Operation::SeePayloads, None).unwrap_or_default() {
+            if payloads.is_none() {
+                payloads = archive.payloads(&access, id).await?.map(Arc::new);
+            }
+        }
+    }
+    let elsewhere = shared.deps.live.elsewhere(&id);
+    let elsewhere = elsewhere.filter(|it| reach.iter().any(|access| access.reaches(it.org.as_deref())));
+    if row.is_none() && payloads.is_none() && elsewhere.is_none() {
         return Err(Problem::not_found("request").into());
     }
-    Ok(Known { id, row, payloads })
+    Ok(Known { id, row, payloads, elsewhere })
 }
 
 pub(super) async fn page(
@@ -52,7 +67,7 @@ pub(super) async fn page(
     Path(id): Path<String>,
 ) -> Result<Response, Failure> {
     let known = find(&shared, &visit, &id).await?;
-    let Known { id, row, payloads } = &known;
+    let Known { id, row, payloads, elsewhere } = &known;
     let title = format!("Request {id}");
     let actions = html! {
         a.button href="/devtools" { "DevTools" }
@@ -63,25 +78,22 @@ pub(super) async fn page(
         (heading("Request", &id.to_string(), actions))
         @match row {
             Some(row) => {
-                (facts(row))
+                (facts(row, elsewhere.as_ref()))
                 @if !row.attempts.is_empty() { (timeline(row)) }
                 @if let Some(decision) = &row.decision { (plan(row, decision)) }
             }
-            None => {
-                section.panel data-refresh={ "/requests/" (id) } data-every="1" {
-                    div.body { (badge("live", "under way")) " What is known of it so far is below; the rest follows when it is over." }
-                }
-            }
+            None => (unwritten(*id, elsewhere.as_ref()))
         }
         @match payloads {
             Some(payloads) => {
                 (again(&shared, &visit, payloads, may_send))
+                (send::stage())
                 (payload::sections(payloads))
             }
             None => {
                 section.panel {
                     header { h2 { "Payloads" } }
-                    div.body { p.muted { "What this request carried is not kept: it is not among the last ones in memory, or it or its key asked for that." } }
+                    div.body { p.muted { (no_payloads(&shared, elsewhere.as_ref())) } }
                 }
             }
         }
@@ -89,7 +101,41 @@ pub(super) async fn page(
     Ok(layout::page(&shared, &visit, &title, body).await)
 }
 
-fn facts(row: &LedgerRow<'_>) -> Markup {
+/// In the place of what the ledger has not, or not yet.
+fn unwritten(id: RequestId, elsewhere: Option<&Elsewhere>) -> Markup {
+    html! {
+        section.panel data-refresh={ "/requests/" (id) } data-every="1" {
+            div.body {
+                @match elsewhere {
+                    None => { (badge("live", "under way")) " What is known of it so far is below; the rest follows when it is over." }
+                    Some(Elsewhere { node, has_ended: false, .. }) => {
+                        (badge("live", "under way")) " It is on node " strong { (node) } ". The rest follows when it is over."
+                    }
+                    Some(Elsewhere { node, has_ended: true, .. }) => {
+                        (badge("", "over")) " It was on node " strong { (node) } ". The rest follows from the database that the nodes share; where each has its own, the console of that node shows it."
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Why nothing is shown of what a request carried.
+fn no_payloads(shared: &Shared, elsewhere: Option<&Elsewhere>) -> String {
+    match (elsewhere, shared.deps.live.node()) {
+        (Some(Elsewhere { node, .. }), _) => format!(
+            "What this request carried is not in the database, and this node has never had it: it was on node {node}, whose console shows it \
+             while it is among the last ones there."
+        ),
+        (None, Some(node)) => format!(
+            "What this request carried is not kept: it is not among the last ones in the memory of this node ({node}; if it was on another, look \
+             at the console of that), or it or its key asked for that."
+        ),
+        (None, None) => "What this request carried is not kept: it is not among the last ones in memory, or it or its key asked for that.".to_owned(),
+    }
+}
+
+fn facts(row: &LedgerRow<'_>, elsewhere: Option<&Elsewhere>) -> Markup {
     let usage = row.usage.unwrap_or_default();
     let dash = || "\u{2013}".to_owned();
     let fact = |name: &str, value: String| html! { div { dt { (name) } dd { (value) } } };
@@ -122,6 +168,7 @@ fn facts(row: &LedgerRow<'_>) -> Markup {
                     (fact("Cache", row.cache.name().to_owned()))
                     (fact("Key", row.key_name.to_string()))
                     (fact("Project", row.project.to_string()))
+                    @if let Some(Elsewhere { node, .. }) = elsewhere { (fact("Node", node.to_string())) }
                     (linked("User", "user", &row.user))
                     (linked("Session", "session", &row.session_id))
                     (linked("Trace", "trace", &row.trace_id))
@@ -253,15 +300,15 @@ fn plan(row: &LedgerRow<'_>, decision: &Decision) -> Markup {
 
 /// Sending it again: as curl, or against another model through the gateway.
 fn again(shared: &Shared, visit: &Visit, payloads: &Payloads, may_send: bool) -> Markup {
-    let url = shared.deps.gateway_urls.first().map_or("", |url| url.trim_end_matches('/'));
+    let url = gateway(shared, visit);
     html! {
         section.panel {
             header { h2 { "Send it again" } }
             div.body {
-                (copyable("curl", &payload::curl(url, payloads)))
+                (copyable("curl", &payload::curl(&url, payloads)))
                 @if may_send && payload::model(payloads).is_some() {
                     br;
-                    form.filters method="post" action={ "/requests/" (payloads.id) "/replay" } {
+                    form.filters method="post" action={ "/requests/" (payloads.id) "/replay" } data-stream={ "/requests/" (payloads.id) "/replay/stream" } {
                         (csrf(visit))
                         div.field.wide { label for="replay-model" { "Against another model" } input.mono id="replay-model" name="model" value=[payload::model(payloads)] required autocomplete="off"; }
                         button.primary type="submit" { "Replay" }

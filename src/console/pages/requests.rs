@@ -1,7 +1,8 @@
 //! Requests: those of the ledger that were asked for, and the form that they are asked for with.
 
 use super::format;
-use super::layout::{self, badge, copyable, empty, heading, scrolling};
+use super::layout::{self, badge, empty, heading, scrolling};
+use super::snippets::{With, first_requests};
 use super::visit::{Failure, Visit};
 use crate::console::now_ms;
 use crate::console::problem::Problem;
@@ -40,7 +41,7 @@ pub(super) async fn page(
         (filters("/requests", &asked, html! {}))
         section.panel {
             @if page.rows.is_empty() {
-                (empty("No request", "None in this time is like that. Choose a longer time, or send one:", copyable("first", &layout::first_request(&shared))))
+                (empty("No request", "None in this time is like that. Choose a longer time, or send one:", first_requests(&shared, &visit, "first", With::default())))
             } @else {
                 (scrolling("Requests", table(&page.rows)))
                 footer {

@@ -1,9 +1,12 @@
 //! Requests that the console sends itself, for the playground and to replay one: through the gateway like anybody's, with a key that is made for
 //! it, lasts two minutes and is revoked at the end. Keys that clients brought are never used.
 
+use super::answer;
 use super::ask::{ask, text};
+use super::form::bad_news;
 use super::keys::PURPOSE;
 use super::layout::{self, csrf, heading};
+use super::models;
 use super::payload;
 use super::request::{Known, find};
 use super::visit::{Failure, Visit};
@@ -44,29 +47,70 @@ struct Sent {
     body: String,
 }
 
-/// Sends a request as somebody of an organisation.
-async fn send(shared: &Arc<Shared>, visit: &Visit, org: &str, route: &str, body: &Value) -> Result<Sent, Problem> {
+/// A request that is to be sent.
+pub(super) struct Asking {
+    /// For this organisation.
+    pub org: Arc<str>,
+    /// To this path of the gateway.
+    pub route: String,
+    /// With this body.
+    pub body: Value,
+}
+
+/// A key that was made for one request.
+pub(super) struct OwnKey {
+    id: String,
+    /// The key.
+    pub secret: String,
+}
+
+/// Makes a key for a request of an organisation. It ends by itself in two minutes.
+pub(super) async fn new_key(shared: &Arc<Shared>, visit: &Visit, org: &str) -> Result<OwnKey, Problem> {
     let until = OffsetDateTime::from_unix_timestamp((now_ms() / 1000 + 120).try_into().unwrap_or(i64::MAX));
     let until = until.ok().and_then(|until| until.format(&Rfc3339).ok()).unwrap_or_default();
     let name = format!("console {:08x}", fastrand::u32(..));
     let wanted = json!({"name": name, "org": org, "expires_at": until, "metadata": {"purpose": PURPOSE}});
     let made = ask(shared, visit, Method::POST, "/api/v1/keys", Some(&wanted)).await?;
-    let sent = through_the_gateway(shared, route, text(&made, "key"), body).await;
-    // It ends by itself, too.
-    let revoke = format!("/api/v1/keys/{}/revoke", text(&made["data"], "id"));
+    Ok(OwnKey { id: text(&made["data"], "id").to_owned(), secret: text(&made, "key").to_owned() })
+}
+
+/// Ends it.
+pub(super) async fn revoke(shared: &Arc<Shared>, visit: &Visit, key: &OwnKey) {
+    let revoke = format!("/api/v1/keys/{}/revoke", key.id);
     if let Err(problem) = ask(shared, visit, Method::POST, &revoke, None).await {
         log::warn!("a key of the console's stays until it expires: {}", problem.detail());
     }
+}
+
+/// That the gateway could not be asked.
+pub(super) fn failed(why: &str) -> Problem {
+    Problem::new(StatusCode::BAD_GATEWAY, format!("The gateway cannot be asked: {why}"))
+}
+
+/// A request to the gateway.
+pub(super) fn request(
+    shared: &Shared,
+    route: &str,
+    key: &str,
+    body: &Value,
+) -> Result<reqwest::RequestBuilder, Problem> {
+    let base = shared.deps.gateway_urls.first().ok_or_else(|| failed("it listens nowhere"))?;
+    let base = base.trim_end_matches('/').replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:");
+    let client = CLIENT.as_ref().map_err(|error| failed(&error.to_string()))?;
+    Ok(client.post(format!("{base}{route}")).bearer_auth(key).json(body))
+}
+
+/// Sends a request, and waits for all of its answer.
+async fn send(shared: &Arc<Shared>, visit: &Visit, asking: &Asking) -> Result<Sent, Problem> {
+    let key = new_key(shared, visit, &asking.org).await?;
+    let sent = through_the_gateway(shared, asking, &key).await;
+    revoke(shared, visit, &key).await;
     sent
 }
 
-async fn through_the_gateway(shared: &Shared, route: &str, key: &str, body: &Value) -> Result<Sent, Problem> {
-    let failed = |why: String| Problem::new(StatusCode::BAD_GATEWAY, format!("The gateway cannot be asked: {why}"));
-    let base = shared.deps.gateway_urls.first().ok_or_else(|| failed("it listens nowhere".to_owned()))?;
-    let base = base.trim_end_matches('/').replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:");
-    let client = CLIENT.as_ref().map_err(|error| failed(error.to_string()))?;
-    let request = client.post(format!("{base}{route}")).bearer_auth(key).json(body);
-    let mut answer = request.send().await.map_err(|error| failed(error.without_url().to_string()))?;
+async fn through_the_gateway(shared: &Shared, asking: &Asking, key: &OwnKey) -> Result<Sent, Problem> {
+    let request = request(shared, &asking.route, &key.secret, &asking.body)?;
+    let mut answer = request.send().await.map_err(|error| failed(&error.without_url().to_string()))?;
     let id = answer.headers().get("x-request-id").and_then(|id| id.to_str().ok()).map(str::to_owned);
     let (status, mut bytes) = (answer.status().as_u16(), Vec::new());
     while let Ok(Some(piece)) = answer.chunk().await {
@@ -84,14 +128,9 @@ pub(super) struct Replay {
     model: String,
 }
 
-/// Sends a request again, to another model.
-pub(super) async fn replay(
-    State(shared): State<Arc<Shared>>,
-    visit: Visit,
-    Path(id): Path<String>,
-    Form(wanted): Form<Replay>,
-) -> Result<Response, Failure> {
-    let Known { payloads, .. } = find(&shared, &visit, &id).await?;
+/// What is to be sent again, to another model.
+async fn asked_again(shared: &Arc<Shared>, visit: &Visit, id: &str, wanted: &Replay) -> Result<Asking, Failure> {
+    let Known { payloads, .. } = find(shared, visit, id).await?;
     let payloads = payloads.ok_or_else(|| Problem::not_found("payload"))?;
     visit.viewer.may(Operation::SeePayloads, Some(&payloads.org))?;
     let path = payloads.request.url.split('?').next().unwrap_or_default();
@@ -100,11 +139,36 @@ pub(super) async fn replay(
         return Err(Problem::new(StatusCode::CONFLICT, detail).into());
     };
     let body = as_replay(body, wanted.model.trim());
-    let sent = send(&shared, &visit, &payloads.org, path, &body).await?;
+    Ok(Asking { org: payloads.org.as_str().into(), route: path.to_owned(), body })
+}
+
+/// Sends a request again, to another model, and shows the page of what came of it.
+pub(super) async fn replay(
+    State(shared): State<Arc<Shared>>,
+    visit: Visit,
+    Path(id): Path<String>,
+    Form(wanted): Form<Replay>,
+) -> Result<Response, Failure> {
+    let asking = asked_again(&shared, &visit, &id, &wanted).await?;
+    let sent = send(&shared, &visit, &asking).await?;
     match sent.id {
         Some(id) => Ok(Redirect::to(&format!("/requests/{id}")).into_response()),
         None => Err(Problem::new(StatusCode::BAD_GATEWAY, format!("The gateway answered {}.", sent.status)).into()),
     }
+}
+
+/// The same, as it comes.
+pub(super) async fn replay_stream(
+    State(shared): State<Arc<Shared>>,
+    visit: Visit,
+    Path(id): Path<String>,
+    Form(wanted): Form<Replay>,
+) -> Result<Response, Problem> {
+    let mut asking = asked_again(&shared, &visit, &id, &wanted).await.map_err(|failure| failure.0)?;
+    if asking.route != "/v1/embeddings" {
+        asking.body["stream"] = true.into();
+    }
+    answer::begin(&shared, visit, asking)
 }
 
 /// The body for another model: without anybody's own keys, and without models that would stand in for it.
@@ -138,29 +202,67 @@ pub(super) async fn playground(State(shared): State<Arc<Shared>>, visit: Visit) 
     Ok(layout::page(&shared, &visit, "Playground", played(&shared, &visit, &Played::default(), html! {})).await)
 }
 
-/// Asks what was typed into the playground.
+impl Played {
+    fn asking(&self, org: Arc<str>) -> Asking {
+        let mut messages = Vec::new();
+        if !self.system.trim().is_empty() {
+            messages.push(json!({"role": "system", "content": self.system}));
+        }
+        messages.push(json!({"role": "user", "content": self.prompt}));
+        let mut body = json!({"model": self.model.trim(), "messages": messages});
+        for (name, text) in [("temperature", &self.temperature), ("max_tokens", &self.max_tokens)] {
+            if !text.trim().is_empty() {
+                body[name] = serde_json::from_str(text.trim()).unwrap_or_else(|_| text.trim().into());
+            }
+        }
+        Asking { org, route: "/v1/chat/completions".to_owned(), body }
+    }
+}
+
+/// Asks what was typed into the playground, and shows the answer once it is there.
 pub(super) async fn play(
     State(shared): State<Arc<Shared>>,
     visit: Visit,
     Form(wanted): Form<Played>,
 ) -> Result<Response, Failure> {
     let org = visit.home(Operation::MakeOwnKeys)?;
-    let mut messages = Vec::new();
-    if !wanted.system.trim().is_empty() {
-        messages.push(json!({"role": "system", "content": wanted.system}));
-    }
-    messages.push(json!({"role": "user", "content": wanted.prompt}));
-    let mut body = json!({"model": wanted.model.trim(), "messages": messages});
-    for (name, text) in [("temperature", &wanted.temperature), ("max_tokens", &wanted.max_tokens)] {
-        if !text.trim().is_empty() {
-            body[name] = serde_json::from_str(text.trim()).unwrap_or_else(|_| text.trim().into());
-        }
-    }
-    let answer = match send(&shared, &visit, &org, "/v1/chat/completions", &body).await {
+    let answer = match send(&shared, &visit, &wanted.asking(org)).await {
         Ok(sent) => answered(&sent),
-        Err(problem) => html! { div.banner.bad role="alert" { p { (problem.detail()) } } },
+        Err(problem) => bad_news(problem.detail()),
     };
     Ok(layout::page(&shared, &visit, "Playground", played(&shared, &visit, &wanted, answer)).await)
+}
+
+/// The same, as it comes.
+pub(super) async fn play_stream(
+    State(shared): State<Arc<Shared>>,
+    visit: Visit,
+    Form(wanted): Form<Played>,
+) -> Result<Response, Problem> {
+    let mut asking = wanted.asking(visit.home(Operation::MakeOwnKeys)?);
+    asking.body["stream"] = true.into();
+    answer::begin(&shared, visit, asking)
+}
+
+/// Where the script shows an answer as it comes; nothing without it.
+pub(super) fn stage() -> Markup {
+    html! {
+        section.panel id="answer" hidden aria-labelledby="answer-title" {
+            header {
+                h2 id="answer-title" { "Answer" }
+                span.badge.live id="answer-state" role="status" { "asking" }
+                span.actions {
+                    a id="answer-link" href="/requests" hidden { "Why it went there" }
+                    button type="button" id="answer-stop" { "Stop" }
+                }
+            }
+            div.body {
+                details.quiet id="answer-thoughts" hidden { summary { "Reasoning" } pre.wrap id="answer-reasoning" tabindex="0" role="region" aria-label="Reasoning" {} }
+                pre.wrap id="answer-text" tabindex="0" role="region" aria-label="Answer" {}
+                p.small.muted id="answer-facts" {}
+            }
+        }
+    }
 }
 
 fn answered(sent: &Sent) -> Markup {
@@ -186,30 +288,14 @@ fn answered(sent: &Sent) -> Markup {
 
 fn played(shared: &Shared, visit: &Visit, typed: &Played, answer: Markup) -> Markup {
     let snapshot = (shared.deps.snapshot)();
-    let model = if typed.model.is_empty() { "auto" } else { &typed.model };
-    let names: Vec<String> = snapshot
-        .providers
-        .iter()
-        .flat_map(|provider| {
-            let listed = snapshot
-                .catalog
-                .models()
-                .iter()
-                .filter(|row| row.provider == provider.row.id && row.snapshot_of.is_none());
-            provider
-                .models
-                .iter()
-                .chain(listed)
-                .map(|row| format!("{}/{}", provider.id, row.upstream))
-                .collect::<Vec<_>>()
-        })
-        .take(500)
-        .collect();
+    let example = snapshot.example_model().unwrap_or_else(|| "auto".to_owned());
+    let model = if typed.model.is_empty() { &example } else { &typed.model };
+    let names = models::names(&snapshot);
     html! {
         (heading("Playground", "Ask a model through the gateway. It counts and costs like any other request.", html! {}))
         section.panel {
             div.body {
-                form.form method="post" action=(visit.link("/playground")) {
+                form.form method="post" action=(visit.link("/playground")) data-stream=(visit.link("/playground/stream")) {
                     (csrf(visit))
                     div.field { label for="m" { "Model" } input.mono id="m" name="model" value=(model) list="models" required autocomplete="off"; datalist id="models" { @for name in &names { option value=(name) {} } } }
                     div.field { label for="t" { "Temperature" } input id="t" name="temperature" value=(typed.temperature) inputmode="decimal"; }
@@ -220,7 +306,8 @@ fn played(shared: &Shared, visit: &Visit, typed: &Played, answer: Markup) -> Mar
                 }
             }
         }
-        (answer)
+        (stage())
+        div id="answered" { (answer) }
     }
 }
 

@@ -1,8 +1,11 @@
 //! Sessions: requests with one session or trace id as one trajectory, with its steps, its cost, and what looks like a loop.
 
 use super::format;
-use super::layout::{self, copyable, empty, heading, scrolling, tile};
+use super::layout::{self, empty, heading, scrolling, tile};
+use super::loops::{Repeated, Tools, alike, repeated, tools};
 use super::requests::{database, filters, outcome};
+use super::said::Call;
+use super::snippets::{With, first_requests};
 use super::visit::{Failure, Visit};
 use crate::console::now_ms;
 use crate::console::problem::Problem;
@@ -14,14 +17,17 @@ use crate::store::ports::ledger::Filter;
 use axum::extract::{Path, Query, State};
 use axum::response::Response;
 use maud::{Markup, html};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// So many on a page.
 const MOST: u32 = 50;
 /// So many steps of one session are shown.
 const MOST_STEPS: u32 = 500;
-/// So many requests in a row that are alike look like a loop.
-const LOOP: usize = 3;
+/// So many calls that were repeated are named.
+const MOST_NAMED: usize = 10;
+/// So much of a call's arguments is shown.
+const MOST_SHOWN: usize = 200;
 
 /// The list.
 pub(super) async fn page(
@@ -34,16 +40,13 @@ pub(super) async fn page(
     let sessions = database(&shared)?.sessions(&access, &filter, asked.session_cursor()?.as_ref(), MOST).await?;
     let last = sessions.last().filter(|_| sessions.len() >= MOST as usize);
     let next = last.map(|it| asked.address("/sessions", &[("before", &session_place(it.last_unix_ms, &it.id))]));
-    let example = "curl $GATEWAY/v1/chat/completions -H \"Authorization: Bearer $ORBYT_API_KEY\" -H \"x-trace-id: my-agent-run-1\" \\\n  \
-                   -d '{\"model\": \"auto\", \"messages\": [{\"role\": \"user\", \"content\": \"Hello\"}]}'";
-    let example =
-        example.replace("$GATEWAY", shared.deps.gateway_urls.first().map_or("", |url| url.trim_end_matches('/')));
+    let example = With { trace: Some("my-agent-run-1"), ..With::default() };
     let body = html! {
         (heading("Sessions", "Requests that belong together by a session or a trace.", html! {}))
         (filters("/sessions", &asked, html! {}))
         section.panel {
             @if sessions.is_empty() {
-                (empty("No session", "Give requests that belong together one extra.session_id, or one trace id:", copyable("first", &example)))
+                (empty("No session", "Give requests that belong together one extra.session_id, or one trace id:", first_requests(&shared, &visit, "first", example)))
             } @else {
                 (scrolling("Sessions", html! {
                     table {
@@ -97,34 +100,66 @@ pub(super) async fn one(
         steps.first().map_or(0, |it| it.arrived_unix_ms),
         steps.last().map_or(0, |it| it.arrived_unix_ms + it.latency_us / 1000),
     );
-    let loops = loops(&steps);
+    let tools = tools(&shared, &visit, &access, &steps).await;
+    let costs: Vec<Option<Money>> = steps.iter().map(LedgerRow::cost).collect();
+    let known: Vec<&Call> = tools.iter().flatten().flatten().collect();
+    let names: BTreeSet<&str> = known.iter().map(|call| &*call.name).collect();
     let tokens: u64 =
         steps.iter().filter_map(|row| row.usage).map(|usage| usage.prompt_tokens + usage.completion_tokens).sum();
     let body = html! {
         (heading("Session", &id, html! { a.button href=(visit.link("/sessions")) { "All sessions" } }))
         dl.tiles {
-            (tile("Steps", &format::count(steps.len() as u64), if page.next.is_some() { "the last ones" } else { "" }, ""))
+            (tile("Steps", &format::count(steps.len() as u64), &format!("{}within {}", if page.next.is_some() { "the last ones, " } else { "" }, format::seconds(last.saturating_sub(first) / 1000)), ""))
+            (tile("Tool calls", &format::count(known.len() as u64), &names.iter().copied().take(4).collect::<Vec<_>>().join(", "), ""))
             (tile("Errors", &format::count(errors as u64), "", if errors > 0 { "bad" } else { "" }))
-            (tile("Lasted", &format::seconds(last.saturating_sub(first) / 1000), "", ""))
             (tile("Tokens", &format::short(tokens as f64), "", ""))
             (tile("Cost", &format::money(cost), "", ""))
         }
-        @if !loops.is_empty() {
-            div.banner role="status" {
-                p { strong { "This looks like a loop. " } "Steps " @for (at, (from, to)) in loops.iter().enumerate() { @if at > 0 { ", " } (from + 1) "\u{2013}" (to + 1) } " asked the same model with prompts of the same length." }
-            }
-        }
-        section.panel { (scrolling("Steps", steps_table(&steps, first, last))) }
+        (warnings(&repeated(&tools, &costs), &alike(&steps, &tools)))
+        section.panel { (scrolling("Steps", steps_table(&steps, &tools, first, last))) }
     };
     Ok(layout::page(&shared, &visit, "Session", body).await)
 }
 
-fn steps_table(steps: &[LedgerRow<'_>], first: u64, last: u64) -> Markup {
+/// What looks like a loop.
+fn warnings(repeated: &[Repeated], alike: &[(usize, usize)]) -> Markup {
+    let numbers = |steps: &[usize]| steps.iter().map(|step| (step + 1).to_string()).collect::<Vec<_>>().join(", ");
+    html! {
+        @if !repeated.is_empty() {
+            div.banner role="status" {
+                p { strong { "This looks like a loop: " } "the same tool was called with the same arguments, again and again." }
+                ul {
+                    @for it in repeated.iter().take(MOST_NAMED) {
+                        li {
+                            code { (it.call.name) " " (shortened(&it.call.arguments)) } " in " (it.steps.len()) " steps: " (numbers(&it.steps))
+                            @if it.cost > Money::ZERO { "; those after the first cost " (format::money(it.cost)) }
+                        }
+                    }
+                }
+                @if repeated.len() > MOST_NAMED { p { (repeated.len() - MOST_NAMED) " more are not named." } }
+            }
+        }
+        @if !alike.is_empty() {
+            div.banner role="status" {
+                p { strong { "This may be a loop. " } "Steps " @for (at, (from, to)) in alike.iter().enumerate() { @if at > 0 { ", " } (from + 1) "\u{2013}" (to + 1) } " asked the same model with prompts of the same length; what they answered is not kept." }
+            }
+        }
+    }
+}
+
+fn shortened(text: &str) -> String {
+    match text.char_indices().nth(MOST_SHOWN) {
+        Some((end, _)) => format!("{}\u{2026}", text.get(..end).unwrap_or_default()),
+        None => text.to_owned(),
+    }
+}
+
+fn steps_table(steps: &[LedgerRow<'_>], tools: &[Tools], first: u64, last: u64) -> Markup {
     let whole = last.saturating_sub(first).max(1) as f64;
     let percent = |millis: u64| format!("{:.2}%", millis as f64 / whole * 100.0);
     html! {
         table.waterfall {
-            thead { tr { th.num scope="col" { "#" } th scope="col" { "Time" } th scope="col" { "Outcome" } th scope="col" { "Served by" } th scope="col" { "When" } th.num scope="col" { "Latency" } th.num scope="col" { "Tokens" } th.num scope="col" { "Cost" } } }
+            thead { tr { th.num scope="col" { "#" } th scope="col" { "Time" } th scope="col" { "Outcome" } th scope="col" { "Served by" } th scope="col" { "Tools" } th scope="col" { "When" } th.num scope="col" { "Latency" } th.num scope="col" { "Tokens" } th.num scope="col" { "Cost" } } }
             tbody {
                 @for (at, row) in steps.iter().enumerate() {
                     @let class = if row.ended == Ended::Complete && row.status < 400 { "good" } else { "bad" };
@@ -134,6 +169,12 @@ fn steps_table(steps: &[LedgerRow<'_>], first: u64, last: u64) -> Markup {
                         td { a href={ "/requests/" (row.id) } title=(row.id) { (format::clock(row.arrived_unix_ms)) } }
                         td { (outcome(row)) }
                         td.clip { (row.provider.as_deref().unwrap_or("\u{2013}")) "/" (row.model.as_deref().or(row.requested_model.as_deref()).unwrap_or("\u{2013}")) }
+                        td {
+                            @match tools.get(at) {
+                                Some(Some(calls)) => { div.tags { @for call in calls { span.tag title=(shortened(&call.arguments)) { (call.name) } } } }
+                                _ => { span.muted title="what it answered is not kept" { "?" } }
+                            }
+                        }
                         td.bar {
                             svg aria-hidden="true" {
                                 rect.track x="0" y="5" width="100%" height="4" rx="2" {}
@@ -148,25 +189,4 @@ fn steps_table(steps: &[LedgerRow<'_>], first: u64, last: u64) -> Markup {
             }
         }
     }
-}
-
-/// Where several requests in a row are alike: the same model asked with as long a prompt, again and again.
-fn loops(steps: &[LedgerRow<'_>]) -> Vec<(usize, usize)> {
-    let alike = |a: &LedgerRow<'_>, b: &LedgerRow<'_>| match (a.usage, b.usage) {
-        (Some(one), Some(other)) => {
-            a.requested_model == b.requested_model && one.prompt_tokens == other.prompt_tokens && one.prompt_tokens > 0
-        }
-        _ => false,
-    };
-    let (mut found, mut start) = (Vec::new(), 0);
-    for at in 1..=steps.len() {
-        let goes_on = matches!((steps.get(at - 1), steps.get(at)), (Some(one), Some(next)) if alike(one, next));
-        if !goes_on {
-            if at - start >= LOOP {
-                found.push((start, at - 1));
-            }
-            start = at;
-        }
-    }
-    found
 }

@@ -1,12 +1,15 @@
 //! The usage explorer: what was used, told apart by whatever is asked for. Everything that is chosen stands in the address.
 
+use super::ask::segment;
 use super::chart::{Chart, Marks, Series, Unit};
 use super::format;
-use super::layout::{self, copyable, empty, heading, scrolling};
+use super::layout::{self, empty, heading, scrolling};
 use super::overview::RANGES;
 use super::requests::{database, filters};
+use super::snippets::{With, first_requests};
 use super::visit::{Failure, Visit};
 use crate::console::now_ms;
+use crate::console::problem::Problem;
 use crate::console::query::{Asked, given};
 use crate::console::roles::Operation;
 use crate::console::routes::Shared;
@@ -23,6 +26,12 @@ use std::sync::Arc;
 const MOST: u32 = 500;
 /// So many of them have a colour of their own in the chart.
 const MOST_SERIES: usize = 5;
+/// So many spans a chart has at most.
+const MOST_SPANS: usize = 1000;
+/// So many rows are read for them: in each span those that have a colour in one of the two charts, and the others together.
+const MOST_OVER_TIME: u32 = (MOST_SPANS * (2 * MOST_SERIES + 1)) as u32;
+/// So many rows a file has at most.
+const MOST_IN_FILE: u32 = 50_000;
 
 fn dimension(asked: &Asked) -> Dimension {
     given(&asked.by).and_then(Dimension::from_name).unwrap_or(Dimension::Model)
@@ -38,15 +47,16 @@ pub(super) async fn page(
     let (now, by) = (now_ms(), dimension(&asked));
     let filter = asked.filter(now, Some("24h"))?;
     let database = database(&shared)?;
-    let query = UsageQuery { filter: filter.clone(), span_ms: None, by: Some(by), most: MOST };
+    let query = UsageQuery { filter: filter.clone(), by: Some(by), most: MOST, ..UsageQuery::default() };
     let rows = database.usage(&access, &query).await?;
     let names = names(&shared, &access, by).await;
     let from = filter.from_unix_ms.unwrap_or_else(|| now.saturating_sub(30 * 86_400_000));
     let span = span(now.saturating_sub(from));
     let from = from - from % span;
     let filter = crate::store::ports::ledger::Filter { from_unix_ms: Some(from), ..filter };
-    let over_time =
-        database.usage(&access, &UsageQuery { filter, span_ms: Some(span), by: Some(by), most: 5000 }).await?;
+    let only = Some(told_apart(&rows));
+    let over_time = UsageQuery { filter, span_ms: Some(span), by: Some(by), only, most: MOST_OVER_TIME };
+    let over_time = database.usage(&access, &over_time).await?;
     let until = asked.filter(now, None)?.until_unix_ms.unwrap_or(now);
     let more = html! {
         div.field {
@@ -61,11 +71,11 @@ pub(super) async fn page(
         (heading("Usage", "Requests, tokens and cost, by whatever you choose.", csv))
         (filters("/usage", &asked, more))
         @if rows.is_empty() {
-            section.panel { (empty("Nothing was used", "No request in this time is like that.", copyable("first", &layout::first_request(&shared)))) }
+            section.panel { (empty("Nothing was used", "No request in this time is like that.", first_requests(&shared, &visit, "first", With::default()))) }
         } @else {
             div.grid {
-                (chart("Cost", Unit::Dollars, &rows, &over_time, &names, (from, span, until), |row| row.totals.cost.picos() as f64 / 1e12))
-                (chart("Requests", Unit::Count, &rows, &over_time, &names, (from, span, until), |row| row.totals.requests as f64))
+                (chart("Cost", Unit::Dollars, &rows, &over_time, &names, (from, span, until), dollars))
+                (chart("Requests", Unit::Count, &rows, &over_time, &names, (from, span, until), requests))
             }
             section.panel { (scrolling("Usage", table(&rows, by, &asked, &names))) }
         }
@@ -110,6 +120,28 @@ fn name(row: &UsageRow, names: &HashMap<String, String>) -> String {
     }
 }
 
+fn dollars(row: &UsageRow) -> f64 {
+    row.totals.cost.picos() as f64 / 1e12
+}
+
+fn requests(row: &UsageRow) -> f64 {
+    row.totals.requests as f64
+}
+
+/// The rows that have a colour of their own.
+fn largest(rows: &[UsageRow], value: fn(&UsageRow) -> f64) -> Vec<&UsageRow> {
+    let mut largest: Vec<&UsageRow> = rows.iter().filter(|row| value(row) > 0.0).collect();
+    largest.sort_by(|a, b| value(b).total_cmp(&value(a)));
+    largest.truncate(MOST_SERIES);
+    largest
+}
+
+/// The ids that have a colour of their own in any of the charts: of others, however many, only sums are shown.
+fn told_apart(rows: &[UsageRow]) -> Vec<String> {
+    let all = [dollars, requests].into_iter().flat_map(|value| largest(rows, value));
+    all.filter_map(|row| row.id.clone()).collect()
+}
+
 fn chart(
     title: &str,
     unit: Unit,
@@ -119,10 +151,8 @@ fn chart(
     (from, span, until): (u64, u64, u64),
     value: fn(&UsageRow) -> f64,
 ) -> Markup {
-    let spans = usize::try_from(until.saturating_sub(from) / span + 1).unwrap_or(1).min(1000);
-    let mut largest: Vec<&UsageRow> = rows.iter().filter(|row| value(row) > 0.0).collect();
-    largest.sort_by(|a, b| value(b).total_cmp(&value(a)));
-    largest.truncate(MOST_SERIES);
+    let spans = usize::try_from(until.saturating_sub(from) / span + 1).unwrap_or(1).min(MOST_SPANS);
+    let largest = largest(rows, value);
     let shown: Vec<Option<&str>> = largest.iter().map(|row| row.id.as_deref()).collect();
     let mut series: Vec<Series> = (1..=6u8)
         .zip(&largest)
@@ -157,7 +187,8 @@ fn table(rows: &[UsageRow], by: Dimension, asked: &Asked, names: &HashMap<String
                         th scope="row" {
                             @match (by, row.id.as_deref()) {
                                 (_, None | Some("")) => { (name(row, names)) }
-                                (Dimension::Session, Some(id)) => { a href=(asked.address("/requests", &[("session", id), ("by", "")])) { (name(row, names)) } }
+                                // Which knows those that only have a trace.
+                                (Dimension::Session, Some(id)) => { a href=(asked.address(&format!("/sessions/{}", segment(id)), &[("by", "")])) { (name(row, names)) } }
                                 (_, Some(id)) => { a href=(asked.address("/requests", &[(by.name(), id), ("by", "")])) { (name(row, names)) } }
                             }
                         }
@@ -188,8 +219,11 @@ pub(super) async fn csv(
     let access = visit.access(Operation::SeeUsage)?;
     let by = dimension(&asked);
     let filter = asked.filter(now_ms(), Some("24h"))?;
-    let query = UsageQuery { filter, span_ms: None, by: Some(by), most: 10_000 };
+    let query = UsageQuery { filter, by: Some(by), most: MOST_IN_FILE + 1, ..UsageQuery::default() };
     let rows = database(&shared)?.usage(&access, &query).await?;
+    if rows.len() > MOST_IN_FILE as usize {
+        return Err(Problem::invalid("range", "These are more than 50,000 rows: choose a shorter time.").into());
+    }
     let names = names(&shared, &access, by).await;
     let mut text = format!(
         "{},name,requests,errors,cache_hits,prompt_tokens,cached_tokens,cache_write_tokens,completion_tokens,reasoning_tokens,cost_usd,unpriced,p50_ms,p95_ms,p99_ms\r\n",

@@ -1,40 +1,24 @@
 //! Keys of providers: those of the configuration, and those in the vault, which can be added and removed here.
 
 use super::ask::{ask, list, segment, text};
+use super::form::{Field, Fields, Form, Kind, Outcome, removal, typed};
 use super::layout::{self, badge, copyable, csrf, empty, heading, scrolling};
 use super::visit::{Failure, Visit};
-use crate::console::problem::Problem;
 use crate::console::roles::Operation;
 use crate::console::routes::Shared;
-use axum::Form;
+use axum::Form as Body;
 use axum::extract::{Path, State};
-use axum::http::{Method, StatusCode};
+use axum::http::Method;
 use axum::response::{IntoResponse, Response};
 use maud::{Markup, html};
-use serde::Deserialize;
 use serde_json::{Value, json};
 use std::sync::Arc;
 
-/// What the form says.
-#[derive(Deserialize)]
-pub(super) struct Added {
-    provider: String,
-    key: String,
-    #[serde(default)]
-    name: String,
-    #[serde(default)]
-    owner: String,
-}
-
 pub(super) async fn page(State(shared): State<Arc<Shared>>, visit: Visit) -> Result<Response, Failure> {
-    render(&shared, &visit, Ok(None)).await
+    render(&shared, &visit, Outcome::None).await
 }
 
-async fn render(
-    shared: &Arc<Shared>,
-    visit: &Visit,
-    outcome: Result<Option<&str>, Problem>,
-) -> Result<Response, Failure> {
+async fn render(shared: &Arc<Shared>, visit: &Visit, outcome: Outcome) -> Result<Response, Failure> {
     let keys = list(shared, visit, "/api/v1/provider-keys").await?;
     let snapshot = (shared.deps.snapshot)();
     let is_administrator = visit.viewer.is_administrator();
@@ -44,21 +28,17 @@ async fn render(
         own.map(|key| (provider.id.clone(), key.clone())).collect::<Vec<_>>()
     });
     let configured: Vec<_> = configured.collect();
-    let status = outcome.as_ref().err().map_or(StatusCode::OK, Problem::status);
+    let providers: Vec<String> = snapshot.catalog.providers().iter().map(|row| row.id.to_string()).collect();
     let body = html! {
         (heading("Provider keys", "What the gateway presents to providers. Those in the vault are encrypted with AES-256-GCM.", html! {
             @if is_administrator { a.button href="/pool" { "Key pool" } }
         }))
-        @match &outcome {
-            Err(problem) => { div.banner.bad role="alert" { p { (problem.detail()) } } }
-            Ok(Some(news)) => { div.banner.good role="status" { p { (news) } } }
-            Ok(None) => {}
-        }
-        @if may_add { (form(visit, &snapshot.catalog.providers().iter().map(|row| &*row.id).collect::<Vec<_>>())) }
+        (outcome.banner())
+        @if may_add { (new_form(visit, &providers, outcome.form("p", &Fields::new()))) }
         section.panel {
             header { h2 { "In the vault" } }
             @if keys.is_empty() {
-                (empty("The vault is empty", "Add a key above, or on the command line:", copyable("first", "orbyt provider-keys add openai")))
+                (empty("The vault is empty", "Add a key above, or on the command line:", copyable("first", "orbyt vault add openai")))
             } @else {
                 (scrolling("Keys in the vault", html! {
                     table {
@@ -80,31 +60,24 @@ async fn render(
             }
         }
     };
-    Ok((status, layout::page(shared, visit, "Provider keys", body).await).into_response())
+    Ok((outcome.status(), layout::page(shared, visit, "Provider keys", body).await).into_response())
 }
 
-fn form(visit: &Visit, providers: &[&str]) -> Markup {
-    let can_serve_all = visit.viewer.is_administrator() && visit.org.is_none();
+fn new_form(visit: &Visit, providers: &[String], form: Form<'_>) -> Markup {
+    let mut owners = vec![("org", "this organisation alone")];
+    if visit.viewer.is_administrator() && visit.org.is_none() {
+        owners.insert(0, ("", "everybody"));
+    }
     html! {
-        details.panel {
+        details.panel open[form.is_refused()] {
             summary.pad { strong { "Add a key" } }
             div.body {
                 form.form method="post" action=(visit.link("/provider-keys")) autocomplete="off" {
                     (csrf(visit))
-                    div.field {
-                        label for="p-provider" { "Provider" }
-                        input id="p-provider" name="provider" list="p-providers" required;
-                        datalist id="p-providers" { @for id in providers { option value=(id) {} } }
-                    }
-                    div.field { label for="p-key" { "Key" } input id="p-key" name="key" type="password" required autocomplete="off"; }
-                    div.field { label for="p-name" { "Name" } input id="p-name" name="name" placeholder="as the provider"; }
-                    div.field {
-                        label for="p-owner" { "Serves" }
-                        select id="p-owner" name="owner" {
-                            @if can_serve_all { option value="" { "everybody" } }
-                            option value="org" { "this organisation alone" }
-                        }
-                    }
+                    (form.field(Field { name: "provider", label: "Provider", is_required: true, ..Field::default() }, providers))
+                    (form.field(Field { name: "key", label: "Key", is_required: true, kind: Kind::Secret, ..Field::default() }, &[]))
+                    (form.field(Field { name: "name", label: "Name", placeholder: "as the provider", ..Field::default() }, &[]))
+                    (form.choice(Field { name: "owner", label: "Serves", ..Field::default() }, &owners))
                     div { button.primary type="submit" { "Add key" } }
                 }
             }
@@ -113,7 +86,7 @@ fn form(visit: &Visit, providers: &[&str]) -> Markup {
 }
 
 fn line(visit: &Visit, key: &Value, may_remove: bool) -> Markup {
-    let action = visit.link(&format!("/provider-keys/{}/remove", segment(text(key, "id"))));
+    let action = format!("/provider-keys/{}/remove", segment(text(key, "id")));
     html! {
         tr {
             th scope="row" { (text(key, "name")) }
@@ -121,14 +94,7 @@ fn line(visit: &Visit, key: &Value, may_remove: bool) -> Markup {
             td.mono.nowrap { (text(key, "label")) }
             td { @if let Some(org) = key["org"].as_str() { (org) " " (text(key, "project")) } @else { (badge("good", "everybody")) } }
             td.nowrap { (text(key, "created_at").get(..10).unwrap_or_default()) }
-            td {
-                @if may_remove {
-                    details.quiet {
-                        summary { "Remove" span.visually-hidden { " " (text(key, "name")) } }
-                        form method="post" action=(action) { (csrf(visit)) button.danger type="submit" { "Remove for good" } }
-                    }
-                }
-            }
+            td { @if may_remove { (removal(visit, &action, text(key, "name"), &[])) } }
         }
     }
 }
@@ -136,17 +102,18 @@ fn line(visit: &Visit, key: &Value, may_remove: bool) -> Markup {
 pub(super) async fn add(
     State(shared): State<Arc<Shared>>,
     visit: Visit,
-    Form(wanted): Form<Added>,
+    Body(fields): Body<Fields>,
 ) -> Result<Response, Failure> {
-    let mut body = json!({"provider": wanted.provider.trim(), "key": wanted.key.trim()});
-    if !wanted.name.trim().is_empty() {
-        body["name"] = wanted.name.trim().into();
+    let mut body = json!({"provider": typed(&fields, "provider"), "key": typed(&fields, "key")});
+    if !typed(&fields, "name").is_empty() {
+        body["name"] = typed(&fields, "name").into();
     }
-    if wanted.owner == "org" {
-        body["org"] = (&*visit.home(Operation::ManageProviderKeys)?).into();
+    if typed(&fields, "owner") == "org" {
+        body["org"] = (&*visit.chosen(&shared, Operation::ManageProviderKeys).await?).into();
     }
     let done = ask(&shared, &visit, Method::POST, "/api/v1/provider-keys", Some(&body)).await;
-    render(&shared, &visit, done.map(|_| Some("The key is in the vault, and in the pool of every node."))).await
+    let done = done.map(|_| "The key is in the vault, and in the pool of every node.");
+    render(&shared, &visit, Outcome::of("p", fields, done)).await
 }
 
 pub(super) async fn remove(
@@ -155,5 +122,5 @@ pub(super) async fn remove(
     Path(id): Path<String>,
 ) -> Result<Response, Failure> {
     let done = ask(&shared, &visit, Method::DELETE, &format!("/api/v1/provider-keys/{}", segment(&id)), None).await;
-    render(&shared, &visit, done.map(|_| Some("The key is removed."))).await
+    render(&shared, &visit, Outcome::of_button(done.map(|_| "The key is removed."))).await
 }

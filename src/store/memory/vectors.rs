@@ -24,6 +24,12 @@ impl MemoryVectors {
         Self(Mutex::new(Index::new(max_entries as usize)))
     }
 
+    /// Forgets all questions. Searches that are under way end with what they found.
+    pub fn forget_all(&self) {
+        let index = &mut *self.0.lock();
+        *index = Index { puts: index.puts, ..Index::new(index.most) };
+    }
+
     /// Forgets a question. Returns its vector, and until when it would have been kept (Unix time in milliseconds).
     pub fn take(&self, place: &Place, key: &AnswerKey) -> Option<(Vector, u64)> {
         let mut index = self.0.lock();
@@ -54,6 +60,11 @@ impl Vectors for MemoryVectors {
 
     async fn forget(&self, place: &Place, key: &AnswerKey) {
         self.0.lock().forget(place, key);
+    }
+
+    async fn clear(&self) -> bool {
+        self.forget_all();
+        true
     }
 
     fn held(&self) -> u64 {

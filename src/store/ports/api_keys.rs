@@ -25,6 +25,12 @@ pub trait ApiKeys: Send + Sync {
     /// The database's.
     async fn revoke_key(&self, access: &Access, id: &str, now: u64) -> Result<bool, StoreError>;
 
+    /// Takes away a key that is void, as if it had never been; nobody else's may be.
+    ///
+    /// # Errors
+    /// The database's.
+    async fn forget_key(&self, access: &Access, id: &str) -> Result<bool, StoreError>;
+
     /// Switches a key off or on.
     ///
     /// # Errors

@@ -65,7 +65,8 @@ pub async fn noted<A: Audit + ?Sized, T: Change>(
     let outcome = change.await;
     let failure = match &outcome {
         Ok(change) => (!change.is_made()).then(|| "nothing was there to change".to_owned()),
-        Err(error) => Some(error.to_string()),
+        // Whoever reads the log of an organisation need not be who looks after the gateway.
+        Err(error) => Some(error.told_to_members().to_owned()),
     };
     if let Some(why) = failure {
         let details = serde_json::json!({"why": why}).to_string();

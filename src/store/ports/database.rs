@@ -6,6 +6,7 @@ use super::budgets::Budgets;
 use super::facts::GatewayFacts;
 use super::ledger::Ledger;
 use super::logins::Logins;
+use super::nodes::Nodes;
 use super::payloads::PayloadArchive;
 use super::provider_keys::ProviderKeys;
 use super::reports::Reports;
@@ -22,7 +23,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 /// On whose behalf the database is asked.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Access {
     /// The gateway itself: everything is in sight.
     System,
@@ -57,16 +58,31 @@ pub enum StoreError {
     Conflict(String),
     /// It must not be done, or an operator has to do something first.
     Refused(String),
+    /// The database itself does not take it, for a reason of its own, which another try does not change.
+    Rejected(String),
     /// What is there is not what was written.
     Damaged(String),
+}
+
+impl StoreError {
+    /// What those may read who do not look after the gateway: nothing of where the database is and what it said.
+    pub fn told_to_members(&self) -> &str {
+        match self {
+            Self::Conflict(message) | Self::Refused(message) => message,
+            Self::Rejected(_) => "The database does not take this; the log says why.",
+            Self::Unavailable(_) | Self::Damaged(_) => "The database cannot do this now; the log says why.",
+        }
+    }
 }
 
 impl fmt::Display for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unavailable(message) | Self::Conflict(message) | Self::Refused(message) | Self::Damaged(message) => {
-                f.write_str(message)
-            }
+            Self::Unavailable(message)
+            | Self::Conflict(message)
+            | Self::Refused(message)
+            | Self::Rejected(message)
+            | Self::Damaged(message) => f.write_str(message),
         }
     }
 }
@@ -130,11 +146,25 @@ pub trait Database:
 
     /// How the connection is, and when something has changed, whoever changed it.
     fn link(&self) -> watch::Receiver<Link>;
+
+    /// The way to the other nodes of this database; `None` for one that only one node has.
+    fn nodes(&self) -> Option<Arc<dyn Nodes>> {
+        None
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn members_hear_nothing_of_where_the_database_is() {
+        let said = || "postgres://db.internal:5432/orbyt refuses: why (SQLSTATE 22P05)".to_owned();
+        for error in [StoreError::Rejected(said()), StoreError::Unavailable(said()), StoreError::Damaged(said())] {
+            assert!(!error.told_to_members().contains("postgres"), "{error:?}");
+        }
+        assert_eq!(StoreError::Conflict("taken".to_owned()).told_to_members(), "taken");
+    }
 
     #[test]
     fn an_organisation_sees_its_own_alone() {

@@ -57,6 +57,8 @@ pub struct UsageQuery {
     pub span_ms: Option<u64>,
     /// What else it is told apart by.
     pub by: Option<Dimension>,
+    /// Which ids of it are told apart; what has another one is summed up in rows without any. `None`: all are.
+    pub only: Option<Vec<String>>,
     /// So many rows at most, of the spans the earliest, of the rest those with most requests.
     pub most: u32,
 }

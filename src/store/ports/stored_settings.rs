@@ -14,11 +14,11 @@ pub trait StoredSettings: Send + Sync {
     /// The database's.
     async fn put_setting(&self, setting: &StoredSetting, old: Option<&str>) -> Result<bool, StoreError>;
 
-    /// Takes a setting away; says whether there was one.
+    /// Takes a setting away whose body is still this; says whether there was one.
     ///
     /// # Errors
     /// The database's.
-    async fn remove_setting(&self, kind: SettingKind, name: &str) -> Result<bool, StoreError>;
+    async fn remove_setting(&self, kind: SettingKind, name: &str, old: &str) -> Result<bool, StoreError>;
 
     /// All settings, by kind and name. Everybody may see them.
     ///

@@ -77,6 +77,9 @@ pub trait Vectors: Send + Sync {
     /// Forgets a question whose answer is gone.
     async fn forget(&self, place: &Place, key: &AnswerKey);
 
+    /// Forgets all of them, those of other nodes too; says whether that could be done.
+    async fn clear(&self) -> bool;
+
     /// How many are kept.
     fn held(&self) -> u64;
 }

@@ -121,6 +121,17 @@ impl ApiKeys for PostgresDatabase {
         .await
     }
 
+    async fn forget_key(&self, access: &Access, id: &str) -> Result<bool, StoreError> {
+        self.transact(access, async |transaction| {
+            let is_it = "id = $1 AND revoked_at IS NOT NULL";
+            let secrets =
+                format!("DELETE FROM api_key_secrets WHERE key_id IN (SELECT id FROM api_keys WHERE {is_it})");
+            transaction.execute(&secrets, &[&id]).await?;
+            Ok(transaction.execute(&format!("DELETE FROM api_keys WHERE {is_it}"), &[&id]).await? > 0)
+        })
+        .await
+    }
+
     async fn set_key_disabled(&self, access: &Access, id: &str, disabled: bool) -> Result<bool, StoreError> {
         self.transact(access, async |transaction| {
             let put = "UPDATE api_keys SET disabled = $2 WHERE id = $1";

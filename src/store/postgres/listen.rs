@@ -8,6 +8,7 @@
 //! ```
 
 use super::connect::Connector;
+use super::nodes::Words;
 use super::schema;
 use crate::store::ports::database::{Link, StoreError};
 use futures::FutureExt;
@@ -21,6 +22,8 @@ const PING: Duration = Duration::from_secs(1);
 const PONG: Duration = Duration::from_secs(2);
 /// How long bringing the schema up to date may take, waiting for another gateway that does so included.
 const SETTLED: Duration = Duration::from_secs(300);
+/// Where changes are told: see the migrations.
+const CHANGED: &str = "orbyt_changed";
 /// Waits between two tries to connect.
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 const LONGEST_WAIT: Duration = Duration::from_secs(2);
@@ -31,10 +34,11 @@ pub(super) async fn keep_listening(
     place: String,
     tell: watch::Sender<Link>,
     begun: oneshot::Sender<Result<(), StoreError>>,
+    words: Arc<Words>,
 ) {
     let (mut begun, mut wait) = (Some(begun), FIRST_WAIT);
     while !tell.is_closed() {
-        let error = match listen(&connector, &place, &tell, &mut begun).await {
+        let error = match listen(&connector, &place, &tell, &mut begun, &words).await {
             Ok(()) => {
                 wait = FIRST_WAIT;
                 format!("{place}: the connection has ended")
@@ -65,20 +69,28 @@ async fn listen(
     place: &str,
     tell: &watch::Sender<Link>,
     begun: &mut Option<oneshot::Sender<Result<(), StoreError>>>,
+    words: &Arc<Words>,
 ) -> Result<(), StoreError> {
     let (mut client, mut connection) = connector.raw(place).await?;
     let (heard, mut news) = mpsc::channel::<()>(1);
+    let (passes, mut wanted) = (words.clone(), words.wanted());
     let moved = tokio::spawn(async move {
         while let Some(Ok(message)) = futures::future::poll_fn(|context| connection.poll_message(context)).await {
-            if matches!(message, AsyncMessage::Notification(_)) {
-                // A full channel means that a look is due already.
-                let _ = heard.try_send(());
+            match message {
+                AsyncMessage::Notification(told) if told.channel() == CHANGED => {
+                    // A full channel means that a look is due already.
+                    let _ = heard.try_send(());
+                }
+                AsyncMessage::Notification(told) => passes.notified(told.channel(), told.payload()),
+                _ => {}
             }
         }
     });
     let outcome = async {
         schema::migrate(&mut client, place).await?;
-        client.batch_execute("LISTEN orbyt_changed").await.map_err(|error| super::failed(place, &error))
+        client.batch_execute(&format!("LISTEN {CHANGED}")).await.map_err(|error| super::failed(place, &error))?;
+        let wanted = *wanted.borrow_and_update();
+        words.listen(&client, wanted).await.map_err(|error| super::failed(place, &error))
     };
     let slow = || StoreError::Unavailable(format!("{place} was not up to date within {SETTLED:?}"));
     if let Err(error) = tokio::time::timeout(SETTLED, outcome).await.unwrap_or_else(|_| Err(slow())) {
@@ -98,6 +110,11 @@ async fn listen(
                 }
                 tell.send_modify(|link| link.revision += 1);
                 true
+            }
+            Ok(()) = wanted.changed() => {
+                let wanted = *wanted.borrow_and_update();
+                let listens = words.listen(&client, wanted).map(|outcome| outcome.is_ok());
+                tokio::time::timeout(PONG, listens).await.unwrap_or(false)
             }
             () = tokio::time::sleep(PING) => {
                 let ping = client.simple_query("").map(|outcome| outcome.is_ok());

@@ -10,6 +10,7 @@ mod connect;
 mod ledger;
 mod listen;
 mod logins;
+mod nodes;
 mod payloads;
 mod provider_keys;
 mod reports;
@@ -21,13 +22,16 @@ pub use schema::{MIGRATIONS, check};
 
 use super::ports::database::{Access, Contents, Database, Link, StoreError};
 use super::ports::facts::GatewayFacts;
+use super::ports::nodes::Nodes;
 use crate::domain::Secret;
 use crate::domain::secret::KeyHash;
 use crate::domain::tenancy::ApiKey;
 use async_trait::async_trait;
 use connect::{Connector, Keeper};
 use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime};
+use nodes::{PostgresNodes, Words};
 use std::fmt::Write;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio_postgres::error::SqlState;
@@ -49,8 +53,9 @@ pub struct PostgresDatabase {
     pool: Pool,
     connector: Connector,
     link: watch::Receiver<Link>,
+    words: Arc<Words>,
     /// Dropped last: the connections live on its thread.
-    _keeper: Keeper,
+    keeper: Keeper,
 }
 
 impl PostgresDatabase {
@@ -78,15 +83,18 @@ impl PostgresDatabase {
             down: Some(format!("{place} has not answered yet, or waits for a lock").into()),
         });
         let (begun, first) = tokio::sync::oneshot::channel();
-        keeper.handle().spawn(listen::keep_listening(connector.clone(), place.clone(), tell, begun));
+        let words = Arc::new(Words::default());
+        keeper.handle().spawn(listen::keep_listening(connector.clone(), place.clone(), tell, begun, words.clone()));
         match tokio::time::timeout(FIRST, first).await {
-            Ok(Ok(Err(error @ (StoreError::Refused(_) | StoreError::Damaged(_))))) => return Err(error),
+            Ok(Ok(Err(error @ (StoreError::Refused(_) | StoreError::Rejected(_) | StoreError::Damaged(_))))) => {
+                return Err(error);
+            }
             // One that is reached and waits for somebody else's lock is away too, for now.
             Ok(Ok(Ok(()) | Err(_))) | Err(_) => {}
             Ok(Err(_)) => return Err(StoreError::Unavailable(format!("{place}: the connection's task has ended"))),
         }
         link.mark_unchanged();
-        Ok(Self { place, pool, connector, link, _keeper: keeper })
+        Ok(Self { place, pool, connector, link, words, keeper })
     }
 
     async fn client(&self) -> Result<Object, StoreError> {
@@ -215,7 +223,7 @@ fn failed(place: &str, error: &Error) -> StoreError {
             StoreError::Unavailable(format!("{place} cannot answer now: {message}"))
         }
         "XX" => StoreError::Damaged(format!("{place} is damaged: {message}")),
-        _ => StoreError::Refused(format!("{place} refuses: {message} (SQLSTATE {})", code.code())),
+        _ => StoreError::Rejected(format!("{place} refuses: {message} (SQLSTATE {})", code.code())),
     }
 }
 
@@ -303,5 +311,10 @@ impl Database for PostgresDatabase {
 
     fn link(&self) -> watch::Receiver<Link> {
         self.link.clone()
+    }
+
+    fn nodes(&self) -> Option<Arc<dyn Nodes>> {
+        let (pool, words) = (self.pool.clone(), self.words.clone());
+        Some(Arc::new(PostgresNodes { pool, handle: self.keeper.handle(), words }))
     }
 }

@@ -68,6 +68,14 @@ impl Reports for PostgresDatabase {
             format!("arrived_at - arrived_at % {span}")
         });
         let (id, name) = column(query.by);
+        let id = match &query.only {
+            None => id.to_owned(),
+            Some(only) => {
+                // No text of Postgres's has a NUL, so no id has.
+                values.push(Box::new(only.iter().filter(|id| !id.contains('\0')).cloned().collect::<Vec<_>>()));
+                format!("CASE WHEN {id} = ANY(${}) THEN {id} END", values.len())
+            }
+        };
         values.push(Box::new(i64::from(query.most)));
         let sql = format!(
             "SELECT {span} AS span, {id} AS id, {name}, NULL, NULL, {SUMS} FROM requests WHERE {condition} GROUP BY 1, 2 \

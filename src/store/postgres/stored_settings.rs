@@ -47,10 +47,10 @@ impl StoredSettings for PostgresDatabase {
         .await
     }
 
-    async fn remove_setting(&self, kind: SettingKind, name: &str) -> Result<bool, StoreError> {
+    async fn remove_setting(&self, kind: SettingKind, name: &str, old: &str) -> Result<bool, StoreError> {
         self.transact(&Access::System, async |transaction| {
-            let remove = "DELETE FROM settings WHERE kind = $1 AND name = $2";
-            Ok(transaction.execute(remove, &[&kind.name(), &name]).await? > 0)
+            let remove = "DELETE FROM settings WHERE kind = $1 AND name = $2 AND body = $3";
+            Ok(transaction.execute(remove, &[&kind.name(), &name, &old]).await? > 0)
         })
         .await
     }

@@ -3,9 +3,29 @@
 use super::{PostgresDatabase, Trouble};
 use crate::domain::tenancy::{Membership, Organisation, Person, Project, Role};
 use crate::store::ports::database::{Access, StoreError};
-use crate::store::ports::tenants::Tenants;
+use crate::store::ports::tenants::{RoleChange, RoleOutcome, Tenants};
 use crate::store::rows::stored_time;
 use async_trait::async_trait;
+
+async fn put_role(
+    transaction: &tokio_postgres::Transaction<'_>,
+    org: &str,
+    person: &str,
+    role: Option<Role>,
+) -> Result<(), Trouble> {
+    match role {
+        Some(role) => {
+            let put = "INSERT INTO memberships (org_id, user_id, role) VALUES ($1, $2, $3) \
+                       ON CONFLICT (org_id, user_id) DO UPDATE SET role = excluded.role";
+            transaction.execute(put, &[&org, &person, &role.name()]).await?;
+        }
+        None => {
+            let end = "DELETE FROM memberships WHERE org_id = $1 AND user_id = $2";
+            transaction.execute(end, &[&org, &person]).await?;
+        }
+    }
+    Ok(())
+}
 
 #[async_trait]
 impl Tenants for PostgresDatabase {
@@ -56,7 +76,7 @@ impl Tenants for PostgresDatabase {
 
     async fn projects(&self, access: &Access) -> Result<Vec<Project>, StoreError> {
         self.transact(access, async |transaction| {
-            let rows = transaction.query("SELECT id, org_id, name FROM projects ORDER BY name, id", &[]).await?;
+            let rows = transaction.query("SELECT id, org_id, name FROM projects ORDER BY created_at, id", &[]).await?;
             let project = |row: &tokio_postgres::Row| {
                 let (id, org): (&str, &str) = (row.try_get(0)?, row.try_get(1)?);
                 Ok(Project { id: id.into(), org: org.into(), name: row.try_get(2)? })
@@ -87,22 +107,36 @@ impl Tenants for PostgresDatabase {
         .await
     }
 
-    async fn set_role(&self, access: &Access, org: &str, person: &str, role: Option<Role>) -> Result<(), StoreError> {
-        self.transact(access, async |transaction| {
-            match role {
-                Some(role) => {
-                    let put = "INSERT INTO memberships (org_id, user_id, role) VALUES ($1, $2, $3) \
-                               ON CONFLICT (org_id, user_id) DO UPDATE SET role = excluded.role";
-                    transaction.execute(put, &[&org, &person, &role.name()]).await?;
-                }
-                None => {
-                    let end = "DELETE FROM memberships WHERE org_id = $1 AND user_id = $2";
-                    transaction.execute(end, &[&org, &person]).await?;
+    async fn change_role(&self, change: &RoleChange<'_>) -> Result<RoleOutcome, StoreError> {
+        let RoleChange { org, person, seen, wanted, keeps_an_owner } = *change;
+        self.transact(&Access::System, async |transaction| {
+            // Before anything is read: a transaction sees the database as it was at its first query.
+            transaction.batch_execute("LOCK TABLE memberships IN SHARE ROW EXCLUSIVE MODE").await?;
+            let rows = transaction.query("SELECT user_id, role FROM memberships WHERE org_id = $1", &[&org]).await?;
+            let (mut now, mut others) = (None, 0);
+            for row in &rows {
+                let (id, role): (&str, &str) = (row.try_get(0)?, row.try_get(1)?);
+                let role = Role::from_name(role).ok_or_else(|| Trouble::damaged("memberships"))?;
+                if id == person {
+                    now = Some(role);
+                } else if role == Role::Owner {
+                    others += 1;
                 }
             }
-            Ok(())
+            if now != seen {
+                return Ok(RoleOutcome::Changed);
+            }
+            if keeps_an_owner && now == Some(Role::Owner) && wanted != now && others == 0 {
+                return Ok(RoleOutcome::LastOwner);
+            }
+            put_role(transaction, org, person, wanted).await?;
+            Ok(RoleOutcome::Done)
         })
         .await
+    }
+
+    async fn set_role(&self, access: &Access, org: &str, person: &str, role: Option<Role>) -> Result<(), StoreError> {
+        self.transact(access, async |transaction| put_role(transaction, org, person, role).await).await
     }
 
     async fn memberships(&self, access: &Access) -> Result<Vec<Membership>, StoreError> {

@@ -44,9 +44,14 @@ static USE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("lua/us
 
 /// Where news is published.
 pub(super) fn news(client: &redis::Client) -> String {
+    channel(client, NEWS)
+}
+
+/// The channel of this name for those who use the same database.
+pub(super) fn channel(client: &redis::Client, name: &str) -> String {
     match client.get_connection_info().redis_settings().db() {
-        0 => NEWS.to_owned(),
-        database => format!("{NEWS}:{database}"),
+        0 => name.to_owned(),
+        database => format!("{name}:{database}"),
     }
 }
 

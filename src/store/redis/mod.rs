@@ -11,6 +11,7 @@ mod known;
 mod limits;
 mod link;
 mod names;
+mod nodes;
 mod question;
 mod vectors;
 
@@ -19,6 +20,7 @@ pub use answers::RedisAnswers;
 pub use keys::RedisKeyPool;
 pub use limits::RedisLimits;
 pub use link::{Event, Status};
+pub use nodes::RedisNodes;
 pub use vectors::RedisVectors;
 
 use crate::domain::Secret;
@@ -83,6 +85,11 @@ impl Redis {
     /// A pool of provider keys that tells other nodes what it learns.
     pub fn key_pool(&self) -> RedisKeyPool {
         RedisKeyPool::new(self.link.clone())
+    }
+
+    /// The way to the other nodes.
+    pub fn nodes(&self) -> RedisNodes {
+        RedisNodes::new(self.link.clone())
     }
 
     /// The cache of answers that the nodes share, with room for so many, and so many bytes.

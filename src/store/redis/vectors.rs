@@ -7,7 +7,7 @@
 //! ```
 //!
 //! The stream holds the questions that were answered last, whoever asked; what each node keeps of them is shared fairly between owners.
-//! Reading one twice changes nothing. While Redis is away nothing is found and nothing is kept, because the answers are there.
+//! Reading one twice changes nothing. That all are to be forgotten stands in the stream, too, so every node hears of it in its turn. While Redis is away nothing is found and nothing is kept, because the answers are there.
 
 use super::answers;
 use super::link::{Link, RETRY};
@@ -25,6 +25,11 @@ use tokio::sync::{Notify, mpsc};
 
 /// The stream of questions.
 const QUESTIONS: &str = "{orbyt}:questions";
+/// What an entry holds: a question, or (with anything at all) that all before it are to be forgotten.
+const QUESTION: &str = "q";
+const CLEARED: &str = "c";
+/// For so long nodes can still read that everything is to be forgotten, where nothing was kept since.
+const HEARD_WITHIN: Duration = Duration::from_secs(24 * 60 * 60);
 /// So many are read at once: the limits of requests are asked for on the same thread.
 const AT_ONCE: usize = 32;
 /// How long an answer waits in Redis for a question that is new.
@@ -117,6 +122,19 @@ impl Vectors for RedisVectors {
         }
     }
 
+    async fn clear(&self) -> bool {
+        self.shared.local.forget_all();
+        let Some(lane) = self.shared.link.lane() else { return false };
+        let mut connection = lane.bulk.clone();
+        // Trimmed, not deleted: its ids go on where they were, so no reader takes what comes next for something that it has seen.
+        let mut both = redis::pipe();
+        both.atomic().cmd("XTRIM").arg(QUESTIONS).arg("MAXLEN").arg(0);
+        both.cmd("XADD").arg(QUESTIONS).arg("*").arg(CLEARED).arg("1");
+        both.cmd("PEXPIRE").arg(QUESTIONS).arg(HEARD_WITHIN.as_millis() as u64);
+        let told = async move { both.query_async::<redis::Value>(&mut connection).await };
+        self.shared.link.ask_bulk(told).await.is_some()
+    }
+
     fn held(&self) -> u64 {
         self.shared.local.held()
     }
@@ -199,7 +217,8 @@ async fn follow(shared: &Shared) -> String {
 /// Keeps a question that stands in the stream. What cannot be read is another version's, or nobody's, and is counted.
 async fn hear(shared: &Shared, fields: &[Bytes]) {
     let question = match fields {
-        [name, record] if name == "q" => Question::read(record),
+        [name, _] if name == CLEARED => return shared.local.forget_all(),
+        [name, record] if name == QUESTION => Question::read(record),
         _ => None,
     };
     match question {

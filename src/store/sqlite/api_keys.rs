@@ -146,6 +146,19 @@ impl ApiKeys for SqliteDatabase {
         .await
     }
 
+    async fn forget_key(&self, access: &Access, id: &str) -> Result<bool, StoreError> {
+        let (access, id) = (access.clone(), id.to_owned());
+        self.write(move |transaction| {
+            let is_it = "id = ?1 AND revoked_at IS NOT NULL AND (?2 IS NULL OR org_id = ?2)";
+            let secrets =
+                format!("DELETE FROM api_key_secrets WHERE key_id IN (SELECT id FROM api_keys WHERE {is_it})");
+            transaction.execute(&secrets, params![id, access.org()])?;
+            let key = format!("DELETE FROM api_keys WHERE {is_it}");
+            Ok(transaction.execute(&key, params![id, access.org()])? > 0)
+        })
+        .await
+    }
+
     async fn set_key_disabled(&self, access: &Access, id: &str, disabled: bool) -> Result<bool, StoreError> {
         let (access, id) = (access.clone(), id.to_owned());
         self.write(move |transaction| {

@@ -177,7 +177,7 @@ fn failed(path: &Path, error: &rusqlite::Error) -> StoreError {
             } else if said.contains("FOREIGN KEY") {
                 StoreError::Refused("it belongs to an organisation or a project that there is not".to_owned())
             } else {
-                StoreError::Refused(format!("{place} does not take it: {said}"))
+                StoreError::Rejected(format!("{place} does not take it: {said}"))
             }
         }
         _ => StoreError::Unavailable(format!("cannot use {place}: {error}")),

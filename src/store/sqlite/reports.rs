@@ -69,11 +69,19 @@ impl Reports for SqliteDatabase {
             let span = stored_time(span.max(1));
             format!("arrived_at - arrived_at % {span}")
         });
+        let (id, name) = column(query.by);
+        let id = match &query.only {
+            None => id.to_owned(),
+            Some(only) => {
+                values.push(Value::Text(serde_json::json!(only).to_string()));
+                format!("CASE WHEN {id} IN (SELECT value FROM json_each(?{})) THEN {id} END", values.len())
+            }
+        };
         values.push(Value::Integer(query.most.into()));
         let sql = format!(
             "SELECT span, group_id, max(group_name), NULL, NULL, {SUMS} FROM {} GROUP BY span, group_id \
              ORDER BY span, count(*) DESC, group_id LIMIT ?{}",
-            ranked(&span, column(query.by), "span, group_id", &condition),
+            ranked(&span, (&id, name), "span, group_id", &condition),
             values.len()
         );
         self.look(move |transaction| {

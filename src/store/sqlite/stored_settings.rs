@@ -48,11 +48,11 @@ impl StoredSettings for SqliteDatabase {
         .await
     }
 
-    async fn remove_setting(&self, kind: SettingKind, name: &str) -> Result<bool, StoreError> {
-        let name = name.to_owned();
+    async fn remove_setting(&self, kind: SettingKind, name: &str, old: &str) -> Result<bool, StoreError> {
+        let (name, old) = (name.to_owned(), old.to_owned());
         self.write(move |transaction| {
-            let remove = "DELETE FROM settings WHERE kind = ?1 AND name = ?2";
-            Ok(transaction.execute(remove, params![kind.name(), name])? > 0)
+            let remove = "DELETE FROM settings WHERE kind = ?1 AND name = ?2 AND body = ?3";
+            Ok(transaction.execute(remove, params![kind.name(), name, old])? > 0)
         })
         .await
     }

@@ -3,11 +3,26 @@
 use super::{SqliteDatabase, Trouble};
 use crate::domain::tenancy::{Membership, Organisation, Person, Project, Role};
 use crate::store::ports::database::{Access, StoreError};
-use crate::store::ports::tenants::Tenants;
+use crate::store::ports::tenants::{RoleChange, RoleOutcome, Tenants};
 use crate::store::rows::stored_time;
 use async_trait::async_trait;
-use rusqlite::params;
+use rusqlite::{OptionalExtension, Transaction, params};
 use std::sync::Arc;
+
+fn put_role(transaction: &Transaction<'_>, org: &str, person: &str, role: Option<Role>) -> Result<(), Trouble> {
+    match role {
+        Some(role) => {
+            let put = "INSERT INTO memberships (org_id, user_id, role) VALUES (?1, ?2, ?3) \
+                       ON CONFLICT (org_id, user_id) DO UPDATE SET role = excluded.role";
+            transaction.execute(put, params![org, person, role.name()])?;
+        }
+        None => {
+            let end = "DELETE FROM memberships WHERE org_id = ?1 AND user_id = ?2";
+            transaction.execute(end, params![org, person])?;
+        }
+    }
+    Ok(())
+}
 
 #[async_trait]
 impl Tenants for SqliteDatabase {
@@ -68,7 +83,7 @@ impl Tenants for SqliteDatabase {
     async fn projects(&self, access: &Access) -> Result<Vec<Project>, StoreError> {
         let access = access.clone();
         self.read(move |transaction| {
-            let query = "SELECT id, org_id, name FROM projects WHERE ?1 IS NULL OR org_id = ?1 ORDER BY name, id";
+            let query = "SELECT id, org_id, name FROM projects WHERE ?1 IS NULL OR org_id = ?1 ORDER BY created_at, id";
             let mut query = transaction.prepare(query)?;
             let text = |row: &rusqlite::Row<'_>, at| row.get::<_, String>(at).map(Arc::from);
             let rows = query.query_map(params![access.org()], |row| {
@@ -103,6 +118,30 @@ impl Tenants for SqliteDatabase {
         .await
     }
 
+    async fn change_role(&self, change: &RoleChange<'_>) -> Result<RoleOutcome, StoreError> {
+        let RoleChange { org, person, seen, wanted, keeps_an_owner } = *change;
+        let (org, person) = (org.to_owned(), person.to_owned());
+        self.write(move |transaction| {
+            let query = "SELECT role FROM memberships WHERE org_id = ?1 AND user_id = ?2";
+            let now = transaction.query_row(query, params![org, person], |row| row.get::<_, String>(0)).optional()?;
+            let read = |name: String| Role::from_name(&name).ok_or_else(|| Trouble::damaged("memberships"));
+            let now = now.map(read).transpose()?;
+            if now != seen {
+                return Ok(RoleOutcome::Changed);
+            }
+            if keeps_an_owner && now == Some(Role::Owner) && wanted != now {
+                let query = "SELECT count(*) FROM memberships WHERE org_id = ?1 AND role = 'owner' AND user_id <> ?2";
+                let others: i64 = transaction.query_row(query, params![org, person], |row| row.get(0))?;
+                if others == 0 {
+                    return Ok(RoleOutcome::LastOwner);
+                }
+            }
+            put_role(transaction, &org, &person, wanted)?;
+            Ok(RoleOutcome::Done)
+        })
+        .await
+    }
+
     async fn set_role(&self, access: &Access, org: &str, person: &str, role: Option<Role>) -> Result<(), StoreError> {
         let (access, org, person) = (access.clone(), org.to_owned(), person.to_owned());
         self.write(move |transaction| {
@@ -110,18 +149,7 @@ impl Tenants for SqliteDatabase {
             if access != Access::System {
                 return Err(Trouble::unknown("organisation"));
             }
-            match role {
-                Some(role) => {
-                    let put = "INSERT INTO memberships (org_id, user_id, role) VALUES (?1, ?2, ?3) \
-                               ON CONFLICT (org_id, user_id) DO UPDATE SET role = excluded.role";
-                    transaction.execute(put, params![org, person, role.name()])?;
-                }
-                None => {
-                    let end = "DELETE FROM memberships WHERE org_id = ?1 AND user_id = ?2";
-                    transaction.execute(end, params![org, person])?;
-                }
-            }
-            Ok(())
+            put_role(transaction, &org, &person, role)
         })
         .await
     }

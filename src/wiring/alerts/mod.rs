@@ -9,7 +9,7 @@ mod webhook;
 use crate::proxy::Core;
 use crate::store::ports::live::KeyState;
 use crate::telemetry::StateChange;
-use crate::telemetry::alerts::{Alert, Change, Condition, Kind};
+use crate::telemetry::alerts::{Alert, Change, Condition, Kind, Severity};
 use crate::wiring::state::{new_id, now_ms};
 use outbox::Outbox;
 use parking_lot::Mutex;
@@ -127,8 +127,10 @@ fn conditions(core: &Core, heard: &Heard) -> Vec<Condition> {
     let redactor = &core.telemetry.redactor;
     let condition = |kind, subject: String, message: String| Condition {
         kind,
+        severity: if kind == Kind::Store { Severity::Critical } else { Severity::Warning },
         subject: redactor.redact(&subject).into_owned(),
         message: redactor.redact(&message).into_owned(),
+        org: None,
     };
     let mut seen = Vec::new();
     if let Some(errors) = heard.0.lock().clone() {
@@ -176,6 +178,8 @@ mod tests {
             kind: Kind::KeyDisabled,
             subject: "openai/openai_01".to_owned(),
             message: "m".to_owned(),
+            severity: Severity::Warning,
+            org: None,
             since: 5,
         };
         let text: serde_json::Value = serde_json::from_str(&message("alert_1", 7, &Change::Resolved(alert))).unwrap();
@@ -183,7 +187,7 @@ mod tests {
         assert_eq!((text["id"].as_str(), text["at"].as_u64()), (Some("alert_1"), Some(7)));
         assert_eq!(
             text["alert"],
-            json!({"kind": "key_disabled", "subject": "openai/openai_01", "message": "m", "since": 5})
+            json!({"kind": "key_disabled", "subject": "openai/openai_01", "message": "m", "severity": "warning", "since": 5})
         );
     }
 }

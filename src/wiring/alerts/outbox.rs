@@ -95,7 +95,7 @@ impl Outbox {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::telemetry::alerts::Kind;
+    use crate::telemetry::alerts::{Kind, Severity};
 
     #[test]
     fn messages_come_in_their_order_also_after_a_restart() {
@@ -105,7 +105,8 @@ mod tests {
         for (now, id) in [(5, "b"), (5, "a"), (7, "c")] {
             outbox.put(now, id, id).unwrap();
         }
-        let alert = Alert { kind: Kind::Store, subject: "s".to_owned(), message: "m".to_owned(), since: 1 };
+        let [subject, message] = ["s", "m"].map(str::to_owned);
+        let alert = Alert { kind: Kind::Store, subject, message, severity: Severity::Critical, org: None, since: 1 };
         outbox.keep_active(std::slice::from_ref(&alert)).unwrap();
         drop(outbox);
         let outbox = Outbox::open(folder.path()).unwrap().unwrap();

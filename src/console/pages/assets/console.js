@@ -1,4 +1,4 @@
-// The console's one script: copying, live lists, and times in the reader's own zone. Pages work without it; what is
+// The console's one script: copying, live lists, answers as they come, and times in the reader's own zone. Pages work without it; what is
 // live on them then stays as it was when they were loaded. Everything shown is set as text, never as markup.
 "use strict";
 
@@ -43,25 +43,69 @@ document.addEventListener("click", async (event) => {
 
 // A part of a page that is fetched again every so often, as long as the page is looked at.
 for (const part of document.querySelectorAll("[data-refresh]")) {
+  let waits = false;
   setInterval(async () => {
-    if (document.hidden || part.contains(document.activeElement)) return;
+    // A console that is slow is not asked once more for each turn.
+    if (waits || document.hidden || part.contains(document.activeElement)) return;
+    waits = true;
     try {
       const answer = await fetch(part.dataset.refresh, { headers: { accept: "text/html" } });
-      if (!answer.ok || answer.redirected) return;
+      // To the login: what stands there would stay as it is for ever.
+      if (answer.redirected) { location.reload(); return; }
+      if (!answer.ok) return;
       const page = new DOMParser().parseFromString(await answer.text(), "text/html");
       const fresh = page.querySelector(`[data-refresh="${CSS.escape(part.dataset.refresh)}"]`);
       if (!fresh) { location.reload(); return; }
       part.replaceChildren(...fresh.childNodes);
       localTimes(part);
-    } catch { /* The next turn tries again. */ }
+    } catch { /* The next turn tries again. */ } finally { waits = false; }
   }, Number(part.dataset.every || 2) * 1000);
+}
+
+// A stream of events for as long as the page is looked at: a browser holds no more than six connections to one address, so tabs in the
+// background let theirs go. Who comes back goes on where it was, as far as the console still knows.
+function follow(address, handlers, last = "") {
+  let source = null;
+  let wait = 0;
+  const stop = () => {
+    clearTimeout(wait);
+    source?.close();
+    source = null;
+  };
+  const start = () => {
+    if (source || document.hidden) return;
+    clearTimeout(wait);
+    // A new stream cannot say by itself where the one before has ended.
+    const place = last ? `${address.includes("?") ? "&" : "?"}after=${encodeURIComponent(last)}` : "";
+    source = new EventSource(address + place);
+    for (const [name, handle] of Object.entries(handlers)) {
+      source.addEventListener(name, (event) => {
+        if (event.lastEventId) last = event.lastEventId;
+        handle(event);
+      });
+    }
+    source.addEventListener("begin", (event) => { last = event.lastEventId; });
+    source.addEventListener("over", () => { stop(); location.reload(); });
+    source.addEventListener("error", async () => {
+      // While it tries again by itself there is nothing to do. What was refused is not tried again: nobody is logged in any more, or too
+      // many are watching.
+      if (source?.readyState !== EventSource.CLOSED) return;
+      stop();
+      const answer = await fetch("/api/v1/session").catch(() => null);
+      if (answer?.status === 401) location.reload();
+      else wait = setTimeout(start, 5000);
+    });
+  };
+  document.addEventListener("visibilitychange", () => (document.hidden ? stop() : start()));
+  addEventListener("pagehide", stop);
+  addEventListener("pageshow", start);
+  start();
 }
 
 // The operations feed.
 const feed = document.getElementById("feed");
 if (feed) {
-  const source = new EventSource(feed.dataset.source);
-  source.addEventListener("line", (event) => {
+  follow(feed.dataset.source, { line: (event) => {
     const line = JSON.parse(event.data);
     const item = element("li");
     const time = element("time", clock(line.at_ms));
@@ -70,7 +114,93 @@ if (feed) {
     feed.prepend(item);
     document.getElementById("feed-empty")?.remove();
     while (feed.children.length > 200) feed.lastChild.remove();
-  });
+  } });
+}
+
+// An answer as it comes, in the place of a page of it: the playground and replays.
+const stage = document.getElementById("answer");
+if (stage) {
+  const part = (name) => document.getElementById(`answer-${name}`);
+  const [state, text, thoughts, reasoning, link, stop, told] = ["state", "text", "thoughts", "reasoning", "link", "stop", "facts"].map(part);
+  const show = (word, tone) => { state.textContent = word; state.className = `badge ${tone}`; };
+  let running = null;
+
+  const on = {
+    head({ status, id }) {
+      show(status < 400 ? "streaming" : String(status), status < 400 ? "live" : "bad");
+      if (!id) return;
+      link.href = `/requests/${encodeURIComponent(id)}`;
+      link.hidden = false;
+    },
+    said({ kind, text: piece }) {
+      if (kind === "reasoning") thoughts.hidden = false;
+      (kind === "reasoning" ? reasoning : text).append(piece);
+    },
+    failed({ why }) { show("failed", "bad"); text.append(why); },
+    end(it) {
+      show(it.ok ? "success" : String(it.status >= 400 ? it.status : "failed"), it.ok ? "good" : "bad");
+      const seconds = (ms) => ms < 1000 ? `${ms} ms` : `${(ms / 1000).toFixed(1)} s`;
+      const parts = [
+        it.target,
+        it.tokens && `${it.tokens.prompt} tokens in, ${it.tokens.completion} out`,
+        it.cost_usd !== null && it.cost_usd !== undefined ? `$${it.cost_usd}` : it.ok && "cost not known",
+        seconds(it.took_ms),
+        it.first_ms !== null && it.first_ms !== undefined && `first output after ${seconds(it.first_ms)}`,
+        it.why && String(it.why).replaceAll("_", " "),
+      ];
+      told.textContent = parts.filter(Boolean).join(" · ");
+    },
+  };
+
+  async function read(answer) {
+    const decoder = new TextDecoder();
+    const reader = answer.body.getReader();
+    let pending = "";
+    for (;;) {
+      const { done, value } = await reader.read();
+      if (done) return;
+      const events = (pending + decoder.decode(value, { stream: true })).split("\n\n");
+      pending = events.pop();
+      for (const event of events) {
+        const lines = event.split("\n");
+        const field = (name) => lines.find((line) => line.startsWith(`${name}:`))?.slice(name.length + 1).trim();
+        if (field("event") && field("data")) on[field("event")]?.(JSON.parse(field("data")));
+      }
+    }
+  }
+
+  stop.addEventListener("click", () => running?.abort());
+  for (const form of document.querySelectorAll("form[data-stream]")) {
+    form.addEventListener("submit", async (event) => {
+      event.preventDefault();
+      if (running) return;
+      running = new AbortController();
+      const button = form.querySelector("button[type=submit]");
+      const begun = performance.now();
+      button.disabled = true;
+      for (const box of [text, reasoning, told]) box.textContent = "";
+      document.getElementById("answered")?.replaceChildren();
+      thoughts.hidden = link.hidden = true;
+      stage.hidden = stop.hidden = false;
+      show("asking", "live");
+      stage.scrollIntoView({ block: "nearest" });
+      try {
+        const answer = await fetch(form.dataset.stream, { method: "POST", body: new URLSearchParams(new FormData(form)), signal: running.signal });
+        if (answer.headers.get("content-type")?.startsWith("text/event-stream")) await read(answer);
+        else on.failed({ why: (await answer.json().catch(() => null))?.detail ?? `The console answered ${answer.status}.` });
+        if (state.classList.contains("live")) on.failed({ why: "The answer ended early." });
+      } catch (error) {
+        if (running.signal.aborted) {
+          show("stopped", "warn");
+          told.textContent = `stopped after ${((performance.now() - begun) / 1000).toFixed(1)} s`;
+        } else on.failed({ why: error.message });
+      } finally {
+        running = null;
+        button.disabled = false;
+        stop.hidden = true;
+      }
+    });
+  }
 }
 
 // DevTools.
@@ -125,8 +255,7 @@ if (list) {
 
   function apply(event) {
     const row = rowOf(event);
-    const ended = row.dataset.state === "success" || row.dataset.state === "error";
-    if (ended) return;
+    if (hasEnded(row)) return;
     const shown = event.state === "attempt" ? "pending" : event.state;
     // Of several attempts the one that streams is what the row is about.
     if (!(shown === "pending" && row.dataset.state === "streaming")) {
@@ -135,6 +264,8 @@ if (list) {
       badge.textContent = shown;
       badge.className = `badge ${BADGES[shown]}`;
     }
+    if (event.node) list.closest("table").classList.add("nodes");
+    if (list.dataset.node) cell(row, "node").textContent = event.node || list.dataset.node;
     if (event.caller) cell(row, "key").textContent = event.caller;
     if (event.model && !cell(row, "asked").textContent) cell(row, "asked").textContent = event.model;
     if (event.provider && event.model) cell(row, "target").textContent = `${event.provider}/${event.model}`;
@@ -161,17 +292,46 @@ if (list) {
   });
   document.getElementById("live-clear").addEventListener("click", () => { rows.clear(); list.replaceChildren(); });
 
-  const source = new EventSource(list.dataset.source);
-  source.addEventListener("open", tell);
-  source.addEventListener("error", () => { status.textContent = "connecting…"; status.className = "badge warn"; });
-  source.addEventListener("missed", (event) => { missed += JSON.parse(event.data).missed; tell(); });
-  source.addEventListener("message", (message) => {
-    const event = JSON.parse(message.data);
-    if (!paused) return apply(event);
-    waiting.push(event);
-    if (waiting.length > 2000) { waiting.shift(); missed += 1; }
-    tell();
-  });
+  // The ends of requests that were not told are looked up in what the ledger has by now.
+  let looksUp = 0;
+  let looks = 0;
+  const hasEnded = (row) => row.dataset.state === "success" || row.dataset.state === "error";
+  function lookUp() {
+    looks = 0;
+    if (!looksUp) looksUp = setTimeout(look, 3000);
+  }
+  async function look() {
+    looksUp = 0;
+    try {
+      const answer = await fetch(location.href, { headers: { accept: "text/html" } });
+      if (!answer.ok || answer.redirected) return;
+      const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+      for (const known of page.querySelectorAll("#live tr[data-id]")) {
+        const row = rows.get(known.dataset.id);
+        if (!row || hasEnded(row)) continue;
+        localTimes(known);
+        rows.set(known.dataset.id, known);
+        row.replaceWith(known);
+        known.hidden = !shows(known);
+      }
+    } catch { /* The next turn tries again. */ }
+    looks += 1;
+    if (looks < 10 && [...rows.values()].some((row) => !hasEnded(row))) looksUp = setTimeout(look, 3000);
+  }
+
+  follow(list.dataset.source, {
+    open: tell,
+    error: () => { status.textContent = "connecting…"; status.className = "badge warn"; },
+    gap: lookUp,
+    missed: (event) => { missed += JSON.parse(event.data).missed; tell(); lookUp(); },
+    message: (message) => {
+      const event = JSON.parse(message.data);
+      if (!paused) return apply(event);
+      waiting.push(event);
+      if (waiting.length > 2000) { waiting.shift(); missed += 1; }
+      tell();
+    },
+  }, list.dataset.after);
 }
 
 localTimes(document);
