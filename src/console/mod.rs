@@ -184,7 +184,7 @@ impl Console {
             .spawn(move || {
                 // Where there are too few cores for both, requests go first. Elsewhere than on Linux it would concern the whole process.
                 #[cfg(target_os = "linux")]
-                let _ = rustix::process::nice(NICE);
+                let _ = rustix::process::setpriority_process(None, NICE);
                 runtime.block_on(serve::all(listeners, router, stopping));
             })
             .map_err(StartError::Runtime)?;

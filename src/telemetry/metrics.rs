@@ -107,12 +107,7 @@ impl Metrics {
                 &["provider", "to"],
             )?,
             traces: traces(&registry)?,
-            live: counters(
-                &registry,
-                "orbyt_live_events_total",
-                "Live events of requests between nodes by result: told to others, heard of them, or lost on the way.",
-                &["result"],
-            )?,
+            live: live_events(&registry)?,
             probes: counters(
                 &registry,
                 "orbyt_probes_total",
@@ -328,6 +323,11 @@ fn traces(registry: &Registry) -> prometheus::Result<IntCounterVec> {
     let help =
         "Requests told to the OpenTelemetry collector by result: sent, failed, or dropped because the queue was full.";
     counters(registry, "orbyt_traces_total", help, &["result"])
+}
+
+fn live_events(registry: &Registry) -> prometheus::Result<IntCounterVec> {
+    let help = "Live events of requests between nodes by result: told to others, heard of them, or lost on the way.";
+    counters(registry, "orbyt_live_events_total", help, &["result"])
 }
 
 pub(super) fn counters(

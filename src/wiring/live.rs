@@ -20,6 +20,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -41,8 +42,15 @@ pub(super) fn other_nodes(redis: Option<&Redis>, state: Option<&State>) -> Optio
     }
 }
 
+/// Tells and hears from now on, where there is a way to other nodes.
+pub(super) fn begin(control: &Runtime, telemetry: &Arc<Telemetry>, nodes: Option<Arc<dyn Nodes>>, snapshot: &Snapshot) {
+    if let Some(nodes) = nodes {
+        control.spawn(keep_up(telemetry.clone(), nodes, node_name(snapshot)));
+    }
+}
+
 /// What this node is called.
-pub(super) fn node_name(snapshot: &Snapshot) -> Arc<str> {
+fn node_name(snapshot: &Snapshot) -> Arc<str> {
     let host = || rustix::system::uname().nodename().to_string_lossy().into_owned().into();
     snapshot.store.node_name.clone().unwrap_or_else(host)
 }
@@ -70,7 +78,7 @@ struct Told<'a> {
 }
 
 /// Tells and hears, for as long as the gateway runs.
-pub(super) async fn keep_up(telemetry: Arc<Telemetry>, nodes: Arc<dyn Nodes>, name: Arc<str>) {
+async fn keep_up(telemetry: Arc<Telemetry>, nodes: Arc<dyn Nodes>, name: Arc<str>) {
     telemetry.live.is_called(name.clone());
     let process: Arc<str> = format!("{:016x}", fastrand::u64(..)).into();
     let watched = watch::Sender::new(None);

@@ -149,9 +149,7 @@ pub fn start(parts: Parts) -> Result<Running, String> {
         let _runtime = control.enter();
         follower.open_door(false);
     }
-    if let Some(nodes) = live::other_nodes(redis.as_ref(), behind.state.as_deref()) {
-        control.spawn(live::keep_up(telemetry.clone(), nodes, live::node_name(&snapshot)));
-    }
+    live::begin(&control, &telemetry, live::other_nodes(redis.as_ref(), behind.state.as_deref()), &snapshot);
     control.spawn(follower.clone().keep_books());
     control.spawn(follower.clone().follow());
     let trail = trail.map(|(trail, writing)| {

@@ -194,7 +194,7 @@ impl Drop for Hub {
 fn keep_showing(hub: &Weak<Hub>) {
     // Where there are too few cores for both, requests go first. Elsewhere than on Linux it would concern the whole process.
     #[cfg(target_os = "linux")]
-    let _ = rustix::process::nice(NICE);
+    let _ = rustix::process::setpriority_process(None, NICE);
     loop {
         std::thread::sleep(TICK);
         let goes_on = hub.upgrade().is_some_and(|hub| hub.round(Instant::now()));
