@@ -80,11 +80,7 @@ pub(super) fn lay_below(raw: &mut Raw, setting: &StoredSetting, report: &mut Rep
     let text = match as_toml(setting) {
         Ok(text) => text,
         Err(message) => {
-            report.error(Problem::general(format!(
-                "stored {} {}: {message}",
-                setting.kind.name(),
-                setting.name
-            )));
+            report.error(Problem::general(format!("stored {} {}: {message}", setting.kind.name(), setting.name)));
             return Laid::InForce;
         }
     };

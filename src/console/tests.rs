@@ -407,6 +407,7 @@ fn a_port_in_use_is_an_error_that_names_it() {
         operations: Operations::default(),
         ledger: None,
         database: None,
+        alerts: Arc::new(Vec::new),
         backstage: Arc::new(Nothing),
         logins: Arc::new(MemoryLogins::default()),
         snapshot: snapshot(),

@@ -185,7 +185,12 @@ mod tests {
     const HOLD: Duration = Duration::from_secs(60);
 
     fn condition(subject: &str) -> Condition {
-        Condition { kind: Kind::BreakerOpen, subject: subject.to_owned(), message: format!("{subject} fails"), org: None }
+        Condition {
+            kind: Kind::BreakerOpen,
+            subject: subject.to_owned(),
+            message: format!("{subject} fails"),
+            org: None,
+        }
     }
 
     fn told(changes: Vec<Change>) -> Vec<String> {

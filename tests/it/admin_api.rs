@@ -272,7 +272,10 @@ async fn isolated(org: &Org, other: &Org) {
     // Of the keys in the pool an owner hears how they are, and not which.
     for path in ["/pool", "/health", "/config"] {
         let seen = owner.get(path).await.body_text();
-        assert!(!seen.contains("one_01") && !seen.contains("127.0.0.1") && !seen.contains("\u{2022}"), "{path}: {seen}");
+        assert!(
+            !seen.contains("one_01") && !seen.contains("127.0.0.1") && !seen.contains("\u{2022}"),
+            "{path}: {seen}"
+        );
     }
     assert_eq!(owner.get("/pool").await.json()["data"][0]["state"], "idle");
     for path in ["/keys", "/orgs", "/projects", "/provider-keys", "/budgets", "/credits", "/audit", "/session"] {

@@ -28,7 +28,10 @@ async fn what_the_file_says_goes_first_and_the_pages_say_so() {
     let file = "[retry]\nmax = 0\n[[preset]]\nslug = \"house\"\nmodel = \"one/sim-ok\"\n";
     let gateway = Gateway::builder().provider("one", &sim).config(file).start().await;
     let editor = page(&gateway, "/presets/edit?name=house").await;
-    assert!(editor.contains("The configuration file goes first") && editor.contains("value=\"one/sim-ok\""), "{editor}");
+    assert!(
+        editor.contains("The configuration file goes first") && editor.contains("value=\"one/sim-ok\""),
+        "{editor}"
+    );
 
     let saved = post(&gateway, "/presets/edit", "slug=house&model=one%2Fother&version=").await;
     assert_eq!((saved.status, saved.header("location")), (303, "/presets?saved=house"), "{}", saved.body_text());
@@ -61,7 +64,10 @@ async fn of_two_who_change_the_same_the_second_is_told() {
     assert!(twice.body_text().contains("edit-name-wrong"), "{}", twice.body_text());
     let removal = format!("name=fast&version={version}");
     assert_eq!(post(&gateway, "/models/remove", &removal).await.status, 412);
-    assert_eq!(Client::administrator(&gateway).get("/models/fast").await.json()["value"], json!({"targets": ["one/a"]}));
+    assert_eq!(
+        Client::administrator(&gateway).get("/models/fast").await.json()["value"],
+        json!({"targets": ["one/a"]})
+    );
 }
 
 #[tokio::test]

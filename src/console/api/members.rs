@@ -1,8 +1,8 @@
 //! `/api/v1/orgs/{org}/members`: who belongs to an organisation and what they may do there, up to one's own role.
 
 use super::http::*;
-use crate::console::auth::is_password;
 use super::orgs::find;
+use crate::console::auth::is_password;
 use crate::console::password::{LONGEST, NoHash, SHORTEST};
 use crate::console::problem::Problem;
 use crate::console::roles::Operation;

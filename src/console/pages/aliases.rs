@@ -36,7 +36,10 @@ fn fields(name: &str, value: &Value) -> Fields {
 fn body(_name: &str, fields: &Fields) -> Result<Map<String, Value>, Problem> {
     let targets = listed(fields, "targets");
     if targets.is_empty() {
-        return Err(Problem::invalid("/targets", "What does the name stand for? One model a line, such as PROVIDER/MODEL."));
+        return Err(Problem::invalid(
+            "/targets",
+            "What does the name stand for? One model a line, such as PROVIDER/MODEL.",
+        ));
     }
     let mut body = Map::from_iter([("targets".to_owned(), targets.into())]);
     let fallbacks = listed(fields, "fallbacks");

@@ -266,7 +266,10 @@ mod tests {
         let lines = Field { name: "parameters", label: "Parameters", kind: Kind::Lines(4), ..Field::default() };
         let html = form.field(lines, &[]).into_string();
         assert!(html.contains("aria-invalid=\"true\" ") || html.contains("aria-invalid=\"true\">"), "{html}");
-        assert!(html.contains("aria-describedby=\"p-parameters-wrong\"") && html.contains("&lt;an object&gt;"), "{html}");
+        assert!(
+            html.contains("aria-describedby=\"p-parameters-wrong\"") && html.contains("&lt;an object&gt;"),
+            "{html}"
+        );
         let secret = Field { name: "key", kind: Kind::Secret, ..Field::default() };
         assert!(!form.field(secret, &[]).into_string().contains("sk-secret"), "a secret does not come back");
         assert!(!outcome.form("other", &blank).is_refused() && outcome.status() == 422);

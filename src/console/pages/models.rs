@@ -3,11 +3,11 @@
 use super::format;
 use super::layout::{self, badge, copyable, empty, heading, scrolling};
 use super::visit::{Failure, Visit};
+use crate::config::Snapshot;
 use crate::console::query::{Asked, given};
 use crate::console::roles::Operation;
 use crate::console::routes::Shared;
 use crate::domain::Money;
-use crate::config::Snapshot;
 use crate::provider::{Capabilities, ModelRow, Status};
 use crate::store::ports::live::TargetStatus;
 use axum::extract::{Query, State};
@@ -69,16 +69,23 @@ pub(super) async fn page(
 /// The models of the configured providers, as `provider/model`, to choose from.
 pub(super) fn names(snapshot: &Snapshot) -> Vec<String> {
     let aliases = snapshot.aliases.iter().map(|alias| alias.name.to_string());
-    aliases.chain(chat_models(snapshot).map(|(provider, row)| format!("{provider}/{}", row.upstream))).take(500).collect()
+    aliases
+        .chain(chat_models(snapshot).map(|(provider, row)| format!("{provider}/{}", row.upstream)))
+        .take(500)
+        .collect()
 }
 
 /// What can be talked to, provider by provider: those that the operator has listed first.
 fn chat_models(snapshot: &Snapshot) -> impl Iterator<Item = (&str, &ModelRow)> {
-    snapshot.providers.iter().flat_map(|provider| {
-        let all = snapshot.catalog.models().iter();
-        let listed = all.filter(|row| row.provider == provider.row.id && row.snapshot_of.is_none());
-        provider.models.iter().chain(listed).map(|row| (&*provider.id, &**row))
-    }).filter(|(_, row)| row.class.converses())
+    snapshot
+        .providers
+        .iter()
+        .flat_map(|provider| {
+            let all = snapshot.catalog.models().iter();
+            let listed = all.filter(|row| row.provider == provider.row.id && row.snapshot_of.is_none());
+            provider.models.iter().chain(listed).map(|row| (&*provider.id, &**row))
+        })
+        .filter(|(_, row)| row.class.converses())
 }
 
 fn line(provider: &str, row: &ModelRow, targets: &[TargetStatus]) -> Markup {

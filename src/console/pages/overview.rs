@@ -3,8 +3,8 @@
 use super::chart::{Chart, Marks, Series, Unit};
 use super::format;
 use super::layout::{self, empty, heading, tile};
-use super::stream::told;
 use super::snippets::{With, first_requests};
+use super::stream::told;
 use super::visit::{Failure, Visit};
 use crate::console::now_ms;
 use crate::console::roles::Operation;

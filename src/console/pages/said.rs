@@ -153,7 +153,10 @@ fn of_choice(choice: &Value, said: &mut Vec<Said>) {
     }
     for call in items(&choice["message"]["tool_calls"]) {
         let function = &call["function"];
-        said.push(whole(function["name"].as_str().unwrap_or_default(), function["arguments"].as_str().map(str::to_owned)));
+        said.push(whole(
+            function["name"].as_str().unwrap_or_default(),
+            function["arguments"].as_str().map(str::to_owned),
+        ));
     }
     for call in items(&choice["delta"]["tool_calls"]) {
         let place = (number(&choice["index"]) << 32) | number(&call["index"]);
@@ -306,7 +309,9 @@ mod tests {
     #[test]
     fn errors_are_said_and_nonsense_says_nothing() {
         assert_eq!(of_body(r#"{"error":{"message":"no"}}"#), [Said::Error("no".to_owned())]);
-        for nonsense in ["", "null", "17", "<html>", "data: {\n\n", r#"{"choices":{"a":1},"content":"x","output":[null]}"#] {
+        for nonsense in
+            ["", "null", "17", "<html>", "data: {\n\n", r#"{"choices":{"a":1},"content":"x","output":[null]}"#]
+        {
             assert!(of_body(nonsense).is_empty(), "{nonsense}");
         }
     }

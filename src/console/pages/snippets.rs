@@ -75,8 +75,10 @@ fn python(url: &str, model: &str, with: With<'_>) -> String {
         Some(key) => ("", quoted(key)),
         None => ("import os\n\n", "os.environ[\"ORBYT_API_KEY\"]".to_owned()),
     };
-    let trace =
-        with.trace.map(|trace| format!("    extra_headers={{\"x-trace-id\": {}}},\n", quoted(trace))).unwrap_or_default();
+    let trace = with
+        .trace
+        .map(|trace| format!("    extra_headers={{\"x-trace-id\": {}}},\n", quoted(trace)))
+        .unwrap_or_default();
     format!(
         "# pip install openai\n{imports}from openai import OpenAI\n\nclient = OpenAI(base_url=\"{url}/v1\", api_key={key})\nanswer = \
          client.chat.completions.create(\n    model={},\n    messages=[{{\"role\": \"user\", \"content\": \"Hello\"}}],\n{trace})\n\
@@ -117,6 +119,9 @@ mod tests {
         let (url, with) = ("http://g", With { key: None, trace: Some("run-1") });
         let line = curl(url, "it's \"x\"", with);
         assert!(line.contains(r#"{"model": "it'\''s \"x\"", "#) && line.contains("x-trace-id: run-1"), "{line}");
-        assert!(python(url, "\"", with).contains("model=\"\\\"\",\n") && node(url, "\"", with).contains("model: \"\\\"\",\n"));
+        assert!(
+            python(url, "\"", with).contains("model=\"\\\"\",\n")
+                && node(url, "\"", with).contains("model: \"\\\"\",\n")
+        );
     }
 }

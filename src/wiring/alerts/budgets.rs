@@ -35,12 +35,7 @@ pub(super) fn conditions(core: &Core) -> Vec<Condition> {
 
 /// What is to be said of the users who have no budget of their own: those that were told of before first, so that nobody's alert ends because
 /// somebody else has spent more; then those who have spent most.
-fn of_users(
-    book: &BudgetBook,
-    spent: &HashMap<Account, Money>,
-    day: u32,
-    told: &HashSet<String>,
-) -> Vec<Condition> {
+fn of_users(book: &BudgetBook, spent: &HashMap<Account, Money>, day: u32, told: &HashSet<String>) -> Vec<Condition> {
     let mut found: Vec<(bool, Money, Condition)> = Vec::new();
     let budgets: Vec<_> = book.of_each_user().collect();
     for (account, spent) in spent.iter().filter(|(account, _)| !budgets.is_empty() && account.payer == Payer::User) {
