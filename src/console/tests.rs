@@ -418,6 +418,7 @@ fn a_port_in_use_is_an_error_that_names_it() {
         alerts: Arc::new(Vec::new),
         ledger: None,
         database: None,
+        alerts: Arc::new(Vec::new),
         backstage: Arc::new(Nothing),
         logins: Arc::new(MemoryLogins::default()),
         snapshot: snapshot(),

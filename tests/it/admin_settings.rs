@@ -83,7 +83,7 @@ async fn the_file_goes_first_and_the_answer_says_so() {
         ("/presets/x", json!({"strategy": "best"}), "/strategy"),
         ("/presets/x", json!({"unknown": 1}), "/unknown"),
         ("/presets/x", json!({"system": null}), "body"),
-        ("/presets/no such", json!({}), "body"),
+        ("/presets/no such", json!({}), "/slug"),
         ("/models/x", json!({}), "body"),
         ("/models/x", json!([]), "body"),
         ("/routing/retry", json!({"max": 99}), "/max"),

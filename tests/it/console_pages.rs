@@ -39,7 +39,7 @@ async fn what_the_file_says_goes_first_and_the_pages_say_so() {
     assert!(list.contains("is saved, but the configuration file has one of this name"), "{list}");
     assert!(list.contains("not in force"), "{list}");
 
-    assert_eq!(post(&gateway, "/routing/edit", "section=retry&max=3&cap=2ms&version=").await.status, 303);
+    assert_eq!(post(&gateway, "/routing/edit", "section=retry&max=3&cap=9s&version=").await.status, 303);
     let list = page(&gateway, "/routing?saved=retry").await;
     assert!(list.contains("is saved, but the configuration file, or the environment, goes first for max"), "{list}");
     assert!(list.contains("the file goes first"), "{list}");

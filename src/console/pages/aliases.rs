@@ -59,7 +59,7 @@ fn form(shared: &Shared, name: &str, form: Form<'_>) -> Markup {
             (form.field(Field { name: "name", label: "Name", placeholder: "smart", is_required: true, kind: Text::Code, ..Field::default() }, &[]))
         } @else { input type="hidden" name="name" value=(name); }
         (form.choice(Field { name: "strategy", label: "Strategy", ..Field::default() }, &strategies()))
-        (form.field(Field { name: "targets", label: "Stands for", placeholder: &example, hint: "PROVIDER/MODEL, one a line, in order of preference.", is_required: true, is_wide: true, kind: Text::Lines(4), ..Field::default() }, &[]))
+        (form.field(Field { name: "targets", label: "Stands for", placeholder: &example, hint: "PROVIDER/MODEL, one a line, in order of preference.", is_required: true, is_wide: true, kind: Text::Lines(4) }, &[]))
         (form.field(Field { name: "fallbacks", label: "Fallbacks", hint: "Models that stand in when none of these can, one a line.", is_wide: true, kind: Text::Lines(2), ..Field::default() }, &[]))
     }
 }

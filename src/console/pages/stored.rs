@@ -22,6 +22,9 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use std::sync::Arc;
 
+/// What the API is told of one, by the keys of the configuration file; or what is wrong with a field.
+pub(super) type Body = Result<Map<String, Value>, Problem>;
+
 /// A kind of what is stored.
 pub(super) struct Kind {
     /// Its page; the editor is at `edit` below it.
@@ -39,7 +42,7 @@ pub(super) struct Kind {
     /// The fields of its form, from what the API says of it.
     pub fields: fn(name: &str, value: &Value) -> Fields,
     /// What the API is to be told, from the fields.
-    pub body: fn(name: &str, fields: &Fields) -> Result<Map<String, Value>, Problem>,
+    pub body: fn(name: &str, fields: &Fields) -> Body,
     /// The form's fields.
     pub form: fn(&Shared, name: &str, form: super::form::Form<'_>) -> Markup,
 }
