@@ -142,6 +142,31 @@ async fn killed_ten_times_under_load_postgres_has_every_answer_once() {
     killed_ten_times(Some(&database.url())).await;
 }
 
+/// The files of the spool.
+fn spooled(data_dir: &Path) -> usize {
+    let folders = std::fs::read_dir(data_dir.join("spool")).unwrap().flatten().map(|entry| entry.path());
+    let files = folders.filter_map(|folder| std::fs::read_dir(folder).ok()).flatten().flatten();
+    files.filter(|file| file.path().extension().is_some_and(|it| it == "spool")).count()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_that_begins_with_a_budget_takes_its_requests_down_on_the_disk() {
+    let (sim, database, state) =
+        (Sim::start(SimDialect::OpenAi).unwrap(), postgres::Database::create().await, tempfile::tempdir().unwrap());
+    let cable = Cable::to(database.address(), Condition::Whole).await;
+    let url = database.url_by(&cable.address());
+    said(state.path(), Some(&url), &["budgets", "set", "15", "--org", "default"], "");
+    let gateway = start(&sim, Some(&url), state.path()).await;
+    cable.set(Condition::Cut);
+    let answer = gateway.chat(&saying("openai/sim-ok", "one two", false)).await;
+    assert_eq!(answer.status, 200, "{}", answer.body_text());
+    assert_eq!(spooled(state.path()), 1, "{}", gateway.output());
+    gateway.signal(libc::SIGKILL);
+    cable.set(Condition::Whole);
+    let next = start(&sim, Some(&url), state.path()).await;
+    assert_eq!(row(&next, state.path(), Some(&url), &answer).await["ended"], "complete");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_database_that_is_away_for_the_whole_run_gets_everything_when_it_is_back() {
     let (sim, database, state) =

@@ -63,6 +63,8 @@ struct Segment {
 
 /// What all threads share.
 struct Inner {
+    /// Released when the process ends, however it ends.
+    lock: File,
     /// The file that is written; `None` before the first row and after one that is full.
     file: Option<File>,
     /// The files that were not deleted yet, the oldest first; the last one is the one that is written, where there is one.
@@ -80,8 +82,6 @@ struct Inner {
 /// The spool of this process.
 pub struct FileSpool {
     folder: PathBuf,
-    /// Released when the process ends, however it ends.
-    _lock: File,
     most: u64,
     inner: Mutex<Inner>,
 }
@@ -96,14 +96,9 @@ impl FileSpool {
     /// # Errors
     /// When the folder cannot be made.
     pub fn open(data_dir: &Path, name: &str, most: u64) -> io::Result<Self> {
-        let all = data_dir.join(FOLDER);
-        // Locked before anybody can take it for a dead process's.
-        let (folder, hidden) = (all.join(name), all.join(format!(".{name}")));
-        DirBuilder::new().recursive(true).mode(0o700).create(&hidden)?;
-        let lock = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(hidden.join(LOCK))?;
-        lock.try_lock().map_err(io::Error::from)?;
-        std::fs::rename(&hidden, &folder)?;
+        let folder = data_dir.join(FOLDER).join(name);
         let inner = Inner {
+            lock: make(&folder)?,
             file: None,
             segments: VecDeque::new(),
             next_number: 1,
@@ -113,7 +108,7 @@ impl FileSpool {
             again_at: None,
             drained: 0,
         };
-        Ok(Self { folder, _lock: lock, most, inner: Mutex::new(inner) })
+        Ok(Self { folder, most, inner: Mutex::new(inner) })
     }
 
     /// How it is.
@@ -207,7 +202,15 @@ impl FileSpool {
         inner.file = None;
         let number = inner.next_number;
         let path = self.path(number);
-        let mut file = OpenOptions::new().append(true).create_new(true).mode(0o600).open(&path)?;
+        let create = || OpenOptions::new().append(true).create_new(true).mode(0o600).open(&path);
+        let mut file = match create() {
+            // Somebody has tidied up, or this process has, and something ended after that.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                inner.lock = make(&self.folder)?;
+                create()?
+            }
+            created => created?,
+        };
         if let Err(error) = file.write_all(HEADER) {
             let _ = std::fs::remove_file(&path);
             return Err(error);
@@ -253,6 +256,19 @@ impl Spool for FileSpool {
 
 fn segment_path(folder: &Path, number: u64) -> PathBuf {
     folder.join(format!("{number:010}.spool"))
+}
+
+/// Makes the folder of a process, and takes its lock.
+fn make(folder: &Path) -> io::Result<File> {
+    // Locked before anybody can take it for a dead process's.
+    let mut name = std::ffi::OsString::from(".");
+    name.push(folder.file_name().unwrap_or_default());
+    let hidden = folder.with_file_name(name);
+    DirBuilder::new().recursive(true).mode(0o700).create(&hidden)?;
+    let lock = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(hidden.join(LOCK))?;
+    lock.try_lock().map_err(io::Error::from)?;
+    std::fs::rename(&hidden, folder)?;
+    Ok(lock)
 }
 
 /// Removes a folder in which nothing is left but the lock.

@@ -106,6 +106,22 @@ fn what_is_appended_is_drained_in_order_and_then_gone() {
 }
 
 #[test]
+fn what_ends_after_the_folder_is_gone_is_on_the_disk_all_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let spool = open(folder.path(), "a");
+    Drain::new(&spool).finish();
+    assert!(!spool.folder.exists());
+    spool.append(&row(1));
+    assert_eq!(spool.state().failing, None);
+    let other = open(folder.path(), "b");
+    let mut drain = Drain::new(&other);
+    assert_eq!(drain.adopt().unwrap(), 0, "its process lives, and has its lock again");
+    drop(spool);
+    assert_eq!(drain.adopt().unwrap(), 1);
+    assert_eq!(all(&mut drain).0, [row(1)]);
+}
+
+#[test]
 fn a_batch_that_was_not_taken_over_comes_again() {
     let folder = tempfile::tempdir().unwrap();
     let spool = open(folder.path(), "a");
