@@ -312,7 +312,8 @@ impl Writer {
         shown.spool_bytes = spool.bytes + drain.left_bytes();
         shown.waiting_bytes = spool.waiting;
         shown.lost = spool.lost;
-        shown.stuck = self.stuck.clone().or_else(|| spool.failing.map(|why| why.to_string()));
+        let trouble = || drain.trouble().map(str::to_owned);
+        shown.stuck = self.stuck.clone().or_else(|| spool.failing.map(|why| why.to_string())).or_else(trouble);
     }
 
     async fn forget(&self) {

@@ -36,6 +36,8 @@ pub const FOLDER: &str = "spool";
 const LOCK: &str = "lock";
 /// A file of this size is full.
 const FULL: u64 = 8 << 20;
+/// A file of this age is deleted once the database has what is in it: what it forgets must not be found there any more.
+const OLD: Duration = Duration::from_secs(3600);
 /// How much may wait in memory while the disk does not take it.
 const MEMORY: usize = 16 << 20;
 /// How long until the disk is tried again.
@@ -77,6 +79,8 @@ struct Inner {
     again_at: Option<Instant>,
     /// Bytes that the database has taken over, of files that are still there.
     drained: u64,
+    /// When the file that is written is old.
+    old_at: Instant,
 }
 
 /// The spool of this process.
@@ -107,6 +111,7 @@ impl FileSpool {
             failing: None,
             again_at: None,
             drained: 0,
+            old_at: Instant::now() + OLD,
         };
         Ok(Self { folder, most, inner: Mutex::new(inner) })
     }
@@ -216,6 +221,7 @@ impl FileSpool {
             return Err(error);
         }
         inner.next_number += 1;
+        inner.old_at = Instant::now() + OLD;
         inner.segments.push_back(Segment { number, length: HEADER.len() as u64 });
         inner.file = Some(file);
         Ok(())
