@@ -439,3 +439,23 @@ async fn without_a_ledger_nothing_is_written() {
     assert_eq!(gateway.chat(&saying("openai/sim-ok", "x", false)).await.status, 200);
     assert!(!state.path().join("spool").exists() && rows(state.path(), None).is_empty());
 }
+
+#[tokio::test]
+async fn a_key_in_the_place_of_a_name_is_in_no_row() {
+    let (sim, state) = (Sim::start(SimDialect::OpenAi).unwrap(), tempfile::tempdir().unwrap());
+    let gateway = start(&sim, None, state.path()).await;
+    let secret = "sk-ant-REDACTED";
+    let url = format!("{}/v1/models/{secret}", gateway.url);
+    let pasted = client::send("GET", &url, &[("x-api-key", KEY)], b"").await.unwrap();
+    assert_eq!(pasted.status, 404);
+    let asked = row(&gateway, state.path(), None, &pasted).await;
+    assert!(asked["route"].as_str().unwrap().contains("[redacted]") && !asked.to_string().contains(secret), "{asked}");
+    let mut body = saying("openai/sim-ok", "one two", false);
+    body["user"] = json!(secret);
+    let answer = gateway.chat(&body).await;
+    let first = row(&gateway, state.path(), None, &answer).await["user"].clone();
+    assert!(first.as_str().unwrap().starts_with("[redacted]#"), "{first}");
+    body["user"] = json!(format!("{secret}Z"));
+    let answer = gateway.chat(&body).await;
+    assert_ne!(row(&gateway, state.path(), None, &answer).await["user"], first, "two users stay two");
+}
