@@ -28,6 +28,8 @@ pub struct Payers<'a> {
     pub key_subject: &'a Arc<str>,
     /// The end user.
     pub user: Option<&'a str>,
+    /// What the ledger calls them, see [`kept_user`](crate::domain::budget::kept_user).
+    pub kept_user: Option<&'a str>,
 }
 
 /// What may be spent by somebody who is known beforehand.
@@ -68,7 +70,7 @@ impl BudgetBook {
         if self.is_empty() {
             return draws;
         }
-        let Payers { org, project, key, key_subject, user } = payers;
+        let Payers { org, project, key, key_subject, user, kept_user } = payers;
         if let Some(limit) = self.prepaid.get(org) {
             let account = Account { payer: Payer::Org, subject: org.clone(), span: Span::Prepaid, from_day: 0 };
             draws.push(Draw { account, limit: *limit });
@@ -86,7 +88,7 @@ impl BudgetBook {
         add(Payer::Project, project, &|| project.clone());
         add(Payer::Key, key_subject, &|| key.clone());
         if let Some(user) = user {
-            let subject = || user_subject(org, user);
+            let subject = || user_subject(org, kept_user.unwrap_or(user));
             // A user with a budget of their own is not bound by that of each.
             let _ = add(Payer::User, &user.into(), &subject) || add(Payer::User, &"*".into(), &subject);
         }
@@ -101,6 +103,11 @@ impl BudgetBook {
     /// Whether a user of an organisation has a budget of their own.
     pub fn has_own(&self, org: &str, user: &str) -> bool {
         self.places.contains_key(&(Payer::User, org.into(), user.into()))
+    }
+
+    /// The budgets of each user on a day: whose organisation's, and an account of theirs that stands for all.
+    pub fn accounts_of_each_user(&self, day: u32) -> Vec<(Arc<str>, Account)> {
+        self.of_each_user().map(|budget| (budget.org.clone(), Account::of(budget, day))).collect()
     }
 
     /// What may be spent on a day by whom, of those that are known beforehand. `key_id` as in [`BudgetBook::accounts`].
@@ -144,7 +151,8 @@ mod tests {
 
     fn drawn(book: &BudgetBook, org: &str, user: Option<&str>) -> Vec<(Payer, String, Span, i128)> {
         let [org, project, key, key_subject] = [org, "p", "cfg_1", "nightly"].map(Arc::<str>::from);
-        let payers = Payers { org: &org, project: &project, key: &key, key_subject: &key_subject, user };
+        let payers =
+            Payers { org: &org, project: &project, key: &key, key_subject: &key_subject, user, kept_user: user };
         let draws = book.draws(payers, 20_513);
         draws
             .into_iter()

@@ -194,6 +194,17 @@ impl Compiler<'_> {
         let (named, nameless): (Vec<_>, Vec<_>) = raw.iter().partition(|at| at.value.name.is_some());
         for at in named.into_iter().chain(nameless) {
             let secret = self.secret(&At::new(at.value.secret.clone(), at.place.clone()));
+            if let Some(other) = secret.as_ref().and_then(|secret| keys.name_of(secret)) {
+                let problem = at.problem(format!("is the same key as {other:?}: each needs a secret of its own"));
+                // Twice the same in a list of secrets does no harm.
+                let is_plain = at.value.name.is_none() && at.value.store && keys.stores(&other);
+                if is_plain {
+                    self.report.warn(problem)
+                } else {
+                    self.report.error(problem)
+                }
+                continue;
+            }
             match (&at.value.name, secret) {
                 (Some(name), _) if keys.names().any(|other| other == name) => {
                     self.report.error(at.problem(format!("there are two keys called {name:?}")));
@@ -284,9 +295,11 @@ fn gate(raw: &RawGate) -> Gate {
 }
 
 fn cache(raw: &RawCache) -> Cache {
+    let ttl = or(&raw.ttl, Duration::from_secs(300));
     Cache {
         backend: or(&raw.backend, CacheBackend::Off),
-        ttl: or(&raw.ttl, Duration::from_secs(300)),
+        ttl,
+        max_ttl: or(&raw.max_ttl, Duration::from_secs(24 * 3600)).max(ttl),
         max_size: or(&raw.max_size, 10_000),
         max_bytes: or(&raw.max_bytes, 256 << 20),
         max_temperature: raw.max_temperature.as_ref().map(|at| at.value),

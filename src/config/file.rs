@@ -359,6 +359,7 @@ fn cache(section: &Section<'_>) -> RawCache {
     RawCache {
         backend: section.choice("backend", &CacheBackend::ALL.map(CacheBackend::name), CacheBackend::from_name),
         ttl: section.duration("ttl"),
+        max_ttl: section.duration("max_ttl"),
         max_size: section.small("max_size", 1..=MAX_ANSWERS),
         max_bytes: section.size("max_bytes"),
         max_temperature: section.number("max_temperature", "a number from 0 to 2", temperature),

@@ -189,6 +189,17 @@ impl GatewayKeys {
         self.entries.iter().map(|(_, principal)| &*principal.key_name)
     }
 
+    /// The name of a key of the configuration, by its secret.
+    pub fn name_of(&self, secret: &Secret) -> Option<Arc<str>> {
+        let hash = secret.hash();
+        self.entries.iter().find(|(known, _)| *known == hash).map(|(_, principal)| principal.key_name.clone())
+    }
+
+    /// Whether what the requests of a key of the configuration carry may be kept, by its name.
+    pub fn stores(&self, name: &str) -> bool {
+        self.entries.iter().any(|(_, principal)| *principal.key_name == *name && principal.stores)
+    }
+
     /// The id of a key of the configuration, by its name.
     pub fn id_of(&self, name: &str) -> Option<Arc<str>> {
         let (_, principal) = self.entries.iter().find(|(_, principal)| *principal.key_name == *name)?;
@@ -213,9 +224,12 @@ impl GatewayKeys {
                 found = Some(principal);
             }
         }
-        match found {
-            Some(principal) => Ok(Holder { principal: principal.clone(), scopes: None, saved: None }),
-            None => self.stored.find(hash, now),
+        match (self.stored.find(hash, now), found) {
+            // What the database says of a key holds also where the configuration has it too.
+            (Err(NoEntry::Unknown), Some(principal)) => {
+                Ok(Holder { principal: principal.clone(), scopes: None, saved: None })
+            }
+            (stored, _) => stored,
         }
     }
 
@@ -290,6 +304,17 @@ mod tests {
             assert_eq!(name(&keys, nobody, 0), Err(NoEntry::Unknown));
         }
         assert_eq!(keys.len(), 3);
+    }
+
+    #[test]
+    fn what_the_database_says_of_a_key_holds_for_one_of_the_configuration_too() {
+        let mut keys = GatewayKeys::default();
+        keys.add_named("plain", Secret::new("k"));
+        assert_eq!(name(&keys, "k", 0).as_deref(), Ok("plain"));
+        let scopes = Scopes { models: vec!["openai/*".to_owned()], ..Scopes::default() };
+        let narrow = ApiKey { scopes, ..stored("narrow", &[("k", None)]) };
+        keys.set_stored(Arc::new(StoredKeys::new(vec![narrow], &[])));
+        assert!(keys.find("k", 0).is_ok_and(|holder| holder.scopes.is_some()));
     }
 
     #[test]

@@ -364,6 +364,7 @@ pub struct RawMoney {
 pub struct RawCache {
     pub backend: Setting<CacheBackend>,
     pub ttl: Setting<Duration>,
+    pub max_ttl: Setting<Duration>,
     pub max_size: Setting<u32>,
     pub max_bytes: Setting<u64>,
     pub max_temperature: Setting<f64>,

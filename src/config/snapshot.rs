@@ -369,6 +369,8 @@ pub struct Cache {
     pub backend: CacheBackend,
     /// How long one is kept, unless the request says otherwise.
     pub ttl: Duration,
+    /// The longest that a request may say; at least that.
+    pub max_ttl: Duration,
     /// How many are kept at most.
     pub max_size: u32,
     /// How many bytes they take at most.

@@ -2,6 +2,8 @@
 
 use super::Money;
 pub use super::ledger::day_of;
+use sha2::{Digest, Sha256};
+use std::borrow::Cow;
 use std::sync::Arc;
 
 /// Whose spending a budget bounds.
@@ -177,9 +179,26 @@ pub struct Draw {
 /// What stands between organisation and user in [`Account::subject`].
 pub const USER_SEPARATOR: char = '\u{1f}';
 
+/// The most bytes of a user's name that is kept as it is.
+pub const LONGEST_USER: usize = 256;
+/// So many bytes of a name are kept before the digest of the whole.
+const BEFORE_DIGEST: usize = 200;
+
 /// The subject of a user's account.
 pub fn user_subject(org: &str, user: &str) -> Arc<str> {
+    let user = kept_user(user, user);
     format!("{org}{USER_SEPARATOR}{user}").into()
+}
+
+/// What the ledger and accounts call a user, of whose name so much may be shown: the name, or, where it is too long or not all of it is
+/// shown, its beginning and a digest, so that no two users are one.
+pub fn kept_user<'a>(name: &'a str, shown: &str) -> Cow<'a, str> {
+    if name == shown && name.len() <= LONGEST_USER {
+        return Cow::Borrowed(name);
+    }
+    let digest = hex::encode(&Sha256::digest(name)[..8]);
+    let beginning = &shown[..shown.floor_char_boundary(BEFORE_DIGEST)];
+    Cow::Owned(format!("{beginning}#{digest}"))
 }
 
 #[cfg(test)]
@@ -213,6 +232,17 @@ mod tests {
             let account = Account { payer: Payer::Org, subject, span: Span::Month, from_day: first };
             assert_eq!(account.last_day(), last);
         }
+    }
+
+    #[test]
+    fn users_whose_names_cannot_be_kept_are_told_apart() {
+        assert_eq!(kept_user("ada", "ada"), "ada");
+        let (one, other) = ("x".repeat(300), format!("{}y", "x".repeat(299)));
+        assert_ne!(kept_user(&one, &one), kept_user(&other, &other));
+        assert_ne!(kept_user("sk-1", "[redacted]"), kept_user("sk-2", "[redacted]"));
+        let kept = kept_user(&one, &one).into_owned();
+        assert!(kept.len() <= LONGEST_USER && kept_user(&kept, &kept) == kept);
+        assert_eq!(*user_subject("o", &one), *format!("o{USER_SEPARATOR}{kept}"));
     }
 
     #[test]

@@ -142,6 +142,17 @@ pub enum Refusal {
     TooDear,
     /// `auto` tries so many targets at most, and others go before it.
     BeyondAuto,
+    /// The key may not use it. It is taken out of a plan that is made.
+    OutOfScope,
+    /// The organisation's own key for it does not open. It is taken out of a plan that is made.
+    SealedKey,
+}
+
+impl Refusal {
+    /// Whether it has a place in the order all the same, because it is taken out only when that is made.
+    pub fn is_afterwards(self) -> bool {
+        matches!(self, Self::OutOfScope | Self::SealedKey)
+    }
 }
 
 /// A parameter that some models do not take.
@@ -223,6 +234,8 @@ impl fmt::Display for Refusal {
             Self::NotInOrder => f.write_str("is not in provider.order"),
             Self::TooDear => f.write_str("is above provider.max_price, or its price is not known"),
             Self::BeyondAuto => f.write_str("comes after the most that auto tries"),
+            Self::OutOfScope => f.write_str("is not for this key"),
+            Self::SealedKey => f.write_str("has a key of the organisation's own that does not open"),
         }
     }
 }
@@ -242,4 +255,17 @@ pub struct Decision {
     pub order: Vec<u16>,
     /// Refused targets that were too many to keep.
     pub omitted: u32,
+}
+
+impl Decision {
+    /// Says why targets of the plan are not tried that are not among these any more: provider, model and leg.
+    pub fn take_out<'a>(&mut self, left: impl Iterator<Item = (&'a str, &'a str, usize)> + Clone, why: Refusal) {
+        for planned in &self.order {
+            let Some(candidate) = self.candidates.get_mut(usize::from(*planned)) else { continue };
+            let place = (&*candidate.provider, &*candidate.model, usize::from(candidate.leg));
+            if candidate.refusal.is_none() && !left.clone().any(|left| left == place) {
+                candidate.refusal = Some(why);
+            }
+        }
+    }
 }

@@ -4,6 +4,7 @@
 use super::bill::{NoPrice, most};
 use super::core::{ClientCtx, Core};
 use super::error::{ApiError, Reason};
+use super::ledger;
 use super::plan::Plan;
 use crate::config::budgets::Payers;
 use crate::dialect::openai_chat::envelope::Envelope;
@@ -101,13 +102,18 @@ fn now_unix_ms() -> u64 {
 
 fn draws(client: &ClientCtx, envelope: &Envelope, day: u32) -> Vec<Draw> {
     let Some(holder) = &client.holder else { return Vec::new() };
+    if client.snapshot.budgets.is_empty() {
+        return Vec::new();
+    }
     let principal = &holder.principal;
     let (org, project, key_subject): (Arc<str>, Arc<str>, _) = match &principal.key {
         Some(key) => (key.org.clone(), key.project.clone(), key.id.clone()),
         None => (DEFAULT_ORG.into(), DEFAULT_PROJECT.into(), principal.key_name.clone()),
     };
     let (key, user) = (principal.id(), envelope.user.as_deref());
-    let payers = Payers { org: &org, project: &project, key: &key, key_subject: &key_subject, user };
+    let kept = user.map(|user| ledger::kept_name(&client.core, Some(&envelope.extensions), user));
+    let kept_user = kept.as_deref();
+    let payers = Payers { org: &org, project: &project, key: &key, key_subject: &key_subject, user, kept_user };
     client.snapshot.budgets.draws(payers, day)
 }
 

@@ -30,7 +30,7 @@ use super::ledger;
 use super::names::Target;
 use super::plan::Plan;
 use super::recorder::{Recorder, Tape};
-use super::respond::{self, Framing, WRITE_TIMEOUT};
+use super::respond::{self, Framing, Unwritten};
 use super::semantic::{self, Found, Located, Search};
 use super::taping;
 use super::walk::{self, shutting_down, unused};
@@ -100,7 +100,8 @@ impl Wish {
         let wishes = &envelope.extensions;
         let ttl = match wishes.cache {
             Some(CacheChoice::Off) => return None,
-            Some(CacheChoice::For(ttl)) => ttl,
+            // So that nobody keeps the room of others for long.
+            Some(CacheChoice::For(ttl)) => ttl.min(cache.max_ttl),
             Some(CacheChoice::On) | None => cache.ttl,
         };
         let too_hot = temperature.zip(cache.max_temperature).is_some_and(|(of_request, most)| of_request > most);
@@ -147,7 +148,8 @@ pub(super) async fn answer(
         core.telemetry.metrics.cached(CacheUse::Bypass, false);
         return walk::serve(core, session, client, envelope, plan).await;
     };
-    let key = key(client, &session.req_header().headers, &plan, &asked.digest);
+    let preset = kept_preset(envelope);
+    let key = key(client, &session.req_header().headers, &plan, &asked.digest, preset);
     let mut stage = Stage { core, session, client, envelope, key, wish };
     if wish.is_refresh() {
         return stage.walk(plan, None, None).await;
@@ -317,10 +319,12 @@ impl Stage<'_> {
                 Piece::Body(bytes, end) => self.session.write_response_body(bytes, end).await,
             }
         };
-        match tokio::time::timeout(WRITE_TIMEOUT, write).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) | Err(_) => Err(Stop::Gone),
-        }
+        respond::accepted(self.core, write).await.map_err(|why| {
+            if why == Unwritten::Shutdown {
+                self.client.record.ended = Ended::Shutdown;
+            }
+            Stop::Gone
+        })
     }
 }
 
@@ -339,9 +343,20 @@ enum Piece {
     Body(bytes::Bytes, bool),
 }
 
+/// The preset that is left to the provider; what one of ours says is in the body.
+pub(super) fn kept_preset(envelope: &Envelope) -> Option<&str> {
+    envelope.extensions.preset.as_deref().filter(|_| envelope.keeps_preset)
+}
+
 /// The key of a request's answer: who asks, what is asked, and which targets may answer when all is well. Names for the same targets
 /// share answers; the order in which a strategy puts them does not matter, nor do the fallbacks.
-pub(super) fn key(client: &ClientCtx, headers: &HeaderMap, plan: &Plan, asked: &[u8; 32]) -> AnswerKey {
+pub(super) fn key(
+    client: &ClientCtx,
+    headers: &HeaderMap,
+    plan: &Plan,
+    asked: &[u8; 32],
+    preset: Option<&str>,
+) -> AnswerKey {
     let mut targets: Vec<_> = plan.targets.iter().filter(|(leg, _)| *leg == 0).map(|(_, target)| target).collect();
     targets.sort_by_key(|target| (&target.provider.id, &target.model.upstream));
     let mut hash = Sha256::new();
@@ -360,6 +375,8 @@ pub(super) fn key(client: &ClientCtx, headers: &HeaderMap, plan: &Plan, asked: &
     }
     // What changes the answer although it is addressed to the gateway.
     put(&[u8::from(plan.require_parameters)]);
+    put(&[u8::from(preset.is_some())]);
+    put(preset.unwrap_or_default().as_bytes());
     for target in targets {
         // A reload may have moved a provider.
         let base = target.provider.base.to_string();
@@ -387,6 +404,7 @@ mod tests {
         let cache = Cache {
             backend: CacheBackend::Memory,
             ttl: TTL,
+            max_ttl: 4 * TTL,
             max_size: 1,
             max_bytes: 1,
             max_temperature: Some(0.7),

@@ -15,6 +15,7 @@ use crate::dialect::embeddings::gemini_client;
 use crate::dialect::gemini::client::call::{Call, Method};
 use crate::dialect::openai_chat::envelope::Envelope;
 use crate::dialect::work::Work;
+use crate::domain::decision::Refusal;
 use bytes::Bytes;
 use pingora::protocols::http::ServerSession as Session;
 use serde_json::json;
@@ -179,8 +180,12 @@ impl Gateway {
             }
         };
         client.record.decision = plan.decision.take();
-        plan.keep_to(client, &snapshot, names_fallbacks)?;
-        byok::keep_to_open(envelope.extensions.byok.as_ref(), client.holder.as_ref(), &mut plan)?;
+        let is_allowed = plan.keep_to(client, &snapshot, names_fallbacks);
+        plan.note_left(client, Refusal::OutOfScope);
+        is_allowed?;
+        let opens = byok::keep_to_open(envelope.extensions.byok.as_ref(), client.holder.as_ref(), &mut plan);
+        plan.note_left(client, Refusal::SealedKey);
+        opens?;
         if let Some(byok) = &envelope.extensions.byok {
             byok::check(&snapshot, byok, client.holder.as_ref(), &plan)?;
             plan.unusable.extend(byok::unused(&snapshot, byok, &plan));

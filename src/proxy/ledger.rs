@@ -16,6 +16,7 @@ use super::core::{ClientCtx, Core};
 use super::lane::Lane;
 use crate::config::keys::Holder;
 use crate::dialect::extensions::{Byok, Extensions};
+use crate::domain::budget::kept_user;
 use crate::domain::ledger::picos;
 use crate::domain::tenancy::{DEFAULT_ORG, DEFAULT_PROJECT};
 use crate::domain::{AttemptRecord, Decision, Ended, LedgerAttempt, LedgerRow, Money, RequestRecord, Secret, Usage};
@@ -141,11 +142,11 @@ fn row<'a>(
         key_name: Cow::Borrowed(&holder.principal.key_name),
         owner: key.and_then(|key| key.owner.as_deref()).map(Cow::Borrowed),
         workflow: key.and_then(|key| key.workflow.as_deref()).map(Cow::Borrowed),
-        user: entry.user.as_deref().map(shown),
+        user: entry.user.as_deref().map(|user| kept_name(core, extensions, user)),
         trace_id: trace_id(session, extensions).map(shown),
         session_id: extensions.and_then(|it| it.session_id.as_deref()).map(shown),
         dialect: client.dialect.name().into(),
-        route: route(session, record),
+        route: route(session, record, shown),
         requested_model: named(&record.requested_model),
         provider: record.provider.as_deref().map(Cow::Borrowed),
         model: named(&record.model),
@@ -156,7 +157,7 @@ fn row<'a>(
         error_code: record.error_code.as_deref().map(shown),
         attempts: record.attempts.iter().map(|it| attempt(it, redactor)).collect(),
         fallback: record.fallback,
-        dropped: Cow::Borrowed(&record.dropped),
+        dropped: dropped(&record.dropped, shown),
         usage: record.usage,
         cost_picos: record.cost.map(picos),
         hedge_cost_picos: record.hedge_cost.map(picos),
@@ -207,12 +208,28 @@ fn decision<'a>(it: &'a Decision, redactor: &Redactor, own: &[&Secret]) -> Cow<'
     Cow::Owned(clean)
 }
 
-fn route<'a>(session: &Session, record: &'a RequestRecord) -> Cow<'a, str> {
+/// What the ledger and accounts call a user: secrets are no part of it.
+pub(super) fn kept_name<'a>(core: &Core, extensions: Option<&Extensions>, user: &'a str) -> Cow<'a, str> {
+    let own = extensions.and_then(|it| it.byok.as_ref()).map(Byok::secrets).unwrap_or_default();
+    kept_user(user, &core.telemetry.redactor.redact_with(user, &own))
+}
+
+/// Members are named by the client, who may have put a key there.
+fn dropped<'a>(names: &'a [String], shown: impl Fn(&'a str) -> Cow<'a, str>) -> Cow<'a, [String]> {
+    let all: Vec<Cow<'a, str>> = names.iter().map(|name| shown(name)).collect();
+    if all.iter().zip(names).all(|(shown, name)| shown == name) {
+        return Cow::Borrowed(names);
+    }
+    Cow::Owned(all.into_iter().map(Cow::into_owned).collect())
+}
+
+/// The route; the path where it is none, in which a client may have put a key.
+fn route<'a>(session: &'a Session, record: &'a RequestRecord, shown: impl Fn(&'a str) -> Cow<'a, str>) -> Cow<'a, str> {
     if !record.route.is_empty() {
-        return clip(&record.route, LONGEST_NAME).into();
+        return shown(&record.route);
     }
     let head = session.req_header();
-    format!("{} {}", head.method, clip(head.uri.path(), LONGEST_NAME)).into()
+    format!("{} {}", head.method, shown(head.uri.path())).into()
 }
 
 /// What the client says of it: `extra.trace_id`, else `x-trace-id`, else the trace of `traceparent` (W3C Trace Context).

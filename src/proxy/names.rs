@@ -89,6 +89,9 @@ impl Meaning {
     }
 }
 
+/// So many names of `[[model]]` may stand behind each other.
+const MOST_NAMES: u8 = 8;
+
 /// Looks names up in a snapshot.
 pub(super) struct Names<'a> {
     pub(super) snapshot: &'a Snapshot,
@@ -119,13 +122,22 @@ impl Names<'_> {
     }
 
     fn of_alias(&self, alias: &Arc<ModelAlias>) -> Result<Meaning, ApiError> {
-        let targets: Vec<Target> =
-            alias.targets.iter().filter_map(|name| self.of_model(name).ok()).flat_map(|found| found.targets).collect();
+        let targets: Vec<Target> = alias.targets.iter().flat_map(|name| self.behind(name, MOST_NAMES)).collect();
         if targets.is_empty() {
             let message = format!("None of the targets of the model {:?} has a configured provider", alias.name);
             return Err(ApiError::new(Reason::ModelNotFound, message).param("model"));
         }
         Ok(Meaning { targets, alias: Some(alias.clone()), strategy: alias.strategy, pinned: true, auto: false })
+    }
+
+    /// What the target of a `[[model]]` stands for, which may be another one: so many names behind each other, at most.
+    fn behind(&self, name: &str, most: u8) -> Vec<Target> {
+        match self.snapshot.alias(name) {
+            // The configuration has none that leads back to itself.
+            Some(alias) if most > 0 => alias.targets.iter().flat_map(|name| self.behind(name, most - 1)).collect(),
+            Some(_) => Vec::new(),
+            None => self.of_model(name).map(|found| found.targets).unwrap_or_default(),
+        }
     }
 
     fn of_model(&self, name: &str) -> Result<Meaning, ApiError> {
@@ -199,8 +211,11 @@ impl Names<'_> {
     fn auto(&self) -> Vec<Target> {
         let listed = &self.snapshot.routing.auto;
         if !listed.is_empty() {
-            let named = |name: &String| self.of_model(name).ok().filter(|_| name != "auto");
-            return listed.iter().filter_map(named).flat_map(|found| found.targets).collect();
+            return listed
+                .iter()
+                .filter(|name| *name != "auto")
+                .flat_map(|name| self.behind(name, MOST_NAMES))
+                .collect();
         }
         let models = self.snapshot.catalog.models().iter();
         let live = models.filter(|row| row.status == Status::Live && row.class.converses());

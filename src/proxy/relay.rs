@@ -21,7 +21,7 @@ use super::exchange::{Broken, Piece};
 use super::hedge::Handed;
 use super::lane::{Lane, Refusal, State, Taken};
 use super::ledger;
-use super::respond::{self, Framing, WRITE_TIMEOUT};
+use super::respond::{self, Framing, Unwritten};
 use super::responses;
 use super::taping;
 use crate::config::snapshot::Gate;
@@ -37,7 +37,7 @@ use futures::stream::{Stream, StreamExt};
 use pingora::protocols::http::ServerSession as Session;
 use std::pin::{Pin, pin};
 use std::time::Instant;
-use tokio::time::{sleep_until, timeout};
+use tokio::time::sleep_until;
 
 /// How an attempt ended.
 pub(super) enum Outcome {
@@ -219,10 +219,8 @@ impl<'a, 'l> Relay<'a, 'l> {
             self.core.telemetry.streaming(record, number, provider, model, record.ttft.unwrap_or_default());
         }
         taping::answered(self.client, &head);
-        match timeout(WRITE_TIMEOUT, self.session.write_response_header(head.into())).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) | Err(_) => Err(Step::End(Outcome::Gone)),
-        }
+        let written = respond::accepted(self.core, self.session.write_response_header(head.into())).await;
+        written.map_err(|why| Step::End(self.unwritten(why)))
     }
 
     /// Takes what is there for the client. Small pieces are copied into one allocation of their own size, so that the buffer is used again.
@@ -247,15 +245,22 @@ impl<'a, 'l> Relay<'a, 'l> {
 
     async fn send(&mut self, bytes: Bytes, end: bool) -> Step {
         taping::answer(self.client, &bytes);
-        match timeout(WRITE_TIMEOUT, self.session.write_response_body(bytes, end)).await {
-            Ok(Ok(())) => {
+        match respond::accepted(self.core, self.session.write_response_body(bytes, end)).await {
+            Ok(()) => {
                 self.last_write = Instant::now();
                 // While the client was slow nobody looked at the provider.
                 self.lane.last_piece = self.last_write;
                 Step::GoOn
             }
-            Ok(Err(_)) | Err(_) => Step::End(Outcome::Gone),
+            Err(why) => Step::End(self.unwritten(why)),
         }
+    }
+
+    fn unwritten(&mut self, why: Unwritten) -> Outcome {
+        if why == Unwritten::Shutdown {
+            self.client.record.ended = Ended::Shutdown;
+        }
+        Outcome::Gone
     }
 
     /// The answer is complete: sends what is left and ends the client's response.

@@ -1,6 +1,6 @@
 //! What goes back to the client: heads, whole answers, errors.
 
-use super::core::{ClientCtx, Stop};
+use super::core::{ClientCtx, Core, Phase, Stop};
 use super::error::ApiError;
 use super::head::{Head, name};
 use super::ledger;
@@ -16,7 +16,42 @@ use pingora::protocols::http::ServerSession as Session;
 use std::time::Duration;
 
 /// How long a client may take to accept a piece of its answer.
-pub(super) const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
+const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
+/// And how long it may when the gateway ends: it waits a little longer for the records of what is cut.
+const LAST_WRITE: Duration = Duration::from_secs(2);
+
+/// Why a client has not accepted a piece of its answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unwritten {
+    /// It is gone, or takes nothing.
+    Gone,
+    /// It is too slow for a gateway that ends.
+    Shutdown,
+}
+
+/// Waits for a client to accept a piece. What is accepted at once costs no clock.
+///
+/// # Errors
+/// That it has not; the record says so where the gateway's end is the reason.
+pub(super) async fn accepted<E>(core: &Core, write: impl Future<Output = Result<(), E>>) -> Result<(), Unwritten> {
+    let too_late = async {
+        let mut phase = core.phase.subscribe();
+        let ends = async {
+            // The sender is the core's own.
+            let _ = phase.wait_for(|phase| *phase == Phase::Ending).await;
+            tokio::time::sleep(LAST_WRITE).await;
+        };
+        tokio::select! {
+            () = ends => Unwritten::Shutdown,
+            () = tokio::time::sleep(WRITE_TIMEOUT) => Unwritten::Gone,
+        }
+    };
+    tokio::select! {
+        biased;
+        written = write => written.map_err(|_| Unwritten::Gone),
+        why = too_late => Err(why),
+    }
+}
 
 /// The body of an answer: whole with its length, or a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -179,10 +214,12 @@ pub(super) async fn send(session: &mut Session, client: &mut ClientCtx, head: He
         session.write_response_header(head.into()).await?;
         if bodiless { Ok(()) } else { session.write_response_body(body, true).await }
     };
-    match tokio::time::timeout(WRITE_TIMEOUT, write).await {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(_)) | Err(_) => Err(Stop::Gone),
-    }
+    accepted(&client.core, write).await.map_err(|why| {
+        if why == Unwritten::Shutdown {
+            client.record.ended = Ended::Shutdown;
+        }
+        Stop::Gone
+    })
 }
 
 /// Answers a browser's question before it sends.

@@ -8,6 +8,7 @@ use crate::config::keys::Holder;
 use crate::config::scopes::KeyScopes;
 use crate::config::snapshot::{Provider, Snapshot};
 use crate::dialect::gemini::client::call::{Call, below_version};
+use crate::domain::decision::Refusal;
 use crate::provider::ModelRow;
 use std::net::IpAddr;
 
@@ -91,6 +92,15 @@ impl Plan {
             }
         }
         Ok(())
+    }
+
+    /// Says in the record why targets were taken out of the plan.
+    pub(super) fn note_left(&self, client: &mut ClientCtx, why: Refusal) {
+        let Some(decision) = &mut client.record.decision else { return };
+        if self.targets.len() < decision.order.len() {
+            let left = self.targets.iter();
+            decision.take_out(left.map(|(leg, it)| (&*it.provider.id, &*it.model.upstream, *leg)), why);
+        }
     }
 }
 

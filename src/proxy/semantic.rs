@@ -12,7 +12,7 @@
 //! parameter, the conversation before (`dialect::openai_chat::question`). An answer that was found in this way is not kept once more under
 //! the new words: a chain of questions, each near the one before, must not lead ever farther away from what was asked.
 
-use super::cache::{key, now_unix_ms};
+use super::cache::{kept_preset, key, now_unix_ms};
 use super::core::{ClientCtx, Core};
 use super::embed::embed;
 use super::names::{Names, Target};
@@ -96,7 +96,7 @@ impl Search {
         }
         let target = Names { snapshot: &client.snapshot, discovered: &[] }.at(provider, &settings.model);
         let mut owner = Sha256::new();
-        owner.update(key(client, &HeaderMap::new(), plan, &[0; 32]));
+        owner.update(key(client, &HeaderMap::new(), plan, &[0; 32], kept_preset(envelope)));
         for text in [&*provider.id, &provider.base.to_string(), &target.model.upstream] {
             owner.update((text.len() as u64).to_le_bytes());
             owner.update(text);

@@ -37,9 +37,12 @@ impl Walk<'_> {
             Outcome::Gone => {
                 self.abandon(target);
                 let record = self.record_of(target, lease.key_name(), begun);
-                let verdict = Ended::ClientGone.name();
+                // A client that was too slow for a gateway that ends is not gone.
+                let is_shutdown = self.client.record.ended == Ended::Shutdown;
+                let ended = if is_shutdown { Ended::Shutdown } else { Ended::ClientGone };
+                let verdict = ended.name();
                 self.push(AttemptRecord { status: attempted.status, reason: Some(verdict), verdict, ..record });
-                self.client.record.ended = Ended::ClientGone;
+                self.client.record.ended = ended;
                 Err(Stop::Gone)
             }
             Outcome::Broken(fault) => {

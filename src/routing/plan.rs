@@ -21,7 +21,7 @@ use super::breaker::Gate;
 use super::health::Health;
 use super::seed::{Draws, mix, text_hash};
 use crate::domain::Strategy;
-use crate::domain::decision::{Breaker, Candidate, Decision, Facts, Rules};
+use crate::domain::decision::{Breaker, Candidate, Decision, Facts, Refusal, Rules};
 use std::cmp::Ordering;
 
 /// The tokens of the answer by whose time [`Strategy::Fast`] compares.
@@ -55,8 +55,8 @@ fn whole(number: f64) -> u32 {
 /// Orders the candidates that are not refused: their places, the first to be tried first. The same arguments give the same order, always.
 pub fn order(rules: &Rules, candidates: &[Candidate]) -> Vec<u16> {
     let mut places: Vec<u16> = Vec::with_capacity(candidates.len());
-    places
-        .extend((0u16..).zip(candidates).filter(|(_, candidate)| candidate.refusal.is_none()).map(|(place, _)| place));
+    let is_planned = |candidate: &Candidate| candidate.refusal.is_none_or(Refusal::is_afterwards);
+    places.extend((0u16..).zip(candidates).filter(|(_, candidate)| is_planned(candidate)).map(|(place, _)| place));
     if places.len() > 1 {
         let group = |place: u16| {
             let candidate = &candidates[usize::from(place)];

@@ -43,16 +43,32 @@ const REFUSED: &str = "refused.jsonl";
 /// The ledger of a running gateway.
 #[derive(Clone)]
 pub(super) struct Books {
-    settle: mpsc::Sender<oneshot::Sender<()>>,
+    settle: mpsc::Sender<Settle>,
     keeper: Keeper,
 }
 
+/// What is to be told when everything is written.
+struct Settle {
+    say: oneshot::Sender<()>,
+    /// Nothing will be taken down any more: the spool goes.
+    is_last: bool,
+}
+
 impl Books {
-    /// Waits until everything is in the database that was taken down before.
+    /// Waits until everything is in the database that was taken down before, also by processes that have ended.
     pub(super) async fn settle(&self) {
+        self.settled(false).await;
+    }
+
+    /// As [`Books::settle`], for a process that takes nothing down any more.
+    pub(super) async fn leave(&self) {
+        self.settled(true).await;
+    }
+
+    async fn settled(&self, is_last: bool) {
         self.keeper.settle().await;
         let (say, said) = oneshot::channel();
-        if self.settle.send(say).await.is_ok() {
+        if self.settle.send(Settle { say, is_last }).await.is_ok() {
             let _ = said.await;
         }
     }
@@ -120,11 +136,11 @@ impl Writer {
         Self { setup, stuck: None }
     }
 
-    async fn run(mut self, mut settling: mpsc::Receiver<oneshot::Sender<()>>) {
+    async fn run(mut self, mut settling: mpsc::Receiver<Settle>) {
         let spool = self.setup.spool.clone();
         let mut drain = Drain::new(&spool);
         let (mut adopted, mut forgot): (Option<Instant>, Option<Instant>) = (None, None);
-        let mut waiting: Vec<oneshot::Sender<()>> = Vec::new();
+        let mut waiting: Vec<Settle> = Vec::new();
         loop {
             if is_due(&mut adopted, ADOPT) {
                 match drain.adopt() {
@@ -144,12 +160,12 @@ impl Writer {
                 Wrote::Few => LOOK,
                 Wrote::Stuck => AGAIN,
                 Wrote::Nothing => {
-                    if !waiting.is_empty() {
+                    if waiting.iter().any(|settle| settle.is_last) {
                         drain.finish();
-                        for say in waiting.drain(..) {
-                            // Nobody may be waiting any more.
-                            let _ = say.send(());
-                        }
+                    }
+                    for settle in waiting.drain(..) {
+                        // Nobody may be waiting any more.
+                        let _ = settle.say.send(());
                     }
                     if is_due(&mut forgot, FORGET) {
                         self.forget().await;
@@ -164,7 +180,7 @@ impl Writer {
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 asked = settling.recv() => match asked {
-                    Some(say) => waiting.push(say),
+                    Some(settle) => waiting.push(settle),
                     None => return,
                 },
             }
@@ -303,7 +319,8 @@ impl Writer {
         shown.spool_bytes = spool.bytes + drain.left_bytes();
         shown.waiting_bytes = spool.waiting;
         shown.lost = spool.lost;
-        shown.stuck = self.stuck.clone().or_else(|| spool.failing.map(|why| why.to_string()));
+        let trouble = || drain.trouble().map(str::to_owned);
+        shown.stuck = self.stuck.clone().or_else(|| spool.failing.map(|why| why.to_string())).or_else(trouble);
     }
 
     async fn forget(&self) {

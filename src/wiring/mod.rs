@@ -255,7 +255,7 @@ impl Running {
         }
         if let Some(books) = &self.books {
             // What is not written by then stays in the spool.
-            let _ = self.control.block_on(async { tokio::time::timeout(LAST_WORDS, books.settle()).await });
+            let _ = self.control.block_on(async { tokio::time::timeout(LAST_WORDS, books.leave()).await });
         }
         if self.core.telemetry.traces.is_on() {
             let traces = &self.core.telemetry.traces;

@@ -392,6 +392,41 @@ async fn a_budget_outlives_a_gateway_that_is_killed() {
 }
 
 #[tokio::test]
+async fn what_a_user_has_spent_outlives_a_restart_whatever_they_are_called() {
+    let sim = Sim::start(SimDialect::OpenAi).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let data_dir = folder.path().to_str().unwrap();
+    let start =
+        async || Gateway::builder().config(&config(&sim, PRICES)).variable("ORBYT_DATA_DIR", data_dir).start().await;
+    said(folder.path(), None, &["budgets", "set", "0.25/week", "--user", "*"], "");
+    let first = start().await;
+    let users = ["ada".to_owned(), "x".repeat(300), "sk-ant-REDACTED".to_owned()];
+    let ask = async |gateway: &Gateway, user: &str| {
+        let mut body = bounded("hello");
+        body["user"] = json!(user);
+        gateway.chat(&body).await.status
+    };
+    for user in &users {
+        let mut last = 200;
+        for _ in 0..30 {
+            last = ask(&first, user).await;
+            if last != 200 {
+                break;
+            }
+        }
+        assert_eq!(last, 402);
+    }
+    first.signal(libc::SIGKILL);
+    let asked = sim.generations();
+    let second = start().await;
+    for user in &users {
+        assert_eq!(ask(&second, user).await, 402, "{user}");
+    }
+    assert_eq!(sim.generations(), asked, "no provider was touched");
+    assert_eq!(ask(&second, "bob").await, 200);
+}
+
+#[tokio::test]
 async fn two_gateways_share_a_budget_and_one_of_them_is_killed() {
     let (sim, redis, database) =
         (Sim::start(SimDialect::OpenAi).unwrap(), RedisServer::start().await, postgres::Database::create().await);

@@ -556,3 +556,26 @@ async fn until_cached(gateway: &Gateway, body: &Value, expected: &str) {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
+
+#[tokio::test]
+async fn answers_to_openrouters_own_presets_are_kept_apart() {
+    let sim = sim();
+    let gateway = Gateway::builder().config(CONFIG).provider("openrouter", &sim).start().await;
+    let ask = async |preset: &str| {
+        let body = with(saying("openrouter/a/model", "one two", false), "preset", json!(preset));
+        chat_with(&gateway, &body, &[]).await.header("x-cache").to_owned()
+    };
+    assert_eq!(
+        (ask("pirate").await, ask("lawyer").await, ask("pirate").await),
+        ("MISS".into(), "MISS".into(), "HIT".into())
+    );
+}
+
+#[tokio::test]
+async fn nobody_keeps_an_answer_for_longer_than_the_operator_wants() {
+    let sim = sim();
+    let config = CONFIG.replace("[breaker]", "max_ttl = \"1h\"\n[breaker]");
+    let gateway = Gateway::builder().config(&config).provider("one", &sim).start().await;
+    let body = with(question("one two", false), "extra", json!({"cache": {"ttl": "3650d"}}));
+    assert_eq!(chat_with(&gateway, &body, &[]).await.header("x-cache-ttl"), "3600");
+}

@@ -1,5 +1,6 @@
 //! `orbyt explain`: why each target was or was not tried, asked of the running gateway.
 
+use crate::api_keys::said;
 use crate::gateway::{ADMIN_TOKEN, Gateway, saying};
 use orbyt::sim::{Sim, SimDialect, SimFault};
 use serde_json::{Value, json};
@@ -56,6 +57,29 @@ async fn explains_which_targets_were_tried_and_why_and_repeats_the_decision() {
     let mut other = decision;
     other.order.reverse();
     assert!(!orbyt::routing::plan::repeats(&other), "another order is not the one that the inputs give");
+}
+
+#[tokio::test]
+async fn what_a_key_may_not_use_is_said_to_be_that() {
+    let sims = [sim(), sim(), sim()];
+    let mut builder = Gateway::builder().config(CONFIG);
+    for (sim, id) in sims.iter().zip(["one", "two", "three"]) {
+        builder = builder.provider(id, sim);
+    }
+    let gateway = builder.start().await;
+    let create = ["keys", "create", "--name", "narrow", "--providers", "two"];
+    let key = said(&gateway.data_dir(), None, &create, "");
+    let headers = [("x-api-key", key.trim()), ("content-type", "application/json")];
+    let answer = gateway.ask("/v1/chat/completions", &headers, &saying("any", "one two", false)).await;
+    assert_eq!((answer.status, answer.header("x-provider")), (200, "two"), "{}", answer.body_text());
+    gateway.log_line(&answer).await;
+    let shown = orbyt(&[answer.header("x-request-id"), "--console", &gateway.console_url], ADMIN_TOKEN);
+    let text = String::from_utf8(shown.stdout).unwrap();
+    let line =
+        |target: &str| text.lines().find(|line| line.contains(target)).unwrap_or_else(|| panic!("{target}: {text}"));
+    assert!(line("one/m1").contains("not tried: is not for this key"), "{text}");
+    assert!(line("two/m2").contains("served with two_01"), "{text}");
+    assert!(text.contains("computed again from this record alone, and is the same"), "{text}");
 }
 
 #[tokio::test]

@@ -142,6 +142,31 @@ async fn killed_ten_times_under_load_postgres_has_every_answer_once() {
     killed_ten_times(Some(&database.url())).await;
 }
 
+/// The files of the spool.
+fn spooled(data_dir: &Path) -> usize {
+    let folders = std::fs::read_dir(data_dir.join("spool")).unwrap().flatten().map(|entry| entry.path());
+    let files = folders.filter_map(|folder| std::fs::read_dir(folder).ok()).flatten().flatten();
+    files.filter(|file| file.path().extension().is_some_and(|it| it == "spool")).count()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_that_begins_with_a_budget_takes_its_requests_down_on_the_disk() {
+    let (sim, database, state) =
+        (Sim::start(SimDialect::OpenAi).unwrap(), postgres::Database::create().await, tempfile::tempdir().unwrap());
+    let cable = Cable::to(database.address(), Condition::Whole).await;
+    let url = database.url_by(&cable.address());
+    said(state.path(), Some(&url), &["budgets", "set", "15", "--org", "default"], "");
+    let gateway = start(&sim, Some(&url), state.path()).await;
+    cable.set(Condition::Cut);
+    let answer = gateway.chat(&saying("openai/sim-ok", "one two", false)).await;
+    assert_eq!(answer.status, 200, "{}", answer.body_text());
+    assert_eq!(spooled(state.path()), 1, "{}", gateway.output());
+    gateway.signal(libc::SIGKILL);
+    cable.set(Condition::Whole);
+    let next = start(&sim, Some(&url), state.path()).await;
+    assert_eq!(row(&next, state.path(), Some(&url), &answer).await["ended"], "complete");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_database_that_is_away_for_the_whole_run_gets_everything_when_it_is_back() {
     let (sim, database, state) =
@@ -413,4 +438,24 @@ async fn without_a_ledger_nothing_is_written() {
     let gateway = builder(&sim, None, state.path()).config("[telemetry]\nledger = false").start().await;
     assert_eq!(gateway.chat(&saying("openai/sim-ok", "x", false)).await.status, 200);
     assert!(!state.path().join("spool").exists() && rows(state.path(), None).is_empty());
+}
+
+#[tokio::test]
+async fn a_key_in_the_place_of_a_name_is_in_no_row() {
+    let (sim, state) = (Sim::start(SimDialect::OpenAi).unwrap(), tempfile::tempdir().unwrap());
+    let gateway = start(&sim, None, state.path()).await;
+    let secret = "sk-ant-REDACTED";
+    let url = format!("{}/v1/models/{secret}", gateway.url);
+    let pasted = client::send("GET", &url, &[("x-api-key", KEY)], b"").await.unwrap();
+    assert_eq!(pasted.status, 404);
+    let asked = row(&gateway, state.path(), None, &pasted).await;
+    assert!(asked["route"].as_str().unwrap().contains("[redacted]") && !asked.to_string().contains(secret), "{asked}");
+    let mut body = saying("openai/sim-ok", "one two", false);
+    body["user"] = json!(secret);
+    let answer = gateway.chat(&body).await;
+    let first = row(&gateway, state.path(), None, &answer).await["user"].clone();
+    assert!(first.as_str().unwrap().starts_with("[redacted]#"), "{first}");
+    body["user"] = json!(format!("{secret}Z"));
+    let answer = gateway.chat(&body).await;
+    assert_ne!(row(&gateway, state.path(), None, &answer).await["user"], first, "two users stay two");
 }

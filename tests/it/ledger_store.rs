@@ -247,6 +247,24 @@ async fn what_is_old_is_forgotten_by_days_and_what_was_spent_is_not() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_day_that_cannot_be_dropped_keeps_no_other() {
+    let postgres = postgres::Database::create().await;
+    let folder = tempfile::tempdir().unwrap();
+    let database = open(&folder, Some(postgres.url())).await;
+    let on = |number: u64| LedgerRow { arrived_unix_ms: NOON + number * DAY, ..row(number, "a") };
+    database.write(&(0..3).map(on).collect::<Vec<_>>()).await.unwrap();
+    let somebody = postgres.superuser().await;
+    // Not even to be looked at, as a count would.
+    let lock = format!("BEGIN; LOCK TABLE requests_{} IN ACCESS EXCLUSIVE MODE", day_of(NOON) + 1);
+    somebody.batch_execute(&lock).await.unwrap();
+    assert!(database.forget_before(day_of(NOON) + 2).await.is_err());
+    somebody.batch_execute("ROLLBACK").await.unwrap();
+    let left = database.list(&Access::System, &Filter::default(), None, 10).await.unwrap().rows;
+    assert_eq!(left.iter().map(|row| row.id).collect::<Vec<_>>(), [id(2), id(1)]);
+    assert_eq!(database.forget_before(day_of(NOON) + 2).await, Ok(1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn several_gateways_add_to_the_same_sums() {
     let postgres = postgres::Database::create().await;
     let folder = tempfile::tempdir().unwrap();

@@ -3,6 +3,7 @@
 //! [`gateway::Gateway`] starts `orbyt serve` with a configuration of its own; `orbyt::sim` plays the providers;
 //! `orbyt::sim::client` looks at every answer down to how its connection ended, [`raw`] sends bytes that no client would.
 
+mod account_stores;
 mod admin_api;
 mod admin_settings;
 mod agents;

@@ -46,6 +46,21 @@ async fn an_answer_is_given_by_every_node_and_to_its_tenant_alone() {
 }
 
 #[tokio::test]
+async fn who_wants_answers_kept_for_long_pushes_out_nobody_by_that() {
+    let (sim, redis) = (Sim::start(SimDialect::OpenAi).unwrap(), RedisServer::start().await);
+    let gateway = node(&sim, &redis, "max_size = 3").await;
+    for number in 0..3 {
+        let mut body = question(&format!("question {number}"), false);
+        body["extra"] = serde_json::json!({"cache": {"ttl": "1d"}});
+        ask(&gateway, OTHER_KEY, &body).await;
+    }
+    let body = question("one two", false);
+    assert_eq!(ask(&gateway, KEY, &body).await.header("x-cache"), "MISS");
+    assert_eq!(ask(&gateway, KEY, &body).await.header("x-cache"), "HIT");
+    assert_eq!(redis.ask("ZCARD {orbyt}:answers:order").await, ":3");
+}
+
+#[tokio::test]
 async fn there_are_never_more_answers_than_may_be() {
     let (sim, redis) = (Sim::start(SimDialect::OpenAi).unwrap(), RedisServer::start().await);
     let gateway = node(&sim, &redis, "max_size = 3").await;

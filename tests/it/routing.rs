@@ -392,3 +392,15 @@ async fn a_model_that_cannot_take_a_prompt_leaves_it_to_the_next_model_of_the_sa
         assert_eq!((answer.status, answer.header("x-provider")), (200, "two"), "{model}: {}", answer.body_text());
     }
 }
+
+#[tokio::test]
+async fn a_name_may_stand_for_another_name() {
+    let (one, two) = (sim(), sim());
+    let config = "[[model]]\nname = \"fast\"\ntargets = [\"small\"]\n[[model]]\nname = \"small\"\ntargets = [\"one/m1\", \"two/m2\"]\n\
+                  [routing]\nauto = [\"fast\"]\n";
+    let gateway = Gateway::builder().config(config).provider("one", &one).provider("two", &two).start().await;
+    for model in ["fast", "auto"] {
+        let answer = gateway.chat(&saying(model, "one two", false)).await;
+        assert_eq!((answer.status, answer.header("x-model")), (200, "m1"), "{}", answer.body_text());
+    }
+}

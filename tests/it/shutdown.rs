@@ -1,9 +1,10 @@
 //! How the gateway ends: at once when idle, after what is in flight, and never without telling.
 
+use crate::api_keys::said;
 use crate::gateway::{Gateway, KEY, PATIENCE, saying};
 use crate::raw::{Connection, chat_request};
 use orbyt::sim::client;
-use orbyt::sim::{Sim, SimDialect, Step};
+use orbyt::sim::{Act, Sim, SimDialect, Step};
 use serde_json::json;
 use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
@@ -88,6 +89,34 @@ async fn when_the_grace_is_over_streams_end_with_an_error_and_are_recorded() {
         let line = gateway.log_line(answer).await;
         assert_eq!(line["ended"], json!("shutdown"), "{line}");
     }
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_is_recorded_and_billed_too() {
+    let sim = sim();
+    let folder = tempfile::tempdir().unwrap();
+    let builder = Gateway::builder().config("[server]\ngrace = \"300ms\"").provider("one", &sim);
+    let mut gateway = builder.variable("ORBYT_DATA_DIR", folder.path().to_str().unwrap()).start().await;
+    let chunk = json!({"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m",
+        "choices": [{"index": 0, "delta": {"content": "x".repeat(1_000_000)}, "finish_reason": null}]});
+    let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n";
+    let mut acts = vec![Act::Write(head.as_bytes().to_vec())];
+    acts.extend((0..60).map(|_| Act::Write(format!("data: {chunk}\n\n").into_bytes())));
+    acts.push(Act::Silence);
+    sim.script([Step::Acts(acts)]);
+    let url = format!("{}/v1/chat/completions", gateway.url);
+    let body = saying("one/m", "x", true).to_string();
+    let mut exchange = client::open("POST", &url, &[("x-api-key", KEY)], body.as_bytes()).await.unwrap();
+    assert!(exchange.piece().await.is_some());
+    // What fits into the buffers of the sockets settles, then the gateway waits for the client.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    gateway.signal(libc::SIGTERM);
+    let status = gateway.ended(PATIENCE).await.expect("it did not end");
+    assert!(status.success(), "{status}");
+    let is_its = |line: &serde_json::Value| line["ended"] == "shutdown" && line["completion_tokens"].as_u64() > Some(0);
+    assert!(gateway.log().iter().any(is_its), "{}", gateway.output());
+    let rows = said(folder.path(), None, &["requests", "list", "--json"], "");
+    assert!(rows.contains("\"ended\":\"shutdown\""), "{rows}");
 }
 
 #[tokio::test]

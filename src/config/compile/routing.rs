@@ -30,6 +30,12 @@ impl Compiler<'_> {
         }
         let (fallbacks, auto) = (raw.fallbacks.unwrap_or_default(), raw.auto.unwrap_or_default());
         fallbacks.iter().chain(&auto).for_each(|model| self.model(model, models, written));
+        for model in &auto {
+            if leads_to(&model.value, "auto", models, models.len()) {
+                self.report.error(model.problem("auto cannot stand for itself"));
+            }
+            self.plain(model);
+        }
         let texts = |list: Vec<At<String>>| list.into_iter().map(|at| at.value).collect();
         let byok_fallback = raw.byok_fallback.map(|at| at.value).unwrap_or_default();
         let sticky = raw.sticky.map(|at| at.value).unwrap_or_default();
@@ -96,8 +102,11 @@ impl Compiler<'_> {
             }
             let fallbacks = raw.fallbacks.as_deref().unwrap_or_default();
             raw.targets.iter().chain(fallbacks).for_each(|model| self.model(model, models, written));
-            for target in raw.targets.iter().filter(|target| target.value == name.value) {
-                self.report.error(target.problem("a model cannot stand for itself"));
+            for target in &raw.targets {
+                if leads_to(&target.value, &name.value, models, models.len()) {
+                    self.report.error(target.problem("a model cannot stand for itself"));
+                }
+                self.plain(target);
             }
             let texts = |list: &[At<String>]| list.iter().map(|at| at.value.clone()).collect();
             aliases.push(Arc::new(ModelAlias {
@@ -108,6 +117,13 @@ impl Compiler<'_> {
             }));
         }
         aliases
+    }
+
+    /// Reports a strategy where there is no place for one: in a list, whose own strategy puts it in order.
+    fn plain(&mut self, at: &At<String>) {
+        if [":floor", ":nitro"].iter().any(|suffix| at.value.ends_with(suffix)) {
+            self.report.error(at.problem("cannot have a strategy of its own here: set strategy for all of the list"));
+        }
     }
 
     /// Reports a model that nothing can serve: `provider/model` with an unknown provider, or a bare name that neither
@@ -140,4 +156,10 @@ impl Compiler<'_> {
             |raw: &RawProvider| raw.id.value == name || raw.aliases.iter().flatten().any(|alias| alias.value == name);
         self.catalog.provider(name).is_some() || written.iter().any(is_written)
     }
+}
+
+/// Whether a target leads to a `[[model]]` of this name, by way of so many others at most.
+fn leads_to(target: &str, name: &str, models: &[RawAlias], most: usize) -> bool {
+    let behind = || models.iter().filter(|model| model.name.value == target).flat_map(|model| &model.targets);
+    target == name || (most > 0 && behind().any(|target| leads_to(&target.value, name, models, most - 1)))
 }

@@ -9,6 +9,8 @@ use std::time::Duration;
 
 /// Wrong answers are worse than none, so little is taken for the same by default.
 const DEFAULT_THRESHOLD: f64 = 0.95;
+/// Texts that have nothing to do with each other come near this.
+const LEAST_THRESHOLD: f64 = 0.5;
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(1);
 
 impl Compiler<'_> {
@@ -20,6 +22,11 @@ impl Compiler<'_> {
         providers: &[Provider],
     ) -> Option<Semantic> {
         let (cache, raw) = (raw, &raw.semantic);
+        if let Some(at) = raw.threshold.as_ref().filter(|at| at.value < LEAST_THRESHOLD) {
+            let message =
+                format!("must be at least {LEAST_THRESHOLD}: below it questions would get the answers of others");
+            self.report.error(at.problem(message));
+        }
         let enabled = raw.enabled.as_ref().filter(|at| at.value);
         let Some(at) = &raw.model else {
             if let Some(enabled) = enabled {

@@ -17,6 +17,8 @@ const LEAST_NODE_TTL: Duration = Duration::from_millis(500);
 
 /// A node's name stands in a column of a table.
 const MOST_OF_A_NAME: usize = 64;
+/// So many signs of life a node gives in this time.
+const BEATS: u32 = 4;
 
 impl Compiler<'_> {
     pub(super) fn store(&mut self, raw: &RawStore, cache: &RawCache) -> Store {
@@ -67,6 +69,13 @@ impl Compiler<'_> {
         let password = self.report.checked(at, parts(url.reveal()).map(|password| password.map(Secret::new)))?;
         let timeout = or(&raw.redis_timeout, Duration::from_millis(50));
         let node_ttl = or(&raw.node_ttl, Duration::from_secs(10));
+        if timeout > node_ttl / BEATS
+            && let Some(at) = raw.redis_timeout.as_ref().or(raw.node_ttl.as_ref())
+        {
+            self.report.warn(at.problem(format!(
+                "redis_timeout ({timeout:?}) is more than a quarter of node_ttl ({node_ttl:?}): with one slow answer the node may be taken for gone, and what it has reserved be given out twice"
+            )));
+        }
         Some(Redis { url, password, ca, timeout, node_ttl })
     }
 }

@@ -18,6 +18,9 @@ impl Compiler<'_> {
         if let Some(at) = raw.payloads.as_ref().filter(|at| at.value != Policy::None && !ledger) {
             self.report.error(at.problem("needs the ledger: set telemetry.ledger = true"));
         }
+        if let Some(at) = raw.ledger_retention.as_ref().filter(|at| at.value.is_some_and(|kept| kept < DAY)) {
+            self.report.error(at.problem("must be at least \"1d\", or \"off\""));
+        }
         let otlp = self.otlp(raw.otlp);
         Telemetry {
             log_level: or(&raw.log_level, log::LevelFilter::Info),

@@ -171,6 +171,30 @@ const CASES: &[(&str, &str)] = &[
     ),
     ("[[model]]\nname = 'm'\ntargets = ['m']", "orbyt.toml:3:12: model[0].targets[0]: a model cannot stand for itself"),
     (
+        "[[model]]\nname = 'a'\ntargets = ['b']\n[[model]]\nname = 'b'\ntargets = ['openai/x', 'a']",
+        "orbyt.toml:3:12: model[0].targets[0]: a model cannot stand for itself",
+    ),
+    (
+        "[[model]]\nname = 'm'\ntargets = ['openai/gpt-4o:floor']",
+        "orbyt.toml:3:12: model[0].targets[0]: cannot have a strategy of its own here: set strategy for all of the list",
+    ),
+    (
+        "[routing]\nauto = ['m']\n[[model]]\nname = 'm'\ntargets = ['auto']",
+        "orbyt.toml:2:9: routing.auto[0]: auto cannot stand for itself",
+    ),
+    (
+        "[routing]\nauto = ['openai/gpt-4o:nitro']",
+        "orbyt.toml:2:9: routing.auto[0]: cannot have a strategy of its own here: set strategy for all of the list",
+    ),
+    (
+        "[telemetry]\nledger_retention = '1h'",
+        "orbyt.toml:2:20: telemetry.ledger_retention: must be at least \"1d\", or \"off\"",
+    ),
+    (
+        "[cache.semantic]\nthreshold = 0",
+        "orbyt.toml:2:13: cache.semantic.threshold: must be at least 0.5: below it questions would get the answers of others",
+    ),
+    (
         "[[model]]\nname = 'auto'\ntargets = ['openai/x']",
         "orbyt.toml:2:8: model[0].name: cannot be a model's name: auto, @… and white space are taken",
     ),

@@ -60,9 +60,9 @@ fn caps_are_those_of_the_provider_and_of_the_model() {
 
 #[test]
 fn keys_have_the_names_that_their_operator_gives_them() {
-    let text = "[server]\napi_keys = [{ env = 'A' }, { name = 'team-a', env = 'A' }, { name = 'team-b', file = 'b' }]\n\
+    let text = "[server]\napi_keys = [{ env = 'C' }, { name = 'team-a', env = 'A' }, { name = 'team-b', file = 'b' }]\n\
                 [[limits.rule]]\nscope = 'key'\nmatch = 'team-*'\nconcurrency = 1";
-    let (variables, disk) = ([("A", "k1"), ("HOME", "/h")], [("/etc/orbyt/b", "k2")]);
+    let (variables, disk) = ([("A", "k1"), ("C", "k3"), ("HOME", "/h")], [("/etc/orbyt/b", "k2")]);
     let outcome = Trial { file: text, variables: &variables, disk: &disk }.run();
     assert_eq!(outcome.warnings, Vec::<String>::new());
     let snapshot = outcome.sound();
@@ -70,6 +70,11 @@ fn keys_have_the_names_that_their_operator_gives_them() {
     assert_eq!(snapshot.keys.find("k2", 0).map(|found| found.principal.key_name.to_string()).as_deref(), Ok("team-b"));
     for (keys, error) in [
         ("{ name = 'a', env = 'A' }, { name = 'a', env = 'HOME' }", "there are two keys called \"a\""),
+        (
+            "{ name = 'a', env = 'A' }, { name = 'b', env = 'A' }",
+            "is the same key as \"a\": each needs a secret of its own",
+        ),
+        ("{ env = 'A' }, { env = 'A', store = false }", "is the same key as "),
         ("{ name = 'a' }", "must be a text"),
         ("{ name = '', env = 'A' }", "must be a text"),
         ("{ name = 'a', env = 'A', file = 'b' }", "must be a text"),
@@ -77,6 +82,18 @@ fn keys_have_the_names_that_their_operator_gives_them() {
         let file = format!("[server]\napi_keys = [{keys}]");
         let errors = Trial { file: &file, variables: &variables, disk: &disk }.run().errors;
         assert!(errors.iter().any(|told| told.contains(error)), "{keys}: {errors:?}");
+    }
+}
+
+#[test]
+fn a_node_that_waits_too_long_for_redis_is_told() {
+    let warnings = |store: &str| {
+        let file = format!("[store]\nredis_url = 'redis://h'\n{store}");
+        Trial { file: &file, ..Trial::default() }.run().warnings
+    };
+    assert!(warnings("redis_timeout = '2s'").is_empty() && warnings("").is_empty());
+    for store in ["redis_timeout = '3s'", "node_ttl = '100s'\nredis_timeout = '30s'"] {
+        assert!(warnings(store).iter().any(|told| told.contains("more than a quarter of node_ttl")), "{store}");
     }
 }
 

@@ -83,7 +83,7 @@ fn local_models_change_and_add_to_the_catalog() {
     let file = "[[provider]]\nid = 'openai'\n[[provider.key]]\nsecret = { env = 'K' }\n\
                 [[provider.model]]\nid = 'gpt-4o'\ninput = 1\noutput = '0.15'\ncontext = 5\n\
                 [[provider.model]]\nid = 'ft:mine'\naliases = ['mine']\ncached_input = 0.5\nfallbacks = ['openai/gpt-4o']\n\
-                [[model]]\nname = 'm'\ntargets = ['mine', 'openai/ft:mine', 'gpt-4o:floor']\nstrategy = 'fast'";
+                [[model]]\nname = 'm'\ntargets = ['mine', 'openai/ft:mine', 'gpt-4o']\nstrategy = 'fast'";
     let snapshot = Trial { file, variables: &[("K", "k")], ..Trial::default() }.run().sound();
     let models = &snapshot.providers[0].models;
     assert_eq!((&*models[0].id, models[0].context), ("openai/gpt-4o", Some(5)));

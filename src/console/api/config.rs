@@ -65,7 +65,7 @@ fn shown(snapshot: &Snapshot, database: Option<String>) -> Value {
             "queue_size": limits.queue_size, "queue_wait": limits.queue_wait.map(span), "on_outage": limits.on_outage.name(),
         },
         "cache": {
-            "backend": cache.backend.name(), "ttl": span(cache.ttl), "max_size": cache.max_size, "max_bytes": cache.max_bytes,
+            "backend": cache.backend.name(), "ttl": span(cache.ttl), "max_ttl": span(cache.max_ttl), "max_size": cache.max_size, "max_bytes": cache.max_bytes,
             "semantic": cache.semantic.is_some(),
         },
         "telemetry": {

@@ -81,11 +81,16 @@ impl Books {
 }
 
 impl MemoryAccounts {
-    /// Takes what was spent of an account for nothing.
-    pub fn forget(&self, account: &Account) {
+    /// Takes so much of what was spent of an account for nothing: somebody else has booked it.
+    pub fn unspend(&self, account: &Account, amount: Money) {
         if let Some(balance) = self.0.lock().accounts.get_mut(account) {
-            balance.spent = Money::ZERO;
+            balance.spent = (balance.spent - amount).max(Money::ZERO);
         }
+    }
+
+    /// Where an account stands.
+    pub fn balance_of(&self, account: &Account) -> Balance {
+        self.0.lock().accounts.get(account).copied().unwrap_or_default()
     }
 
     /// What [`Accounts::reserve`] does, at once.

@@ -9,6 +9,9 @@ use parking_lot::Mutex;
 use std::collections::{HashMap, VecDeque};
 use std::time::Instant;
 
+/// So many places may stand in a queue for nothing.
+const SPARE_PLACES: usize = 16;
+
 /// The responses of one node.
 #[derive(Debug, Default)]
 pub struct MemoryResponses {
@@ -42,6 +45,10 @@ impl Tenant {
     fn remove(&mut self, id: &str) -> Option<usize> {
         let size = self.by_id.remove(id)?.known.size();
         self.bytes -= size;
+        // One that stays at the front must not keep the places of all that have gone behind it.
+        if self.order.len() > 2 * self.by_id.len() + SPARE_PLACES {
+            self.order.retain(|(id, number)| self.by_id.get(id).is_some_and(|entry| entry.number == *number));
+        }
         Some(size)
     }
 
@@ -180,6 +187,19 @@ mod tests {
         assert!(!has(&state, "large", "1") && !has(&state, "large", "2") && has(&state, "large", "5"));
         state.put("large", "6", kept(101), BOUNDS, now);
         assert!(!has(&state, "large", "6") && has(&state, "large", "5"));
+    }
+
+    #[test]
+    fn what_is_deleted_takes_no_place() {
+        let (mut state, now) = (State::default(), Instant::now());
+        state.put("a", "stays", kept(1), BOUNDS, now);
+        for number in 0..1000 {
+            let id = number.to_string();
+            state.put("a", &id, kept(1), BOUNDS, now);
+            state.remove("a", &id);
+        }
+        assert!(state.tenants["a"].order.len() < 50 && has(&state, "a", "stays"));
+        assert_eq!(state.tenants.get_mut("a").unwrap().oldest().as_deref(), Some("stays"));
     }
 
     proptest! {

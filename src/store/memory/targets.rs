@@ -6,11 +6,15 @@ use crate::routing::waits::Waits;
 use crate::store::ports::live::{TargetStatus, Targets};
 use ahash::HashMap;
 use parking_lot::RwLock;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-/// Clients may invent model names without end; so many targets are remembered.
+/// Clients may invent model names without end; so many targets are remembered. Beyond that, of the provider with the most, those go that
+/// have never answered, then those that were used least recently; what is kept from being asked goes last.
 const MAX_TARGETS: usize = 4096;
+/// This part of a provider's goes at once.
+const PART: usize = 8;
 
 #[derive(Debug, Default)]
 struct Target {
@@ -18,34 +22,56 @@ struct Target {
     health: Health,
     /// The waits of requests that were not streamed, and of those that were; only where somebody asks for them.
     waits: Option<Box<[Waits; 2]>>,
+    /// It has answered well at some time.
+    has_answered: bool,
+    /// When it was used last, in milliseconds since the first of all was.
+    used: AtomicU64,
 }
 
 type ByModel = HashMap<Arc<str>, Target>;
 
 /// The targets, by provider and model.
 #[derive(Debug, Default)]
-pub struct MemoryTargets(RwLock<HashMap<Arc<str>, ByModel>>);
+pub struct MemoryTargets {
+    all: RwLock<HashMap<Arc<str>, ByModel>>,
+    first_used: OnceLock<Instant>,
+}
 
 impl MemoryTargets {
+    fn ticks(&self, now: Instant) -> u64 {
+        let since = now.saturating_duration_since(*self.first_used.get_or_init(|| now));
+        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    }
+
     fn read<R>(&self, provider: &str, model: &str, look: impl FnOnce(&Target) -> R) -> Option<R> {
-        self.0.read().get(provider)?.get(model).map(look)
+        self.all.read().get(provider)?.get(model).map(look)
     }
 
     fn write<R>(&self, provider: &str, model: &str, change: impl FnOnce(&mut Target) -> R) -> Option<R> {
-        self.0.write().get_mut(provider)?.get_mut(model).map(change)
+        self.all.write().get_mut(provider)?.get_mut(model).map(change)
     }
 
-    fn insert(&self, provider: &Arc<str>, model: &Arc<str>) {
-        let mut all = self.0.write();
-        if all.values().map(HashMap::len).sum::<usize>() >= MAX_TARGETS {
-            for models in all.values_mut() {
-                models.retain(|_, target| !matches!(target.breaker, State::Closed { .. }));
-            }
-            if all.values().map(HashMap::len).sum::<usize>() >= MAX_TARGETS / 2 {
-                all.clear();
-            }
+    fn insert(&self, provider: &Arc<str>, model: &Arc<str>, now: Instant) {
+        let mut all = self.all.write();
+        if all.values().map(HashMap::len).sum::<usize>() >= MAX_TARGETS
+            && let Some(models) = all.values_mut().max_by_key(|models| models.len())
+        {
+            forget_some(models);
         }
-        all.entry(provider.clone()).or_default().entry(model.clone()).or_default();
+        let target = all.entry(provider.clone()).or_default().entry(model.clone()).or_default();
+        target.used.store(self.ticks(now), Ordering::Relaxed);
+    }
+}
+
+fn forget_some(models: &mut ByModel) {
+    let rank = |target: &Target| {
+        let is_closed = matches!(target.breaker, State::Closed { .. });
+        (!is_closed, target.has_answered, target.used.load(Ordering::Relaxed))
+    };
+    let mut ranks: Vec<_> = models.iter().map(|(model, target)| (rank(target), model.clone())).collect();
+    ranks.sort_unstable();
+    for (_, model) in ranks.iter().take((models.len() / PART).max(1)) {
+        models.remove(model);
     }
 }
 
@@ -66,12 +92,16 @@ impl Targets for MemoryTargets {
     }
 
     fn enter(&self, provider: &Arc<str>, model: &Arc<str>, policy: Policy, now: Instant) -> Gate {
-        match self.read(provider, model, |target| target.breaker.peek(policy, now)) {
+        let look = |target: &Target| {
+            target.used.store(self.ticks(now), Ordering::Relaxed);
+            target.breaker.peek(policy, now)
+        };
+        match self.read(provider, model, look) {
             // Only the rare probe changes anything, so the common case needs no exclusive lock.
             Some(Gate::Probe) => self.write(provider, model, |t| t.breaker.enter(policy, now)).unwrap_or(Gate::Pass),
             Some(gate) => gate,
             None => {
-                self.insert(provider, model);
+                self.insert(provider, model, now);
                 Gate::Pass
             }
         }
@@ -86,16 +116,17 @@ impl Targets for MemoryTargets {
         policy: Policy,
         now: Instant,
     ) -> Option<Change> {
-        let mut all = self.0.write();
+        let mut all = self.all.write();
         let on_the_edge = all.get(provider)?.get(model)?.breaker.is_on_the_edge(policy);
         let may_open = success || !on_the_edge || may_open(&all, provider, policy, now);
         let target = all.get_mut(provider)?.get_mut(model)?;
+        target.has_answered |= success;
         target.health.report(success, first_output, now);
         target.breaker.report(success, policy, may_open, now)
     }
 
     fn probed(&self, provider: &str, up: bool, policy: Policy, now: Instant) -> Vec<Arc<str>> {
-        let mut all = self.0.write();
+        let mut all = self.all.write();
         let may_open = up || may_open(&all, provider, policy, now);
         let mut opened = Vec::new();
         for (model, target) in all.get_mut(provider).into_iter().flatten() {
@@ -109,7 +140,7 @@ impl Targets for MemoryTargets {
     }
 
     fn keep(&self, providers: &[Arc<str>]) {
-        self.0.write().retain(|provider, _| providers.contains(provider));
+        self.all.write().retain(|provider, _| providers.contains(provider));
     }
 
     fn note_tried(&self, provider: &str, model: &str) {
@@ -135,7 +166,7 @@ impl Targets for MemoryTargets {
     }
 
     fn statuses(&self) -> Vec<TargetStatus> {
-        let all = self.0.read();
+        let all = self.all.read();
         let mut list: Vec<TargetStatus> = all
             .iter()
             .flat_map(|(provider, models)| {
@@ -181,6 +212,26 @@ mod tests {
             targets.enter(&provider, &format!("m{n}").into(), POLICY, now);
         }
         assert!(targets.statuses().len() <= MAX_TARGETS);
+    }
+
+    #[test]
+    fn invented_names_cost_nobody_their_health() {
+        let (targets, mut now) = (MemoryTargets::default(), Instant::now());
+        let (one, other): (Arc<str>, Arc<str>) = ("one".into(), "other".into());
+        for (provider, model) in [(&one, "good"), (&other, "good"), (&one, "sick")] {
+            targets.enter(provider, &model.into(), POLICY, now);
+            targets.report(provider, model, model == "good", None, POLICY, now);
+        }
+        assert_eq!(targets.report("one", "sick", false, None, POLICY, now), Some(Change::Opened));
+        for n in 0..3 * MAX_TARGETS {
+            now += Duration::from_millis(1);
+            let model = format!("m{n}");
+            targets.enter(&one, &model.as_str().into(), POLICY, now);
+            targets.report("one", &model, false, None, POLICY, now);
+        }
+        let kept = |provider: &str, model: &str| targets.read(provider, model, |target| target.breaker.name());
+        assert_eq!(kept("one", "good").zip(kept("other", "good")), Some(("closed", "closed")));
+        assert!(matches!(targets.peek("one", "sick", POLICY, now), Gate::Refuse { .. }));
     }
 
     fn fail(targets: &MemoryTargets, provider: &str, model: &str, now: Instant) -> Option<Change> {

@@ -111,6 +111,18 @@ pub trait Ledger: Send + Sync {
     /// The database's.
     async fn spent(&self, subject: &Subject, from_day: u32, to_day: u32) -> Result<Money, StoreError>;
 
+    /// What each end user of an organisation has spent in that time, of at most so many: those who have spent most.
+    ///
+    /// # Errors
+    /// The database's.
+    async fn spent_by_users(
+        &self,
+        org: &str,
+        from_day: u32,
+        to_day: u32,
+        most: u32,
+    ) -> Result<Vec<(String, Money)>, StoreError>;
+
     /// The row of a request, if it is in sight.
     ///
     /// # Errors
@@ -129,10 +141,11 @@ pub trait Ledger: Send + Sync {
         most: u32,
     ) -> Result<Page, StoreError>;
 
-    /// Deletes the rows of all days before this one; what was spent on them is kept. Returns how many there were.
+    /// Deletes the rows of all days before this one; what was spent on them is kept. Returns how many there were; an estimate,
+    /// where to count them would take long.
     ///
     /// # Errors
-    /// The database's.
+    /// The database's; days that were deleted until then stay so.
     async fn forget_before(&self, day: u32) -> Result<u64, StoreError>;
 }
 

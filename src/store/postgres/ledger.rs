@@ -240,6 +240,28 @@ impl Ledger for PostgresDatabase {
         .await
     }
 
+    async fn spent_by_users(
+        &self,
+        org: &str,
+        from_day: u32,
+        to_day: u32,
+        most: u32,
+    ) -> Result<Vec<(String, Money)>, StoreError> {
+        let (from, to) = (stored_day(from_day), stored_day(to_day));
+        self.transact(&Access::System, async |transaction| {
+            let query = "SELECT user_id, sum(cost)::text FROM spend \
+                         WHERE org_id = $1 AND user_id <> '' AND day BETWEEN $2 AND $3 \
+                         GROUP BY user_id ORDER BY sum(cost) DESC LIMIT $4";
+            let rows = transaction.query(query, &[&org, &from, &to, &i64::from(most)]).await?;
+            let spent = rows.into_iter().map(|row| {
+                let picos = row.try_get::<_, &str>(1)?.parse().map_err(|_| Trouble::damaged("a row of spend"))?;
+                Ok((row.try_get(0)?, Money::from_picos(picos)))
+            });
+            spent.collect()
+        })
+        .await
+    }
+
     async fn find(&self, access: &Access, id: RequestId) -> Result<Option<LedgerRow<'static>>, StoreError> {
         self.transact(access, async |transaction| {
             let query = "SELECT record::text FROM requests WHERE id = $1";
@@ -273,12 +295,24 @@ impl Ledger for PostgresDatabase {
 
     async fn forget_before(&self, day: u32) -> Result<u64, StoreError> {
         let day = stored_day(day);
-        self.transact(&Access::System, async |transaction| {
-            let count = transaction.query_one("SELECT count(*) FROM requests WHERE day < $1", &[&day]).await?;
-            let count: i64 = count.try_get(0)?;
-            transaction.execute("SELECT orbyt_ledger_forget($1)", &[&day]).await?;
-            Ok(u64::try_from(count).unwrap_or(0))
-        })
-        .await
+        // Days are tables, `requests_<day>`. How many rows each has is what the server has last reckoned; to count them takes too long.
+        let days = "SELECT substr(child.relname, 10)::integer, greatest(child.reltuples, 1)::bigint \
+                    FROM pg_inherits JOIN pg_class child ON child.oid = inhrelid \
+                    WHERE inhparent = 'requests'::regclass AND substr(child.relname, 10)::integer < $1 ORDER BY 1";
+        let old = self.transact(&Access::System, async |transaction| {
+            let found = transaction.query(days, &[&day]).await?;
+            found.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect::<Result<Vec<(i32, i64)>, Trouble>>()
+        });
+        let mut forgotten = 0;
+        // Each by itself: what hinders one of them must not bring back the others.
+        for (day, rows) in old.await? {
+            self.transact(&Access::System, async |transaction| {
+                transaction.execute("SELECT orbyt_ledger_forget($1)", &[&(day + 1)]).await?;
+                Ok(())
+            })
+            .await?;
+            forgotten += u64::try_from(rows).unwrap_or(0);
+        }
+        Ok(forgotten)
     }
 }

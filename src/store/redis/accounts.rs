@@ -2,10 +2,13 @@
 //!
 //! While Redis cannot be asked, each node goes on with its share of what was left when it was last heard of. What is spent in that time is
 //! booked when Redis is back. A settlement is said until Redis has answered it, and counts once however often it was said.
+//!
+//! What the ledger says may include what a node has not been able to book yet: Redis remembers by how much the ledger was ahead, and since
+//! when, and a settlement from before that is taken for part of it. So it counts once, whichever of the two comes first.
 
 use super::link::{Lane, Link, NODES};
 use super::names::Held;
-use crate::domain::budget::{Account, Draw, Span};
+use crate::domain::budget::{Account, Draw, Payer, Span};
 use crate::domain::{Money, OnOutage};
 use crate::store::memory::MemoryAccounts;
 use crate::store::ports::accounts::{Accounts, Balance, Refused, Reservation};
@@ -14,15 +17,17 @@ use futures::future::join_all;
 use parking_lot::Mutex;
 use redis::{Script, ScriptInvocation};
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::collections::hash_map::Entry;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock};
-use std::time::Duration;
-use tokio::sync::mpsc;
+use std::time::{Duration, Instant};
+use tokio::sync::{Notify, mpsc};
 
 /// So many settlements are sent at once.
 const BATCH: usize = 256;
-/// For how long Redis remembers that a settlement was booked, in milliseconds: longer than it takes to say it again.
-const REMEMBERED: u64 = 300_000;
+/// For how long Redis remembers which of a process's settlements were booked, in milliseconds: a node may be cut off for long before it
+/// says one again. It is a few hundred numbers a process.
+const REMEMBERED: u64 = 7 * 86_400_000;
 /// After so long it is said again.
 const AGAIN: Duration = Duration::from_millis(250);
 /// So many accounts are known by heart for an outage.
@@ -47,43 +52,97 @@ pub(super) fn scripts() -> [&'static Script; 3] {
 pub struct RedisAccounts {
     link: Arc<Link>,
     shared: Arc<Shared>,
-    /// What this node reserves and spends while Redis cannot be asked.
-    local: MemoryAccounts,
     denies: AtomicBool,
-    numbers: AtomicU64,
-    told: mpsc::UnboundedSender<Told>,
+    told: mpsc::UnboundedSender<Settlement>,
 }
 
-/// What Redis has said last of each account.
+/// What requests and the task that tells Redis have in common.
 #[derive(Default)]
 struct Shared {
-    known: Mutex<HashMap<Account, Balance>>,
-    /// What waits to be told.
+    known: Mutex<HashMap<Account, Known>>,
+    /// What this node reserves while Redis cannot be asked, and what it has spent without it until Redis knows.
+    local: MemoryAccounts,
+    /// What the ledger has said last, and when, until Redis knows.
+    observed: Mutex<HashMap<Account, (Money, Instant)>>,
+    has_observed: Notify,
+    /// Things that wait to be told.
     waiting: AtomicUsize,
 }
 
+/// What is known of an account without asking.
+#[derive(Clone, Default)]
+struct Known {
+    /// What Redis has said last; before it has said anything, what the ledger said first. What is spent without Redis comes on top.
+    basis: Option<Balance>,
+    /// What the ledger says.
+    ledger: Money,
+    /// What Redis was told of that last, and under which name.
+    told: Option<(Money, Arc<str>)>,
+}
+
 impl Shared {
-    fn note(&self, account: &Account, balance: Balance) {
+    /// Changes what is known of an account, if there is room for it.
+    fn know(&self, account: &Account, change: impl FnOnce(&mut Known)) {
         let mut known = self.known.lock();
-        if known.len() < MOST_KNOWN || known.contains_key(account) {
-            known.insert(account.clone(), balance);
+        let is_full = known.len() >= MOST_KNOWN;
+        match known.entry(account.clone()) {
+            Entry::Occupied(entry) => change(entry.into_mut()),
+            Entry::Vacant(entry) if !is_full => change(entry.insert(Known::default())),
+            Entry::Vacant(_) => {}
         }
+    }
+
+    /// Redis has said this of an account, `booked` of which was spent without it.
+    fn note(&self, account: &Account, said: Balance, booked: Money) {
+        self.know(account, |known| {
+            if booked > Money::ZERO {
+                self.local.unspend(account, booked);
+            }
+            // It may have lost what the ledger knows.
+            let before = known.ledger - self.local.balance_of(account).spent;
+            known.basis = Some(Balance { spent: said.spent.max(before), ..said });
+        });
+    }
+
+    /// Some of what the ledger has said.
+    fn take_observed(&self) -> Vec<Told> {
+        let mut observed = self.observed.lock();
+        let accounts: Vec<Account> = observed.keys().take(BATCH).cloned().collect();
+        let taken = accounts.into_iter().filter_map(|account| {
+            let (spent, at) = observed.remove(&account)?;
+            Some(Told::Observed { account, spent, at })
+        });
+        taken.collect()
+    }
+
+    /// Puts back what could not be told, unless the ledger has said something newer. Returns how much was put back.
+    fn put_back(&self, untold: Vec<Told>) -> usize {
+        let (mut observed, mut count) = (self.observed.lock(), 0);
+        for it in untold {
+            if let Told::Observed { account, spent, at } = it
+                && let Entry::Vacant(entry) = observed.entry(account)
+            {
+                entry.insert((spent, at));
+                count += 1;
+            }
+        }
+        count
     }
 }
 
 /// Something that Redis has to know.
 enum Told {
-    Settled(Settlement),
-    Observed { account: Account, spent: Money },
+    Settled { settlement: Settlement, number: u64, lowest: u64, process: Arc<str> },
+    Observed { account: Account, spent: Money, at: Instant },
 }
 
 struct Settlement {
     /// The name under which it was reserved; `None` when Redis knows of no reservation.
     node: Option<Held>,
-    id: String,
     accounts: Vec<Account>,
     amount: Money,
     spent: Money,
+    at: Instant,
 }
 
 /// What Redis has said. Dropped without having been taken, it gives back what was granted.
@@ -92,22 +151,35 @@ struct Answer {
     /// The first account that has not enough left.
     short: usize,
     balances: Vec<Balance>,
-    told: mpsc::UnboundedSender<Told>,
-    shared: Arc<Shared>,
+    teller: Teller,
 }
 
 impl Drop for Answer {
     fn drop(&mut self) {
         if let Some(unclaimed) = self.granted.take() {
-            send(&self.shared, &self.told, Told::Settled(unclaimed));
+            self.teller.tell(unclaimed);
         }
     }
 }
 
-fn send(shared: &Shared, told: &mpsc::UnboundedSender<Told>, what: Told) {
-    shared.waiting.fetch_add(1, Ordering::AcqRel);
-    if told.send(what).is_err() {
-        shared.waiting.fetch_sub(1, Ordering::AcqRel);
+/// Hands settlements to the task that tells them.
+struct Teller {
+    link: Arc<Link>,
+    shared: Arc<Shared>,
+    told: mpsc::UnboundedSender<Settlement>,
+}
+
+impl Teller {
+    fn tell(&self, settlement: Settlement) {
+        let counters = [&self.shared.waiting, &self.link.untold];
+        for counter in counters {
+            counter.fetch_add(1, Ordering::AcqRel);
+        }
+        if self.told.send(settlement).is_err() {
+            for counter in counters {
+                counter.fetch_sub(1, Ordering::AcqRel);
+            }
+        }
     }
 }
 
@@ -116,8 +188,7 @@ impl RedisAccounts {
         let (told, to_tell) = mpsc::unbounded_channel();
         let shared = Arc::new(Shared::default());
         link.runtime().spawn(tell_all(link.clone(), shared.clone(), to_tell));
-        let (local, denies, numbers) = (MemoryAccounts::default(), AtomicBool::new(false), AtomicU64::new(0));
-        Self { link, shared, local, denies, numbers, told }
+        Self { link, shared, denies: AtomicBool::new(false), told }
     }
 
     /// Waits until Redis knows everything: for tests that look at what is left.
@@ -127,8 +198,8 @@ impl RedisAccounts {
         }
     }
 
-    fn next_id(&self) -> String {
-        format!("{}.{:x}", self.link.process(), self.numbers.fetch_add(1, Ordering::Relaxed))
+    fn teller(&self) -> Teller {
+        Teller { link: self.link.clone(), shared: self.shared.clone(), told: self.told.clone() }
     }
 
     async fn ask(&self, lane: Arc<Lane>, draws: &[Draw], amount: Money) -> Option<Answer> {
@@ -139,14 +210,14 @@ impl RedisAccounts {
             call.arg(digits(draw.limit)).arg(remembered(&draw.account));
         }
         let node = Some(Held::new(self.link.clone(), lane.node.clone()));
-        let lease = Settlement { node, id: self.next_id(), accounts, amount, spent: Money::ZERO };
-        let (told, shared) = (self.told.clone(), self.shared.clone());
+        let lease = Settlement { node, accounts, amount, spent: Money::ZERO, at: Instant::now() };
+        let teller = self.teller();
         let made = move |answer: Vec<String>| {
             let mut words = answer.iter().map(String::as_str);
             let passes = words.next() == Some("1");
             let short = words.next().and_then(|at| at.parse().ok()).unwrap_or(0);
             let balances = balances(answer.get(2..).unwrap_or_default());
-            Answer { granted: passes.then_some(lease), short, balances, told, shared }
+            Answer { granted: passes.then_some(lease), short, balances, teller }
         };
         self.link.ask(lane, call, made).await
     }
@@ -155,12 +226,14 @@ impl RedisAccounts {
     fn take_share(&self, draws: &[Draw], amount: Money, ttl: Duration, now: u64) -> Result<Reservation, Refused> {
         let nodes = i128::from(self.link.nodes().max(1));
         let share = |draw: &Draw| {
-            let known = self.shared.known.lock().get(&draw.account).copied().unwrap_or_default();
-            let left = (draw.limit - known.spent - known.reserved).max(Money::ZERO);
+            let known = self.shared.known.lock().get(&draw.account).cloned().unwrap_or_default();
+            // As it stood when Redis went: what this node spends without it is reckoned beside that.
+            let basis = known.basis.unwrap_or_default();
+            let left = (draw.limit - basis.spent - basis.reserved).max(Money::ZERO);
             Draw { account: draw.account.clone(), limit: Money::from_picos(left.picos() / nodes) }
         };
         let shares: Vec<Draw> = draws.iter().map(share).collect();
-        self.local.take(&shares, amount, ttl, now)
+        self.shared.local.take(&shares, amount, ttl, now)
     }
 }
 
@@ -177,13 +250,8 @@ impl Accounts for RedisAccounts {
             }
             return self.take_share(draws, amount, ttl, now);
         };
-        let is_told = self.shared.waiting.load(Ordering::Acquire) == 0;
         for (draw, balance) in draws.iter().zip(&answer.balances) {
-            self.shared.note(&draw.account, *balance);
-            if is_told {
-                // What was spent in an outage is part of what Redis has said.
-                self.local.forget(&draw.account);
-            }
+            self.shared.note(&draw.account, *balance, Money::ZERO);
         }
         let Some(lease) = answer.granted.take() else {
             let balance = answer.balances.get(answer.short).copied().unwrap_or_default();
@@ -198,7 +266,11 @@ impl Accounts for RedisAccounts {
             Some(node) => Some(Held::taken_back(self.link.clone(), node.clone())),
             None => {
                 let (accounts, number) = (reservation.accounts.clone(), reservation.number);
-                self.local.settle(Reservation { accounts, amount: reservation.amount, number, node: None }, spent, now);
+                self.shared.local.settle(
+                    Reservation { accounts, amount: reservation.amount, number, node: None },
+                    spent,
+                    now,
+                );
                 if spent == Money::ZERO {
                     return;
                 }
@@ -206,27 +278,46 @@ impl Accounts for RedisAccounts {
             }
         };
         let Reservation { accounts, amount, .. } = reservation;
-        let settlement = Settlement { node, id: self.next_id(), accounts, amount, spent };
-        send(&self.shared, &self.told, Told::Settled(settlement));
+        self.teller().tell(Settlement { node, accounts, amount, spent, at: Instant::now() });
     }
 
     fn observe(&self, account: &Account, spent: Money) {
-        let known = self.shared.known.lock().get(account).copied().unwrap_or_default();
-        if spent > known.spent {
-            self.shared.note(account, Balance { spent, ..known });
+        let lane = self.link.lane();
+        let mut is_told = false;
+        self.shared.know(account, |known| {
+            // There may be very many users. As long as the connection lives, Redis has forgotten nothing.
+            let told = known.told.as_ref().filter(|_| account.payer == Payer::User);
+            is_told = told.zip(lane.as_ref()).is_some_and(|((told, name), lane)| *told == spent && *name == lane.node);
+            known.ledger = known.ledger.max(spent);
+            let before = || spent - self.shared.local.balance_of(account).spent;
+            known.basis.get_or_insert_with(|| Balance { spent: before().max(Money::ZERO), reserved: Money::ZERO });
+        });
+        if is_told {
+            return;
         }
-        // Also what is known here: Redis may have lost it.
-        send(&self.shared, &self.told, Told::Observed { account: account.clone(), spent });
+        // Also what is known here: Redis may have lost it. Only the last word counts, however long Redis is away.
+        let mut observed = self.shared.observed.lock();
+        if observed.insert(account.clone(), (spent, Instant::now())).is_none() {
+            self.shared.waiting.fetch_add(1, Ordering::AcqRel);
+        }
+        drop(observed);
+        self.shared.has_observed.notify_one();
     }
 
     fn balances(&self) -> Vec<(Account, Balance)> {
-        self.shared.known.lock().iter().map(|(account, balance)| (account.clone(), *balance)).collect()
+        let known = self.shared.known.lock();
+        let shown = |(account, known): (&Account, &Known)| {
+            let basis = known.basis.unwrap_or_default();
+            let spent = basis.spent + self.shared.local.balance_of(account).spent;
+            (account.clone(), Balance { spent: spent.max(known.ledger), ..basis })
+        };
+        known.iter().map(shown).collect()
     }
 
     fn forget_past(&self, now: u64) {
         let day = crate::domain::budget::day_of(now);
         self.shared.known.lock().retain(|account, _| account.span.first_day(day) == account.from_day);
-        self.local.forget_past(now);
+        self.shared.local.forget_past(now);
     }
 
     fn set_on_outage(&self, choice: OnOutage) {
@@ -235,22 +326,37 @@ impl Accounts for RedisAccounts {
 }
 
 /// Tells Redis everything, and again until it has answered.
-async fn tell_all(link: Arc<Link>, shared: Arc<Shared>, mut told: mpsc::UnboundedReceiver<Told>) {
+async fn tell_all(link: Arc<Link>, shared: Arc<Shared>, mut told: mpsc::UnboundedReceiver<Settlement>) {
+    let (process, mut next) = (Arc::<str>::from(link.process()), 0);
     loop {
         let mut batch = Vec::new();
-        if told.recv_many(&mut batch, BATCH).await == 0 {
-            return;
+        tokio::select! {
+            biased;
+            count = told.recv_many(&mut batch, BATCH) => if count == 0 { return },
+            () = shared.has_observed.notified() => {}
         }
-        let count = batch.len();
-        // What the ledger says may include what was settled before: said the other way round it would count twice.
-        let (settled, observed): (Vec<Told>, Vec<Told>) =
-            batch.into_iter().partition(|it| matches!(it, Told::Settled(_)));
-        for mut rest in [settled, observed] {
-            while !rest.is_empty() {
-                rest = tell(&link, &shared, rest).await;
-            }
+        // All before the first of these are answered.
+        let (count, lowest) = (batch.len(), next);
+        next += count as u64;
+        let numbered = batch.into_iter().zip(lowest..);
+        let mut rest: Vec<Told> = numbered
+            .map(|(settlement, number)| Told::Settled { settlement, number, lowest, process: process.clone() })
+            .collect();
+        while !rest.is_empty() {
+            rest = tell(&link, &shared, rest).await;
         }
+        link.untold.fetch_sub(count, Ordering::AcqRel);
         shared.waiting.fetch_sub(count, Ordering::AcqRel);
+        let observed = shared.take_observed();
+        if observed.is_empty() {
+            continue;
+        }
+        let count = observed.len();
+        let left = shared.put_back(tell(&link, &shared, observed).await);
+        shared.waiting.fetch_sub(count - left, Ordering::AcqRel);
+        if !shared.observed.lock().is_empty() {
+            shared.has_observed.notify_one();
+        }
     }
 }
 
@@ -265,8 +371,12 @@ async fn tell(link: &Link, shared: &Shared, what: Vec<Told>) -> Vec<Told> {
     for (result, it) in join_all(said).await {
         match result {
             Ok(answer) => {
-                for (account, balance) in it.accounts().iter().zip(balances(&answer)) {
-                    shared.note(account, balance);
+                let (accounts, booked) = (it.accounts(), it.spent_without());
+                for (account, balance) in accounts.iter().zip(balances(&answer)) {
+                    shared.note(account, balance, booked);
+                }
+                if let Told::Observed { account, spent, .. } = &it {
+                    shared.know(account, |known| known.told = Some((*spent, lane.node.clone())));
                 }
             }
             Err(error) => {
@@ -290,30 +400,45 @@ fn balances(answer: &[String]) -> Vec<Balance> {
 impl Told {
     fn accounts(&self) -> &[Account] {
         match self {
-            Self::Settled(settlement) => &settlement.accounts,
+            Self::Settled { settlement, .. } => &settlement.accounts,
             Self::Observed { account, .. } => std::slice::from_ref(account),
+        }
+    }
+
+    /// What this node has spent by itself, which Redis knows now.
+    fn spent_without(&self) -> Money {
+        match self {
+            Self::Settled { settlement, .. } if settlement.node.is_none() => settlement.spent,
+            _ => Money::ZERO,
         }
     }
 
     fn call(&self) -> ScriptInvocation<'static> {
         match self {
-            Self::Settled(Settlement { node, id, accounts, amount, spent }) => {
+            Self::Settled { settlement, number, lowest, process } => {
+                let Settlement { node, accounts, amount, spent, at } = settlement;
                 let mut call = prepared(&BOOK, accounts);
-                call.key(format!("{{orbyt}}:settled:{id}"));
+                call.key(format!("{{orbyt}}:settled:{process}"));
                 // Without a name there is no reservation of that name.
-                call.arg(node.as_ref().map_or("", Held::name)).arg(digits(*amount)).arg(digits(*spent)).arg(REMEMBERED);
+                call.arg(node.as_ref().map_or("", Held::name)).arg(digits(*amount)).arg(digits(*spent));
+                call.arg(age(*at)).arg(number).arg(lowest).arg(REMEMBERED);
                 for account in accounts {
                     call.arg(remembered(account));
                 }
                 call
             }
-            Self::Observed { account, spent } => {
+            Self::Observed { account, spent, at } => {
                 let mut call = prepared(&OBSERVE, std::slice::from_ref(account));
-                call.arg("").arg(digits(*spent)).arg(remembered(account));
+                call.arg("").arg(digits(*spent)).arg(age(*at)).arg(remembered(account));
                 call
             }
         }
     }
+}
+
+/// How long ago something was, in milliseconds: clocks of nodes differ.
+fn age(at: Instant) -> u64 {
+    u64::try_from(at.elapsed().as_millis()).unwrap_or(u64::MAX)
 }
 
 fn prepared(script: &'static Script, accounts: &[Account]) -> ScriptInvocation<'static> {
@@ -343,4 +468,67 @@ fn digits(amount: Money) -> String {
 
 fn money(digits: &str) -> Money {
     Money::from_picos(digits.parse().unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Settings;
+    use super::*;
+    use crate::domain::Secret;
+
+    fn account(name: &str) -> Account {
+        Account { payer: Payer::User, subject: name.into(), span: Span::Total, from_day: 0 }
+    }
+
+    /// A node that never reaches its Redis.
+    fn cut_off() -> RedisAccounts {
+        let (url, second) = (Secret::new("redis://127.0.0.1:1".to_owned()), Duration::from_secs(1));
+        let settings = Settings { url, ca: None, timeout: second, node_ttl: second };
+        let link = Link::new(settings, tokio::runtime::Handle::current(), Box::new(|_| {})).unwrap();
+        RedisAccounts::new(Arc::new(link))
+    }
+
+    #[tokio::test]
+    async fn an_outage_keeps_the_last_word_of_the_ledger_alone() {
+        let accounts = cut_off();
+        for round in 1..=1000 {
+            for name in ["a", "b", "c"] {
+                accounts.observe(&account(name), Money::from_picos(round));
+            }
+            tokio::task::yield_now().await;
+        }
+        // One batch may be on its way beside them.
+        assert!(accounts.shared.waiting.load(Ordering::Relaxed) <= 6);
+        let told = accounts.shared.observed.lock().values().all(|(spent, _)| spent.picos() == 1000);
+        assert!(told);
+    }
+
+    #[tokio::test]
+    async fn a_node_that_ends_waits_for_what_it_has_to_book() {
+        let accounts = cut_off();
+        let draws = [Draw { account: account("a"), limit: Money::from_picos(10) }];
+        let granted = accounts.reserve(&draws, Money::from_picos(2), AGAIN, 0).await.unwrap();
+        accounts.settle(granted, Money::from_picos(1), 0);
+        assert_eq!(accounts.link.untold.load(Ordering::Relaxed), 1);
+    }
+
+    #[tokio::test]
+    async fn what_a_node_spends_in_an_outage_is_taken_from_its_share_once() {
+        let accounts = cut_off();
+        let draws = [Draw { account: account("a"), limit: Money::from_picos(100) }];
+        let spend = async |picos| {
+            let amount = Money::from_picos(picos);
+            let granted = accounts.reserve(&draws, amount, AGAIN, 0).await?;
+            accounts.settle(granted, amount, 0);
+            Ok::<(), Refused>(())
+        };
+        spend(50).await.unwrap();
+        // The ledger tells what this node has spent itself.
+        accounts.observe(&draws[0].account, Money::from_picos(50));
+        spend(40).await.unwrap();
+        accounts.observe(&draws[0].account, Money::from_picos(90));
+        assert!(spend(11).await.is_err());
+        spend(10).await.unwrap();
+        assert_eq!(accounts.balances()[0].1.spent, Money::from_picos(100));
+    }
 }

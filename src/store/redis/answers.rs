@@ -1,7 +1,7 @@
 //! The cache of answers that nodes share.
 //!
 //! An answer is found by its digest, in which its tenant is, and goes by its own time. A set of all of them bounds their number and size: those
-//! go first that would go first anyway.
+//! go first that came first.
 
 use super::link::Link;
 use crate::store::ports::answers::{AnswerKey, Answers, AnswersHeld, StoredAnswer};
@@ -17,6 +17,8 @@ use std::time::Duration;
 const ALL: &str = "{orbyt}:answers";
 /// How large each of them is.
 const SIZES: &str = "{orbyt}:answers:sizes";
+/// All answers in the order in which they came.
+const ORDER: &str = "{orbyt}:answers:order";
 /// How many answers one question forgets.
 const CLEARED_AT_ONCE: isize = 500;
 /// The first byte of an answer. Another version's is not read.
@@ -60,7 +62,14 @@ impl Answers for RedisAnswers {
         let Some(lane) = self.link.lane() else { return };
         let (Some(bytes), Ok(ttl)) = (written(&answer), u64::try_from(answer.ttl.as_millis())) else { return };
         let mut call = PUT.prepare_invoke();
-        call.key(name(&key)).key(ALL).key(SIZES).arg(bytes).arg(ttl.max(1)).arg(self.most).arg(self.most_bytes);
+        call.key(name(&key))
+            .key(ALL)
+            .key(SIZES)
+            .key(ORDER)
+            .arg(bytes)
+            .arg(ttl.max(1))
+            .arg(self.most)
+            .arg(self.most_bytes);
         let mut connection = lane.bulk.clone();
         let question = async move { call.invoke_async::<(u64, u64)>(&mut connection).await };
         if let Some((entries, bytes)) = self.link.ask_bulk(question).await {
@@ -79,9 +88,9 @@ impl Answers for RedisAnswers {
                 let mut forget = redis::pipe();
                 forget.atomic();
                 if names.is_empty() {
-                    forget.del(ALL).del(SIZES);
+                    forget.del(ALL).del(SIZES).del(ORDER);
                 } else {
-                    forget.del(&names).zrem(ALL, &names).hdel(SIZES, &names);
+                    forget.del(&names).zrem(ALL, &names).zrem(ORDER, &names).hdel(SIZES, &names);
                 }
                 forget.query_async::<()>(&mut connection).await.map(|()| names.len())
             };

@@ -214,6 +214,29 @@ impl Ledger for SqliteDatabase {
         .await
     }
 
+    async fn spent_by_users(
+        &self,
+        org: &str,
+        from_day: u32,
+        to_day: u32,
+        most: u32,
+    ) -> Result<Vec<(String, Money)>, StoreError> {
+        let (org, days) = (org.to_owned(), [from_day, to_day].map(stored_day));
+        self.read(move |transaction| {
+            let mut query = transaction.prepare_cached(
+                "SELECT user_id, sum(cost / 1000000) AS millions, sum(cost % 1000000) AS rest FROM spend \
+                 WHERE org_id = ?1 AND user_id <> '' AND day BETWEEN ?2 AND ?3 \
+                 GROUP BY user_id ORDER BY millions DESC, rest DESC LIMIT ?4",
+            )?;
+            let rows = query.query_map(params![org, days[0], days[1], most], |row| {
+                let (millions, rest): (i64, i64) = (row.get(1)?, row.get(2)?);
+                Ok((row.get(0)?, Money::from_picos(i128::from(millions) * 1_000_000 + i128::from(rest))))
+            })?;
+            Ok(rows.collect::<Result<_, _>>()?)
+        })
+        .await
+    }
+
     async fn find(&self, access: &Access, id: RequestId) -> Result<Option<LedgerRow<'static>>, StoreError> {
         let access = access.clone();
         self.look(move |transaction| {

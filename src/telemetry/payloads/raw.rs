@@ -32,6 +32,41 @@ impl Eyes<'_> {
         spans.extend(others.filter(|span| !span.is_empty()));
         spans
     }
+
+    /// An address without secrets. What they are recognised by may be percent-encoded in it.
+    pub(super) fn clean_url(&self, url: &str) -> String {
+        let clean = |text: &str| match self.spans(text.as_bytes()) {
+            spans if spans.is_empty() => text.to_owned(),
+            spans => String::from_utf8_lossy(&replaced(text.as_bytes(), spans, &mut [])).into_owned(),
+        };
+        let url = clean(url);
+        let Some((path, query)) = url.split_once('?') else { return url };
+        let pair = |pair: &str| match pair.split_once('=') {
+            Some((name, value)) if !self.spans(&percent_decoded(value)).is_empty() => format!("{name}={REDACTED}"),
+            _ => pair.to_owned(),
+        };
+        format!("{path}?{}", query.split('&').map(pair).collect::<Vec<_>>().join("&"))
+    }
+}
+
+/// A value of a query as it is meant; what is no escape stays.
+fn percent_decoded(value: &str) -> Vec<u8> {
+    let (bytes, mut at) = (value.as_bytes(), 0);
+    let mut decoded = Vec::with_capacity(bytes.len());
+    while at < bytes.len() {
+        let escape = value.get(at + 1..at + 3).filter(|_| bytes[at] == b'%');
+        match escape.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
+            Some(byte) => {
+                decoded.push(byte);
+                at += 3;
+            }
+            None => {
+                decoded.push(if bytes[at] == b'+' { b' ' } else { bytes[at] });
+                at += 1;
+            }
+        }
+    }
+    decoded
 }
 
 /// The headers of a message, a line each: one allocation.

@@ -283,9 +283,7 @@ impl Taken {
             body.scrub(eyes);
         }
         for url in self.attempts.iter_mut().map(|it| &mut it.url).chain([&mut self.url]) {
-            if let std::borrow::Cow::Owned(clean) = eyes.redactor.redact_with(url, &eyes.own) {
-                *url = clean;
-            }
+            *url = eyes.clean_url(url);
         }
         for it in &mut self.attempts {
             if let std::borrow::Cow::Owned(clean) = eyes.redactor.redact_with(&it.model, &eyes.own) {

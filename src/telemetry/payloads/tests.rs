@@ -28,6 +28,10 @@ fn id(number: u64) -> RequestId {
 }
 
 fn begun(store: &PayloadStore, number: u64, body: &'static str, own: &[&str]) -> Option<Arc<Tape>> {
+    begun_at(store, number, "/v1/chat/completions?key=hunter2", body, own)
+}
+
+fn begun_at(store: &PayloadStore, number: u64, url: &str, body: &'static str, own: &[&str]) -> Option<Arc<Tape>> {
     let principal = Principal { key_name: "team".into(), key_hash: KeyHash::of(b"k"), key: None, stores: true };
     let secrets = own.iter().filter_map(|key| body.find(key).map(|at| at..at + key.len())).collect();
     let begin = Begin {
@@ -36,7 +40,7 @@ fn begun(store: &PayloadStore, number: u64, body: &'static str, own: &[&str]) ->
         started: Instant::now(),
         principal: &principal,
         method: "POST",
-        url: "/v1/chat/completions?key=hunter2",
+        url,
         headers: &HeaderMap::new(),
         body: &Bytes::from_static(body.as_bytes()),
         secrets,
@@ -208,6 +212,21 @@ fn patterns_hide_what_operators_want_hidden() {
     tape.finish(&record(1, 200));
     let seen = store.get(&id(1)).unwrap();
     assert_eq!(seen.request.body.content, Content::Text(r#"{"content":"my number is [redacted]."}"#.to_owned()));
+}
+
+#[test]
+fn patterns_hide_in_addresses_too_however_they_are_written() {
+    let pattern = Pattern(regex::bytes::Regex::new(r"[\w.]+@[\w.]+").unwrap());
+    let store = store(Settings { redact: vec![pattern], ..ROOMY });
+    for (number, url, expected) in [
+        (1, "/v1/models?email=ada@example.com&a=1", "/v1/models?email=[redacted]&a=1"),
+        (2, "/v1/models?a=%zz&email=ada%40example.com", "/v1/models?a=%zz&email=[redacted]"),
+        (3, "/v1/models?a=b", "/v1/models?a=b"),
+    ] {
+        let tape = begun_at(&store, number, url, "{}", &[]).unwrap();
+        tape.finish(&record(number, 200));
+        assert_eq!(store.get(&id(number)).unwrap().request.url, expected);
+    }
 }
 
 #[test]

@@ -36,6 +36,8 @@ pub const FOLDER: &str = "spool";
 const LOCK: &str = "lock";
 /// A file of this size is full.
 const FULL: u64 = 8 << 20;
+/// A file of this age is deleted once the database has what is in it: what it forgets must not be found there any more.
+const OLD: Duration = Duration::from_secs(3600);
 /// How much may wait in memory while the disk does not take it.
 const MEMORY: usize = 16 << 20;
 /// How long until the disk is tried again.
@@ -63,6 +65,8 @@ struct Segment {
 
 /// What all threads share.
 struct Inner {
+    /// Released when the process ends, however it ends.
+    lock: File,
     /// The file that is written; `None` before the first row and after one that is full.
     file: Option<File>,
     /// The files that were not deleted yet, the oldest first; the last one is the one that is written, where there is one.
@@ -75,13 +79,13 @@ struct Inner {
     again_at: Option<Instant>,
     /// Bytes that the database has taken over, of files that are still there.
     drained: u64,
+    /// When the file that is written is old.
+    old_at: Instant,
 }
 
 /// The spool of this process.
 pub struct FileSpool {
     folder: PathBuf,
-    /// Released when the process ends, however it ends.
-    _lock: File,
     most: u64,
     inner: Mutex<Inner>,
 }
@@ -96,14 +100,9 @@ impl FileSpool {
     /// # Errors
     /// When the folder cannot be made.
     pub fn open(data_dir: &Path, name: &str, most: u64) -> io::Result<Self> {
-        let all = data_dir.join(FOLDER);
-        // Locked before anybody can take it for a dead process's.
-        let (folder, hidden) = (all.join(name), all.join(format!(".{name}")));
-        DirBuilder::new().recursive(true).mode(0o700).create(&hidden)?;
-        let lock = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(hidden.join(LOCK))?;
-        lock.try_lock().map_err(io::Error::from)?;
-        std::fs::rename(&hidden, &folder)?;
+        let folder = data_dir.join(FOLDER).join(name);
         let inner = Inner {
+            lock: make(&folder)?,
             file: None,
             segments: VecDeque::new(),
             next_number: 1,
@@ -112,8 +111,9 @@ impl FileSpool {
             failing: None,
             again_at: None,
             drained: 0,
+            old_at: Instant::now() + OLD,
         };
-        Ok(Self { folder, _lock: lock, most, inner: Mutex::new(inner) })
+        Ok(Self { folder, most, inner: Mutex::new(inner) })
     }
 
     /// How it is.
@@ -207,12 +207,21 @@ impl FileSpool {
         inner.file = None;
         let number = inner.next_number;
         let path = self.path(number);
-        let mut file = OpenOptions::new().append(true).create_new(true).mode(0o600).open(&path)?;
+        let create = || OpenOptions::new().append(true).create_new(true).mode(0o600).open(&path);
+        let mut file = match create() {
+            // Somebody has tidied up, or this process has, and something ended after that.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                inner.lock = make(&self.folder)?;
+                create()?
+            }
+            created => created?,
+        };
         if let Err(error) = file.write_all(HEADER) {
             let _ = std::fs::remove_file(&path);
             return Err(error);
         }
         inner.next_number += 1;
+        inner.old_at = Instant::now() + OLD;
         inner.segments.push_back(Segment { number, length: HEADER.len() as u64 });
         inner.file = Some(file);
         Ok(())
@@ -253,6 +262,19 @@ impl Spool for FileSpool {
 
 fn segment_path(folder: &Path, number: u64) -> PathBuf {
     folder.join(format!("{number:010}.spool"))
+}
+
+/// Makes the folder of a process, and takes its lock.
+fn make(folder: &Path) -> io::Result<File> {
+    // Locked before anybody can take it for a dead process's.
+    let mut name = std::ffi::OsString::from(".");
+    name.push(folder.file_name().unwrap_or_default());
+    let hidden = folder.with_file_name(name);
+    DirBuilder::new().recursive(true).mode(0o700).create(&hidden)?;
+    let lock = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(hidden.join(LOCK))?;
+    lock.try_lock().map_err(io::Error::from)?;
+    std::fs::rename(&hidden, folder)?;
+    Ok(lock)
 }
 
 /// Removes a folder in which nothing is left but the lock.

@@ -106,6 +106,22 @@ fn what_is_appended_is_drained_in_order_and_then_gone() {
 }
 
 #[test]
+fn what_ends_after_the_folder_is_gone_is_on_the_disk_all_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let spool = open(folder.path(), "a");
+    Drain::new(&spool).finish();
+    assert!(!spool.folder.exists());
+    spool.append(&row(1));
+    assert_eq!(spool.state().failing, None);
+    let other = open(folder.path(), "b");
+    let mut drain = Drain::new(&other);
+    assert_eq!(drain.adopt().unwrap(), 0, "its process lives, and has its lock again");
+    drop(spool);
+    assert_eq!(drain.adopt().unwrap(), 1);
+    assert_eq!(all(&mut drain).0, [row(1)]);
+}
+
+#[test]
 fn a_batch_that_was_not_taken_over_comes_again() {
     let folder = tempfile::tempdir().unwrap();
     let spool = open(folder.path(), "a");
@@ -192,16 +208,102 @@ fn a_file_that_the_version_before_has_left_is_taken_over() {
 }
 
 #[test]
-fn a_file_of_a_later_version_is_not_touched() {
+fn a_file_of_a_later_version_is_not_touched_and_keeps_nobody_else() {
     let folder = tempfile::tempdir().unwrap();
     let dead = folder.path().join(FOLDER).join("a");
     std::fs::create_dir_all(&dead).unwrap();
     std::fs::write(segment_path(&dead, 1), b"ORBYTSP9whatever").unwrap();
+    open(folder.path(), "b").append(&row(1));
+    let own = open(folder.path(), "c");
+    own.append(&row(2));
+    let mut drain = Drain::new(&own);
+    assert_eq!(drain.adopt().unwrap(), 2);
+    assert_eq!(all(&mut drain).0, [row(1), row(2)]);
+    let trouble = drain.trouble().unwrap().to_owned();
+    assert!(trouble.contains("0000000001.spool is of another version"), "{trouble}");
+    assert!(drain.left_bytes() > 0);
+    drain.adopt().unwrap();
+    assert_eq!(all(&mut drain).0, []);
+    std::fs::remove_dir_all(&dead).unwrap();
+    drain.adopt().unwrap();
+    assert_eq!((all(&mut drain).0, drain.trouble()), (Vec::new(), None));
+}
+
+#[test]
+fn a_folder_that_cannot_be_read_and_a_file_that_is_gone_keep_nobody_else() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, number) in [("b", 1), ("c", 2)] {
+        open(folder.path(), name).append(&row(number));
+    }
+    // A folder in the place of the lock cannot be opened, whoever asks.
+    std::fs::create_dir_all(folder.path().join(FOLDER).join("a").join(LOCK)).unwrap();
+    let own = open(folder.path(), "d");
+    own.append(&row(3));
+    let mut drain = Drain::new(&own);
+    assert_eq!(drain.adopt().unwrap(), 2);
+    assert!(drain.trouble().is_some_and(|why| why.contains("spool/a")));
+    std::fs::remove_file(segment_path(&folder.path().join(FOLDER).join("b"), 1)).unwrap();
+    assert_eq!(all(&mut drain).0, [row(2), row(3)]);
+    assert!(!folder.path().join(FOLDER).join("b").exists());
+}
+
+#[test]
+fn a_file_that_cannot_be_deleted_keeps_nobody_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let dead = open(folder.path(), "a");
+    (0..3).for_each(|number| dead.append(&row(number)));
+    let path = dead.path(1);
+    drop(dead);
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[HEADER.len() + 20] ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+    // Where the damaged file is to be put, something else stands.
+    let aside = folder.path().join(FOLDER).join("a-0000000001.spool.damaged");
+    std::fs::create_dir_all(aside.join("in the way")).unwrap();
     let own = open(folder.path(), "b");
     let mut drain = Drain::new(&own);
     assert_eq!(drain.adopt().unwrap(), 1);
-    let error = drain.next_batch().unwrap_err().to_string();
-    assert!(error.contains("0000000001.spool is of another version"), "{error}");
+    let (rows, damaged, _) = all(&mut drain);
+    assert_eq!(rows, [row(1), row(2)]);
+    assert!(damaged > 0 && drain.trouble().is_some());
+    own.append(&row(7));
+    assert_eq!(all(&mut drain).0, [row(7)], "the next ones reach the database all the same");
+    std::fs::remove_dir_all(&aside).unwrap();
+    drain.adopt().unwrap();
+    let (rows, damaged, _) = all(&mut drain);
+    assert_eq!((rows, damaged, drain.trouble()), (Vec::new(), 0, None), "nothing comes twice");
+    assert!(aside.is_file() && !folder.path().join(FOLDER).join("a").exists());
+}
+
+#[test]
+fn what_is_taken_over_does_not_come_again_after_a_crash() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = open(folder.path(), "a");
+    (0..3).for_each(|number| first.append(&row(number)));
+    assert_eq!(all(&mut Drain::new(&first)).0.len(), 3);
+    first.append(&row(3));
+    drop(first);
+    let next = open(folder.path(), "b");
+    let mut drain = Drain::new(&next);
+    assert_eq!(drain.adopt().unwrap(), 1);
+    assert_eq!(all(&mut drain).0, [row(3)]);
+    drain.finish();
+    assert_eq!(files(folder.path()), Vec::<String>::new());
+}
+
+#[test]
+fn a_file_that_is_old_is_deleted_however_small() {
+    let folder = tempfile::tempdir().unwrap();
+    let spool = open(folder.path(), "a");
+    let mut drain = Drain::new(&spool);
+    spool.append(&row(1));
+    all(&mut drain);
+    assert!(spool.path(1).exists());
+    spool.inner.lock().old_at = Instant::now();
+    assert_eq!(all(&mut drain).0, []);
+    assert_eq!(files(folder.path()), ["lock"]);
+    spool.append(&row(2));
+    assert_eq!(all(&mut drain).0, [row(2)]);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 -- An account is one hash:
 --   spent       what was settled
 --   r:<node>    what requests at a node have reserved
+--   raised      by how much the ledger was ahead of what was settled, and when: <milliseconds>:<amount>, with commas
 -- Amounts are whole pico-dollars, in decimal digits. They do not fit into Lua's numbers, so each is reckoned with as two: thousandths of a
 -- dollar, and what is left.
 --
@@ -49,6 +50,12 @@ local function rest(a, b)
     return { a[1] - b[1] - 1, a[2] + BASE - b[2] }
   end
   return { a[1] - b[1], a[2] - b[2] }
+end
+
+-- So many milliseconds ago, in milliseconds.
+local function ago(age)
+  local time = redis.call('TIME')
+  return time[1] * 1000 + math.floor(time[2] / 1000) - tonumber(age)
 end
 
 -- What is reserved of an account at all nodes; that of nodes that are gone is free again.
