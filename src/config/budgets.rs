@@ -82,6 +82,12 @@ impl BudgetBook {
         draws
     }
 
+    /// The budgets of each user on a day: whose organisation's, and an account of theirs that stands for all.
+    pub fn of_each_user(&self, day: u32) -> Vec<(Arc<str>, Account)> {
+        let each = self.budgets.iter().filter(|budget| budget.payer == Payer::User && &*budget.subject == "*");
+        each.map(|budget| (budget.org.clone(), Account::of(budget, day))).collect()
+    }
+
     /// What may be spent on a day by whom, of those that are known beforehand, with what the budget calls them. `key_id` as in
     /// [`BudgetBook::accounts`].
     pub fn bounds(&self, day: u32, key_id: impl Fn(&str) -> Option<Arc<str>>) -> Vec<(Arc<str>, Draw)> {

@@ -97,6 +97,7 @@ fn start() -> Fixture {
         explain: Arc::new(|id| (id == RequestId::from_random(1, 2)).then(|| serde_json::json!({"status": 200}))),
         ready: Arc::new(move || is_ready.load(SeqCst)),
         degraded: Arc::new(|| None),
+        spending: Arc::new(|| None),
         gateway_urls: vec!["http://127.0.0.1:3001".to_owned()],
         version: "1.2.3",
     };
@@ -410,6 +411,7 @@ fn a_port_in_use_is_an_error_that_names_it() {
         explain: Arc::new(|_| None),
         ready: Arc::new(|| true),
         degraded: Arc::new(|| None),
+        spending: Arc::new(|| None),
         gateway_urls: vec![],
         version: "1",
     };

@@ -2,10 +2,12 @@
 
 use super::Money;
 pub use super::ledger::day_of;
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 /// Whose spending a budget bounds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Payer {
     /// An organisation, by its id.
     Org,
@@ -38,7 +40,8 @@ impl Payer {
 }
 
 /// For how long an amount is meant. Days begin at midnight UTC, weeks on Monday, months on the first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Span {
     /// A day.
     Day,
@@ -129,7 +132,7 @@ pub struct Credit {
 }
 
 /// One account that a request draws on: whose, and in which span.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Account {
     /// What it is.
     pub payer: Payer,
@@ -166,7 +169,7 @@ impl Account {
 }
 
 /// What a request needs of an account, and how much of it there is in all.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Draw {
     /// The account.
     pub account: Account,
@@ -177,9 +180,14 @@ pub struct Draw {
 /// What stands between organisation and user in [`Account::subject`].
 pub const USER_SEPARATOR: char = '\u{1f}';
 
-/// The subject of a user's account.
+/// The most bytes of a user's name that tell one from another; the ledger keeps no more of it.
+pub const LONGEST_USER: usize = 256;
+
+/// The subject of a user's account, by the name that the ledger has of them: of a longer one its beginning, and without NUL, which no
+/// database takes.
 pub fn user_subject(org: &str, user: &str) -> Arc<str> {
-    format!("{org}{USER_SEPARATOR}{user}").into()
+    let user = &user[..user.floor_char_boundary(LONGEST_USER)];
+    format!("{org}{USER_SEPARATOR}{}", user.replace('\0', "\u{fffd}")).into()
 }
 
 #[cfg(test)]
@@ -213,6 +221,13 @@ mod tests {
             let account = Account { payer: Payer::Org, subject, span: Span::Month, from_day: first };
             assert_eq!(account.last_day(), last);
         }
+    }
+
+    #[test]
+    fn a_user_goes_by_what_the_ledger_keeps_of_the_name() {
+        assert_eq!(&*user_subject("o", "a\0b"), "o\u{1f}a\u{fffd}b");
+        assert_eq!(user_subject("o", &"ä".repeat(200)), user_subject("o", &"ä".repeat(300)));
+        assert_ne!(user_subject("o", "a"), user_subject("o", "b"));
     }
 
     #[test]

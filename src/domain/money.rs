@@ -1,12 +1,13 @@
 //! Money in whole pico-dollars, so that no sum ever rounds.
 
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::iter::Sum;
 use std::ops::{Add, AddAssign, Mul, Sub};
 
 /// An amount of US dollars in units of 10⁻¹² dollar. One token at $0.05 per million costs 50,000 of them, so every
 /// published price is a whole number.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Money(i128);
 
 const PICOS_PER_DOLLAR: i128 = 1_000_000_000_000;

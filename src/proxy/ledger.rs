@@ -16,6 +16,7 @@ use super::core::{ClientCtx, Core};
 use super::lane::Lane;
 use crate::config::keys::Holder;
 use crate::dialect::extensions::{Byok, Extensions};
+use crate::domain::budget::LONGEST_USER;
 use crate::domain::ledger::picos;
 use crate::domain::tenancy::{DEFAULT_ORG, DEFAULT_PROJECT};
 use crate::domain::{AttemptRecord, Decision, Ended, LedgerAttempt, LedgerRow, Money, RequestRecord, Secret, Usage};
@@ -26,7 +27,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// The most of a name that a client made up.
-const LONGEST_NAME: usize = 256;
+const LONGEST_NAME: usize = LONGEST_USER;
 /// The most of what a provider said about a fault.
 const LONGEST_MESSAGE: usize = 2000;
 
@@ -103,6 +104,10 @@ pub(super) fn seal(
     row.attempts.extend(served.map(|served| attempt(served, &core.telemetry.redactor)));
     let attempts = row.attempts.len();
     spool.append(&row);
+    if let Some(funds) = &mut client.funds {
+        // At once: the client may take its time for the last byte, and what the ledger says meanwhile must not count beside it.
+        funds.book(client.record.charge());
+    }
     client.entry.sealed = Some(Outcome { ended, attempts, ..Outcome::of(&client.record) });
 }
 

@@ -9,3 +9,4 @@ pub mod postgres;
 pub mod redis;
 mod rows;
 pub mod sqlite;
+pub mod succession;

@@ -10,11 +10,14 @@
 
 use super::payloads::Keeper;
 use super::state::State;
+use crate::config::Snapshot;
 use crate::domain::ledger::day_of;
 use crate::domain::{LedgerRow, Payloads};
+use crate::proxy::Core;
 use crate::store::file::spool::{Drain, FOLDER, FileSpool, rows_of};
 use crate::store::ports::database::{Database, StoreError};
 use crate::store::ports::ledger::Kept;
+use crate::store::succession::Succession;
 use crate::telemetry::LedgerState;
 use parking_lot::Mutex;
 use std::fs::OpenOptions;
@@ -43,16 +46,32 @@ const REFUSED: &str = "refused.jsonl";
 /// The ledger of a running gateway.
 #[derive(Clone)]
 pub(super) struct Books {
-    settle: mpsc::Sender<oneshot::Sender<()>>,
+    settle: mpsc::Sender<Settle>,
     keeper: Keeper,
 }
 
+/// What is to be told when everything is written.
+struct Settle {
+    say: oneshot::Sender<()>,
+    /// Nothing will be taken down any more: the spool goes.
+    is_last: bool,
+}
+
 impl Books {
-    /// Waits until everything is in the database that was taken down before.
+    /// Waits until everything is in the database that was taken down before, also by processes that have ended.
     pub(super) async fn settle(&self) {
+        self.settled(false).await;
+    }
+
+    /// As [`Books::settle`], for a process that takes nothing down any more.
+    pub(super) async fn leave(&self) {
+        self.settled(true).await;
+    }
+
+    async fn settled(&self, is_last: bool) {
         self.keeper.settle().await;
         let (say, said) = oneshot::channel();
-        if self.settle.send(say).await.is_ok() {
+        if self.settle.send(Settle { say, is_last }).await.is_ok() {
             let _ = said.await;
         }
     }
@@ -72,6 +91,10 @@ pub(super) struct Setup {
     pub(super) payloads_retention: Box<dyn Fn() -> Option<Duration> + Send + Sync>,
     /// What requests carried, on its way into the spool.
     pub(super) keeper: Keeper,
+    /// The books that another process may keep.
+    pub(super) heirloom: Option<Succession>,
+    /// Writes down what was spent, before what says so is deleted from the spool.
+    pub(super) keep_balances: Box<dyn Fn() + Send + Sync>,
     /// What metrics show.
     pub(super) shown: Arc<Mutex<LedgerState>>,
 }
@@ -91,8 +114,54 @@ pub(super) fn open_spool(data_dir: &Path, most: u64, now_unix_ms: u64) -> Result
     })
 }
 
-/// The ledger, and the task that keeps it.
-pub(super) fn begin(setup: Setup) -> (Books, impl Future<Output = ()> + Send) {
+/// The ledger and the task that keeps it; `None` where none is wanted.
+///
+/// # Errors
+/// A text for the operator.
+pub(super) fn keep(
+    core: &Arc<Core>,
+    snapshot: &Snapshot,
+    state: Option<&Arc<State>>,
+    heirloom: Option<Succession>,
+    shown: Arc<Mutex<LedgerState>>,
+) -> Result<Option<(Books, impl Future<Output = ()> + Send + use<>)>, String> {
+    let wanted = &snapshot.telemetry;
+    let Some(state) = state.filter(|_| wanted.ledger) else { return Ok(None) };
+    let data_dir = snapshot.server.data_dir.clone();
+    let spool = open_spool(&data_dir, wanted.spool_max_bytes, super::state::now_ms())?;
+    let _ = core.ledger.set(spool.clone());
+    let keeper = super::payloads::begin(&core.telemetry.payloads, spool.clone())?;
+    let (seen, configured) = (shown.clone(), core.clone());
+    core.telemetry.metrics.set_ledger_source(move || seen.lock().clone());
+    let retention = Box::new(move || configured.snapshot.load().telemetry.ledger_retention);
+    let configured = core.clone();
+    let payloads_retention = Box::new(move || {
+        let telemetry = &configured.snapshot.load().telemetry;
+        telemetry.payloads.retention.or(telemetry.ledger_retention)
+    });
+    let (spent, keeps) = (core.clone(), state.clone());
+    let keep_balances = Box::new(move || {
+        // What is not known well must not take the place of what was.
+        if spent.spending_of.lock().is_none() {
+            keeps.keep_balances(&*spent.accounts);
+        }
+    });
+    let setup = Setup {
+        state: state.clone(),
+        spool,
+        data_dir,
+        retention,
+        payloads_retention,
+        keeper,
+        heirloom,
+        keep_balances,
+        shown,
+    };
+    Ok(Some(begin(setup)))
+}
+
+/// The same, made of its parts.
+fn begin(setup: Setup) -> (Books, impl Future<Output = ()> + Send) {
     let (settle, settling) = mpsc::channel(4);
     (Books { settle, keeper: setup.keeper.clone() }, async move { Writer::new(setup).run(settling).await })
 }
@@ -118,11 +187,11 @@ impl Writer {
         Self { setup, stuck: None }
     }
 
-    async fn run(mut self, mut settling: mpsc::Receiver<oneshot::Sender<()>>) {
+    async fn run(mut self, mut settling: mpsc::Receiver<Settle>) {
         let spool = self.setup.spool.clone();
         let mut drain = Drain::new(&spool);
         let (mut adopted, mut forgot): (Option<Instant>, Option<Instant>) = (None, None);
-        let mut waiting: Vec<oneshot::Sender<()>> = Vec::new();
+        let mut waiting: Vec<Settle> = Vec::new();
         loop {
             if is_due(&mut adopted, ADOPT) {
                 match drain.adopt() {
@@ -139,12 +208,12 @@ impl Writer {
                 Wrote::Some => Duration::ZERO,
                 Wrote::Stuck => AGAIN,
                 Wrote::Nothing => {
-                    if !waiting.is_empty() {
+                    if waiting.iter().any(|settle| settle.is_last) {
                         drain.finish();
-                        for say in waiting.drain(..) {
-                            // Nobody may be waiting any more.
-                            let _ = say.send(());
-                        }
+                    }
+                    for settle in waiting.drain(..) {
+                        // Nobody may be waiting any more.
+                        let _ = settle.say.send(());
                     }
                     if is_due(&mut forgot, FORGET) {
                         self.forget().await;
@@ -159,7 +228,11 @@ impl Writer {
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 asked = settling.recv() => match asked {
-                    Some(say) => waiting.push(say),
+                    Some(settle) => {
+                        waiting.push(settle);
+                        // A process that has just ended may have left something.
+                        adopted = None;
+                    }
                     None => return,
                 },
             }
@@ -188,6 +261,10 @@ impl Writer {
             self.stuck = None;
             return Wrote::Nothing;
         }
+        if let Some(books) = &self.setup.heirloom {
+            // Who asks the ledger must not find there what it has not been told of, and would count it twice.
+            let _ = tokio::time::timeout(AGAIN, books.settled()).await;
+        }
         for rows in batch.rows.chunks(AT_ONCE) {
             if !self.write(rows).await {
                 return Wrote::Stuck;
@@ -209,6 +286,7 @@ impl Writer {
                 batch.path.display()
             );
         }
+        (self.setup.keep_balances)();
         if let Err(error) = drain.done(&batch) {
             self.stick(format!("{} cannot be deleted: {error}", batch.path.display()));
             return Wrote::Stuck;

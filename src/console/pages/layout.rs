@@ -151,7 +151,14 @@ fn banners(shared: &Shared, visit: &Visit) -> Markup {
         targets.iter().filter(|it| it.breaker == "open").map(|it| format!("{}/{}", it.provider, it.model)).collect();
     html! {
         @if let Some(why) = (shared.deps.degraded)() {
-            div.banner.bad role="alert" { p { strong { "The database is away. " } "Requests are served with what is known; " (why) "." } }
+            div.banner.bad role="alert" {
+                p { strong { "The database is away. " } "Requests are served with what is known; " (why) "." }
+                @match (shared.deps.spending)() {
+                    Some("last_seen") => p { "Budgets go on from what was spent when it was last seen." }
+                    Some(_) => p { "What was spent of budgets before this start is not known: they count from zero." }
+                    None => {}
+                }
+            }
         }
         @if !disabled.is_empty() {
             div.banner.bad role="alert" {

@@ -111,6 +111,18 @@ pub trait Ledger: Send + Sync {
     /// The database's.
     async fn spent(&self, subject: &Subject, from_day: u32, to_day: u32) -> Result<Money, StoreError>;
 
+    /// What each end user of an organisation has spent in that time, of at most so many: those who have spent most.
+    ///
+    /// # Errors
+    /// The database's.
+    async fn spent_by_users(
+        &self,
+        org: &str,
+        from_day: u32,
+        to_day: u32,
+        most: u32,
+    ) -> Result<Vec<(String, Money)>, StoreError>;
+
     /// The row of a request, if it is in sight.
     ///
     /// # Errors

@@ -240,6 +240,28 @@ impl Ledger for PostgresDatabase {
         .await
     }
 
+    async fn spent_by_users(
+        &self,
+        org: &str,
+        from_day: u32,
+        to_day: u32,
+        most: u32,
+    ) -> Result<Vec<(String, Money)>, StoreError> {
+        let (from, to) = (stored_day(from_day), stored_day(to_day));
+        self.transact(&Access::System, async |transaction| {
+            let query = "SELECT user_id, sum(cost)::text FROM spend \
+                         WHERE org_id = $1 AND user_id <> '' AND day BETWEEN $2 AND $3 \
+                         GROUP BY user_id ORDER BY sum(cost) DESC LIMIT $4";
+            let rows = transaction.query(query, &[&org, &from, &to, &i64::from(most)]).await?;
+            let spent = rows.into_iter().map(|row| {
+                let picos = row.try_get::<_, &str>(1)?.parse().map_err(|_| Trouble::damaged("a row of spend"))?;
+                Ok((row.try_get(0)?, Money::from_picos(picos)))
+            });
+            spent.collect()
+        })
+        .await
+    }
+
     async fn find(&self, access: &Access, id: RequestId) -> Result<Option<LedgerRow<'static>>, StoreError> {
         self.transact(access, async |transaction| {
             let query = "SELECT record::text FROM requests WHERE id = $1";

@@ -103,10 +103,12 @@ fn spend(transaction: &Transaction<'_>, accounts: &Accounts) -> Result<(), Troub
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) \
          ON CONFLICT (org_id, project_id, key_id, user_id, day) DO UPDATE SET \
          requests = requests + excluded.requests, prompt_tokens = prompt_tokens + excluded.prompt_tokens, \
-         completion_tokens = completion_tokens + excluded.completion_tokens, cost = cost + excluded.cost",
+         completion_tokens = completion_tokens + excluded.completion_tokens, \
+         cost = CASE WHEN cost > 9223372036854775807 - excluded.cost THEN 9223372036854775807 ELSE cost + excluded.cost END",
     )?;
     for (account, added) in accounts {
-        let cost = i64::try_from(added.cost).map_err(|_| Trouble::damaged("a sum of money"))?;
+        // Beyond nine million dollars a day it stays at that, rather than that nothing is written any more.
+        let cost = i64::try_from(added.cost).unwrap_or(if added.cost < 0 { i64::MIN } else { i64::MAX });
         add.execute(params![
             account.org,
             account.project,
@@ -210,6 +212,29 @@ impl Ledger for SqliteDatabase {
             let (millions, rest): (i64, i64) =
                 transaction.query_row(&query, params_from_iter(values), |row| Ok((row.get(0)?, row.get(1)?)))?;
             Ok(Money::from_picos(i128::from(millions) * 1_000_000 + i128::from(rest)))
+        })
+        .await
+    }
+
+    async fn spent_by_users(
+        &self,
+        org: &str,
+        from_day: u32,
+        to_day: u32,
+        most: u32,
+    ) -> Result<Vec<(String, Money)>, StoreError> {
+        let (org, days) = (org.to_owned(), [from_day, to_day].map(stored_day));
+        self.read(move |transaction| {
+            let mut query = transaction.prepare_cached(
+                "SELECT user_id, sum(cost / 1000000) AS millions, sum(cost % 1000000) AS rest FROM spend \
+                 WHERE org_id = ?1 AND user_id <> '' AND day BETWEEN ?2 AND ?3 \
+                 GROUP BY user_id ORDER BY millions DESC, rest DESC LIMIT ?4",
+            )?;
+            let rows = query.query_map(params![org, days[0], days[1], most], |row| {
+                let (millions, rest): (i64, i64) = (row.get(1)?, row.get(2)?);
+                Ok((row.get(0)?, Money::from_picos(i128::from(millions) * 1_000_000 + i128::from(rest))))
+            })?;
+            Ok(rows.collect::<Result<_, _>>()?)
         })
         .await
     }
