@@ -287,7 +287,7 @@ async fn a_price_list_goes_before_the_catalog_and_after_the_configuration() {
 }
 
 /// So many requests, so many at once; how many of them were answered, and what they have cost.
-pub async fn flood(gateways: &[&Gateway], count: usize, at_once: usize) -> (usize, Money) {
+async fn flood(gateways: &[&Gateway], count: usize, at_once: usize) -> (usize, Money) {
     let outcomes = stream::iter(0..count).map(|n| {
         let gateway = gateways[n % gateways.len()];
         async move {

@@ -8,8 +8,9 @@ use crate::gateway::{Gateway, PATIENCE};
 use crate::postgres::Database;
 use orbyt::domain::Money;
 use orbyt::sim::{Sim, SimDialect};
+use serde_json::Value;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 async fn start(sim: &Sim, url: &str, data_dir: &Path) -> Gateway {
     let builder = Gateway::builder().config(&config(sim, PRICES)).variable("DATABASE_URL", url);
@@ -42,12 +43,14 @@ async fn pays(gateway: &Gateway, times: usize) -> Money {
     paid
 }
 
-/// Waits until the copy on disk has so much of the only account.
+/// Waits until a copy on disk that was made after this moment has so much of the only account.
 async fn until_kept(gateway: &Gateway, data_dir: &Path, expected: Money) {
-    let started = Instant::now();
+    let (started, since) = (Instant::now(), SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis());
     loop {
-        let kept = std::fs::read_to_string(data_dir.join("balances.json")).unwrap_or_default();
-        if kept.contains(&format!(",{}]]", expected.picos())) {
+        let text = std::fs::read_to_string(data_dir.join("balances.json")).unwrap_or_default();
+        let kept: Value = serde_json::from_str(&text).unwrap_or_default();
+        let is_new = kept["at"].as_u64().is_some_and(|at| u128::from(at) > since + 50);
+        if is_new && kept["spent"][0][1].to_string() == expected.picos().to_string() {
             return;
         }
         assert!(started.elapsed() < PATIENCE, "{kept} has no {expected}\n{}", gateway.output());
