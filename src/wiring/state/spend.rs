@@ -24,6 +24,8 @@ use std::time::Duration;
 const EVERY: Duration = Duration::from_secs(5);
 /// A request is booked when it is taken down, but for so many milliseconds: what ended by so little before the copy counts beside it.
 const BOOKED_WITHIN: u64 = 5;
+/// So many users are asked for again at once.
+const USERS_AT_ONCE: usize = 2000;
 /// So many users of an organisation are asked for at most: those that have spent most.
 const MOST_USERS: u32 = 65_536;
 
@@ -155,6 +157,7 @@ impl Follower {
     /// Keeps the accounts at what the ledger says, for as long as the gateway runs.
     pub async fn keep_books(self: Arc<Self>) {
         let Some(state) = self.state.clone() else { return };
+        let mut looked_at = 0;
         loop {
             tokio::time::sleep(EVERY).await;
             let budgets = self.core.snapshot.load().budgets.clone();
@@ -163,8 +166,12 @@ impl Follower {
             }
             self.core.accounts.forget_past(now_ms());
             let mut accounts = self.accounts_of(&budgets);
-            let of_users = self.core.accounts.balances().into_iter().map(|(account, _)| account);
-            accounts.extend(of_users.filter(|account| account.payer == Payer::User));
+            let known = self.core.accounts.balances().into_iter().map(|(account, _)| account);
+            let users: Vec<Account> = known.filter(|account| account.payer == Payer::User).collect();
+            // Some of many each time, in turn.
+            looked_at = if looked_at < users.len() { looked_at } else { 0 };
+            accounts.extend(users.into_iter().skip(looked_at).take(USERS_AT_ONCE));
+            looked_at += USERS_AT_ONCE;
             let mut is_known = self.observe(&state, accounts).await;
             if is_known && self.core.spending_of.lock().is_some() {
                 is_known = self.observe_users(&state, &budgets).await;
