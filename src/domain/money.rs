@@ -43,7 +43,7 @@ impl Money {
             return None;
         }
         let value: i128 = digits.parse().ok()?;
-        let shift = 12 + exponent - i32::try_from(fraction.len()).ok()?;
+        let shift = exponent.checked_add(12)?.checked_sub(i32::try_from(fraction.len()).ok()?)?;
         let picos = if shift >= 0 {
             value.checked_mul(10i128.checked_pow(shift.try_into().ok()?)?)?
         } else {
@@ -123,7 +123,7 @@ mod tests {
         ] {
             assert_eq!(Money::from_dollars(text), Some(Money::from_picos(picos)), "{text}");
         }
-        for bad in ["", ".", "abc", "1.2.3", "1e99", "--1", "NaN"] {
+        for bad in ["", ".", "abc", "1.2.3", "1e99", "--1", "NaN", "1e2147483647", "1e-2147483648", "0.1e-2147483648"] {
             assert_eq!(Money::from_dollars(bad), None, "{bad}");
         }
     }
