@@ -50,7 +50,7 @@ async fn until_kept(gateway: &Gateway, data_dir: &Path, expected: Money) {
         let text = std::fs::read_to_string(data_dir.join("balances.json")).unwrap_or_default();
         let kept: Value = serde_json::from_str(&text).unwrap_or_default();
         let is_new = kept["at"].as_u64().is_some_and(|at| u128::from(at) > since + 50);
-        if is_new && kept["spent"][0][1].to_string() == expected.picos().to_string() {
+        if is_new && kept["spent"][0][1].as_i64().map(i128::from) == Some(expected.picos()) {
             return;
         }
         assert!(started.elapsed() < PATIENCE, "{kept} has no {expected}\n{}", gateway.output());
