@@ -33,8 +33,8 @@ const KEY: &str = "sk-or-v1-bench";
 const PROVIDER_KEY: &str = "sk-0123456789abcdef0123456789";
 const CONNECTIONS: usize = 64;
 const STREAMS: usize = 3_000;
-/// Authentication, limits and the log are on, as in service; the limits are too high to be met.
-const CONFIG: &str = r#"
+/// Authentication, limits and the log are on, as in service; the limits are too high to be met. What is kept on disk stands behind it.
+const COMMON: &str = r#"
 [server]
 workers = 1
 [limits]
@@ -45,11 +45,14 @@ log_level = "info"
 log_format = "json"
 "#;
 
+/// Behind [`COMMON`]: nothing is kept of a request, in no database and in no ring.
+const IN_MEMORY: &str = r#"ledger = false
+ring_bytes = "off"
+"#;
+
 /// Everything is on that a request can pass, in memory: a strategy over two targets, limits by key and model, a cap with its queue,
 /// limits of provider keys, the cache, hedging, explanations.
 const EVERYTHING: &str = r#"
-[server]
-workers = 1
 [routing]
 strategy = "fast"
 [[provider]]
@@ -63,12 +66,19 @@ tpm = 1000000000000
 secret = "sk-b123456789abcdef0123456789"
 rpm = 100000000
 tpm = 1000000000000
+[[provider.model]]
+id = "bench"
+input = "0.15"
+output = "0.60"
+[[provider]]
+id = "spare"
+[[provider.model]]
+id = "bench"
+input = "0.20"
+output = "0.80"
 [[model]]
 name = "everything"
 targets = ["openai/bench", "spare/bench"]
-[limits]
-global_per_second = 10000000
-address_per_second = 10000000
 [[limits.rule]]
 scope = "key"
 requests_per_minute = 1000000000
@@ -83,9 +93,6 @@ backend = "memory"
 [hedging]
 enabled = true
 min_delay = "5s"
-[telemetry]
-log_level = "info"
-log_format = "json"
 "#;
 
 fn main() -> Result<(), String> {
@@ -124,13 +131,24 @@ fn mock_provider(port: &str) -> Result<(), String> {
     runtime()?.block_on(serve).map_err(|error| error.to_string())
 }
 
+/// A gateway under measurement.
+struct Gateway {
+    process: Process,
+    listen: SocketAddr,
+    console: SocketAddr,
+    /// What opens it.
+    key: String,
+}
+
 /// The processes under measurement.
 struct Bench {
     folder: PathBuf,
     mock: SocketAddr,
     bare: (Process, SocketAddr),
-    orbyt: (Process, SocketAddr),
-    everything: (Process, SocketAddr),
+    orbyt: Gateway,
+    installed: Gateway,
+    everything: Gateway,
+    trusted: Gateway,
     _mock: Process,
 }
 
@@ -139,11 +157,17 @@ impl Bench {
         let (mock_process, mock) = start_mock()?;
         let bare = start_bare(mock)?;
         let folder = std::env::temp_dir().join(format!("orbyt-bench-{}", std::process::id()));
-        let orbyt = start_orbyt(&folder, mock, CONFIG)?;
-        let everything = start_orbyt(&folder.join("everything"), mock, EVERYTHING)?;
-        let bench = Self { folder, mock, bare, orbyt, everything, _mock: mock_process };
-        for address in [bench.mock, bench.bare.1, bench.orbyt.1, bench.everything.1] {
-            first_answer(address, Instant::now()).await?;
+        let start = |name: &str, config: &[&str], key| start_orbyt(&folder.join(name), mock, &config.concat(), key);
+        let orbyt = start("plain", &[COMMON, IN_MEMORY], Key::Configured)?;
+        let installed = start("installed", &[COMMON], Key::Configured)?;
+        let everything = start("everything", &[COMMON, IN_MEMORY, EVERYTHING], Key::Configured)?;
+        let trusted = start("trusted", &[COMMON, EVERYTHING], Key::Stored)?;
+        let bench = Self { folder, mock, bare, orbyt, installed, everything, trusted, _mock: mock_process };
+        for address in [bench.mock, bench.bare.1] {
+            first_answer(address, KEY, Instant::now()).await?;
+        }
+        for gateway in [&bench.orbyt, &bench.installed, &bench.everything, &bench.trusted] {
+            first_answer(gateway.listen, &gateway.key, Instant::now()).await?;
         }
         Ok(bench)
     }
@@ -174,16 +198,26 @@ fn start_bare(mock: SocketAddr) -> Result<(Process, SocketAddr), String> {
     Ok((Process::start(0, &me, &["bare", &listen.to_string(), &mock.to_string()], &[])?, listen))
 }
 
-fn start_orbyt(folder: &Path, mock: SocketAddr, config_text: &str) -> Result<(Process, SocketAddr), String> {
-    let listen = free_address()?;
-    std::fs::create_dir_all(folder).map_err(|error| error.to_string())?;
+/// Where a gateway knows its client's key from.
+enum Key {
+    /// From its configuration.
+    Configured,
+    /// From its database, with a budget that is never reached.
+    Stored,
+}
+
+fn start_orbyt(folder: &Path, mock: SocketAddr, config_text: &str, key: Key) -> Result<Gateway, String> {
+    let (listen, console) = (free_address()?, free_address()?);
+    // Not beside what is written while it runs: the configuration's folder is watched.
+    let data = folder.join("data");
+    std::fs::create_dir_all(&data).map_err(|error| error.to_string())?;
     let config = folder.join("orbyt.toml");
     std::fs::write(&config, config_text).map_err(|error| error.to_string())?;
     let environment = [
         ("HOME", folder.display().to_string()),
         ("ORBYT_LISTEN", listen.to_string()),
-        ("ORBYT_CONSOLE_LISTEN", free_address()?.to_string()),
-        ("ORBYT_DATA_DIR", folder.display().to_string()),
+        ("ORBYT_CONSOLE_LISTEN", console.to_string()),
+        ("ORBYT_DATA_DIR", data.display().to_string()),
         ("ORBYT_API_KEYS", KEY.to_owned()),
         ("OPENAI_API_KEY", PROVIDER_KEY.to_owned()),
         ("OPENAI_BASE_URL", format!("http://{mock}/v1")),
@@ -193,13 +227,20 @@ fn start_orbyt(folder: &Path, mock: SocketAddr, config_text: &str) -> Result<(Pr
         ("ANTHROPIC_BASE_URL", format!("http://{mock}")),
     ];
     let program = Path::new(env!("CARGO_BIN_EXE_orbyt"));
+    let key = match key {
+        Key::Configured => KEY.to_owned(),
+        Key::Stored => {
+            let arguments = ["keys", "create", "--name", "bench", "--budget", "1000000/month"];
+            process::output_of(program, &arguments, &environment)?
+        }
+    };
     let process = Process::start(0, program, &["serve", "-c", &config.display().to_string()], &environment)?;
-    Ok((process, listen))
+    Ok(Gateway { process, listen, console, key })
 }
 
 /// Asks until there is an answer; returns how long that took from `since`.
-async fn first_answer(address: SocketAddr, since: Instant) -> Result<Duration, String> {
-    let request = load::request(address, KEY, "openai/bench", false);
+async fn first_answer(address: SocketAddr, key: &str, since: Instant) -> Result<Duration, String> {
+    let request = load::request(address, key, "openai/bench", false);
     while since.elapsed() < Duration::from_secs(20) {
         if let Ok(mut client) = Client::connect(address).await {
             client.ask(&request).await?;
@@ -213,13 +254,18 @@ async fn first_answer(address: SocketAddr, since: Instant) -> Result<Duration, S
 /// What a case goes through.
 enum Through {
     Bare,
+    /// Nothing kept of a request.
     Orbyt,
-    /// With [`EVERYTHING`] on.
+    /// The ledger in SQLite and the ring of payloads, as after `orbyt serve` in an empty folder.
+    Installed,
+    /// With [`EVERYTHING`] on, in memory.
     Everything,
     /// The same, and one request in three asks what was asked before.
     Repeats,
     /// The same, and every request asks the same: the cache answers.
     Cache,
+    /// Everything, and behind it a key and its budget from the database, the ledger and the ring.
+    Trusted,
 }
 
 /// One thing to measure.
@@ -232,8 +278,8 @@ struct Case {
     stream: bool,
 }
 
-const CASES: [Case; 10] = {
-    use Through::{Bare, Cache, Everything, Orbyt, Repeats};
+const CASES: [Case; 14] = {
+    use Through::{Bare, Cache, Everything, Installed, Orbyt, Repeats, Trusted};
     const fn case(name: &'static str, against: usize, through: Through, model: &'static str, stream: bool) -> Case {
         Case { name, against, through, model, stream }
     }
@@ -244,10 +290,14 @@ const CASES: [Case; 10] = {
         case("Orbyt with everything on, JSON", 0, Everything, "everything", false),
         case("Orbyt with everything on, JSON, one in three again", 0, Repeats, "everything", false),
         case("Orbyt, JSON from the cache", 0, Cache, "everything", false),
-        case("bare Pingora, stream", 6, Bare, "bench", true),
-        case("Orbyt, stream passed through", 6, Orbyt, "openai/bench", true),
-        case("Orbyt, stream from Anthropic", 6, Orbyt, "anthropic/bench", true),
-        case("Orbyt with everything on, stream", 6, Everything, "everything", true),
+        case("Orbyt as installed, with ledger and ring, JSON", 0, Installed, "openai/bench", false),
+        case("Orbyt with everything, key in the database, budget, ledger, JSON", 0, Trusted, "everything", false),
+        case("bare Pingora, stream", 8, Bare, "bench", true),
+        case("Orbyt, stream passed through", 8, Orbyt, "openai/bench", true),
+        case("Orbyt, stream from Anthropic", 8, Orbyt, "anthropic/bench", true),
+        case("Orbyt with everything on, stream", 8, Everything, "everything", true),
+        case("Orbyt as installed, with ledger and ring, stream", 8, Installed, "openai/bench", true),
+        case("Orbyt with everything, key in the database, budget, ledger, stream", 8, Trusted, "everything", true),
     ]
 };
 
@@ -309,28 +359,61 @@ async fn bench_rate(address: SocketAddr, model: &str, window: Duration) -> Resul
 }
 
 async fn one_case(bench: &Bench, case: &Case, window: Duration) -> Result<Cost, String> {
-    let (process, address) = match case.through {
-        Through::Bare => &bench.bare,
+    let gateway = match case.through {
+        Through::Bare => {
+            let (process, address) = &bench.bare;
+            let request = load::request(*address, KEY, case.model, case.stream);
+            return cost(process, None, *address, request, window).await;
+        }
         Through::Orbyt => &bench.orbyt,
+        Through::Installed => &bench.installed,
         Through::Everything | Through::Repeats | Through::Cache => &bench.everything,
+        Through::Trusted => &bench.trusted,
     };
-    let mut request = load::request(*address, KEY, case.model, case.stream);
+    let mut request = load::request(gateway.listen, &gateway.key, case.model, case.stream);
     match case.through {
         Through::Repeats => load::sometimes_again(&mut request),
         Through::Cache => load::always_the_same(&mut request),
-        Through::Bare | Through::Orbyt | Through::Everything => {}
+        _ => {}
     }
-    cost(process, *address, request, window).await
+    cost(&gateway.process, Some(gateway.console), gateway.listen, request, window).await
 }
 
-/// What answers to a request cost a process.
-async fn cost(process: &Process, address: SocketAddr, request: Vec<u8>, window: Duration) -> Result<Cost, String> {
+/// What answers to a request cost a process, with what it still writes down after them.
+async fn cost(
+    process: &Process,
+    console: Option<SocketAddr>,
+    address: SocketAddr,
+    request: Vec<u8>,
+    window: Duration,
+) -> Result<Cost, String> {
     let before = process.cpu();
     let load = load::run(address, request, CONNECTIONS, window, None).await?;
+    if let Some(console) = console {
+        written(console).await?;
+    }
     let cpu = process.cpu() - before;
     // Those in flight when the clock stopped have cost too: half of each, on average.
     let answers = load.answers as f64 + CONNECTIONS as f64 / 2.0;
     Ok(Cost { cpu: cpu.as_secs_f64() * 1e6 / answers, rate: load.rate() })
+}
+
+/// Waits until the ledger has everything; without a ledger at once.
+async fn written(console: SocketAddr) -> Result<(), String> {
+    let since = Instant::now();
+    let request = format!("GET /metrics HTTP/1.1\r\nhost: {console}\r\n\r\n");
+    while since.elapsed() < Duration::from_secs(60) {
+        let mut client = Client::connect(console).await?;
+        let metrics = client.ask(request.as_bytes()).await?;
+        let waits = |name: &str| {
+            metrics.lines().filter_map(|line| line.strip_prefix(name)).any(|value| value.trim().parse() != Ok(0.0))
+        };
+        if !waits("orbyt_ledger_spool_bytes ") && !waits("orbyt_ledger_waiting_bytes ") {
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    Err("the ledger is not written within a minute".to_owned())
 }
 
 fn print_costs(costs: &[Vec<Cost>]) {
@@ -364,7 +447,7 @@ async fn latency(bench: &Bench, rate: f64, window: Duration) -> Result<(), Strin
     let routes = [
         ("no proxy", bench.mock, "bench"),
         ("bare Pingora", bench.bare.1, "bench"),
-        ("Orbyt", bench.orbyt.1, "openai/bench"),
+        ("Orbyt", bench.orbyt.listen, "openai/bench"),
     ];
     let mut seen: Vec<Vec<Load>> = routes.iter().map(|_| Vec::new()).collect();
     for _ in 0..3 {
@@ -394,8 +477,13 @@ async fn memory(mock: SocketAddr) -> Result<(), String> {
     ];
     for (name, model) in routes {
         let folder = std::env::temp_dir().join(format!("orbyt-memory-{}", std::process::id()));
-        let (process, address) = if model == "slow" { start_bare(mock)? } else { start_orbyt(&folder, mock, CONFIG)? };
-        first_answer(address, Instant::now()).await?;
+        let (process, address) = if model == "slow" {
+            start_bare(mock)?
+        } else {
+            let gateway = start_orbyt(&folder, mock, COMMON, Key::Configured)?;
+            (gateway.process, gateway.listen)
+        };
+        first_answer(address, KEY, Instant::now()).await?;
         let request = load::request(address, KEY, model, true);
         let before = process.memory();
         let open = open_streams(address, &request).await?;
@@ -434,9 +522,9 @@ async fn cold_start(mock: SocketAddr) -> Result<(), String> {
     for run in 0..7 {
         let folder = std::env::temp_dir().join(format!("orbyt-cold-{}-{run}", std::process::id()));
         let since = Instant::now();
-        let (process, address) = start_orbyt(&folder, mock, CONFIG)?;
-        times.push(first_answer(address, since).await?.as_secs_f64() * 1e3);
-        drop(process);
+        let gateway = start_orbyt(&folder, mock, COMMON, Key::Configured)?;
+        times.push(first_answer(gateway.listen, KEY, since).await?.as_secs_f64() * 1e3);
+        drop(gateway);
         let _ = std::fs::remove_dir_all(&folder);
     }
     times.sort_unstable_by(f64::total_cmp);
@@ -451,12 +539,12 @@ async fn growth(bench: &Bench) -> Result<(), String> {
     let mut next = 0;
     while sent < 1_000_000 {
         if sent >= next {
-            println!("| {sent} | {:.1} MB |", megabytes(bench.orbyt.0.memory()));
+            println!("| {sent} | {:.1} MB |", megabytes(bench.orbyt.process.memory()));
             next += 200_000;
         }
-        let request = load::request(bench.orbyt.1, KEY, "openai/bench", false);
-        sent += load::run(bench.orbyt.1, request, CONNECTIONS, Duration::from_secs(2), None).await?.answers;
+        let request = load::request(bench.orbyt.listen, KEY, "openai/bench", false);
+        sent += load::run(bench.orbyt.listen, request, CONNECTIONS, Duration::from_secs(2), None).await?.answers;
     }
-    println!("| {sent} | {:.1} MB |", megabytes(bench.orbyt.0.memory()));
+    println!("| {sent} | {:.1} MB |", megabytes(bench.orbyt.process.memory()));
     Ok(())
 }

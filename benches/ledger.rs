@@ -98,7 +98,7 @@ fn row(thread: u64, number: u64, decision: &Decision) -> LedgerRow<'_> {
         verdict: "ok".into(),
     };
     LedgerRow {
-        id: RequestId::from_random(thread as u32, number),
+        id: RequestId::of(thread as u32, number),
         revision: 0,
         arrived_unix_ms: 1_700_000_000_000 + number,
         org: "org_default".into(),

@@ -244,6 +244,27 @@ fn what_only_googles_clients_say_is_accepted_by_name_in_every_format() {
 }
 
 #[test]
+fn items_of_openais_own_tools_are_accepted_losses_in_every_format() {
+    let accepted: BTreeSet<String> = accepted()
+        .into_iter()
+        .filter(|loss| loss.client.as_deref() == Some("openai_responses"))
+        .map(|loss| loss.parameter)
+        .collect();
+    assert!(accepted.len() > 10);
+    let items = accepted.iter().map(|name| json!({"type": name.strip_prefix("input.").unwrap(), "id": "x"}));
+    let input: Vec<Value> = std::iter::once(json!({"role": "user", "content": "x"})).chain(items).collect();
+    let body = json!({"model": "a-model", "input": input});
+    let request = Client::OpenAiResponses.parse(body.to_string().as_bytes()).unwrap();
+    for dialect in translating() {
+        let rendered = dialect.render(&request, &ModelTraits::default()).unwrap();
+        assert_eq!(rendered.dropped.into_iter().collect::<BTreeSet<_>>(), accepted, "{}", dialect.name());
+        let strict = ModelTraits { require_parameters: true, ..ModelTraits::default() };
+        let refused = dialect.render(&request, &strict).unwrap_err().param.unwrap();
+        assert!(accepted.contains(&refused), "{}: {refused}", dialect.name());
+    }
+}
+
+#[test]
 fn each_loss_stands_there_once_with_a_reason_for_a_dialect_that_there_is() {
     let mut seen = BTreeSet::new();
     for Loss { dialect, parameter, client, reason, kind, at } in accepted() {

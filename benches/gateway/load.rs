@@ -1,5 +1,6 @@
 //! The load: raw HTTP/1.1 over connections that stay open, on the thread of the caller.
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -167,16 +168,16 @@ impl Client {
         Ok(Self { connection, buffer: Vec::with_capacity(32 * 1024) })
     }
 
-    /// Sends a request and reads the whole answer.
+    /// Sends a request and reads the whole answer: head and body as they came.
     ///
     /// # Errors
     /// When the connection ends or the answer is not a 200.
-    pub async fn ask(&mut self, request: &[u8]) -> Result<(), String> {
+    pub async fn ask(&mut self, request: &[u8]) -> Result<Cow<'_, str>, String> {
         self.send(request).await?;
         while !is_complete(&self.buffer)? {
             self.receive().await?;
         }
-        Ok(())
+        Ok(String::from_utf8_lossy(&self.buffer))
     }
 
     /// Sends a request and reads until something of the answer's body is there.

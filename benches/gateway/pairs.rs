@@ -4,7 +4,8 @@ use super::load;
 use super::process::Process;
 use super::streams::{EVENTS, Format};
 use super::{
-    CONFIG, CONNECTIONS, KEY, cost, first_answer, free_address, median, process, start_bare, start_mock, start_orbyt,
+    COMMON, CONNECTIONS, KEY, Key, cost, first_answer, free_address, median, process, start_bare, start_mock,
+    start_orbyt,
 };
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -104,7 +105,7 @@ fn config(mock: SocketAddr) -> String {
         )
     };
     let named = PROVIDERS.into_iter().filter(|(id, _)| !["openai", "anthropic"].contains(id));
-    named.map(provider).fold(CONFIG.to_owned(), |config, more| config + &more)
+    named.map(provider).fold(COMMON.to_owned(), |config, more| config + &more)
 }
 
 /// Measures all pairs, and prints a table.
@@ -117,9 +118,9 @@ pub async fn measure(quick: bool) -> Result<(), String> {
     let (_mock, mock) = start_mock()?;
     let (bare, bare_address) = start_bare(mock)?;
     let folder = std::env::temp_dir().join(format!("orbyt-pairs-{}", free_address()?.port()));
-    let (orbyt, address) = start_orbyt(&folder, mock, &config(mock))?;
-    for address in [mock, bare_address, address] {
-        first_answer(address, Instant::now()).await?;
+    let orbyt = start_orbyt(&folder, mock, &config(mock), Key::Configured)?;
+    for address in [mock, bare_address, orbyt.listen] {
+        first_answer(address, KEY, Instant::now()).await?;
     }
     println!("# Streams of {EVENTS} events, CPU of bare Pingora that passes the provider's stream\n");
     println!(
@@ -131,8 +132,9 @@ pub async fn measure(quick: bool) -> Result<(), String> {
     for round in 0..=rounds {
         let base = bare_streams(&bare, bare_address, window).await?;
         for (place, ((client, _), (id, format))) in pairs().enumerate() {
-            let request = client.request(address, &format!("{id}/bench"));
-            let spent = cost(&orbyt, address, request, window).await.map_err(|error| format!("{id}: {error}"))?.cpu;
+            let request = client.request(orbyt.listen, &format!("{id}/bench"));
+            let spent = cost(&orbyt.process, Some(orbyt.console), orbyt.listen, request, window).await;
+            let spent = spent.map_err(|error| format!("{id}: {error}"))?.cpu;
             // The first round only warms up.
             if round > 0 {
                 ratios[place].push(spent / base[client.streamed_by(id, format) as usize]);
@@ -163,7 +165,7 @@ async fn bare_streams(
         // As long as the others' requests, and asked for by a path of the provider's.
         let body = format!(r#"{{"stream":true,"text":"{}number 00000000"}}"#, "What does a request cost? ".repeat(30));
         let request = load::post(address, KEY, format.path(), &body);
-        base[format as usize] = cost(bare, address, request, window).await?.cpu;
+        base[format as usize] = cost(bare, None, address, request, window).await?.cpu;
     }
     Ok(base)
 }

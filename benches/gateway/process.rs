@@ -62,6 +62,20 @@ impl Drop for Process {
     }
 }
 
+/// What a program that ends says on stdout, without the line's end.
+///
+/// # Errors
+/// When it cannot be started or fails: with what it says on stderr.
+pub fn output_of(program: &Path, arguments: &[&str], environment: &[(&str, String)]) -> Result<String, String> {
+    let variables = environment.iter().map(|(name, value)| (*name, value.as_str()));
+    let output = Command::new(program).args(arguments).env_clear().envs(variables).output();
+    let output = output.map_err(|error| format!("{}: {error}", program.display()))?;
+    if !output.status.success() {
+        return Err(String::from_utf8_lossy(&output.stderr).into_owned());
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
 /// Whether processes can be put on cores.
 pub fn can_pin() -> bool {
     Command::new("taskset")

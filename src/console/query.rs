@@ -248,7 +248,7 @@ mod tests {
 
     #[test]
     fn a_place_comes_back_as_it_was() {
-        let cursor = Cursor { arrived_unix_ms: 7, id: RequestId::from_random(1, 2) };
+        let cursor = Cursor { arrived_unix_ms: 7, id: RequestId::of(1, 2) };
         let asked = Asked { before: Some(place(&cursor)), ..Asked::default() };
         assert_eq!(asked.cursor().unwrap(), Some(cursor));
         let asked = Asked { before: Some(session_place(7, "a-b")), ..Asked::default() };

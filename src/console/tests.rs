@@ -94,7 +94,7 @@ fn start() -> Fixture {
         backstage: Arc::new(Nothing),
         logins: Arc::new(MemoryLogins::default()),
         snapshot: snapshot(),
-        explain: Arc::new(|id| (id == RequestId::from_random(1, 2)).then(|| serde_json::json!({"status": 200}))),
+        explain: Arc::new(|id| (id == RequestId::of(1, 2)).then(|| serde_json::json!({"status": 200}))),
         ready: Arc::new(move || is_ready.load(SeqCst)),
         degraded: Arc::new(|| None),
         spending: Arc::new(|| None),
@@ -185,7 +185,7 @@ fn read_until(lines: &mut impl BufRead, last: impl Fn(&str) -> bool) -> Vec<Stri
 }
 
 fn event(number: u64) -> LiveEvent {
-    LiveEvent::new(RequestId::from_random(0, number), number, State::Pending)
+    LiveEvent::new(RequestId::of(0, number), number, State::Pending)
 }
 
 #[test]
@@ -252,12 +252,12 @@ fn the_api_is_for_the_holder_of_the_admin_token() {
 #[test]
 fn a_request_is_explained_to_the_administrator() {
     let fixture = start();
-    let id = RequestId::from_random(1, 2);
+    let id = RequestId::of(1, 2);
     let known = format!("/api/v1/requests/{id}/explain");
     fixture.get(&known).assert_problem(401);
     let answer = fixture.get_with(&known, TOKEN);
     assert_eq!((answer.status, &answer.json()["status"]), (200, &serde_json::json!(200)));
-    let other = format!("/api/v1/requests/{}/explain", RequestId::from_random(3, 4));
+    let other = format!("/api/v1/requests/{}/explain", RequestId::of(3, 4));
     fixture.get_with(&other, TOKEN).assert_problem(404);
     fixture.get_with("/api/v1/requests/x/explain", TOKEN).assert_problem(400);
 }

@@ -22,6 +22,7 @@ pub mod error;
 pub mod event;
 pub mod eventstream;
 pub mod extensions;
+mod flowing;
 pub mod gemini;
 pub mod losses;
 pub mod ndjson;
@@ -39,6 +40,8 @@ pub mod work;
 
 #[cfg(test)]
 mod assembled;
+#[cfg(test)]
+mod generated;
 
 #[cfg(test)]
 mod tests;

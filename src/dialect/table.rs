@@ -24,6 +24,9 @@ use std::sync::Arc;
 /// The most of a stream that is held for what is still to be written, in bytes: an answer that its end repeats, calls that come by turns.
 const MAX_HELD: usize = 64 * 1024 * 1024;
 
+/// What some put in front of a text in UTF-8, where it says nothing.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
 /// A provider's wire format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Dialect {
@@ -174,6 +177,8 @@ pub struct Setup {
 pub struct Translator {
     machine: Machine,
     observed: Observed,
+    /// How much of a byte order mark at the start has come; all of it where there is none.
+    mark: usize,
 }
 
 enum Machine {
@@ -227,22 +232,27 @@ impl Translator {
             _ if setup.stream => Machine::Streamed(Decoder::new(&setup), StreamWriter::new(&setup)),
             _ => Machine::Unary(UnaryDecoder::new(&setup), WholeWriter::new(&setup)),
         };
-        Self { machine, observed: Observed::default() }
+        Self::of(machine)
+    }
+
+    fn of(machine: Machine) -> Self {
+        Self { machine, observed: Observed::default(), mark: 0 }
     }
 
     /// The machine for a number of tokens.
     pub fn counting(client: Client) -> Self {
-        Self { machine: Machine::Counted(Counted { client, body: Vec::new() }), observed: Observed::default() }
+        Self::of(Machine::Counted(Counted { client, body: Vec::new() }))
     }
 
     /// The machine for vectors.
     pub fn embedding(expected: Expected) -> Self {
-        Self { machine: Machine::Vectors(Vectors::new(expected)), observed: Observed::default() }
+        Self::of(Machine::Vectors(Vectors::new(expected)))
     }
 
     /// The machine for an answer that passes as it is, whatever it is; but for a ranking that has to be brought into this form.
     pub fn relaying(ranking: Option<rerank::Form>) -> Self {
-        Self { machine: Machine::Relayed(Relayed::new(ranking)), observed: Observed::default() }
+        // Its bytes are nobody's but the client's, a mark too.
+        Self { mark: BYTE_ORDER_MARK.len(), ..Self::of(Machine::Relayed(Relayed::new(ranking))) }
     }
 
     /// Takes note of what the head calls the body; true when a body that passes as it is is to flow as it comes.
@@ -298,7 +308,8 @@ impl Translator {
     /// # Errors
     /// The fault that ends the attempt: `Malformed`, or what the provider said in-band.
     pub fn push(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<(), Fault> {
-        let Self { machine, observed } = self;
+        let Self { machine, observed, mark } = self;
+        let bytes = behind_mark(mark, bytes);
         match machine {
             Machine::OpenAiChat(machine) => machine.push(bytes, observed, out)?,
             Machine::Messages(machine) => machine.push(bytes, observed, out)?,
@@ -327,7 +338,7 @@ impl Translator {
     /// # Errors
     /// `Truncated` or `Empty` when the answer is not complete, `Malformed` when it cannot be read, or what the provider said in-band.
     pub fn finish(&mut self, end: End, out: &mut Vec<u8>) -> Result<(), Fault> {
-        let Self { machine, observed } = self;
+        let Self { machine, observed, .. } = self;
         match machine {
             Machine::OpenAiChat(machine) => machine.finish(end, observed, out)?,
             Machine::Messages(machine) => machine.finish(end, observed, out)?,
@@ -391,6 +402,14 @@ impl Translator {
         Some(out)
     }
 
+    /// The id of a response that its provider keeps, once it has been told.
+    pub fn foreign_response(&self) -> Option<&str> {
+        match &self.machine {
+            Machine::Responses(machine) => machine.id(),
+            _ => None,
+        }
+    }
+
     fn in_band_error(&mut self) -> Result<(), Fault> {
         self.observed.error.clone().map_or(Ok(()), Err)
     }
@@ -408,11 +427,27 @@ impl Translator {
     }
 }
 
+/// What is behind a byte order mark at the start of an answer, of which `seen` bytes have come.
+fn behind_mark<'a>(seen: &mut usize, bytes: &'a [u8]) -> &'a [u8] {
+    let mut rest = bytes;
+    while let (Some(expected), Some(byte)) = (BYTE_ORDER_MARK.get(*seen), rest.first()) {
+        if byte != expected {
+            *seen = BYTE_ORDER_MARK.len();
+            break;
+        }
+        *seen += 1;
+        rest = &rest[1..];
+    }
+    rest
+}
+
 impl Decoder {
     fn new(setup: &Setup) -> Self {
         let answer_tool = setup.answer_tool.clone();
         match setup.provider {
-            Dialect::OpenAiChat => Self::OpenAiChat(openai_chat::provider::stream::Decoder::new(&setup.id)),
+            Dialect::OpenAiChat => {
+                Self::OpenAiChat(openai_chat::provider::stream::Decoder::new(&setup.id, setup.choices))
+            }
             Dialect::AnthropicMessages => Self::Anthropic(anthropic_messages::stream::Decoder::new(answer_tool)),
             Dialect::Gemini => Self::Gemini(gemini::stream::Decoder::new(answer_tool)),
             Dialect::Cohere => Self::Cohere(cohere::stream::Decoder::new(answer_tool, &call_ids(&setup.id))),

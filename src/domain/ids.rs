@@ -10,11 +10,12 @@ use std::fmt;
 pub struct RequestId([u8; 12]);
 
 impl RequestId {
-    /// Makes an id from 96 random bits, which the caller draws (this module has no randomness of its own).
-    pub fn from_random(high: u32, low: u64) -> Self {
+    /// Makes an id from the time, in seconds since the Unix epoch, and from random bits, which the caller draws. The time stands first, so that
+    /// a database's index of ids grows at its end.
+    pub fn of(seconds: u32, random: u64) -> Self {
         let mut bytes = [0; 12];
-        bytes[..4].copy_from_slice(&high.to_be_bytes());
-        bytes[4..].copy_from_slice(&low.to_be_bytes());
+        bytes[..4].copy_from_slice(&seconds.to_be_bytes());
+        bytes[4..].copy_from_slice(&random.to_be_bytes());
         Self(bytes)
     }
 
@@ -25,12 +26,12 @@ impl RequestId {
         Some(Self(bytes))
     }
 
-    /// The random part alone.
+    /// What stands behind the prefix.
     pub fn as_bytes(&self) -> &[u8; 12] {
         &self.0
     }
 
-    /// The random part alone, as hex: ids derived from the request (`chatcmpl-…`) are made of it.
+    /// The same as hex: ids derived from the request (`chatcmpl-…`) are made of it.
     pub fn hex(&self) -> String {
         // `hex::encode` goes character by character.
         let mut text = [0u8; 24];
@@ -78,7 +79,7 @@ mod tests {
 
     #[test]
     fn is_printed_with_its_prefix_and_all_its_bits() {
-        let id = RequestId::from_random(0x0102_0304, 0xff);
+        let id = RequestId::of(0x0102_0304, 0xff);
         assert_eq!(id.to_string(), "req_0102030400000000000000ff");
         assert_eq!(id.hex(), "0102030400000000000000ff");
         assert_eq!(RequestId::parse(&id.to_string()), Some(id));

@@ -21,8 +21,8 @@ pub(super) enum Route {
     Gemini(Call),
     /// `POST /v1/completions`.
     Completions,
-    /// `GET` and `DELETE /v1/responses/{id}`.
-    Response(String),
+    /// `GET` and `DELETE /v1/responses/{id}`, and what stands below it.
+    Response(String, OfResponse),
     /// `POST /v1/embeddings`.
     Embeddings,
     /// `POST /v1/images/generations` and the other routes whose requests and answers pass as they are.
@@ -39,6 +39,17 @@ pub(super) enum Route {
     Root,
     /// `OPTIONS` anywhere: a browser asks before it sends.
     Preflight,
+}
+
+/// What is asked of a response that is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum OfResponse {
+    /// To be told, or forgotten.
+    Itself,
+    /// `/input_items`: what it was made of.
+    InputItems,
+    /// `/cancel`: not to go on in the background.
+    Cancel,
 }
 
 impl Route {
@@ -85,8 +96,10 @@ pub(super) fn route(method: &Method, path: &str) -> Result<Route, ApiError> {
                 (Route::Relay(endpoint), "POST")
             } else if let Some(id) = below.strip_prefix("/models/") {
                 (Route::Model(percent_decode(id)), "GET")
-            } else if let Some(id) = below.strip_prefix("/responses/").filter(|id| !id.contains('/')) {
-                (Route::Response(percent_decode(id)), "GET, DELETE")
+            } else if let Some(found) = below.strip_prefix("/responses/").and_then(|rest| of_responses(method, rest)) {
+                found
+            } else if let Some(why) = not_here(below) {
+                return Err(ApiError::new(Reason::UnknownUrl, format!("{method} {} is not here: {why}", short(path))));
             } else if matches!(below, "/traces" | "/metrics" | "/logs") && method == Method::POST {
                 return Err(ApiError::new(Reason::NoIngest, NO_INGEST));
             } else {
@@ -101,6 +114,43 @@ pub(super) fn route(method: &Method, path: &str) -> Result<Route, ApiError> {
     } else {
         let error = ApiError::new(Reason::MethodNotAllowed, format!("{} takes {allow}, not {method}", short(path)));
         Err(error.allow(allow))
+    }
+}
+
+/// The routes below `/v1/responses/`. A word that stands for a route of OpenAI's own is no id.
+fn of_responses(method: &Method, rest: &str) -> Option<(Route, &'static str)> {
+    let (id, of, allow) = match rest.split_once('/') {
+        None if method == Method::POST && matches!(rest, "compact" | "input_tokens") => return None,
+        None => (rest, OfResponse::Itself, "GET, DELETE"),
+        Some((id, "input_items")) => (id, OfResponse::InputItems, "GET"),
+        Some((id, "cancel")) => (id, OfResponse::Cancel, "POST"),
+        Some(_) => return None,
+    };
+    (!id.is_empty()).then(|| (Route::Response(percent_decode(id), of), allow))
+}
+
+/// Why something that OpenAI and Anthropic have beside their answers is not here.
+fn not_here(below: &str) -> Option<&'static str> {
+    let is = |name: &str| below.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    if below.starts_with("/chat/completions/") {
+        return Some("the gateway keeps no chat completions, whatever their `store` said; their provider may");
+    }
+    if is("/messages/batches") || is("/batches") {
+        return Some("there are no batches, requests are answered at once");
+    }
+    match below {
+        "/responses/compact" => Some("only OpenAI can compact a conversation for its own models"),
+        "/responses/input_tokens" => Some("tokens are counted by POST /v1/messages/count_tokens"),
+        _ if is("/conversations") => {
+            Some("conversations are kept by OpenAI; here a request goes on from a response by its id")
+        }
+        _ if is("/files") || is("/uploads") || is("/vector_stores") || is("/containers") => {
+            Some("files are kept by their provider; send their contents in the request")
+        }
+        _ if is("/assistants") || is("/threads") => Some("assistants are OpenAI's own; POST /v1/responses is there"),
+        _ if is("/realtime") => Some("there are no live sessions"),
+        _ if is("/fine_tuning") || is("/evals") => Some("ask the provider itself"),
+        _ => None,
     }
 }
 
@@ -175,8 +225,10 @@ mod tests {
             (Method::POST, "/v1/v1/responses/", Route::Responses),
             (Method::POST, "/v1/completions", Route::Completions),
             (Method::POST, "/completions/", Route::Completions),
-            (Method::GET, "/v1/responses/resp_1", Route::Response("resp_1".into())),
-            (Method::DELETE, "/v1/responses/resp_1", Route::Response("resp_1".into())),
+            (Method::GET, "/v1/responses/resp_1", Route::Response("resp_1".into(), OfResponse::Itself)),
+            (Method::DELETE, "/v1/responses/resp_1", Route::Response("resp_1".into(), OfResponse::Itself)),
+            (Method::GET, "/v1/responses/a%2Fb/input_items", Route::Response("a/b".into(), OfResponse::InputItems)),
+            (Method::POST, "/responses/resp_1/cancel/", Route::Response("resp_1".into(), OfResponse::Cancel)),
             (Method::POST, "/v1beta/models/gemini-x:generateContent", gemini("gemini-x", Asked::Generate)),
             (Method::POST, "/v1/models/openai%2Fgpt-x:streamGenerateContent", gemini("openai/gpt-x", Asked::Stream)),
             (Method::POST, "/v1/v1beta/models/a/b:floor:countTokens", gemini("a/b:floor", Asked::Count)),
@@ -227,5 +279,29 @@ mod tests {
         assert_eq!((wrong.status, wrong.allow), (405, Some("POST")));
         assert_eq!(route(&Method::GET, "/v1beta/models/x:generateContent").unwrap_err().status, 405);
         assert_eq!(route(&Method::POST, "/v1beta/models/x:predict").unwrap_err().status, 404);
+        assert_eq!(route(&Method::GET, "/v1/responses/r/cancel").unwrap_err().allow, Some("POST"));
+        assert_eq!(route(&Method::PUT, "/v1/responses/r").unwrap_err().allow, Some("GET, DELETE"));
+    }
+
+    #[test]
+    fn what_is_not_here_is_said_to_be_elsewhere() {
+        for (method, path, word) in [
+            (Method::GET, "/v1/chat/completions/chatcmpl-1", "keeps no chat completions"),
+            (Method::POST, "/v1/chat/completions/chatcmpl-1", "keeps no chat completions"),
+            (Method::POST, "/v1/responses/compact", "compact"),
+            (Method::POST, "/v1/responses/input_tokens", "count_tokens"),
+            (Method::POST, "/v1/conversations", "conversations"),
+            (Method::GET, "/v1/files/file-1/content", "contents in the request"),
+            (Method::POST, "/v1/messages/batches", "batches"),
+            (Method::POST, "/v1/batches", "batches"),
+            (Method::GET, "/v1/threads/t/runs", "assistants"),
+        ] {
+            let error = route(&method, path).unwrap_err();
+            assert_eq!((error.status, error.code.as_deref()), (404, Some("unknown_url")), "{path}");
+            assert!(error.message.contains(word) && error.message.contains("is not here"), "{}", error.message);
+        }
+        for path in ["/v1/filesystem", "/v1/responses/r/else", "/v1/responses//cancel"] {
+            assert!(route(&Method::GET, path).unwrap_err().message.starts_with("Unknown URL"), "{path}");
+        }
     }
 }

@@ -20,7 +20,7 @@ use crate::dialect::openai_completions::envelope::generated;
 use crate::dialect::relay;
 use crate::dialect::relay::pieces::Pieces;
 use crate::dialect::work::{Endpoint, Work};
-use crate::domain::{Money, Usage};
+use crate::domain::{KeyId, Money, Usage};
 use crate::provider::{ModelRow, PictureKind, Prices};
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -227,6 +227,8 @@ pub(super) struct Asked {
     pub(super) input_tokens: u64,
     /// It is made with a key of the client's own.
     pub(super) own_key: bool,
+    /// The key that it is made with, where one is needed.
+    pub(super) key: Option<KeyId>,
     /// It only counts tokens.
     pub(super) counts: bool,
     /// What it is for.
@@ -326,8 +328,9 @@ impl Walk<'_> {
     /// What the bill of an attempt has to know of it.
     pub(super) fn asked_with(&self, lease: &Lease) -> Asked {
         let Envelope { estimated_input_tokens: input_tokens, counts_tokens: counts, work, .. } = *self.envelope;
+        let (own_key, key) = (lease.is_byok(), lease.key().map(|key| key.id));
         let pieces = matches!(work, Work::Relay(_)).then(|| Box::new(Pieces::of(self.envelope)));
-        Asked { input_tokens, own_key: lease.is_byok(), counts, work, pieces }
+        Asked { input_tokens, own_key, key, counts, work, pieces }
     }
 }
 
@@ -337,7 +340,8 @@ mod tests {
     use crate::dialect::relay::pieces::Sound;
     use crate::provider::Catalog;
 
-    const ASKED: Asked = Asked { input_tokens: 100, own_key: false, counts: false, work: Work::Converse, pieces: None };
+    const ASKED: Asked =
+        Asked { input_tokens: 100, own_key: false, key: None, counts: false, work: Work::Converse, pieces: None };
 
     fn delivered(usage: Option<(u64, u64)>, output_bytes: u64, whole: bool, any: bool) -> Delivered {
         let usage = usage.map(|(prompt_tokens, completion_tokens)| Usage {

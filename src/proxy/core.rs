@@ -26,7 +26,7 @@ use crate::store::ports::answers::Answers;
 use crate::store::ports::ledger::Spool;
 use crate::store::ports::limits::{LimitStore, Standings};
 use crate::store::ports::live::{KeyPool, Targets};
-use crate::store::ports::responses::ResponseStore;
+use crate::store::ports::responses::{Owner, ResponseStore};
 use crate::store::ports::vectors::Vectors;
 use crate::telemetry::payloads::Tape;
 use crate::telemetry::{InFlight, Telemetry};
@@ -211,6 +211,8 @@ pub(super) struct ClientCtx {
     pub(super) standings: Option<Box<Standings>>,
     /// Whose key it came with.
     pub(super) tenant: Option<KeyHash>,
+    /// Who keeps the response that it goes on from.
+    pub(super) owner: Option<Box<Owner>>,
     /// What its answer's head says of the cache; `None` when that is off.
     pub(super) cache: Option<CacheNote>,
     /// Takes down what it is answered, for the cache.
@@ -228,7 +230,7 @@ pub(super) struct ClientCtx {
 impl ClientCtx {
     pub(super) fn new(core: &Arc<Core>) -> Self {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let id = RequestId::from_random(fastrand::u32(..), fastrand::u64(..));
+        let id = RequestId::of(u32::try_from(now.as_secs()).unwrap_or(u32::MAX), fastrand::u64(..));
         let record = RequestRecord::new(id, u64::try_from(now.as_millis()).unwrap_or(u64::MAX));
         Self {
             core: core.clone(),
@@ -244,6 +246,7 @@ impl ClientCtx {
             output_bytes: 0,
             standings: None,
             tenant: None,
+            owner: None,
             cache: None,
             recorder: None,
             entry: Entry::default(),

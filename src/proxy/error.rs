@@ -115,7 +115,7 @@ impl Reason {
                 404,
                 "invalid_request_error",
                 "response_not_found",
-                "The gateway keeps no response of that id for this key",
+                "The gateway knows of no response of that id for this key, or its provider has it no longer",
             ),
             Self::UnknownUrl => (404, "invalid_request_error", "unknown_url", "There is no such route"),
             Self::NoIngest => (410, "invalid_request_error", "no_ingest", "Traces are not taken: see the ledger"),

@@ -4,8 +4,10 @@
 //! those that the operator wrote down (`[[provider.model]]`), are presumed capable.
 
 use super::core::{Core, breaker_policy};
+use super::error::ApiError;
 use super::names::Target;
 use crate::config::snapshot::{Provider, Snapshot};
+use crate::dialect::client::Client;
 use crate::dialect::extensions::{MaxPrice, ProviderPreferences};
 use crate::dialect::openai_chat::envelope::{Envelope, Needs};
 use crate::dialect::work::Work;
@@ -143,6 +145,17 @@ impl<'a> Fit<'a> {
             return Some(first);
         }
         asked.iter().copied().find(|parameter| lacks.contains(parameter))
+    }
+
+    /// Whether this is a text completion without a prompt.
+    pub(super) fn lacks_prompt(&self) -> bool {
+        self.envelope.client == Client::OpenAiCompletions && !self.envelope.has("prompt")
+    }
+
+    /// The error where no target makes up a document out of nothing.
+    pub(super) fn without_prompt(&self, error: ApiError) -> ApiError {
+        let message = format!("you must provide a prompt: {}", error.message);
+        error.message(message).param("prompt")
     }
 
     /// Refuses targets whose context the prompt does not fit into: those that it cannot fit into for certain, and those that it does not

@@ -95,7 +95,7 @@ impl Gateway {
             Route::Gemini(call) => self.chat(session, client, call.method == Method::Count, Some(call)).await,
             Route::Embeddings => self.work(session, client, Work::Embed, None).await,
             Route::Relay(endpoint) => self.work(session, client, Work::Relay(endpoint), None).await,
-            Route::Response(id) => responses::look_up(&self.core, session, client, &id).await,
+            Route::Response(id, of) => Box::pin(responses::look_up(&self.core, session, client, &id, of)).await,
             Route::CountTokens => self.chat(session, client, true, None).await,
             Route::Model(id) => self.model(session, client, &id).await,
             _ => {

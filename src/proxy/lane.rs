@@ -215,6 +215,11 @@ impl<'a> Lane<'a> {
             Piece::Body { bytes, last } => {
                 self.ended = last;
                 match &mut self.state {
+                    // What is compressed nobody can read; the status says enough.
+                    State::Refused(refusal) if is_encoded(&refusal.headers) => {
+                        self.ended = true;
+                        Ok(())
+                    }
                     State::Refused(refusal) => {
                         let room = MAX_ERROR_BODY.saturating_sub(refusal.body.len());
                         refusal.body.extend_from_slice(&bytes[..bytes.len().min(room)]);
@@ -287,6 +292,7 @@ impl<'a> Lane<'a> {
     }
 }
 
-fn is_encoded(headers: &http::HeaderMap) -> bool {
+/// Whether a body is compressed, although that was not asked for.
+pub(super) fn is_encoded(headers: &http::HeaderMap) -> bool {
     headers.get(http::header::CONTENT_ENCODING).is_some_and(|value| !value.as_bytes().eq_ignore_ascii_case(b"identity"))
 }

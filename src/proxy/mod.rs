@@ -46,6 +46,7 @@ mod message;
 mod models;
 mod names;
 pub mod oauth;
+mod owned;
 mod plan;
 mod preset;
 mod queue;

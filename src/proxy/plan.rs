@@ -219,6 +219,7 @@ fn choose(
     };
     if plan.is_empty() {
         let error = nothing_left(&decision);
+        let error = if fit.lacks_prompt() { fit.without_prompt(error) } else { error };
         return Err(NoPlan { error, decision: Some(Box::new(decision)) });
     }
     if decision.candidates.len() > decision.order.len() + REFUSED_KEPT {

@@ -271,7 +271,7 @@ mod tests {
                 ..Usage::default()
             }),
             ended,
-            ..RequestRecord::new(RequestId::from_random(1, 2), 0)
+            ..RequestRecord::new(RequestId::of(1, 2), 0)
         }
     }
 

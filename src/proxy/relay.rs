@@ -25,6 +25,7 @@ use super::respond::{self, Framing, WRITE_TIMEOUT};
 use super::responses;
 use super::taping;
 use crate::config::snapshot::Gate;
+use crate::dialect::client::Client;
 use crate::dialect::extensions::Byok;
 use crate::dialect::openai_chat::envelope::Envelope;
 use crate::domain::{Clock, Ended, Fault, FaultKind};
@@ -97,6 +98,8 @@ pub(super) struct Relay<'a, 'l> {
     pub(super) rules: Rules<'a>,
     pub(super) lane: &'a mut Lane<'l>,
     last_write: Instant,
+    /// It is noted, or need not be, who keeps the answer.
+    is_owned: bool,
 }
 
 impl<'a, 'l> Relay<'a, 'l> {
@@ -107,7 +110,8 @@ impl<'a, 'l> Relay<'a, 'l> {
         rules: Rules<'a>,
         lane: &'a mut Lane<'l>,
     ) -> Self {
-        Self { session, client, core, rules, lane, last_write: Instant::now() }
+        let is_owned = rules.keeps.is_none_or(|envelope| envelope.client != Client::OpenAiResponses);
+        Self { session, client, core, rules, lane, last_write: Instant::now(), is_owned }
     }
 
     /// Runs the attempt to its end; `begin` is what the lane has led to already.
@@ -157,6 +161,9 @@ impl<'a, 'l> Relay<'a, 'l> {
 
     /// Gives the client what came of pieces.
     async fn follow(&mut self, taken: Taken) -> Step {
+        if !self.is_owned && matches!(taken, Taken::Flow | Taken::Complete) {
+            self.is_owned = responses::note_owner(self.core, self.client, self.lane).await;
+        }
         match taken {
             Taken::More => Step::GoOn,
             Taken::Flow if self.lane.is_committed() => self.write(false).await,

@@ -22,8 +22,9 @@ pub(super) fn admit(holder: Option<&Holder>, address: Option<IpAddr>, path: &str
         let from = address.map_or_else(|| "an unknown address".to_owned(), |address| address.to_string());
         return Err(refused(holder, &format!("may not be used from {from}")));
     }
+    let list = models_by_openais_name(path);
     let path = canonical(path);
-    if !scopes.allows_route(&path) {
+    if !scopes.allows_route(&path) && !list.is_some_and(|list| scopes.allows_route(&list)) {
         return Err(refused(holder, &format!("may not be used for {path}")));
     }
     Ok(())
@@ -44,6 +45,15 @@ fn canonical(path: &str) -> String {
         rest = below;
     }
     format!("/v1/{}", rest.chars().take(200).collect::<String>())
+}
+
+/// The list of models that Google's clients read, or one of it, by the name that it has in OpenAI's form: leave to read the one is leave to
+/// read the other. The opposite does not hold: who names Google's means Google's.
+fn models_by_openais_name(path: &str) -> Option<String> {
+    let below = below_version(path)?.trim_end_matches('/');
+    let is_list = below == "/models" || below.starts_with("/models/");
+    let asks_a_model = Call::of(&percent_decode(path.trim_end_matches('/'))).is_some();
+    (is_list && !asks_a_model).then(|| format!("/v1{}", below.chars().take(200).collect::<String>()))
 }
 
 impl Plan {
@@ -100,7 +110,23 @@ fn refused(holder: &Holder, what: &str) -> ApiError {
 
 #[cfg(test)]
 mod tests {
-    use super::canonical;
+    use super::{canonical, models_by_openais_name};
+
+    #[test]
+    fn googles_list_of_models_goes_by_openais_name_too_and_its_calls_do_not() {
+        for (path, name) in [
+            ("/v1beta/models", Some("/v1/models")),
+            ("/v1/v1beta/models/", Some("/v1/models")),
+            ("/v1alpha/models/a/b:floor", Some("/v1/models/a/b:floor")),
+            ("/v1beta/models/a:generateContent", None),
+            ("/v1beta/models/a%3AcountTokens", None),
+            ("/v1beta/modelsx", None),
+            ("/v1beta/files", None),
+            ("/v1/models", None),
+        ] {
+            assert_eq!(models_by_openais_name(path).as_deref(), name, "{path}");
+        }
+    }
 
     #[test]
     fn a_path_has_one_form() {

@@ -241,14 +241,19 @@ impl<'a> Walk<'a> {
             return None;
         }
         self.is_probe = gate == Gate::Probe;
-        let wanted = Wanted {
+        let others = self.keys_beside_owners(target);
+        let wanted = |tried| Wanted {
             target,
             byok: self.own_key(target),
-            tried: &self.tried_keys,
+            tried,
             tokens: target.tokens_wanted(self.envelope),
             deadline: self.deadline,
         };
-        match Lease::take(self.core, wanted, now) {
+        let mut leased = Lease::take(self.core, wanted(others.as_deref().unwrap_or(&self.tried_keys)), now);
+        if leased.is_err() && others.is_some() {
+            leased = Lease::take(self.core, wanted(&self.tried_keys), now);
+        }
+        match leased {
             Ok(lease) => {
                 self.note_revival(target, &lease);
                 Some(lease)

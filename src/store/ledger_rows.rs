@@ -1,6 +1,7 @@
 //! How a request of the ledger stands in a database: columns that it is found by, the whole of it as JSON, and what it adds to what is spent.
 
 use super::rows::stored_time;
+use super::sparse_json;
 use crate::domain::ledger::picos;
 use crate::domain::{LedgerRow, Money, RequestId};
 use serde_json::Value;
@@ -83,7 +84,7 @@ fn without_nul(value: &mut Value) {
 }
 
 fn json(row: &LedgerRow<'_>) -> String {
-    let json = serde_json::to_string(row).unwrap_or_default();
+    let json = sparse_json::to_string(row).unwrap_or_default();
     if !json.contains("\\u0000") {
         return json;
     }

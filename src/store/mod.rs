@@ -8,5 +8,6 @@ pub mod ports;
 pub mod postgres;
 pub mod redis;
 mod rows;
+mod sparse_json;
 pub mod sqlite;
 pub mod succession;

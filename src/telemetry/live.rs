@@ -194,7 +194,7 @@ mod tests {
     use super::*;
 
     fn event(number: u64) -> LiveEvent {
-        LiveEvent::new(RequestId::from_random(0, number), number, State::Pending)
+        LiveEvent::new(RequestId::of(0, number), number, State::Pending)
     }
 
     #[tokio::test]

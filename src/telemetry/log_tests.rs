@@ -89,7 +89,7 @@ fn what_failed_a_client_is_a_warning() {
 fn state_changes_read_as_documented() {
     let (log, page) = log(LevelFilter::Info, HUMAN);
     let rest = Duration::from_secs(30);
-    let request = RequestId::from_random(0, 7);
+    let request = RequestId::of(0, 7);
     for change in [
         StateChange::ProviderUnhealthy { provider: "openai", model: "m", why: "5 failures" },
         StateChange::ProviderRecovered { provider: "openai", model: "m" },

@@ -239,7 +239,7 @@ mod tests {
         let why = "said canary-canary";
         let rest = Duration::from_secs(30);
         feed.changed(&StateChange::KeyCooldown { provider: "p", key: "p_01", rest, why }, &redactor);
-        let (id, name) = (RequestId::from_random(0, 1), Arc::<str>::from("p"));
+        let (id, name) = (RequestId::of(0, 1), Arc::<str>::from("p"));
         feed.tell(|| Operation::leased(id, None, &name, "m".into(), &"p_01".into()));
         let first = watcher.next().await.unwrap().unwrap();
         assert_eq!(

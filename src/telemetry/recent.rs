@@ -185,7 +185,7 @@ mod tests {
             status: 200,
             attempts: vec![attempt],
             ended: Ended::Complete,
-            ..RequestRecord::new(RequestId::from_random(0, number), number)
+            ..RequestRecord::new(RequestId::of(0, number), number)
         }
     }
 
@@ -196,7 +196,7 @@ mod tests {
         for number in 0..=kept {
             recent.keep(&mut record(number, "m"));
         }
-        let found = |number| recent.explain(RequestId::from_random(0, number), &redactor);
+        let found = |number| recent.explain(RequestId::of(0, number), &redactor);
         assert_eq!(found(0), None, "the oldest has made room");
         let last = found(kept).unwrap();
         assert_eq!((last.arrived_unix_ms, last.ended.as_str(), last.attempts[0].took_us), (kept, "complete", 3000));
@@ -213,7 +213,7 @@ mod tests {
         let (recent, redactor) = (Recent::default(), Redactor::default());
         redactor.register([&Secret::new("sk-canary-0123456789")]);
         recent.keep(&mut record(1, "p/sk-canary-0123456789"));
-        let shown = recent.explain(RequestId::from_random(0, 1), &redactor).unwrap();
+        let shown = recent.explain(RequestId::of(0, 1), &redactor).unwrap();
         assert!(!serde_json::to_string(&shown).unwrap().contains("canary"), "{shown:?}");
     }
 }

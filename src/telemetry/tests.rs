@@ -65,7 +65,7 @@ pub(super) fn record() -> RequestRecord {
         latency: Duration::from_micros(125_250),
         overhead: Duration::from_micros(42),
         ended: Ended::Complete,
-        ..RequestRecord::new(RequestId::from_random(1, 2), 1_793_611_800_000)
+        ..RequestRecord::new(RequestId::of(1, 2), 1_793_611_800_000)
     }
 }
 

@@ -176,8 +176,10 @@ struct Writer {
 enum Wrote {
     /// There was nothing.
     Nothing,
-    /// Some rows are written.
-    Some,
+    /// A few rows are written, and at most a few have come since.
+    Few,
+    /// Many rows are written, and there are more.
+    Many,
     /// Nothing can be written now.
     Stuck,
 }
@@ -205,7 +207,10 @@ impl Writer {
             let wrote = self.step(&mut drain).await;
             self.show(&drain);
             let pause = match wrote {
-                Wrote::Some => Duration::ZERO,
+                Wrote::Many => Duration::ZERO,
+                Wrote::Few if !waiting.is_empty() => Duration::ZERO,
+                // A few rows take as many pages and syncs as many do: they gather.
+                Wrote::Few => LOOK,
                 Wrote::Stuck => AGAIN,
                 Wrote::Nothing => {
                     if waiting.iter().any(|settle| settle.is_last) {
@@ -291,7 +296,7 @@ impl Writer {
             self.stick(format!("{} cannot be deleted: {error}", batch.path.display()));
             return Wrote::Stuck;
         }
-        Wrote::Some
+        if batch.is_last || batch.rows.len() >= AT_ONCE { Wrote::Many } else { Wrote::Few }
     }
 
     /// Writes rows; `false` when they cannot be written now.

@@ -35,6 +35,7 @@ use backstage::BehindConsole;
 use console_deps::start_console;
 use listeners::{Listener, Listeners};
 use parking_lot::Mutex;
+use pingora::listeners::{L4BufferSettings, ListenerConfig};
 use pingora::server::configuration::ServerConf;
 use pingora::server::{ListenFds, RunArgs, Server, ShutdownSignal, ShutdownSignalWatch, ShutdownWatch};
 use pingora::services;
@@ -57,6 +58,9 @@ const LAST_WORDS: Duration = Duration::from_secs(3);
 
 /// How long a process that was replaced stays at least.
 const LINGER: Duration = Duration::from_secs(1);
+/// Head and body of most answers go out together. Pingora's own 1,460 bytes would cost them a second write each, which is as dear as all that
+/// is decided about a request; events of a stream are sent at once whatever the room.
+const WRITE_BUFFER: usize = 16 * 1024;
 /// Pingora ends what is in flight after so long, and sleeps until then: when this process ends is decided here.
 const NOT_BY_PINGORA: Duration = Duration::from_secs(30 * 24 * 3600);
 
@@ -488,12 +492,12 @@ fn serve(
     let mut server = Server::new_with_opt_and_conf(None, conf);
     let mut service = Service::new("orbyt".to_owned(), Door::new(Gateway::new(core.clone())));
     let mut addresses = snapshot.server.listen.clone();
-    for address in &snapshot.server.listen {
-        service.add_tcp(&address.to_string());
-    }
+    let buffers = L4BufferSettings::default().write(WRITE_BUFFER);
+    let listener = |address: &SocketAddr| ListenerConfig::tcp(address.to_string()).l4_buffer(buffers);
+    snapshot.server.listen.iter().for_each(|address| service.add_listener(listener(address)));
     if let (Some(tls), Some(certificates)) = (&snapshot.server.tls, certificates) {
         for address in &tls.listen {
-            service.add_tls_with_settings(&address.to_string(), None, certificates.settings()?);
+            service.add_listener(listener(address).tls(certificates.settings()?));
         }
         addresses.extend(&tls.listen);
     }

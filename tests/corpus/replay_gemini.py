@@ -10,17 +10,15 @@ What is compared: the body that the provider received with the one that the clie
 one: equal bytes; an array, which the gateway frames anew, equal items; for an error the same status, word and message.
 """
 
-import concurrent.futures
 import http.client
 import json
-import os
 import sys
 
 import recording
-from replay_corpus import arguments, route
-from replay_messages import first_difference, usage_problems
-from meaning import arguments as meant, sse_data
-from rig import KEY, Gateway, ReplayServer, unpack
+from meaning import sse_data
+from passing import choice_problems, first_difference, load, run, usage_problems
+from replay_corpus import route
+from rig import KEY
 
 APIS = ("gemini.generateContent", "gemini.countTokens")
 TRANSLATED = ("openai.chat", "anthropic.messages")
@@ -31,39 +29,12 @@ WORDS = {400: "INVALID_ARGUMENT", 401: "UNAUTHENTICATED", 403: "PERMISSION_DENIE
 
 
 def main():
-    options = arguments()
-    folder = unpack(options.corpus, options.work)
-    with open(os.path.join(folder, "index.json"), encoding="utf-8") as file:
-        everything = [entry for entry in json.load(file)["exchanges"] if options.only in json.dumps(entry)]
-    entries = [entry for entry in everything if entry["api"] in APIS]
-    others = [entry for entry in everything if entry["api"] in TRANSLATED and entry["status"] == 200]
-    names = sorted({"google", *(route(entry) for entry in others)})
-    failed, counts = [], {}
-    with ReplayServer(options.corpus, folder) as replay, Gateway(options.gateway, replay.url, options.work, names) as gateway:
-        for name in options.passes.split(","):
-            chosen = [entry for entry in entries if name != "crlf" or (entry["stream"] and entry["status"] == 200)]
-            with concurrent.futures.ThreadPoolExecutor(8) as pool:
-                found = list(pool.map(lambda entry, name=name: one(folder, replay, gateway, entry, name), chosen))
-            counts[name] = (len(found), sum(not problems for problems in found))
-            failed += [(entry["file"], name, problems) for entry, problems in zip(chosen, found) if problems]
-            if name == "crlf":
-                continue
-            with concurrent.futures.ThreadPoolExecutor(8) as pool:
-                found = list(pool.map(lambda entry, name=name: translated(folder, gateway, entry, name), others))
-            counts[f"{name}, translated"] = (len(found), sum(not problems for problems in found))
-            failed += [(entry["file"], name, problems) for entry, problems in zip(others, found) if problems]
-        gateway.check_alive()
-    for file, name, problems in failed[: options.show]:
-        print(f"FAILED {file} ({name}): {'; '.join(problems)[:600]}")
-    for name, (total, good) in counts.items():
-        print(f"pass {name}: {good} of {total} right")
-    return 1 if failed or not counts else 0
+    return run("google", lambda entry: entry["api"] in APIS, TRANSLATED, one, translated)
 
 
 def one(folder, replay, gateway, entry, name):
     """The differences of one exchange."""
-    with open(os.path.join(folder, entry["file"]), encoding="utf-8") as file:
-        exchange = json.load(file)
+    exchange = load(folder, entry)
     request, text = exchange["request"].get("body"), exchange["response"].get("body_text", "")
     # Where the recording has only the answer, any request will do.
     request = dict(request) if isinstance(request, dict) and (request.get("contents") or "generateContentRequest" in request) else dict(PLAIN)
@@ -148,8 +119,7 @@ def request_problems(received, request):
 
 def translated(folder, gateway, entry, name):
     """The differences in meaning of an answer in another format, asked for by one of Google's clients."""
-    with open(os.path.join(folder, entry["file"]), encoding="utf-8") as file:
-        exchange = json.load(file)
+    exchange = load(folder, entry)
     small = len(exchange["response"].get("body_text", "")) <= 4_000
     suffix = {"whole": "", "chop": "-chop1" if small else "-chop7"}[name]
     stream = bool(entry["stream"])
@@ -186,16 +156,7 @@ def meaning_problems(expected, ours):
         problems.append(f"choices: {sorted(ours.choices)} for {sorted(expected.choices)}")
     for index, wanted in expected.choices.items():
         had = ours.choice(index)
-        if had.text not in (wanted.text + wanted.refusal, wanted.refusal + wanted.text):
-            problems.append(f"text: {had.text[:100]!r} for {wanted.text[:100]!r}")
-        if had.reasoning != wanted.reasoning:
-            problems.append(f"reasoning: {had.reasoning[:100]!r} for {wanted.reasoning[:100]!r}")
-        calls = [*wanted.calls, *([wanted.function] if wanted.function else [])]
-        # Arguments are an object: what is none is empty. A call of nothing is none.
-        plain = lambda calls: [[name, meant(said) or {}] for name, said in calls if name or said]
-        cut = "length" in wanted.finish or any("INVALID_JSON" in said for _, said in had.calls)
-        if plain(had.calls) != plain(calls) and not (cut and len(had.calls) == len(calls)):
-            problems.append(f"calls: {had.calls} for {calls}"[:300])
+        problems += choice_problems(wanted, had)
         same = had.finish & wanted.finish or ("tool_calls" in wanted.finish | had.finish and "stop" in wanted.finish | had.finish)
         if not same and not wanted.refusal and "function_call" not in wanted.finish:
             problems.append(f"finish: {had.finish} for {wanted.finish}")

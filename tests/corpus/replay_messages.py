@@ -10,16 +10,14 @@ What is compared: the body and the `anthropic-` headers that the provider receiv
 name and `extra`), and the answer with the recorded one: equal bytes, or for an error the same type and message.
 """
 
-import concurrent.futures
 import http.client
 import json
-import os
 import sys
 
 import recording
-from meaning import arguments as meant
-from replay_corpus import arguments, route
-from rig import KEY, Gateway, ReplayServer, unpack
+from passing import choice_problems, first_difference, load, run, usage_problems
+from replay_corpus import route
+from rig import KEY
 
 APIS = ("anthropic.messages", "anthropic.count_tokens")
 TRANSLATED = ("openai.chat", "gemini.generateContent")
@@ -27,36 +25,13 @@ STOP = "event: message_stop"
 
 
 def main():
-    options = arguments()
-    folder = unpack(options.corpus, options.work)
-    with open(os.path.join(folder, "index.json"), encoding="utf-8") as file:
-        everything = [entry for entry in json.load(file)["exchanges"] if options.only in json.dumps(entry)]
-    entries = [entry for entry in everything if entry["api"] in APIS and entry["provider"] == "anthropic"]
-    others = [entry for entry in everything if entry["api"] in TRANSLATED and entry["status"] == 200]
-    names = sorted({"anthropic", *(route(entry) for entry in others)})
-    failed, counts = [], {}
-    with ReplayServer(options.corpus, folder) as replay, Gateway(options.gateway, replay.url, options.work, names) as gateway:
-        for name in [name for name in options.passes.split(",") if name != "crlf"]:
-            with concurrent.futures.ThreadPoolExecutor(8) as pool:
-                found = list(pool.map(lambda entry, name=name: one(folder, replay, gateway, entry, name), entries))
-            counts[name] = (len(found), sum(not problems for problems in found))
-            failed += [(entry["file"], name, problems) for entry, problems in zip(entries, found) if problems]
-            with concurrent.futures.ThreadPoolExecutor(8) as pool:
-                found = list(pool.map(lambda entry, name=name: translated(folder, gateway, entry, name), others))
-            counts[f"{name}, translated"] = (len(found), sum(not problems for problems in found))
-            failed += [(entry["file"], name, problems) for entry, problems in zip(others, found) if problems]
-        gateway.check_alive()
-    for file, name, problems in failed[: options.show]:
-        print(f"FAILED {file} ({name}): {'; '.join(problems)[:600]}")
-    for name, (total, good) in counts.items():
-        print(f"pass {name}: {good} of {total} right")
-    return 1 if failed or not counts else 0
+    is_own = lambda entry: entry["api"] in APIS and entry["provider"] == "anthropic"
+    return run("anthropic", is_own, TRANSLATED, one, translated, crlf=False)
 
 
 def one(folder, replay, gateway, entry, name):
     """The differences of one exchange."""
-    with open(os.path.join(folder, entry["file"]), encoding="utf-8") as file:
-        exchange = json.load(file)
+    exchange = load(folder, entry)
     recorded = exchange["request"].get("body")
     # Where the recording has only the answer, any request will do.
     if not isinstance(recorded, dict) or not recorded.get("messages"):
@@ -103,8 +78,7 @@ def send(gateway, request, recorded, api):
 
 def translated(folder, gateway, entry, name):
     """The differences in meaning of an answer in another format, asked for by one of Anthropic's clients."""
-    with open(os.path.join(folder, entry["file"]), encoding="utf-8") as file:
-        exchange = json.load(file)
+    exchange = load(folder, entry)
     small = len(exchange["response"].get("body_text", "")) <= 4_000
     suffix = {"whole": "", "chop": "-chop1" if small else "-chop7"}[name]
     request = {
@@ -135,17 +109,7 @@ def meaning_problems(expected, ours, signed):
     """Only the first choice has a place in this format; a refusal is text there, whatever reason it has. `signed`: the recording's
     signatures are known."""
     wanted, had = expected.choice(0), ours.choice(0)
-    problems = []
-    if had.text not in (wanted.text + wanted.refusal, wanted.refusal + wanted.text):
-        problems.append(f"text: {had.text[:100]!r} for {wanted.text[:100]!r}")
-    if had.reasoning != wanted.reasoning:
-        problems.append(f"reasoning: {had.reasoning[:100]!r} for {wanted.reasoning[:100]!r}")
-    calls = [*wanted.calls, *([wanted.function] if wanted.function else [])]
-    # An input is an object: what is none is empty. A call of nothing is none.
-    plain = lambda calls: [[name, meant(said) or {}] for name, said in calls if name or said]
-    cut = "length" in wanted.finish or any("INVALID_JSON" in said for _, said in had.calls)
-    if plain(had.calls) != plain(calls) and not (cut and len(had.calls) == len(calls)):
-        problems.append(f"calls: {had.calls} for {calls}"[:300])
+    problems = choice_problems(wanted, had)
     if not had.finish & wanted.finish and not wanted.refusal and "function_call" not in wanted.finish:
         problems.append(f"finish: {had.finish} for {wanted.finish}")
     problems += usage_problems(expected.usage, ours.usage)
@@ -154,22 +118,6 @@ def meaning_problems(expected, ours, signed):
     proofs = [proof for proof in had.proofs if proof != "orbyt:v1::0:"]
     if len(wanted.proofs) != len(proofs) or any(not ours.endswith(theirs or "") for ours, theirs in zip(proofs, wanted.proofs)):
         problems.append(f"signatures: {proofs} for {wanted.proofs}"[:300])
-    return problems
-
-
-def usage_problems(expected, ours):
-    """Counts that were not told are not compared; reasoning may stand beside the completion in a total (xAI)."""
-    problems = []
-    if "prompt" not in expected:
-        return problems
-    beside = (expected.get("total") or 0) - expected["prompt"]
-    if ours.get("prompt") != expected["prompt"]:
-        problems.append(f"prompt: {ours.get('prompt')} for {expected['prompt']}")
-    if ours.get("completion") not in (expected.get("completion") or 0, beside):
-        problems.append(f"completion: {ours.get('completion')} for {expected.get('completion')}")
-    cached = min(expected.get("cached") or 0, expected["prompt"])
-    if expected.get("cached") is not None and (ours.get("cached") or 0) != cached:
-        problems.append(f"cached: {ours.get('cached')} for {cached}")
     return problems
 
 
@@ -219,11 +167,6 @@ def request_problems(received, request, recorded):
         if name.lower() in ("anthropic-version", "anthropic-beta") and headers.get(name.lower()) != value:
             problems.append(f"{name}: {headers.get(name.lower())!r} for {value!r}")
     return problems
-
-
-def first_difference(got, wanted):
-    at = next((at for at, (one, other) in enumerate(zip(got, wanted)) if one != other), min(len(got), len(wanted)))
-    return f"at {at}: {got[max(0, at - 40): at + 60]!r} for {wanted[max(0, at - 40): at + 60]!r}"
 
 
 if __name__ == "__main__":

@@ -256,6 +256,14 @@ async fn what_a_chat_has_no_word_for_is_named_and_nobody_is_asked() {
             assert_eq!((answer.status, &error["param"]), (400, &json!(param)), "{id} {members}: {error}");
             assert!(error["message"].as_str().unwrap().contains(id), "{error}");
         }
+        for prompt in [json!({}), json!({"prompt": null})] {
+            let mut body = json!({"model": format!("{id}/sim-ok"), "max_tokens": 5});
+            body.as_object_mut().unwrap().extend(prompt.as_object().unwrap().clone());
+            let answer = bench.ask(&body).await;
+            let error = &answer.json()["error"];
+            assert_eq!((answer.status, &error["param"]), (400, &json!("prompt")), "{id} {prompt}: {error}");
+            assert!(error["message"].as_str().unwrap().starts_with("you must provide a prompt"), "{error}");
+        }
         let body = json!({"model": format!("{id}/sim-ok"), "prompt": "x", "messages": []});
         let answer = bench.ask(&body).await;
         assert_eq!((answer.status, &answer.json()["error"]["param"]), (400, &json!("messages")), "{id}");

@@ -33,7 +33,7 @@ pub async fn both() -> [(&'static str, Arc<dyn Database>, TempDir); 2] {
 }
 
 pub fn id(number: u64) -> RequestId {
-    RequestId::from_random(1, number)
+    RequestId::of(1, number)
 }
 
 /// What a row says that its answer costs, answers that nobody has taken, and the comparing of its question; and what is booked for all.

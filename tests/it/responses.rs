@@ -158,7 +158,8 @@ async fn what_cannot_be_said_to_a_provider_is_named() {
         (json!({"model": "anthropic/sim-ok", "input": "x", "tools": [{"type": "web_search"}]}), "tools[0].type"),
         (json!({"model": "google/sim-ok", "input": "x", "tools": [{"type": "file_search"}]}), "tools[0].type"),
         (json!({"model": "compatible/sim-ok", "input": "x", "background": true}), "background"),
-        (json!({"model": "anthropic/sim-ok", "input": [{"type": "computer_call"}]}), "input[0].type"),
+        (json!({"model": "anthropic/sim-ok", "input": [{"type": "compaction"}]}), "input[0].type"),
+        (json!({"model": "anthropic/sim-ok", "input": [{"type": "web_search_call"}]}), "input"),
         (json!({"input": "x"}), "model"),
     ] {
         let answer = bench.ask(&body).await;
@@ -169,6 +170,37 @@ async fn what_cannot_be_said_to_a_provider_is_named() {
         json!({"model": "openai/sim-ok", "input": "x", "tools": [{"type": "web_search"}], "tool_choice": "none"});
     assert_eq!(text(&response(&bench.ask(&search).await)), "x");
     assert_eq!(bench.sim("openai").calls().pop().unwrap().json()["tools"], search["tools"]);
+}
+
+#[tokio::test]
+async fn a_conversation_that_openais_own_tools_took_part_in_goes_on_elsewhere() {
+    let bench = bench().await;
+    let input = json!([
+        {"role": "user", "content": "Who won?"},
+        {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "gAAAA"},
+        {"type": "web_search_call", "id": "ws_1", "status": "completed", "action": {"type": "search", "query": "who won"}},
+        {"type": "web_search_call", "id": "ws_2", "status": "completed", "action": {"type": "open_page", "url": "https://example.com"}},
+        {"type": "mcp_list_tools", "id": "mcpl_1", "server_label": "s", "tools": []},
+        {"type": "message", "role": "assistant", "id": "msg_1", "status": "completed",
+         "content": [{"type": "output_text", "text": "Nobody did.", "annotations": []}]},
+        {"role": "user", "content": "one two"},
+    ]);
+    for (id, _) in UPSTREAMS.into_iter().skip(1) {
+        // From the provider that has them, by fallback.
+        bench.sim("openai").script([SimFault::ServerError]);
+        let body =
+            json!({"model": "openai/sim-ok", "input": input, "extra": {"fallback_models": [format!("{id}/sim-ok")]}});
+        let answer = bench.ask(&body).await;
+        assert_eq!(text(&response(&answer)), "one two", "{id}");
+        assert_eq!(answer.header("x-provider"), id);
+        assert_eq!(answer.header("x-orbyt-dropped"), "input.web_search_call, input.mcp_list_tools", "{id}");
+        let sent = String::from_utf8(bench.sim(id).calls().pop().unwrap().body).unwrap();
+        assert!(sent.contains("Nobody did.") && !sent.contains("open_page"), "{id}: {sent}");
+        // Who wants all or nothing gets nothing.
+        let strict = json!({"model": format!("{id}/sim-ok"), "input": input, "provider": {"require_parameters": true}});
+        let answer = bench.ask(&strict).await;
+        assert_eq!((answer.status, &answer.json()["error"]["param"]), (400, &json!("input.web_search_call")), "{id}");
+    }
 }
 
 #[tokio::test]

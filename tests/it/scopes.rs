@@ -72,6 +72,21 @@ async fn every_format_and_the_count_of_tokens_are_held_to_them() {
     ] {
         assert_eq!(ask(&gateway, &routes, path, &body).await.status, status, "{path}");
     }
+    let lists = create(&gateway, &["--name", "lists", "--routes", "/v1/models", "--routes", "/v1/models/*"]);
+    let google = create(&gateway, &["--name", "google", "--routes", "/v1beta/models*"]);
+    for (key, path, status) in [
+        (&lists, "/v1/models", 200),
+        (&lists, "/v1beta/models", 200),
+        (&lists, "/v1beta/models/mine/sim-ok", 200),
+        (&google, "/v1beta/models", 200),
+        (&google, "/v1/models", 403),
+    ] {
+        let got = client::send("GET", &format!("{}{path}", gateway.url), &[("x-api-key", key)], b"").await.unwrap();
+        assert_eq!(got.status, status, "{path}: {}", got.body_text());
+    }
+    let generate = json!({"contents": [{"parts": [{"text": "x"}]}]});
+    let answer = ask(&gateway, &lists, "/v1beta/models/mine/sim-ok:generateContent", &generate).await;
+    assert_eq!(answer.status, 403, "leave to read the list is no leave to ask: {}", answer.body_text());
     let url = format!("{}/v1/responses/resp_x", gateway.url);
     let kept = client::send("GET", &url, &[("x-api-key", &routes)], b"").await.unwrap();
     assert_eq!(kept.status, 403, "{}", kept.body_text());

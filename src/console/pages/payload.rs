@@ -139,7 +139,7 @@ mod tests {
         let content = Content::Text(body.to_owned());
         let header = |name: &str, value: &str| Header { name: name.to_owned(), value: value.to_owned() };
         Payloads {
-            id: RequestId::from_random(0, 1),
+            id: RequestId::of(0, 1),
             arrived_unix_ms: 0,
             org: String::new(),
             project: String::new(),

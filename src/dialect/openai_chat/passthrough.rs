@@ -16,10 +16,10 @@ pub use super::quirks::Quirks;
 
 use super::calls::call_ids;
 use super::chunk::{Inspector, Seen, Shape, member};
-use super::scan::Balance;
 use super::{error, response, scan, stream, usage, write};
 use crate::dialect::client::Client;
 use crate::dialect::event::{End, Event, Observed};
+use crate::dialect::flowing::{Flowing, truncated};
 use crate::dialect::openai_completions::stream as texts;
 use crate::dialect::sse::{Frame, Opening, Parser};
 use crate::dialect::table::Setup;
@@ -43,7 +43,7 @@ enum State {
     /// A whole answer is being collected.
     Unary,
     /// A whole answer that was too large to be held: it passes as it comes.
-    Flowing(Balance),
+    Flowing(Flowing),
     /// A stream.
     Frames(Parser),
     /// `[DONE]` has come.
@@ -132,11 +132,7 @@ impl Passthrough {
         if self.stream || self.setup.exclude_reasoning || !matches!(self.state, State::Unary) {
             return false;
         }
-        let mut balance = Balance::default();
-        balance.push(&self.body);
-        out.append(&mut self.body);
-        observed.output = true;
-        self.state = State::Flowing(balance);
+        self.state = State::Flowing(Flowing::of(&mut self.body, observed, out));
         true
     }
 
@@ -158,10 +154,7 @@ impl Passthrough {
         match &mut self.state {
             State::Start | State::Done => {}
             State::Unary => self.body.extend_from_slice(bytes),
-            State::Flowing(balance) => {
-                balance.push(bytes);
-                out.extend_from_slice(bytes);
-            }
+            State::Flowing(flowing) => flowing.push(bytes, out),
             State::Frames(parser) => {
                 parser.push(bytes, |frame| self.chunks.frame(&frame, observed, out))?;
                 if self.chunks.done {
@@ -185,12 +178,7 @@ impl Passthrough {
                 let missing = !self.chunks.done && observed.choices_finished < self.setup.choices;
                 if missing && observed.output { Err(truncated()) } else { Ok(()) }
             }
-            State::Flowing(balance) if end == End::Clean && balance.is_closed() => {
-                observed.choices_begun = 1;
-                observed.choices_finished = 1;
-                Ok(())
-            }
-            State::Flowing(_) => Err(truncated()),
+            State::Flowing(flowing) => flowing.finish(end, observed),
             State::Frames(_) => Ok(()),
             State::Unary if end == End::Cut => Err(truncated()),
             State::Unary if self.stream => self.stream_of_body(observed, out),
@@ -459,10 +447,6 @@ fn broken(invalid: &scan::Invalid, body: &[u8]) -> Fault {
     } else {
         Fault::malformed("the provider's answer is not the JSON it should be")
     }
-}
-
-fn truncated() -> Fault {
-    Fault::new(FaultKind::Truncated, "the provider's answer broke off before it was complete")
 }
 
 fn html() -> Fault {

@@ -37,6 +37,7 @@ fn prompt(value: Option<Value>) -> Result<String, Fault> {
     match value {
         Some(Value::String(text)) => Ok(text),
         Some(Value::Array(mut items)) if items.len() == 1 => prompt(items.pop()),
+        None => Err(Path::top("prompt").fault("you must provide a prompt: this model is asked as a chat")),
         _ => Err(Path::top("prompt").fault("prompt must be one text: this model is asked as a chat")),
     }
 }

@@ -5,7 +5,8 @@
 //!   function_call_output, user / system / developer message ───────────────> a message of its own
 //! ```
 //!
-//! An item that only OpenAI's own tools or store can make sense of is a 400 that names it.
+//! What OpenAI's own tools did earlier is left out and named, so that a conversation can go on elsewhere: what they found is in the text that
+//! follows. An item that stands for a part of the conversation which only OpenAI has (a reference into its store, a compaction) is a 400.
 
 use super::seal;
 use super::tools::{self, Toolbox};
@@ -15,6 +16,28 @@ use crate::dialect::openai_chat::message as chat;
 use crate::domain::Fault;
 use serde_json::Value;
 
+/// Items of tools that OpenAI's models bring along, whoever runs them: nothing in another format stands for them.
+const BUILT_IN: [&str; 18] = [
+    "web_search_call",
+    "file_search_call",
+    "code_interpreter_call",
+    "image_generation_call",
+    "computer_call",
+    "computer_call_output",
+    "local_shell_call",
+    "local_shell_call_output",
+    "shell_call",
+    "shell_call_output",
+    "apply_patch_call",
+    "apply_patch_call_output",
+    "mcp_list_tools",
+    "mcp_call",
+    "mcp_approval_request",
+    "mcp_approval_response",
+    "tool_search_call",
+    "tool_search_output",
+];
+
 /// A conversation under construction.
 #[derive(Default)]
 pub struct Conversation {
@@ -22,6 +45,8 @@ pub struct Conversation {
     pub messages: Vec<Message>,
     /// The request's tools, and those that come in items.
     pub toolbox: Toolbox,
+    /// The items that were left out, each kind once: `input.web_search_call`.
+    pub lost: Vec<String>,
 }
 
 impl Conversation {
@@ -36,6 +61,12 @@ impl Conversation {
             Some(Value::Array(items)) if !items.is_empty() => {
                 for (place, value) in items.into_iter().enumerate() {
                     self.item(value, &path.item(place))?;
+                }
+                // Instructions alone have always been a conversation; nothing at all is none.
+                if let Some(name) = self.lost.first().filter(|_| self.messages.is_empty()) {
+                    return Err(path.fault(format!(
+                        "input holds nothing that the provider of this model can read: {name} is OpenAI's own"
+                    )));
                 }
             }
             Some(Value::Array(_)) => return Err(path.fault("input must not be empty")),
@@ -94,11 +125,23 @@ impl Conversation {
                      item itself"
                 )));
             }
+            Some(built_in) if BUILT_IN.contains(&built_in) => {
+                let name = format!("input.{built_in}");
+                if !self.lost.contains(&name) {
+                    self.lost.push(name);
+                }
+            }
+            Some("compaction") => {
+                let kind = path.member("type");
+                return Err(kind.fault(format!(
+                    "{kind}: a compaction holds earlier turns in a form that only OpenAI can read, and the provider of this model is \
+                     another; send the turns themselves"
+                )));
+            }
             Some(other) => {
                 let kind = path.member("type");
                 return Err(kind.fault(format!(
-                    "{kind}: an item of type \"{other}\" belongs to tools or a store of OpenAI's own, which the provider of this \
-                     model does not have"
+                    "{kind}: items of type \"{other}\" are not known here, and the provider of this model cannot be asked for them"
                 )));
             }
         }

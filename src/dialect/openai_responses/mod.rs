@@ -18,6 +18,7 @@ pub mod asked;
 pub mod envelope;
 pub mod error;
 pub mod items;
+pub mod kept;
 pub mod output;
 pub mod passthrough;
 pub mod request;

@@ -15,14 +15,15 @@ use super::output::{Answer, Status};
 use super::stream::write_event;
 use super::{error, retold, usage};
 use crate::dialect::event::{End, Event, FinishReason, Observed};
+use crate::dialect::flowing::{Flowing, truncated};
 use crate::dialect::openai_chat::chunk::member;
 use crate::dialect::openai_chat::error as chat_error;
 use crate::dialect::openai_chat::passthrough::is_event_line;
-use crate::dialect::openai_chat::scan::{self, Balance, Cursor, Invalid};
+use crate::dialect::openai_chat::scan::{self, Cursor, Invalid};
 use crate::dialect::openai_chat::write;
 use crate::dialect::sse::{Frame, Opening, Parser};
 use crate::dialect::table::Setup;
-use crate::domain::{Fault, FaultKind};
+use crate::domain::Fault;
 use serde_json::Value;
 use std::ops::Range;
 
@@ -42,7 +43,7 @@ enum State {
     /// A whole answer is being collected.
     Unary,
     /// A whole answer that was too large to be held: it passes as it comes.
-    Flowing(Balance),
+    Flowing(Flowing),
     /// A stream.
     Frames(Parser),
 }
@@ -51,6 +52,8 @@ enum State {
 struct Events {
     /// The answer, in case the gateway has to end it.
     answer: Answer,
+    /// Whether its id is the provider's.
+    is_identified: bool,
     /// The number of the next event.
     sequence: u64,
     /// The event that completes the answer, and what came behind it.
@@ -81,6 +84,7 @@ impl Passthrough {
             state: if setup.stream { State::Start } else { State::Unary },
             events: Events {
                 answer: Answer::new(setup.id.clone(), &setup.model, setup.created, setup.asked.clone()),
+                is_identified: false,
                 sequence: 0,
                 last: Vec::new(),
                 ended: false,
@@ -97,17 +101,18 @@ impl Passthrough {
         self.body.len()
     }
 
+    /// The id that the provider has given the answer, once it has come.
+    pub fn id(&self) -> Option<&str> {
+        self.events.is_identified.then_some(&*self.events.answer.id)
+    }
+
     /// Lets a whole answer that grows too large to be held pass as it comes, and appends what was held. Its usage is not read then.
     /// `false` where that cannot be.
     pub fn let_flow(&mut self, observed: &mut Observed, out: &mut Vec<u8>) -> bool {
         if self.stream || !matches!(self.state, State::Unary) {
             return false;
         }
-        let mut balance = Balance::default();
-        balance.push(&self.body);
-        out.append(&mut self.body);
-        observed.output = true;
-        self.state = State::Flowing(balance);
+        self.state = State::Flowing(Flowing::of(&mut self.body, observed, out));
         true
     }
 
@@ -129,10 +134,7 @@ impl Passthrough {
         match &mut self.state {
             State::Start => {}
             State::Unary => self.body.extend_from_slice(bytes),
-            State::Flowing(balance) => {
-                balance.push(bytes);
-                out.extend_from_slice(bytes);
-            }
+            State::Flowing(flowing) => flowing.push(bytes, out),
             State::Frames(parser) => parser.push(bytes, |frame| self.events.frame(&frame, observed, out))?,
         }
         Ok(())
@@ -149,11 +151,7 @@ impl Passthrough {
                 parser.finish(|frame| self.events.frame(&frame, observed, out).map_err(|_| truncated()))
             }
             State::Frames(_) => Ok(()),
-            State::Flowing(balance) if end == End::Clean && balance.is_closed() => {
-                finished(FinishReason::Stop, observed);
-                Ok(())
-            }
-            State::Flowing(_) => Err(truncated()),
+            State::Flowing(flowing) => flowing.finish(end, observed),
             State::Unary if end == End::Cut => Err(truncated()),
             State::Unary => self.check_body(observed, out),
         }
@@ -209,6 +207,7 @@ impl Passthrough {
                 "the provider answered a request for a stream with a response that is not complete",
             ));
         }
+        self.events.identify(&response);
         observed.output_bytes += body.len() as u64;
         note_response(body, observed);
         finished(reason(&response), observed);
@@ -264,7 +263,7 @@ impl Events {
         observed: &mut Observed,
         out: &mut Vec<u8>,
     ) {
-        self.sequence = seen.sequence.map_or(self.sequence, |number| number + 1);
+        self.sequence = seen.sequence.map_or(self.sequence, |number| number.saturating_add(1));
         match kind {
             b"response.completed" | b"response.incomplete" => {
                 if let Some(place) = &seen.response {
@@ -286,8 +285,10 @@ impl Events {
             // Some send the body of an error answer, which is no event that a client knows.
             _ if kind.is_empty() && seen.error => self.fail(seen, data, observed),
             _ => {
-                if let (b"response.created", Some(place)) = (kind, &seen.response) {
-                    self.identify(&data[place.clone()]);
+                if let (b"response.created", Some(place)) = (kind, &seen.response)
+                    && let Ok(response) = serde_json::from_slice(&data[place.clone()])
+                {
+                    self.identify(&response);
                 }
                 observe(kind, seen, data, observed);
                 out.extend_from_slice(frame.raw);
@@ -302,10 +303,10 @@ impl Events {
     }
 
     /// Takes over the id and the model that the client has been told.
-    fn identify(&mut self, response: &[u8]) {
-        let Ok(value) = serde_json::from_slice::<Value>(response) else { return };
+    fn identify(&mut self, value: &Value) {
         if let Some(id) = value["id"].as_str().filter(|id| !id.is_empty()) {
             self.answer.id = id.into();
+            self.is_identified = true;
         }
         if let Some(model) = value["model"].as_str() {
             model.clone_into(&mut self.answer.model);
@@ -378,10 +379,6 @@ fn reason(response: &Value) -> FinishReason {
         Some("content_filter") => FinishReason::ContentFilter,
         _ => FinishReason::Length,
     }
-}
-
-fn truncated() -> Fault {
-    Fault::new(FaultKind::Truncated, "the provider's answer broke off before it was complete")
 }
 
 #[cfg(test)]

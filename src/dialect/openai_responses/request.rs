@@ -56,7 +56,7 @@ pub fn parse(body: &[u8], previous: Option<&str>) -> Result<Parsed, Fault> {
     let (response_format, verbosity) = text(&mut fields)?;
     let top_logprobs = fields.count("top_logprobs")?.filter(|count| *count > 0);
     let wants_logprobs = fields.texts("include")?.iter().any(|name| name == "message.output_text.logprobs");
-    let Conversation { messages, toolbox } = conversation;
+    let Conversation { messages, toolbox, lost } = conversation;
     let mut request = Request {
         messages,
         tools: toolbox.tools.clone(),
@@ -84,6 +84,7 @@ pub fn parse(body: &[u8], previous: Option<&str>) -> Result<Parsed, Fault> {
     if let Some(verbosity) = verbosity {
         request.rest.insert("verbosity".to_owned(), verbosity.into());
     }
+    request.rest.extend(lost.into_iter().map(|name| (name, Value::Bool(true))));
     Ok(Parsed { request, asked: Asked::new(&repeated, previous, toolbox) })
 }
 

@@ -58,7 +58,8 @@ pub(super) fn write_event(kind: &str, sequence: &mut u64, out: &mut Vec<u8>, mem
     write::raw(kind, out);
     write::raw("\",\"sequence_number\":", out);
     write::number(*sequence, out);
-    *sequence += 1;
+    // The numbers that providers and clients begin from are theirs to choose.
+    *sequence = sequence.saturating_add(1);
     members(out);
     write::raw("}\n\n", out);
 }

@@ -3,7 +3,7 @@
 //! Each tenant has a queue in the order of age. When there is no room, the oldest response of the tenant with the most bytes goes: nobody
 //! can push out the others' by keeping more than they do.
 
-use crate::store::ports::responses::{Bounds, Kept, ResponseStore};
+use crate::store::ports::responses::{Bounds, Known, ResponseStore};
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use std::collections::{HashMap, VecDeque};
@@ -33,14 +33,14 @@ struct Tenant {
 
 #[derive(Debug)]
 struct Entry {
-    kept: Kept,
+    known: Known,
     number: u64,
     until: Instant,
 }
 
 impl Tenant {
     fn remove(&mut self, id: &str) -> Option<usize> {
-        let size = self.by_id.remove(id)?.kept.size();
+        let size = self.by_id.remove(id)?.known.size();
         self.bytes -= size;
         Some(size)
     }
@@ -92,8 +92,8 @@ impl State {
         oldest.is_some_and(|id| self.remove(&name, &id))
     }
 
-    fn put(&mut self, tenant: &str, id: &str, kept: Kept, bounds: Bounds, now: Instant) {
-        let size = kept.size();
+    fn put(&mut self, tenant: &str, id: &str, known: Known, bounds: Bounds, now: Instant) {
+        let size = known.size();
         self.remove(tenant, id);
         self.drop_expired(now);
         if size > bounds.max_bytes || bounds.max_entries == 0 || bounds.ttl.is_zero() {
@@ -109,7 +109,7 @@ impl State {
         owner.next += 1;
         owner.bytes += size;
         owner.order.push_back((id.to_owned(), number));
-        owner.by_id.insert(id.to_owned(), Entry { kept, number, until: now + bounds.ttl });
+        owner.by_id.insert(id.to_owned(), Entry { known, number, until: now + bounds.ttl });
         self.entries += 1;
         self.bytes += size;
     }
@@ -117,14 +117,14 @@ impl State {
 
 #[async_trait]
 impl ResponseStore for MemoryResponses {
-    async fn put(&self, tenant: &str, id: &str, kept: Kept, bounds: Bounds, now: Instant) {
-        self.state.lock().put(tenant, id, kept, bounds, now);
+    async fn put(&self, tenant: &str, id: &str, known: Known, bounds: Bounds, now: Instant) {
+        self.state.lock().put(tenant, id, known, bounds, now);
     }
 
-    async fn get(&self, tenant: &str, id: &str, now: Instant) -> Option<Kept> {
+    async fn get(&self, tenant: &str, id: &str, now: Instant) -> Option<Known> {
         let state = self.state.lock();
         let entry = state.tenants.get(tenant)?.by_id.get(id)?;
-        (entry.until > now).then(|| entry.kept.clone())
+        (entry.until > now).then(|| entry.known.clone())
     }
 
     async fn delete(&self, tenant: &str, id: &str, now: Instant) -> bool {
@@ -137,14 +137,15 @@ impl ResponseStore for MemoryResponses {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::ports::responses::Kept;
     use bytes::Bytes;
     use proptest::prelude::*;
     use std::time::Duration;
 
     const BOUNDS: Bounds = Bounds { ttl: Duration::from_secs(60), max_entries: 4, max_bytes: 100 };
 
-    fn kept(size: usize) -> Kept {
-        Kept { response: Bytes::from(vec![b'r'; size]), items: Bytes::new() }
+    fn kept(size: usize) -> Known {
+        Known::Here(Kept { response: Bytes::from(vec![b'r'; size]), items: Bytes::new() })
     }
 
     fn has(state: &State, tenant: &str, id: &str) -> bool {
@@ -197,7 +198,7 @@ mod tests {
                     prop_assert!(has(&state, &tenant, &id));
                 }
                 let all = || state.tenants.values().flat_map(|tenant| tenant.by_id.values());
-                prop_assert_eq!(state.bytes, all().map(|entry| entry.kept.size()).sum::<usize>());
+                prop_assert_eq!(state.bytes, all().map(|entry| entry.known.size()).sum::<usize>());
                 prop_assert_eq!(state.entries, all().count());
                 prop_assert!(state.entries <= BOUNDS.max_entries && state.bytes <= BOUNDS.max_bytes);
             }

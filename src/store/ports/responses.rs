@@ -1,7 +1,10 @@
-//! Answers in the form of Responses that are kept for a while, so that a client can go on from one by its id.
+//! Answers in the form of Responses that are kept for a while, so that a client can go on from one by its id; and of those that their
+//! providers keep, which provider that is.
 
+use crate::domain::KeyId;
 use async_trait::async_trait;
 use bytes::Bytes;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// A response that is kept.
@@ -20,6 +23,38 @@ impl Kept {
     }
 }
 
+/// Where a response is that its provider keeps.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Owner {
+    /// The provider's id.
+    pub provider: Arc<str>,
+    /// The model at the provider.
+    pub model: Arc<str>,
+    /// The key that it was asked for with: others of the same provider may belong to another account. `None` where none is needed.
+    pub key: Option<KeyId>,
+}
+
+/// A response that is known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Known {
+    /// It is here.
+    Here(Kept),
+    /// Its provider keeps it.
+    There(Owner),
+}
+
+impl Known {
+    /// What it takes of the store's room, in bytes.
+    pub fn size(&self) -> usize {
+        /// About what a place in the store takes beside the response itself.
+        const PLACE: usize = 128;
+        match self {
+            Self::Here(kept) => kept.size(),
+            Self::There(owner) => PLACE + owner.model.len(),
+        }
+    }
+}
+
 /// How much is kept, and for how long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bounds {
@@ -34,12 +69,12 @@ pub struct Bounds {
 /// The responses that are kept. A tenant (the holder of a gateway key) sees its own alone.
 #[async_trait]
 pub trait ResponseStore: Send + Sync {
-    /// Keeps a response. What does not fit pushes out older ones, first of whoever has the most; one larger than the whole room is not
+    /// Keeps what is known of a response. What does not fit pushes out older ones, first of whoever has the most; one larger than the whole room is not
     /// kept.
-    async fn put(&self, tenant: &str, id: &str, kept: Kept, bounds: Bounds, now: Instant);
+    async fn put(&self, tenant: &str, id: &str, known: Known, bounds: Bounds, now: Instant);
 
-    /// A response of this tenant, while it lasts.
-    async fn get(&self, tenant: &str, id: &str, now: Instant) -> Option<Kept>;
+    /// What is known of a response of this tenant, while it lasts.
+    async fn get(&self, tenant: &str, id: &str, now: Instant) -> Option<Known>;
 
     /// Forgets a response; `false` when this tenant has none of that id.
     async fn delete(&self, tenant: &str, id: &str, now: Instant) -> bool;

@@ -55,7 +55,10 @@ impl RawHead {
                 }
                 lines.push_str(REDACTED);
             } else {
-                lines.push_str(&String::from_utf8_lossy(value.as_bytes()));
+                match std::str::from_utf8(value.as_bytes()) {
+                    Ok(text) => lines.push_str(text),
+                    Err(_) => lines.push_str(&String::from_utf8_lossy(value.as_bytes())),
+                }
             }
             lines.push('\n');
         }
@@ -79,8 +82,33 @@ impl RawHead {
     }
 }
 
+/// Headers that nearly every message has, and that are no secrets: the others are looked at more closely.
+fn is_usual(name: &str) -> bool {
+    matches!(
+        name,
+        "accept"
+            | "accept-encoding"
+            | "connection"
+            | "content-length"
+            | "content-type"
+            | "date"
+            | "host"
+            | "transfer-encoding"
+            | "user-agent"
+            | "x-cache"
+            | "x-orbyt-attempts"
+            | "x-orbyt-fallback"
+            | "x-orbyt-model"
+            | "x-orbyt-provider"
+            | "x-request-id"
+    )
+}
+
 /// Whether the value of a header is a secret, by its name.
 fn is_secret(name: &str) -> bool {
+    if is_usual(name) {
+        return false;
+    }
     const NAMED_SO: [&str; 9] =
         ["key", "auth", "token", "secret", "cookie", "password", "credential", "signature", "assertion"];
     // Of tokens that are counted.

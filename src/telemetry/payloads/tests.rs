@@ -24,7 +24,7 @@ fn store(settings: Settings) -> PayloadStore {
 }
 
 fn id(number: u64) -> RequestId {
-    RequestId::from_random(0, number)
+    RequestId::of(0, number)
 }
 
 fn begun(store: &PayloadStore, number: u64, body: &'static str, own: &[&str]) -> Option<Arc<Tape>> {

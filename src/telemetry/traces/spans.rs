@@ -97,7 +97,7 @@ impl Spans {
     /// A span that says nothing yet; its id is made of the request's and its number.
     fn span(&self, trace: TraceId, number: u16, record: &RequestRecord) -> SpanData {
         let mut id = [0; 8];
-        // The last bytes of the request's id are chance, as all of it is.
+        // The last bytes of the request's id are chance.
         id.copy_from_slice(&record.id.as_bytes()[4..]);
         let id = u64::from_be_bytes(id).wrapping_add(u64::from(number).wrapping_mul(0x9e37_79b9_7f4a_7c15)).max(1);
         let id = SpanId::from_bytes(id.to_be_bytes());

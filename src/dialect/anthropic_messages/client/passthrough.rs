@@ -15,10 +15,10 @@ use crate::dialect::anthropic_messages::response;
 use crate::dialect::anthropic_messages::stream::Machine;
 use crate::dialect::anthropic_messages::wire::{self, Outline};
 use crate::dialect::event::{End, Event, Observed};
-use crate::dialect::openai_chat::scan::Balance;
+use crate::dialect::flowing::{Flowing, truncated};
 use crate::dialect::sse::{Frame, Opening, Parser};
 use crate::dialect::table::Setup;
-use crate::domain::{Fault, FaultKind};
+use crate::domain::Fault;
 use memchr::memmem;
 use std::sync::LazyLock;
 
@@ -40,7 +40,7 @@ enum State {
     /// A whole answer is being collected.
     Whole,
     /// A whole answer that was too large to be held.
-    Flowing(Balance),
+    Flowing(Flowing),
     /// A stream.
     Frames(Parser),
 }
@@ -75,11 +75,7 @@ impl Passthrough {
         if self.setup.stream || !matches!(self.state, State::Whole) {
             return false;
         }
-        let mut balance = Balance::default();
-        balance.push(&self.body);
-        out.append(&mut self.body);
-        observed.output = true;
-        self.state = State::Flowing(balance);
+        self.state = State::Flowing(Flowing::of(&mut self.body, observed, out));
         true
     }
 
@@ -101,10 +97,7 @@ impl Passthrough {
         match &mut self.state {
             State::Start => {}
             State::Whole => self.body.extend_from_slice(bytes),
-            State::Flowing(balance) => {
-                balance.push(bytes);
-                out.extend_from_slice(bytes);
-            }
+            State::Flowing(flowing) => flowing.push(bytes, out),
             State::Frames(parser) => parser.push(bytes, |frame| self.frames.frame(&frame, observed, out))?,
         }
         Ok(())
@@ -121,12 +114,7 @@ impl Passthrough {
                 parser.finish(|frame| self.frames.frame(&frame, observed, out))
             }
             State::Frames(_) => Ok(()),
-            State::Flowing(balance) if end == End::Clean && balance.is_closed() => {
-                observed.choices_begun = 1;
-                observed.choices_finished = 1;
-                Ok(())
-            }
-            State::Flowing(_) => Err(truncated()),
+            State::Flowing(flowing) => flowing.finish(end, observed),
             State::Whole if end == End::Cut => Err(truncated()),
             State::Whole if self.setup.stream => {
                 let mut encoder = stream::StreamEncoder::new(&self.setup);
@@ -201,8 +189,4 @@ fn opens_other(data: &[u8]) -> bool {
     let Ok(outline) = serde_json::from_slice::<Outline<'_>>(data) else { return false };
     let block = outline.content_block.as_ref().map_or("", |block| wire::text(&block.kind));
     wire::text(&outline.kind) == "content_block_start" && !block.is_empty() && !wire::BLOCKS.contains(&block)
-}
-
-fn truncated() -> Fault {
-    Fault::new(FaultKind::Truncated, "the provider's answer broke off before it was complete")
 }

@@ -13,13 +13,13 @@
 
 use super::framing::Framing;
 use crate::dialect::event::{End, Event, Observed};
+use crate::dialect::flowing::{Flowing, truncated};
 use crate::dialect::gemini::answer::Answer;
 use crate::dialect::gemini::documents::Documents;
 use crate::dialect::gemini::response;
-use crate::dialect::openai_chat::scan::Balance;
 use crate::dialect::sse::{Frame, Opening, Parser};
 use crate::dialect::table::Setup;
-use crate::domain::{Fault, FaultKind};
+use crate::domain::Fault;
 use memchr::memmem;
 use std::sync::LazyLock;
 
@@ -43,7 +43,7 @@ enum State {
     /// A whole answer is being collected.
     Whole,
     /// A whole answer that was too large to be held.
-    Flowing(Balance),
+    Flowing(Flowing),
     /// A stream of events.
     Events(Parser),
     /// A stream in one array, or a single answer.
@@ -80,11 +80,7 @@ impl Passthrough {
         if !matches!(self.state, State::Whole) {
             return false;
         }
-        let mut balance = Balance::default();
-        balance.push(&self.body);
-        out.append(&mut self.body);
-        observed.output = true;
-        self.state = State::Flowing(balance);
+        self.state = State::Flowing(Flowing::of(&mut self.body, observed, out));
         true
     }
 
@@ -107,10 +103,7 @@ impl Passthrough {
         match &mut self.state {
             State::Start => {}
             State::Whole => self.body.extend_from_slice(bytes),
-            State::Flowing(balance) => {
-                balance.push(bytes);
-                out.extend_from_slice(bytes);
-            }
+            State::Flowing(flowing) => flowing.push(bytes, out),
             State::Events(parser) => parser.push(bytes, |frame| answers.frame(&frame, observed, out))?,
             State::Documents(documents) => {
                 documents.push(bytes, |document| answers.answer(document, None, observed, out))?;
@@ -127,11 +120,6 @@ impl Passthrough {
         let answers = &mut self.answers;
         match &mut self.state {
             State::Start => Ok(()),
-            State::Flowing(balance) if end == End::Clean && balance.is_closed() => {
-                observed.choices_begun = 1;
-                observed.choices_finished = 1;
-                Ok(())
-            }
             State::Events(_) | State::Documents(_) if end == End::Cut => Ok(()),
             State::Events(parser) => {
                 parser.finish(|frame| answers.frame(&frame, observed, out))?;
@@ -141,7 +129,7 @@ impl Passthrough {
                 documents.finish()?;
                 answers.watch.finish(&mut |event: Event<'_>| observed.note(&event))
             }
-            State::Flowing(_) => Err(truncated()),
+            State::Flowing(flowing) => flowing.finish(end, observed),
             State::Whole if end == End::Cut => Err(truncated()),
             State::Whole => {
                 let mut sink = |event: Event<'_>| observed.note(&event);
@@ -222,8 +210,4 @@ impl Answers {
         }
         Ok(())
     }
-}
-
-fn truncated() -> Fault {
-    Fault::new(FaultKind::Truncated, "the provider's answer broke off before it was complete")
 }

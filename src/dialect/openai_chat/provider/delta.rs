@@ -154,6 +154,16 @@ impl Deltas {
         Self { call_ids, begun: false, choices: Vec::new() }
     }
 
+    /// Whether any choice has begun.
+    pub fn has_begun(&self) -> bool {
+        !self.choices.is_empty()
+    }
+
+    /// How many choices have a finish reason.
+    pub fn finished(&self) -> u32 {
+        self.choices.iter().map(|choice| u32::from(choice.finished)).sum()
+    }
+
     /// Reads one chunk; `None` when it is none, else whether it was the last that counts.
     pub fn chunk(&mut self, event: &[u8], data: &[u8], sink: &mut impl Sink) -> Option<bool> {
         let chunk: Chunk<'_> = serde_json::from_slice(data).ok()?;
@@ -187,7 +197,7 @@ impl Deltas {
     }
 
     fn piece(&mut self, piece: &Piece<'_>, sink: &mut impl Sink) -> Option<Fault> {
-        let index = piece.index.and_then(|index| index.get().parse().ok()).unwrap_or(0);
+        let index = piece.index.map_or(0, number);
         if index >= MAX_CHOICES {
             return Some(Fault::malformed("the index of a choice is beyond any n"));
         }
@@ -345,6 +355,13 @@ fn in_band_error(event: &[u8], data: &[u8], chunk: &Chunk<'_>) -> Option<Fault> 
     }
     let is_error = event == b"error" || text(chunk.object) == "error" || is_there(chunk.detail);
     is_error.then(|| error::parse(data).into_fault(None))
+}
+
+/// The number of a choice: 0 where none is given, beyond any where it is beyond what numbers are here.
+fn number(raw: &RawValue) -> u32 {
+    let text = raw.get();
+    let is_beyond = || text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().unwrap_or_else(|_| if is_beyond() { u32::MAX } else { 0 })
 }
 
 /// A JSON text, escapes resolved; empty for anything else.

@@ -13,7 +13,7 @@ use crate::dialect::event::{End, Event, Sink};
 use crate::dialect::openai_chat::calls::call_ids;
 use crate::dialect::openai_chat::error;
 use crate::dialect::sse::{Frame, Parser};
-use crate::domain::Fault;
+use crate::domain::{Fault, FaultKind};
 
 /// The reader of one stream.
 pub struct Decoder {
@@ -22,6 +22,8 @@ pub struct Decoder {
     call_ids: String,
     /// `[DONE]` or an error has come.
     done: bool,
+    /// How many choices were asked for.
+    choices: u32,
 }
 
 enum State {
@@ -34,10 +36,11 @@ enum State {
 }
 
 impl Decoder {
-    /// A reader at the start of a stream; `id` is the answer's, of which the ids of calls are made that the provider gives none.
-    pub fn new(id: &str) -> Self {
+    /// A reader at the start of a stream of so many choices; `id` is the answer's, of which the ids of calls are made that the provider
+    /// gives none.
+    pub fn new(id: &str, choices: u32) -> Self {
         let call_ids = call_ids(id);
-        Self { state: State::Start, deltas: Deltas::new(call_ids.clone()), call_ids, done: false }
+        Self { state: State::Start, deltas: Deltas::new(call_ids.clone()), call_ids, done: false, choices }
     }
 
     /// How much is held of an answer that came whole, in bytes.
@@ -80,12 +83,15 @@ impl Decoder {
     /// # Errors
     /// `Malformed` or `Truncated` when what came last is no chunk, or a whole answer is none.
     pub fn finish(&mut self, end: End, sink: &mut impl Sink) -> Result<(), Fault> {
-        let Self { state, deltas, done, call_ids } = self;
+        let Self { state, deltas, done, call_ids, choices } = self;
+        let broken = || Fault::new(FaultKind::Truncated, "the provider's answer broke off");
         match state {
-            State::Frames(parser) if end == End::Clean => parser.finish(|frame| {
-                let broken = |_| Fault::new(crate::domain::FaultKind::Truncated, "the provider's answer broke off");
-                take(&frame, deltas, done, sink).map_err(broken)
-            }),
+            State::Frames(parser) if end == End::Clean => {
+                parser.finish(|frame| take(&frame, deltas, done, sink).map_err(|_| broken()))?;
+                // Without `[DONE]` nobody has said that there is no further choice.
+                let missing = !*done && deltas.has_begun() && deltas.finished() < *choices;
+                if missing { Err(broken()) } else { Ok(()) }
+            }
             State::Whole(body) if end == End::Clean => response::decode(body, call_ids, sink),
             State::Start | State::Frames(_) | State::Whole(_) => Ok(()),
         }

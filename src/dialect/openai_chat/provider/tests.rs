@@ -147,7 +147,11 @@ fn a_longer_conversation_has_the_same_beginning() {
 
 /// A stream's events, written short.
 fn decoded(stream: &str, pieces: usize) -> (Vec<String>, Result<(), crate::domain::FaultKind>) {
-    let mut decoder = stream::Decoder::new("chatcmpl-abc");
+    decoded_of(stream, pieces, 1)
+}
+
+fn decoded_of(stream: &str, pieces: usize, choices: u32) -> (Vec<String>, Result<(), crate::domain::FaultKind>) {
+    let mut decoder = stream::Decoder::new("chatcmpl-abc", choices);
     let mut got: Vec<String> = Vec::new();
     let mut sink = |event: Event<'_>| {
         let line = match event {
@@ -296,4 +300,33 @@ fn what_is_no_stream() {
         .replace("}\n\n", "}\n")
         + "\n";
     reads(&close, &["start i m", "text0 a", "finish stop stop"]);
+}
+
+#[test]
+fn a_stream_without_its_end_mark_has_every_choice_that_was_asked_for() {
+    let choice = |index: u32| {
+        let choices = json!([{"index": index, "delta": {"content": "x"}, "finish_reason": "stop"}]);
+        format!("data: {}\n\n", json!({"id": "c", "model": "m", "choices": choices}))
+    };
+    let (one, both) = (choice(0), choice(0) + &choice(1));
+    let outcome = |stream: &str, choices| decoded_of(stream, 7, choices).1;
+    assert_eq!(outcome(&one, 1), Ok(()));
+    assert_eq!(outcome(&one, 2), Err(crate::domain::FaultKind::Truncated));
+    assert_eq!(outcome(&(one + "data: [DONE]\n\n"), 2), Ok(()), "it says itself that this is all");
+    assert_eq!(outcome(&both, 2), Ok(()));
+}
+
+#[test]
+fn a_choice_beyond_all_numbers_is_not_the_first() {
+    for index in ["128", "4294967296", "99999999999999999999999999"] {
+        let stream =
+            format!("data: {{\"id\":\"c\",\"choices\":[{{\"index\":{index},\"delta\":{{\"content\":\"x\"}}}}]}}\n\n");
+        let (got, _) = decoded(&stream, 9);
+        assert!(got.iter().all(|line| !line.starts_with("text")) && got[1].contains("Malformed"), "{index}: {got:?}");
+    }
+    for index in ["-1", "null", "\"0\""] {
+        let stream =
+            format!("data: {{\"id\":\"c\",\"choices\":[{{\"index\":{index},\"delta\":{{\"content\":\"x\"}}}}]}}\n\n");
+        assert_eq!(decoded(&stream, 9).0[1], "text0 x", "{index}");
+    }
 }

@@ -3,6 +3,7 @@
 use super::*;
 use crate::dialect::openai_chat::quirks::Quirks;
 use crate::dialect::table::{Dialect, Translator};
+use crate::domain::FaultKind;
 use serde_json::json;
 
 fn setup(stream: bool) -> Setup {
@@ -262,4 +263,12 @@ fn odd_items_of_a_whole_answer_do_no_harm() {
     assert_eq!(fault, None);
     let done = out.matches("event: response.output_item.done\n").count();
     assert_eq!((done, out.ends_with("\n\n")), (7, true), "{out}");
+}
+
+#[test]
+fn a_number_beyond_all_others_ends_no_process() {
+    let huge = event("response.output_text.delta", json!({"sequence_number": u64::MAX, "delta": "Hel"}));
+    let (out, _, fault) = pass(true, &[(prelude() + &huge).as_bytes()], End::Clean);
+    assert_eq!(fault.unwrap().kind, FaultKind::Truncated);
+    assert!(out.contains("response.failed") && !out.contains("response.completed"), "{out}");
 }

@@ -28,7 +28,7 @@ pub struct Batch {
     pub path: PathBuf,
     end: u64,
     /// Nothing is behind it in its file, and nothing will be.
-    is_last: bool,
+    pub is_last: bool,
 }
 
 impl Batch {

@@ -6,7 +6,7 @@ use crate::domain::{CacheUse, Ended, RequestId, Usage};
 /// A row that is told from others by its number.
 pub(super) fn row(number: u64) -> LedgerRow<'static> {
     LedgerRow {
-        id: RequestId::from_random(7, number),
+        id: RequestId::of(7, number),
         revision: 0,
         arrived_unix_ms: 1_700_000_000_000 + number,
         org: "org_default".into(),

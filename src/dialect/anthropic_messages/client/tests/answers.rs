@@ -6,6 +6,7 @@ use crate::dialect::anthropic_messages::client::stream::StreamEncoder;
 use crate::dialect::chat::{FORMAT_ANTHROPIC, FORMAT_GEMINI};
 use crate::dialect::client::ErrorAnswer;
 use crate::dialect::event::{Event, FinishReason, ReasoningDelta, ReasoningPiece};
+use crate::dialect::generated::{STOP, call, finish, generated, input, text, thought};
 use crate::domain::{Fault, FaultKind, Usage};
 use proptest::prelude::*;
 
@@ -36,28 +37,6 @@ fn message(events: &[Event<'_>]) -> Value {
     assert_eq!(assemble(&streamed(events)), message);
     message
 }
-
-fn thought<'a>(index: u32, format: &'static str, piece: ReasoningPiece<'a>) -> Event<'a> {
-    Event::Reasoning { choice: 0, delta: ReasoningDelta { index, id: None, format, piece } }
-}
-
-fn text(text: &str) -> Event<'_> {
-    Event::Text { choice: 0, text }
-}
-
-fn call<'a>(index: u32, id: &'a str) -> Event<'a> {
-    Event::Call { choice: 0, index, id, name: "look" }
-}
-
-fn input(index: u32, json: &str) -> Event<'_> {
-    Event::Arguments { choice: 0, index, json }
-}
-
-fn finish(reason: FinishReason, native: &str) -> Event<'_> {
-    Event::Finish { choice: 0, reason, native }
-}
-
-const STOP: Event<'_> = Event::Finish { choice: 0, reason: FinishReason::Stop, native: "stop" };
 
 #[test]
 fn a_text_with_its_counts() {
@@ -244,84 +223,19 @@ fn errors_in_anthropics_form() {
     }
 }
 
-/// What a generated answer does next.
-#[derive(Clone, Debug)]
-enum Step {
-    Text(String),
-    Thought(u32, String),
-    Signature(u32),
-    Encrypted,
-    Call(String),
-    /// The next piece of one of the calls that are not whole.
-    Piece(usize),
-}
-
-fn step() -> impl Strategy<Value = Step> {
-    prop_oneof![
-        "[a-zé\"\\\\ ]{0,4}".prop_map(Step::Text),
-        (0u32..3, "[a-z]{0,3}").prop_map(|(index, text)| Step::Thought(index, text)),
-        (0u32..3).prop_map(Step::Signature),
-        Just(Step::Encrypted),
-        "[a-z{}\\[\\]\"\\\\]{0,5}".prop_map(Step::Call),
-        (0usize..4).prop_map(Step::Piece),
-        (0usize..4).prop_map(Step::Piece),
-    ]
-}
-
 proptest! {
     /// Whatever comes in whatever order: both framings are one message, no text is lost, no call is mixed up with another.
     #[test]
-    fn a_stream_put_together_equals_the_whole_answer(steps in prop::collection::vec(step(), 0..24)) {
-        let calls: Vec<(String, Value)> = steps
-            .iter()
-            .filter_map(|step| if let Step::Call(text) = step { Some(text) } else { None })
-            .enumerate()
-            .map(|(place, text)| (format!("call_{place}"), if text.is_empty() { json!({}) } else { json!({"a": text}) }))
-            .collect();
-        // Each call's arguments in up to three pieces; the empty one has none.
-        let pieces: Vec<Vec<String>> = calls
-            .iter()
-            .map(|(_, value)| {
-                let text = value.to_string();
-                let thirds: Vec<char> = text.chars().collect();
-                if text == "{}" { vec![] } else { thirds.chunks(thirds.len().div_ceil(3)).map(|c| c.iter().collect()).collect() }
-            })
-            .collect();
-        let (mut events, mut texts, mut given, mut begun) = (Vec::new(), String::new(), vec![0; calls.len()], 0);
-        for step in &steps {
-            match step {
-                Step::Text(piece) => {
-                    texts.push_str(piece);
-                    events.push(text(piece));
-                }
-                Step::Thought(index, text) => events.push(thought(*index, "", ReasoningPiece::Text(text))),
-                Step::Signature(index) => events.push(thought(*index, FORMAT_ANTHROPIC, ReasoningPiece::Signature("s"))),
-                Step::Encrypted => events.push(thought(9, FORMAT_GEMINI, ReasoningPiece::Encrypted("e"))),
-                Step::Call(_) => {
-                    events.push(call(begun as u32, &calls[begun].0));
-                    begun += 1;
-                }
-                Step::Piece(which) => {
-                    if *which < begun && given[*which] < pieces[*which].len() {
-                        events.push(input(*which as u32, &pieces[*which][given[*which]]));
-                        given[*which] += 1;
-                    }
-                }
-            }
-        }
-        for (which, rest) in pieces.iter().enumerate() {
-            events.extend(rest[given[which]..].iter().map(|piece| input(which as u32, piece)));
-        }
-        events.push(STOP);
-        let message = message(&events);
+    fn a_stream_put_together_equals_the_whole_answer(generated in generated()) {
+        let message = message(&generated.events());
         let blocks = message["content"].as_array().unwrap();
         let said: String = blocks.iter().filter_map(|block| block["text"].as_str()).collect();
-        prop_assert_eq!(said, texts);
+        prop_assert_eq!(said, generated.text());
         let made: Vec<(String, Value)> = blocks
             .iter()
             .filter(|block| block["type"] == "tool_use")
             .map(|block| (block["id"].as_str().unwrap().to_owned(), block["input"].clone()))
             .collect();
-        prop_assert_eq!(made, calls);
+        prop_assert_eq!(made, generated.calls);
     }
 }
