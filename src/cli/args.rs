@@ -7,6 +7,7 @@ pub use money::*;
 pub use tenants::*;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::ffi::OsString;
 use std::num::NonZeroU64;
 use std::path::PathBuf;
 
@@ -26,6 +27,29 @@ pub struct Cli {
     /// The arguments of `serve`, when no command is named.
     #[command(flatten)]
     pub serve: ServeArgs,
+}
+
+impl Cli {
+    /// Reads the command line. A configuration file may also be named before the command that it is for.
+    pub fn of_process() -> Self {
+        Self::parse_from(file_behind(std::env::args_os().collect()))
+    }
+}
+
+/// Puts `-c FILE` that stands before a command behind it, where each command has it.
+fn file_behind(mut words: Vec<OsString>) -> Vec<OsString> {
+    let is = |word: &OsString, text: &str| word.as_os_str() == text;
+    let count = match words.get(1) {
+        Some(word) if is(word, "-c") || is(word, "--config") => 2,
+        Some(word) if word.to_str().is_some_and(|text| text.starts_with("--config=")) => 1,
+        _ => return words,
+    };
+    let is_command = |word: &OsString| word.to_str().is_some_and(|text| !text.starts_with('-'));
+    if words.get(1 + count).is_some_and(is_command) {
+        let file: Vec<OsString> = words.drain(1..=count).collect();
+        words.extend(file);
+    }
+    words
 }
 
 /// The commands.
@@ -533,6 +557,21 @@ mod tests {
         let explain = Cli::try_parse_from(["orbyt", "explain", "req_1", "--json"]).unwrap();
         assert!(matches!(explain.command, Some(Command::Explain(args)) if args.id == "req_1" && args.json));
         assert!(Cli::try_parse_from(["orbyt"]).unwrap().command.is_none());
+    }
+
+    #[test]
+    fn a_file_may_be_named_before_the_command() {
+        let read = |words: &[&str]| Cli::try_parse_from(file_behind(words.iter().map(OsString::from).collect()));
+        let file = Some(PathBuf::from("x.toml"));
+        for before in [&["-c", "x.toml"][..], &["--config", "x.toml"], &["--config=x.toml"]] {
+            let words = [&["orbyt"], before, &["keys", "create", "--name", "a"]].concat();
+            let Some(Command::Keys(KeysCommand::Create(args))) = read(&words).unwrap().command else {
+                panic!("{words:?}")
+            };
+            assert_eq!((args.state.config, args.name.as_str()), (file.clone(), "a"), "{words:?}");
+            assert_eq!(read(&[&["orbyt"], before].concat()).unwrap().serve.config, file);
+        }
+        assert!(read(&["orbyt", "-c", "x.toml", "man"]).is_err(), "a command that reads none");
     }
 
     #[test]

@@ -4,13 +4,14 @@ use super::args::{CreateKeyArgs, ListKeysArgs, OneKeyArgs, RotateKeyArgs};
 use super::audit::{by_hand, noted};
 use super::budgets::{amount_and_span, put};
 use super::credentials::{kept, new_secret};
-use crate::config::{scopes, values};
+use super::start::reload;
+use crate::config::{Source, scopes, values};
 use crate::domain::audit::AuditEvent;
 use crate::domain::budget::{Budget, Payer, Span};
 use crate::domain::tenancy::{ApiKey, Project, STORE, Scopes, Standing};
 use crate::domain::{Limit, Measure, Money, Period, Secret};
 use crate::store::ports::database::{Access, Database};
-use crate::wiring::state::{new_id, new_key};
+use crate::wiring::state::{State, new_id, new_key};
 use serde_json::json;
 use std::fmt::Write;
 use std::sync::Arc;
@@ -81,14 +82,7 @@ async fn described(database: &dyn Database, args: &CreateKeyArgs, secret: &Secre
         // Keys of other organisations are called `organisation/name` in logs and rules.
         return Err(format!("--name {name}: must not have a slash"));
     }
-    let tidy = |list: &[String]| list.iter().map(|text| text.trim().to_owned()).collect::<Vec<_>>();
-    let scopes = Scopes {
-        models: tidy(&args.models),
-        // Their ids are in lower case.
-        providers: tidy(&args.providers).iter().map(|id| id.to_lowercase()).collect(),
-        routes: tidy(&args.routes),
-        addresses: tidy(&args.addresses),
-    };
+    let scopes = scopes_of(args);
     if let Some(mistake) = scopes::mistake(&scopes) {
         return Err(mistake);
     }
@@ -110,6 +104,35 @@ async fn described(database: &dyn Database, args: &CreateKeyArgs, secret: &Secre
         (key.org, key.project) = (project.org, project.id);
     }
     Ok(key)
+}
+
+fn scopes_of(args: &CreateKeyArgs) -> Scopes {
+    let tidy = |list: &[String]| list.iter().map(|text| text.trim().to_owned()).collect::<Vec<_>>();
+    Scopes {
+        models: tidy(&args.models),
+        // Their ids are in lower case.
+        providers: tidy(&args.providers).iter().map(|id| id.to_lowercase()).collect(),
+        routes: tidy(&args.routes),
+        addresses: tidy(&args.addresses),
+    }
+}
+
+/// What is to be said of scopes that fit nothing here. Where the configuration cannot be read, nothing is.
+pub async fn note_of_scopes(state: &State, args: &CreateKeyArgs) -> String {
+    let (Ok(source), Ok(seen)) = (Source::of_process(args.state.config.clone()), state.look().await) else {
+        return String::new();
+    };
+    let (followed, _) = state.open_up(&seen.contents);
+    let Ok(loaded) = reload(&source, &followed) else { return String::new() };
+    // Providers whose keys are in the environment of the gateway alone are not known here.
+    if loaded.snapshot.providers.is_empty() {
+        return String::new();
+    }
+    let idle = scopes::idle(&scopes_of(args), &loaded.snapshot);
+    if idle.is_empty() {
+        return String::new();
+    }
+    format!("\nnote: nothing that is configured here fits {}: is that written as it should be?", idle.join(", "))
 }
 
 fn own_limits(args: &CreateKeyArgs) -> Arc<[Limit]> {

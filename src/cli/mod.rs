@@ -99,7 +99,11 @@ impl KeysCommand {
     async fn run(&self, state: &crate::wiring::state::State) -> Result<Said, String> {
         let (database, now) = (&*state.database, now_ms());
         match self {
-            Self::Create(args) => keys::create(database, args, now).await.map(Said::key),
+            Self::Create(args) => {
+                let mut made = keys::create(database, args, now).await?;
+                made.note += &keys::note_of_scopes(state, args).await;
+                Ok(Said::key(made))
+            }
             Self::List(args) => keys::list(database, args, now).await.map(Said::output),
             Self::Revoke(args) => keys::revoke(database, args, now).await.map(Said::note),
             Self::Rotate(args) => keys::rotate(database, args, now).await.map(Said::key),
@@ -297,8 +301,15 @@ fn on_opened(
 ) -> Result<Said, String> {
     let source = Source::of_process(args.config).map_err(|problem| problem.to_string())?;
     blocking(async {
+        let is_new = start::has_no_database(&source);
         let (state, settings) = open(&source).await?;
         let mut said = work(&state, &settings).await.map_err(|message| format!("error: {message}"))?;
+        if is_new && !said.note.is_empty() {
+            said.note += &format!(
+                "\nnote: there was no database in {}, so this is a new one; that of a gateway is named by its ORBYT_DATA_DIR or its file (-c)",
+                settings.data_dir.display()
+            );
+        }
         let heard = ring(&settings.data_dir);
         // Lists have no note, and nothing that a gateway would have to hear of.
         if !said.note.is_empty() {

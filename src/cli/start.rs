@@ -3,6 +3,7 @@
 use super::credentials::{FirstStart, first_start};
 use crate::config::{self, FromStore, Loaded, Refused, Snapshot, Source};
 use crate::store::file::enter;
+use crate::store::sqlite::FILE as DATABASE_FILE;
 use crate::wiring::state::{Followed, State};
 use std::fs::File;
 use std::path::PathBuf;
@@ -76,7 +77,12 @@ pub fn prepare(source: &Source, on_terminal: bool) -> Result<Prepared, String> {
     let (followed, _) = state.open_up(&seen.contents);
     let mut warnings = Vec::new();
     if let Some(why) = seen.degraded {
-        warnings.push(format!("the database is away, keys are those of when it was last seen: {why}"));
+        warnings.push(match seen.is_unknown {
+            false => format!("the database is away, keys and budgets are those of when it was last seen: {why}"),
+            true => format!(
+                "the database is away and was never seen from here: its keys are not known, and no budget is in force: {why}"
+            ),
+        });
     }
     if !followed.is_empty() {
         loaded = reload(source, &followed)?;
@@ -99,6 +105,12 @@ pub fn reload_with(source: &Source, followed: &Followed) -> Result<Loaded, Refus
 /// Everything that keeps it from being used, one a line.
 pub fn reload(source: &Source, followed: &Followed) -> Result<Loaded, String> {
     reload_with(source, followed).map_err(|refused| told(&refused))
+}
+
+/// Whether the embedded database that a configuration describes would have to be made.
+pub fn has_no_database(source: &Source) -> bool {
+    let settings = config::store_settings(source);
+    settings.is_ok_and(|it| it.store.database_url.is_none() && !it.data_dir.join(DATABASE_FILE).exists())
 }
 
 /// Opens the state that a configuration describes, without what only the service needs.

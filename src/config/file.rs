@@ -178,8 +178,11 @@ fn model(section: &Section<'_>) -> Option<RawModel> {
         audio_input: price("audio_input"),
         audio_output: price("audio_output"),
         image: each("image"),
+        second: each("second"),
+        character: section.number("character", r#"a price in dollars per million characters, such as "15""#, price_of),
         request: each("request"),
         above: section.sections("above").iter().filter_map(tier).collect(),
+        pictures: section.sections("picture").iter().filter_map(picture).collect(),
         fallbacks: section.texts("fallbacks"),
         id: At::new(String::new(), section.place().clone()),
     };
@@ -198,6 +201,15 @@ fn tier(section: &Section<'_>) -> Option<RawTier> {
     let (input, output, cached_input) = (price("input"), price("output"), price("cached_input"));
     let (cache_write_5m, cache_write_1h) = (price("cache_write_5m"), price("cache_write_1h"));
     Some(RawTier { tokens: tokens?, input, output, cached_input, cache_write_5m, cache_write_1h })
+}
+
+fn picture(section: &Section<'_>) -> Option<RawPicture> {
+    let (size, quality) = (section.text("size"), section.text("quality"));
+    let price = section.number("price", r#"a price in dollars, such as "0.08""#, price_of);
+    if !section.has("price") {
+        section.error("price is missing: what does such a picture cost?");
+    }
+    Some(RawPicture { size, quality, price: price? })
 }
 
 fn price_of(text: &str) -> Option<Money> {

@@ -216,8 +216,11 @@ pub struct RawModel {
     pub audio_input: Setting<Money>,
     pub audio_output: Setting<Money>,
     pub image: Setting<Money>,
+    pub second: Setting<Money>,
+    pub character: Setting<Money>,
     pub request: Setting<Money>,
     pub above: Vec<RawTier>,
+    pub pictures: Vec<RawPicture>,
     pub fallbacks: Settings<String>,
 }
 
@@ -230,6 +233,14 @@ pub struct RawTier {
     pub cached_input: Setting<Money>,
     pub cache_write_5m: Setting<Money>,
     pub cache_write_1h: Setting<Money>,
+}
+
+/// `[[provider.model.picture]]`.
+#[derive(Debug)]
+pub struct RawPicture {
+    pub size: Setting<String>,
+    pub quality: Setting<String>,
+    pub price: At<Money>,
 }
 
 /// `[[model]]`.

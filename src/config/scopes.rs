@@ -2,7 +2,7 @@
 
 use super::glob;
 use super::net::IpNet;
-use super::snapshot::Provider;
+use super::snapshot::{Provider, Snapshot};
 use crate::domain::tenancy::Scopes;
 use crate::provider::ModelRow;
 use std::net::IpAddr;
@@ -33,6 +33,26 @@ pub fn mistake(scopes: &Scopes) -> Option<String> {
     }
     let bad = scopes.routes.iter().find(|route| !route.starts_with('/') && !route.starts_with('*'));
     bad.map(|route| format!("{route:?} is no path such as /v1/chat/completions"))
+}
+
+/// The scopes that fit nothing that this configuration has: probably written wrong, though a provider may have models that nobody knows of.
+pub fn idle(scopes: &Scopes, snapshot: &Snapshot) -> Vec<String> {
+    let providers = || snapshot.providers.iter().map(|provider| &**provider);
+    let fits_provider = |pattern: &str| providers().any(|it| names(it).any(|name| glob::matches(pattern, name)));
+    let fits_model = |pattern: &str| {
+        let known = |provider: &Provider| {
+            let rows = snapshot.catalog.models().iter().filter(|row| *row.provider == *provider.id);
+            rows.chain(&provider.models).any(|row| fits(pattern, provider, row))
+        };
+        providers().any(known) || snapshot.aliases.iter().any(|alias| glob::matches(pattern, &alias.name))
+    };
+    let of_providers = scopes.providers.iter().filter(|pattern| !fits_provider(pattern));
+    let of_models = scopes.models.iter().filter(|pattern| match pattern.split_once('/') {
+        // A model that the catalog does not have may be there all the same.
+        Some((provider, model)) => !fits_provider(provider) || (model.contains('*') && !fits_model(pattern)),
+        None => !fits_model(pattern),
+    });
+    of_providers.chain(of_models).cloned().collect()
 }
 
 impl KeyScopes {

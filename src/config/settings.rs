@@ -18,8 +18,16 @@ pub struct Setting {
 }
 
 /// The sections that hold a list of tables (`[[provider]]`).
-pub const LISTS: [&str; 7] =
-    ["provider", "provider.key", "provider.model", "provider.model.above", "model", "preset", "limits.rule"];
+pub const LISTS: [&str; 8] = [
+    "provider",
+    "provider.key",
+    "provider.model",
+    "provider.model.above",
+    "provider.model.picture",
+    "model",
+    "preset",
+    "limits.rule",
+];
 
 /// Sections that are part of the design and come with later versions.
 pub const LATER: [&str; 1] = ["budgets"];
@@ -101,6 +109,8 @@ pub const SETTINGS: &[Setting] = &[
     open("provider.model", "audio_input", r#""40.00""#, "Dollars per million tokens of sound in; by default as input."),
     open("provider.model", "audio_output", r#""80.00""#, "Dollars per million tokens of sound out; by default as output."),
     open("provider.model", "image", r#""0.001""#, "Dollars per picture that is made, for models without prices of tokens; of others, per picture in the input, for listings."),
+    open("provider.model", "second", r#""0.0001""#, "Dollars per second of sound to be transcribed, for models without prices of tokens."),
+    open("provider.model", "character", r#""15.00""#, "Dollars per million characters of text to be spoken, for models without prices of tokens."),
     open("provider.model", "request", r#""0.005""#, "Dollars per request, besides its tokens."),
     open("provider.model", "fallbacks", r#"["openai/gpt-4o-mini"]"#, "Models that stand in for it."),
     open("provider.model.above", "tokens", "200000", "The prices of this table hold for requests whose input has more tokens than this."),
@@ -109,6 +119,9 @@ pub const SETTINGS: &[Setting] = &[
     open("provider.model.above", "cached_input", r#""2.50""#, "Dollars per million cached input tokens."),
     open("provider.model.above", "cache_write_5m", r#""7.50""#, "Dollars per million input tokens written to a cache for five minutes."),
     open("provider.model.above", "cache_write_1h", r#""12.00""#, "Dollars per million input tokens written to a cache for an hour."),
+    open("provider.model.picture", "size", r#""1024x1024""#, "What pictures of this size cost; of every size where it is left out."),
+    open("provider.model.picture", "quality", r#""hd""#, "And of this quality; of every quality where it is left out."),
+    open("provider.model.picture", "price", r#""0.08""#, "Dollars per picture of this kind; of any other as `image` says."),
     open("model", "name", r#""smart""#, "A model name of your own."),
     open("model", "targets", r#"["openai/gpt-4o", "anthropic/claude-sonnet-4"]"#, "What it stands for, in order of preference."),
     open("model", "fallbacks", r#"["google/gemini-2.5-flash"]"#, "Models that stand in when no target can."),

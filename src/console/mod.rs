@@ -86,6 +86,8 @@ pub struct Deps {
     pub ready: Arc<dyn Fn() -> bool + Send + Sync>,
     /// For `/readyz`: why the database cannot be reached, while it cannot.
     pub degraded: Arc<dyn Fn() -> Option<String> + Send + Sync>,
+    /// What budgets go on from, while the ledger cannot be asked what was spent of them.
+    pub spending: Arc<dyn Fn() -> Option<&'static str> + Send + Sync>,
     /// Where the gateway listens, as URLs, for the front page.
     pub gateway_urls: Vec<String>,
     /// The gateway's version.

@@ -135,7 +135,13 @@ async fn ready(State(shared): State<Arc<Shared>>) -> Response {
     match ((shared.deps.ready)(), (shared.deps.degraded)()) {
         (true, None) => json(StatusCode::OK, &serde_json::json!({"status": "ready"})),
         // It goes on with what it knows, so it stays in the load balancer.
-        (true, Some(_)) => json(StatusCode::OK, &serde_json::json!({"status": "degraded", "database": "away"})),
+        (true, Some(_)) => {
+            let mut told = serde_json::json!({"status": "degraded", "database": "away"});
+            if let Some(spending) = (shared.deps.spending)() {
+                told["spending"] = spending.into();
+            }
+            json(StatusCode::OK, &told)
+        }
         (false, _) => json(StatusCode::SERVICE_UNAVAILABLE, &serde_json::json!({"status": "not ready"})),
     }
 }

@@ -108,6 +108,7 @@ fn start() -> Fixture {
         explain: Arc::new(|id| (id == RequestId::of(1, 2)).then(|| serde_json::json!({"status": 200}))),
         ready: Arc::new(move || is_ready.load(SeqCst)),
         degraded: Arc::new(|| None),
+        spending: Arc::new(|| None),
         gateway_urls: vec!["http://127.0.0.1:3001".to_owned()],
         version: "1.2.3",
     };
@@ -418,13 +419,13 @@ fn a_port_in_use_is_an_error_that_names_it() {
         alerts: Arc::new(Vec::new),
         ledger: None,
         database: None,
-        alerts: Arc::new(Vec::new),
         backstage: Arc::new(Nothing),
         logins: Arc::new(MemoryLogins::default()),
         snapshot: snapshot(),
         explain: Arc::new(|_| None),
         ready: Arc::new(|| true),
         degraded: Arc::new(|| None),
+        spending: Arc::new(|| None),
         gateway_urls: vec![],
         version: "1",
     };

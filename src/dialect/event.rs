@@ -224,6 +224,8 @@ pub struct Observed {
     pub output_bytes: u64,
     /// A choice was cut for its content.
     pub filtered: bool,
+    /// The sound that the provider says it has heard, where it bills that.
+    pub sound: Option<std::time::Duration>,
     /// The provider's in-band error.
     pub error: Option<Fault>,
 }

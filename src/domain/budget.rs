@@ -2,12 +2,14 @@
 
 use super::Money;
 pub use super::ledger::day_of;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::borrow::Cow;
 use std::sync::Arc;
 
 /// Whose spending a budget bounds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Payer {
     /// An organisation, by its id.
     Org,
@@ -40,7 +42,8 @@ impl Payer {
 }
 
 /// For how long an amount is meant. Days begin at midnight UTC, weeks on Monday, months on the first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Span {
     /// A day.
     Day,
@@ -131,7 +134,7 @@ pub struct Credit {
 }
 
 /// One account that a request draws on: whose, and in which span.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Account {
     /// What it is.
     pub payer: Payer,
@@ -168,7 +171,7 @@ impl Account {
 }
 
 /// What a request needs of an account, and how much of it there is in all.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Draw {
     /// The account.
     pub account: Account,
@@ -190,14 +193,14 @@ pub fn user_subject(org: &str, user: &str) -> Arc<str> {
     format!("{org}{USER_SEPARATOR}{user}").into()
 }
 
-/// What the ledger and accounts call a user, of whose name so much may be shown: the name, or, where it is too long or not all of it is
-/// shown, its beginning and a digest, so that no two users are one.
+/// What the ledger and accounts call a user, of whose name so much may be shown: the name, or, where it is too long, has a NUL (which no
+/// database takes) or is not all shown, its beginning and a digest, so that no two users are one.
 pub fn kept_user<'a>(name: &'a str, shown: &str) -> Cow<'a, str> {
-    if name == shown && name.len() <= LONGEST_USER {
+    if name == shown && name.len() <= LONGEST_USER && !name.contains('\0') {
         return Cow::Borrowed(name);
     }
     let digest = hex::encode(&Sha256::digest(name)[..8]);
-    let beginning = &shown[..shown.floor_char_boundary(BEFORE_DIGEST)];
+    let beginning = shown[..shown.floor_char_boundary(BEFORE_DIGEST)].replace('\0', "");
     Cow::Owned(format!("{beginning}#{digest}"))
 }
 
@@ -243,6 +246,7 @@ mod tests {
         let kept = kept_user(&one, &one).into_owned();
         assert!(kept.len() <= LONGEST_USER && kept_user(&kept, &kept) == kept);
         assert_eq!(*user_subject("o", &one), *format!("o{USER_SEPARATOR}{kept}"));
+        assert!(kept_user("a\0b", "a\0b").starts_with("ab#"));
     }
 
     #[test]

@@ -1,12 +1,13 @@
 //! Money in whole pico-dollars, so that no sum ever rounds.
 
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::iter::Sum;
 use std::ops::{Add, AddAssign, Mul, Sub};
 
 /// An amount of US dollars in units of 10⁻¹² dollar. One token at $0.05 per million costs 50,000 of them, so every
 /// published price is a whole number.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Money(i128);
 
 const PICOS_PER_DOLLAR: i128 = 1_000_000_000_000;
@@ -122,7 +123,20 @@ mod tests {
         ] {
             assert_eq!(Money::from_dollars(text), Some(Money::from_picos(picos)), "{text}");
         }
-        for bad in ["", ".", "abc", "1.2.3", "1e99", "--1", "NaN", "1e2147483647", "1.5e-2147483648", "0e-2147483648"] {
+        for bad in [
+            "",
+            ".",
+            "abc",
+            "1.2.3",
+            "1e99",
+            "--1",
+            "NaN",
+            "1e2147483647",
+            "1e-2147483648",
+            "1.5e-2147483648",
+            "0e-2147483648",
+            "0.1e-2147483648",
+        ] {
             assert_eq!(Money::from_dollars(bad), None, "{bad}");
         }
     }

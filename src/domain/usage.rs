@@ -29,3 +29,25 @@ pub struct Usage {
     /// Output tokens that are paid for, likewise.
     pub billed_completion_tokens: Option<u64>,
 }
+
+/// More tokens than any request has: four thousand million.
+const MOST: u64 = 1 << 32;
+
+impl Usage {
+    /// Whether it can be a count at all. What a provider says by mistake, or to do harm, is not booked.
+    pub fn is_plausible(&self) -> bool {
+        let parts = [
+            self.cached_tokens,
+            self.cache_write_tokens,
+            self.reasoning_tokens,
+            self.audio_prompt_tokens,
+            self.audio_completion_tokens,
+            self.cache_write_1h_tokens,
+            self.billed_prompt_tokens,
+            self.billed_completion_tokens,
+        ];
+        let whole = [self.prompt_tokens, self.completion_tokens];
+        // The total need not be theirs, but is no larger than both may be.
+        whole.into_iter().chain(parts.into_iter().flatten()).all(|count| count <= MOST) && self.total_tokens <= 2 * MOST
+    }
+}

@@ -310,7 +310,7 @@ impl Catalog {
         } else if let Some(known) = known.filter(|_| self.is_cloud(provider_id)) {
             // A cloud has what the maker has, at the maker's prices; what is not so is for the configuration to say.
             row.prices = known.prices.clone();
-            row.priced_as = row.prices.is_known().then(|| known.id.clone());
+            row.priced_as = (row.prices != Prices::default()).then(|| known.id.clone());
         }
         row
     }

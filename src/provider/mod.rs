@@ -23,5 +23,5 @@ pub use cloud::{Cloud, CloudKind};
 pub use limits::rate_limits;
 pub use model::{Capabilities, Class, Embeds, ModelRow, OwnForm, Status};
 pub use price_list::PriceList;
-pub use prices::{Prices, Tier};
+pub use prices::{PictureKind, PicturePrice, Prices, Tier};
 pub use row::{AuthScheme, ProviderRow};

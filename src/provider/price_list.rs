@@ -4,7 +4,7 @@
 //! Sources of the two formats: <https://models.dev> ("cost", dollars for a million tokens) and
 //! <https://docs.litellm.ai/docs/proxy/sync_models_github> ("…_cost_per_token", dollars for one).
 
-use super::prices::{Prices, Tier};
+use super::prices::{PicturePrice, Prices, Tier};
 use crate::domain::Money;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -68,6 +68,11 @@ impl PriceList {
             } else {
                 list.add_entry(name, entry);
             }
+        }
+        for prices in list.prices.values_mut() {
+            // In the order in which they are kept.
+            prices.pictures.sort_by(|a, b| (&a.size, &a.quality).cmp(&(&b.size, &b.quality)));
+            prices.pictures.dedup_by(|a, b| (&a.size, &a.quality) == (&b.size, &b.quality));
         }
         if list.prices.is_empty() { Err(UNKNOWN.to_owned()) } else { Ok(list) }
     }
@@ -141,6 +146,9 @@ impl PriceList {
                 audio_input: price(cost, "input_audio"),
                 audio_output: price(cost, "output_audio"),
                 image: None,
+                pictures: Vec::new(),
+                second: None,
+                character: None,
                 request: None,
                 above,
             };
@@ -176,6 +184,9 @@ impl PriceList {
             audio_input: price("input_cost_per_audio_token"),
             audio_output: price("output_cost_per_audio_token"),
             image: price("output_cost_per_image").or_else(|| price("input_cost_per_image")),
+            pictures: Vec::new(),
+            second: price("input_cost_per_second").or_else(|| price("output_cost_per_second")),
+            character: price("input_cost_per_character").or_else(|| price("output_cost_per_character")),
             request: price("input_cost_per_request").or_else(|| price("input_cost_per_query")),
             above: tiers.into_values().filter(|tier| tier.input.is_some() || tier.output.is_some()).collect(),
         };
@@ -185,17 +196,33 @@ impl PriceList {
             .or_else(|| provider.split_once("-anthropic"))
             .map_or(provider, |(it, _)| it);
         let provider = if provider.starts_with("vertex_ai") { "vertex" } else { provider };
+        if let Some((kind, model)) = picture_kind(name, provider) {
+            let each = price("output_cost_per_image").or_else(|| price("input_cost_per_image"));
+            let per_pixel = || Some(price("input_cost_per_pixel")? * kind.pixels?);
+            if let Some(each) = each.or_else(per_pixel) {
+                self.add_picture(provider, model, kind, each);
+                return;
+            }
+        }
         let model =
             name.split_once('/').filter(|(prefix, _)| called(prefix) == called(provider) || *prefix == "vertex_ai");
         self.add(provider, model.map_or(name, |(_, model)| model), prices);
     }
 
+    /// What a picture of a kind costs that a model makes.
+    fn add_picture(&mut self, provider: &str, model: &str, kind: Kind<'_>, price: Money) {
+        let prices = self.prices.entry(key(called(provider), model)).or_default();
+        let (size, quality) = (kind.size.clone(), kind.quality.map(str::to_owned));
+        prices.pictures.push(PicturePrice { size, quality, price });
+    }
+
     fn add(&mut self, provider: &str, model: &str, mut prices: Prices) {
-        let of_pieces = prices.request.is_some() || prices.image.is_some();
+        let of_pieces = [prices.request, prices.image, prices.second, prices.character].iter().any(Option::is_some);
         if prices.input.is_some() || prices.output.is_some() || of_pieces {
             prices.above.sort_by_key(|tier| tier.above_tokens);
-            // The plain name of a model is told before its variants.
-            self.prices.entry(key(called(provider), model)).or_insert(prices);
+            // The plain name of a model is told before its variants, but for those of its pictures.
+            let known = self.prices.entry(key(called(provider), model)).or_default();
+            *known = std::mem::take(known).or(&prices);
         }
     }
 
@@ -208,6 +235,35 @@ impl PriceList {
         };
         Self { source: self.source, prices: self.prices.into_iter().map(renamed).collect() }
     }
+}
+
+/// What a name says of the pictures that an entry is for.
+struct Kind<'a> {
+    size: Option<String>,
+    pixels: Option<u64>,
+    quality: Option<&'a str>,
+}
+
+/// Of LiteLLM's `hd/1024-x-1792/dall-e`, maybe behind the provider's name: the kind of picture and the model. `None` for other names.
+fn picture_kind<'a>(name: &'a str, provider: &str) -> Option<(Kind<'a>, &'a str)> {
+    let (mut kinds, model) = name.rsplit_once('/')?;
+    if let Some((_, rest)) = kinds.split_once('/').filter(|(first, _)| called(first) == called(provider)) {
+        kinds = rest;
+    }
+    let mut kind = Kind { size: None, pixels: None, quality: None };
+    for part in kinds.split('/') {
+        let sides = part.split_once("-x-").and_then(|(wide, high)| Some((wide.parse().ok()?, high.parse().ok()?)));
+        match sides {
+            Some((wide, high)) => {
+                let (wide, high): (u32, u32) = (wide, high);
+                kind.size = Some(format!("{wide}x{high}"));
+                kind.pixels = Some(u64::from(wide) * u64::from(high));
+            }
+            None if kind.quality.is_none() => kind.quality = Some(part),
+            None => return None,
+        }
+    }
+    kind.size.is_some().then_some((kind, model))
 }
 
 const UNKNOWN: &str = "is neither the api.json of models.dev nor LiteLLM's model_prices_and_context_window.json: it has no price of any model";
@@ -234,7 +290,7 @@ fn money(value: &Value, exponent: &str) -> Option<Money> {
 }
 
 /// The kinds of prices by their names in the kept form.
-fn kinds(prices: &Prices) -> [(&'static str, Option<Money>); 10] {
+fn kinds(prices: &Prices) -> [(&'static str, Option<Money>); 12] {
     [
         ("input", prices.input),
         ("cached_input", prices.cached_input),
@@ -245,6 +301,8 @@ fn kinds(prices: &Prices) -> [(&'static str, Option<Money>); 10] {
         ("audio_input", prices.audio_input),
         ("audio_output", prices.audio_output),
         ("image", prices.image),
+        ("second", prices.second),
+        ("character", prices.character),
         ("request", prices.request),
     ]
 }
@@ -262,7 +320,11 @@ fn flat(prices: &Prices) -> BTreeMap<String, i64> {
         ];
         of_tier.map(|(name, price)| (format!("{name}@{above_tokens}"), price))
     });
-    let known = plain.into_iter().chain(tiers);
+    let pictures = prices.pictures.iter().map(|it| {
+        let [size, quality] = [&it.size, &it.quality].map(|text| text.as_deref().unwrap_or_default());
+        (format!("picture/{size}/{quality}"), Some(it.price))
+    });
+    let known = plain.into_iter().chain(tiers).chain(pictures);
     known.filter_map(|(name, price)| Some((name, i64::try_from(price?.picos()).ok()?))).collect()
 }
 
@@ -270,6 +332,11 @@ fn unflat(flat: &BTreeMap<String, i64>) -> Option<Prices> {
     let mut prices = Prices::default();
     for (name, picos) in flat {
         let price = Some(Money::from_picos(i128::from(*picos)).max(Money::ZERO));
+        if let Some((size, quality)) = name.strip_prefix("picture/").and_then(|kind| kind.split_once('/')) {
+            let named = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+            prices.pictures.push(PicturePrice { size: named(size), quality: named(quality), price: price? });
+            continue;
+        }
         let Some((name, tokens)) = name.split_once('@') else {
             match name.as_str() {
                 "input" => prices.input = price,
@@ -281,6 +348,8 @@ fn unflat(flat: &BTreeMap<String, i64>) -> Option<Prices> {
                 "audio_input" => prices.audio_input = price,
                 "audio_output" => prices.audio_output = price,
                 "image" => prices.image = price,
+                "second" => prices.second = price,
+                "character" => prices.character = price,
                 "request" => prices.request = price,
                 _ => return None,
             }
@@ -307,6 +376,7 @@ fn unflat(flat: &BTreeMap<String, i64>) -> Option<Prices> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::prices::PictureKind;
     use super::*;
 
     const MODELS_DEV: &str = r#"{
@@ -330,6 +400,11 @@ mod tests {
         "acme/small": {"litellm_provider": "acme", "input_cost_per_token": 7.5e-08, "output_cost_per_token": -1},
         "draw": {"litellm_provider": "acme", "output_cost_per_image": 0.04},
         "rank": {"litellm_provider": "acme", "input_cost_per_query": 0.002},
+        "hear": {"litellm_provider": "acme", "input_cost_per_second": 0.0001, "output_cost_per_second": 0.0},
+        "speak": {"litellm_provider": "acme", "input_cost_per_character": 1.5e-05},
+        "1024-x-1024/paint": {"litellm_provider": "acme", "input_cost_per_pixel": 4e-08, "output_cost_per_pixel": 0.0},
+        "acme/hd/1024-x-1792/paint": {"litellm_provider": "acme", "output_cost_per_image": 0.12},
+        "paint": {"litellm_provider": "acme", "output_cost_per_image": 0.2},
         "vertex_ai/big-1@001": {"litellm_provider": "vertex_ai-language-models", "input_cost_per_token": 3e-06}
     }"#;
 
@@ -362,7 +437,22 @@ mod tests {
         let small = litellm.get("acme", "small").unwrap();
         assert_eq!((picos(small.input), picos(small.output)), (75_000, -1), "a negative price is none");
         assert_eq!(picos(litellm.get("vertex", "big-1@001").unwrap().input), 3_000_000);
-        assert_eq!(litellm.len(), 6);
+        assert_eq!(litellm.len(), 9);
+    }
+
+    #[test]
+    fn what_is_paid_by_the_second_the_character_and_the_picture() {
+        let list = PriceList::read(LITELLM.as_bytes()).unwrap();
+        assert_eq!(picos(list.get("acme", "hear").unwrap().second), 100_000_000);
+        assert_eq!(picos(list.get("acme", "speak").unwrap().character), 15_000_000);
+        let paint = list.get("acme", "paint").unwrap();
+        let of = |size: &str, quality: &str| {
+            let named = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+            picos(paint.picture(&PictureKind { size: named(size), quality: named(quality) }))
+        };
+        assert_eq!(of("1024x1024", ""), 41_943_040_000, "by its pixels");
+        assert_eq!(of("1024x1792", "hd"), 120_000_000_000);
+        assert_eq!(of("9x9", ""), 200_000_000_000, "as any other");
     }
 
     #[test]

@@ -26,10 +26,36 @@ pub struct Prices {
     /// A picture that is made, where pictures are not billed as tokens; of other models a picture in the input, for listings: usage does not
     /// count those.
     pub image: Option<Money>,
+    /// Pictures that are made, where their price depends on what they are like; what none of these is for costs as `image` says.
+    pub pictures: Vec<PicturePrice>,
+    /// A second of sound in, where sound is not billed as tokens.
+    pub second: Option<Money>,
+    /// A character of text that is spoken, where speech is not billed as tokens.
+    pub character: Option<Money>,
     /// A request, besides its tokens.
     pub request: Option<Money>,
     /// Other prices for long prompts, by rising threshold.
     pub above: Vec<Tier>,
+}
+
+/// What a picture of one kind costs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PicturePrice {
+    /// Its size, as requests name it (`1024x1024`); `None` for every size.
+    pub size: Option<String>,
+    /// Its quality, likewise (`hd`); `None` for every quality.
+    pub quality: Option<String>,
+    /// Dollars for one.
+    pub price: Money,
+}
+
+/// What a request says of the pictures that it wants.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PictureKind {
+    /// The size; `None` when that is left to the provider.
+    pub size: Option<String>,
+    /// The quality, likewise.
+    pub quality: Option<String>,
 }
 
 /// The prices of a request whose prompt is longer than a threshold; they hold for all of its tokens. A price that the tier
@@ -128,6 +154,16 @@ impl Prices {
         Some(most + self.request.unwrap_or(Money::ZERO))
     }
 
+    /// What a picture of a kind costs: the most of what it may turn out to be. `None` when that is not known.
+    pub fn picture(&self, kind: &PictureKind) -> Option<Money> {
+        let may_be = |asked: &Option<String>, of: &Option<String>| match (asked, of) {
+            (Some(asked), Some(of)) => asked.eq_ignore_ascii_case(of),
+            _ => true,
+        };
+        let fits = |it: &&PicturePrice| may_be(&kind.size, &it.size) && may_be(&kind.quality, &it.quality);
+        self.pictures.iter().filter(fits).map(|it| it.price).max().or(self.image)
+    }
+
     /// Whether there is a price for tokens.
     pub fn is_known(&self) -> bool {
         self.input.is_some() && self.output.is_some()
@@ -146,6 +182,9 @@ impl Prices {
             audio_input: self.audio_input.or(other.audio_input),
             audio_output: self.audio_output.or(other.audio_output),
             image: self.image.or(other.image),
+            pictures: if self.pictures.is_empty() { other.pictures.clone() } else { self.pictures },
+            second: self.second.or(other.second),
+            character: self.character.or(other.character),
             request: self.request.or(other.request),
             above: if self.above.is_empty() { other.above.clone() } else { self.above },
         }
@@ -177,7 +216,7 @@ fn take(left: &mut u64, part: u64) -> u64 {
     taken
 }
 
-/// Prices as they stand in `data/models/`: decimal dollars, for a million tokens but for `image` and `request`.
+/// Prices as they stand in `data/models/`: decimal dollars, for a million tokens or characters, but for `image`, `second` and `request`.
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct RawPrices {
@@ -190,6 +229,8 @@ pub(super) struct RawPrices {
     audio_input: Option<String>,
     audio_output: Option<String>,
     image: Option<String>,
+    second: Option<String>,
+    character: Option<String>,
     request: Option<String>,
     above: Vec<RawTier>,
 }
@@ -233,6 +274,9 @@ impl RawPrices {
             audio_input: per_token(self.audio_input)?,
             audio_output: per_token(self.audio_output)?,
             image: dollars(self.image)?,
+            pictures: Vec::new(),
+            second: dollars(self.second)?,
+            character: per_token(self.character)?,
             request: dollars(self.request)?,
             above,
         })
@@ -383,6 +427,29 @@ mod tests {
     fn a_request_may_have_a_price() {
         let prices = prices("input = \"1\"\noutput = \"1\"\nrequest = \"0.005\"");
         assert_eq!(cost(&prices, &usage(1_000, 0)), "0.006");
+    }
+
+    #[test]
+    fn a_picture_costs_the_most_that_it_may_turn_out_to_be() {
+        let of = |size: Option<&str>, quality: Option<&str>, picos| PicturePrice {
+            size: size.map(str::to_owned),
+            quality: quality.map(str::to_owned),
+            price: Money::from_picos(picos),
+        };
+        let pictures = vec![of(Some("1x1"), None, 4), of(Some("1x1"), Some("hd"), 8), of(Some("2x1"), Some("hd"), 12)];
+        let prices = Prices { pictures, image: Some(Money::from_picos(1)), ..Prices::default() };
+        for (size, quality, expected) in [
+            (Some("1x1"), Some("HD"), 8),
+            (Some("1x1"), Some("plain"), 4),
+            (Some("1x1"), None, 8),
+            (None, Some("hd"), 12),
+            (None, None, 12),
+            (Some("9x9"), None, 1),
+        ] {
+            let kind = PictureKind { size: size.map(str::to_owned), quality: quality.map(str::to_owned) };
+            assert_eq!(prices.picture(&kind).map(Money::picos), Some(expected), "{kind:?}");
+        }
+        assert_eq!(Prices::default().picture(&PictureKind::default()), None);
     }
 
     #[test]

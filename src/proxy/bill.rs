@@ -18,11 +18,13 @@ use crate::dialect::client::Client;
 use crate::dialect::openai_chat::envelope::Envelope;
 use crate::dialect::openai_completions::envelope::generated;
 use crate::dialect::relay;
+use crate::dialect::relay::pieces::Pieces;
 use crate::dialect::work::{Endpoint, Work};
 use crate::domain::{KeyId, Money, Usage};
-use crate::provider::{ModelRow, Prices};
+use crate::provider::{ModelRow, PictureKind, Prices};
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// What a provider adds to a request that has tools.
 const TOOLS_BESIDE: u64 = 1024;
@@ -72,15 +74,35 @@ fn suffices(prices: &Prices, work: Work) -> bool {
             prices.input.is_some() || prices.request.is_some()
         }
         Work::Relay(Endpoint::ImageGenerations | Endpoint::ImageEdits) => {
-            prices.image.is_some() || prices.request.is_some()
+            prices.image.is_some() || !prices.pictures.is_empty() || prices.request.is_some()
         }
-        Work::Relay(_) => prices.request.is_some(),
+        Work::Relay(Endpoint::Speech) => prices.character.is_some() || prices.request.is_some(),
+        Work::Relay(Endpoint::Transcriptions | Endpoint::Translations) => {
+            prices.second.is_some() || prices.request.is_some()
+        }
     }
 }
 
-/// What pictures cost where they are paid for by the piece: models that have prices of tokens count them so.
-fn of_pictures(prices: &Prices, own: &Prices, pictures: u64) -> Money {
-    prices.image.filter(|_| !own.is_known()).map_or(Money::ZERO, |image| image * pictures)
+/// What is paid for by the piece, with so much sound: models that have prices of tokens count them so.
+fn of_pieces(prices: &Prices, own: &Prices, pieces: &Pieces, sound: Duration) -> Money {
+    const NANOS: i128 = 1_000_000_000;
+    if own.is_known() {
+        return Money::ZERO;
+    }
+    let kind = || PictureKind { size: pieces.size.clone(), quality: pieces.quality.clone() };
+    let picture = if pieces.pictures > 0 { prices.picture(&kind()) } else { None };
+    let nanos = i128::try_from(sound.as_nanos()).unwrap_or(i128::MAX);
+    // A part of a pico-dollar is one.
+    let heard = |second: Money| {
+        let picos = second.picos().saturating_mul(nanos);
+        Money::from_picos(picos / NANOS + i128::from(picos % NANOS > 0))
+    };
+    let parts = [
+        picture.map(|price| price * pieces.pictures),
+        prices.character.map(|price| price * pieces.characters),
+        prices.second.map(heard),
+    ];
+    parts.into_iter().flatten().sum()
 }
 
 /// What an answer is likely to cost that nobody has taken; `None` when that is not known.
@@ -106,6 +128,9 @@ static FREE: Prices = Prices {
     audio_input: None,
     audio_output: None,
     image: None,
+    pictures: Vec::new(),
+    second: None,
+    character: None,
     request: None,
     above: Vec::new(),
 };
@@ -119,9 +144,10 @@ pub(super) fn most(client: &ClientCtx, envelope: &Envelope, plan: &Plan) -> Resu
     let own = OwnKeys::of(envelope.extensions.byok.as_ref(), client.holder.as_ref());
     let planned = plan.targets.iter().map(|(_, target)| target).chain(&plan.successors);
     let writes_cache = memchr::memmem::find(envelope.body(), b"cache_control").is_some();
+    let pieces = Pieces::of(envelope);
     let mut most = Money::ZERO;
     for target in planned.filter(|target| own.key(plan, target).is_none()) {
-        most = most.max(bound(snapshot, envelope, target, writes_cache)?);
+        most = most.max(bound(snapshot, envelope, &pieces, target, writes_cache)?);
     }
     if snapshot.hedging.is_some() && !matches!(envelope.work, Work::Relay(_)) {
         // A second target may be asked too, and charge for what nobody takes.
@@ -138,13 +164,19 @@ pub(super) fn most(client: &ClientCtx, envelope: &Envelope, plan: &Plan) -> Resu
     Ok(most)
 }
 
-fn bound(snapshot: &Snapshot, envelope: &Envelope, target: &Target, writes_cache: bool) -> Result<Money, NoPrice> {
+fn bound(
+    snapshot: &Snapshot,
+    envelope: &Envelope,
+    pieces: &Pieces,
+    target: &Target,
+    writes_cache: bool,
+) -> Result<Money, NoPrice> {
     let model = &target.model;
     let unknown = || NoPrice(model.id.clone());
     let Reckoned { prices, .. } = reckoned(snapshot, model, envelope.work).ok_or_else(unknown)?;
     let (input, output) = (input_bound(envelope, model), output_bound(snapshot, envelope, model));
     let tokens = prices.bound(input, output, writes_cache).ok_or_else(unknown)?;
-    Ok(tokens + of_pictures(&prices, &model.prices, relay::pictures(envelope)))
+    Ok(tokens + of_pieces(&prices, &model.prices, pieces, pieces.sound.most))
 }
 
 /// The tokens that a request can have. None is shorter than a byte, but what pictures and documents take does not show in their bytes.
@@ -189,7 +221,7 @@ fn output_bound(snapshot: &Snapshot, envelope: &Envelope, model: &ModelRow) -> u
 }
 
 /// An attempt before it was made, as far as its price is concerned.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Asked {
     /// The estimate of its input.
     pub(super) input_tokens: u64,
@@ -201,8 +233,8 @@ pub(super) struct Asked {
     pub(super) counts: bool,
     /// What it is for.
     pub(super) work: Work,
-    /// So many pictures are to be made.
-    pub(super) pictures: u64,
+    /// What is paid for by the piece; `None` for what never is.
+    pub(super) pieces: Option<Box<Pieces>>,
 }
 
 /// How an attempt ended, as far as its price is concerned.
@@ -216,6 +248,8 @@ struct Delivered {
     whole: bool,
     /// The client has something of it.
     any: bool,
+    /// The sound that the provider has billed.
+    sound: Option<Duration>,
 }
 
 /// What an attempt used and cost.
@@ -231,8 +265,8 @@ struct Bill {
 }
 
 /// The bill of the attempt that served.
-fn bill(snapshot: &Snapshot, model: &ModelRow, asked: Asked, told: Delivered) -> Bill {
-    let Delivered { usage, output_bytes, whole, any } = told;
+fn bill(snapshot: &Snapshot, model: &ModelRow, asked: &Asked, told: Delivered) -> Bill {
+    let Delivered { usage, output_bytes, whole, any, sound } = told;
     if !any {
         return Bill { usage, cost: Some(Money::ZERO), ..Bill::default() };
     }
@@ -253,8 +287,16 @@ fn bill(snapshot: &Snapshot, model: &ModelRow, asked: Asked, told: Delivered) ->
     }
     match reckoned(snapshot, model, asked.work).filter(|reckoned| !reckoned.is_guess) {
         Some(Reckoned { prices, of, .. }) => {
-            let pictures = of_pictures(&prices, &model.prices, asked.pictures);
-            Bill { cost: prices.cost(&usage).map(|tokens| tokens + pictures), priced_as: of.cloned(), ..bill }
+            let (pieces, guessed) = asked.pieces.as_deref().map_or((Money::ZERO, None), |pieces| {
+                let is_guess = prices.second.is_some() && sound.is_none() && !pieces.sound.is_exact();
+                let heard = sound.unwrap_or(pieces.sound.likely);
+                (of_pieces(&prices, &model.prices, pieces, heard), Some(is_guess))
+            });
+            // Where no tokens are paid for, that they were not counted changes nothing.
+            let is_by_piece = !model.prices.is_known() && suffices(&model.prices, asked.work);
+            let estimated = guessed.filter(|_| is_by_piece).unwrap_or(bill.estimated);
+            let cost = prices.cost(&usage).map(|tokens| tokens + pieces);
+            Bill { cost, estimated, priced_as: of.cloned(), ..bill }
         }
         // A price that is not known is not one of nothing.
         None => Bill { cost: model.prices.cost(&usage).filter(|_| usage.total_tokens > 0), ..bill },
@@ -265,15 +307,17 @@ fn bill(snapshot: &Snapshot, model: &ModelRow, asked: Asked, told: Delivered) ->
 pub(super) fn note_usage(client: &mut ClientCtx, lane: &Lane<'_>, whole: bool) {
     let observed = lane.translator.observed();
     client.output_bytes = observed.output_bytes;
-    let asked = lane.asked;
+    let asked = &lane.asked;
     if asked.counts {
         client.record.usage = observed.usage;
         return;
     }
-    let (usage, output_bytes) = (observed.usage, observed.output_bytes);
+    // A count that no model comes to is none.
+    let usage = observed.usage.filter(Usage::is_plausible);
+    let output_bytes = observed.output_bytes;
     // Of sound and pictures the first byte is output; of a conversation the first word.
     let has_begun = client.record.status == 200 && (output_bytes > 0 || asked.work != Work::Converse);
-    let told = Delivered { usage, output_bytes, whole, any: whole || has_begun };
+    let told = Delivered { usage, output_bytes, whole, any: whole || has_begun, sound: observed.sound };
     let bill = bill(&client.snapshot, &lane.target.model, asked, told);
     let record = &mut client.record;
     (record.usage, record.estimated, record.cost) = (bill.usage, bill.estimated, bill.cost);
@@ -285,17 +329,19 @@ impl Walk<'_> {
     pub(super) fn asked_with(&self, lease: &Lease) -> Asked {
         let Envelope { estimated_input_tokens: input_tokens, counts_tokens: counts, work, .. } = *self.envelope;
         let (own_key, key) = (lease.is_byok(), lease.key().map(|key| key.id));
-        Asked { input_tokens, own_key, key, counts, work, pictures: relay::pictures(self.envelope) }
+        let pieces = matches!(work, Work::Relay(_)).then(|| Box::new(Pieces::of(self.envelope)));
+        Asked { input_tokens, own_key, key, counts, work, pieces }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dialect::relay::pieces::Sound;
     use crate::provider::Catalog;
 
     const ASKED: Asked =
-        Asked { input_tokens: 100, own_key: false, key: None, counts: false, work: Work::Converse, pictures: 0 };
+        Asked { input_tokens: 100, own_key: false, key: None, counts: false, work: Work::Converse, pieces: None };
 
     fn delivered(usage: Option<(u64, u64)>, output_bytes: u64, whole: bool, any: bool) -> Delivered {
         let usage = usage.map(|(prompt_tokens, completion_tokens)| Usage {
@@ -304,7 +350,7 @@ mod tests {
             total_tokens: prompt_tokens + completion_tokens,
             ..Usage::default()
         });
-        Delivered { usage, output_bytes, whole, any }
+        Delivered { usage, output_bytes, whole, any, sound: None }
     }
 
     fn snapshot(unknown_price: UnknownPrice) -> Snapshot {
@@ -335,11 +381,11 @@ mod tests {
             (delivered(Some((90, 30)), 41, false, false), 0, false),
             (delivered(None, 0, false, false), 0, false),
         ] {
-            let bill = bill(&snapshot, &model(), ASKED, told);
+            let bill = bill(&snapshot, &model(), &ASKED, told);
             assert_eq!((bill.cost.map(Money::picos), bill.estimated), (Some(picos), estimated), "{told:?}");
         }
         let own = Asked { own_key: true, ..ASKED };
-        let bill = bill(&snapshot, &model(), own, delivered(Some((90, 30)), 41, true, true));
+        let bill = bill(&snapshot, &model(), &own, delivered(Some((90, 30)), 41, true, true));
         assert_eq!((bill.cost, bill.usage.map(|usage| usage.total_tokens)), (Some(Money::ZERO), Some(120)));
     }
 
@@ -348,9 +394,9 @@ mod tests {
         let unknown = Catalog::builtin().unwrap().unknown_model_at("acme", "m");
         let told = delivered(Some((90, 30)), 41, true, true);
         for choice in [UnknownPrice::Deny, UnknownPrice::Allow] {
-            assert_eq!(bill(&snapshot(choice), &unknown, ASKED, told).cost, None);
+            assert_eq!(bill(&snapshot(choice), &unknown, &ASKED, told).cost, None);
         }
-        let estimated = bill(&snapshot(UnknownPrice::Estimate), &unknown, ASKED, told);
+        let estimated = bill(&snapshot(UnknownPrice::Estimate), &unknown, &ASKED, told);
         assert!(estimated.cost > Some(Money::ZERO) && estimated.priced_as.is_some(), "{estimated:?}");
     }
 
@@ -361,8 +407,9 @@ mod tests {
         let speech = Work::Relay(Endpoint::Speech);
         let of = |prices: Prices, work, pictures| {
             let model = ModelRow { prices, ..Catalog::builtin().unwrap().unknown_model_at("acme", "m") };
-            let asked = Asked { work, pictures, ..ASKED };
-            bill(&snapshot, &model, asked, delivered(None, 0, true, true)).cost.map(Money::picos)
+            let pieces = Some(Box::new(Pieces { pictures, ..Pieces::default() }));
+            let asked = Asked { work, pieces, ..ASKED };
+            bill(&snapshot, &model, &asked, delivered(None, 0, true, true)).cost.map(Money::picos)
         };
         let (input, piece) = (Some(Money::from_picos(2)), Some(Money::from_picos(1000)));
         let vectors = Prices { input, ..Prices::default() };
@@ -375,5 +422,35 @@ mod tests {
         assert_eq!(of(both, image, 3), Some(200), "what is counted in tokens is not paid for by the piece too");
         assert_eq!(of(pieces, speech, 0), None, "a price of something else is none");
         assert_eq!(of(Prices::default(), speech, 0), None);
+    }
+
+    #[test]
+    fn sound_is_paid_by_the_second_and_speech_by_the_character() {
+        let snapshot = snapshot(UnknownPrice::Deny);
+        let of = |prices: Prices, endpoint, pieces, sound| {
+            let model = ModelRow { prices, ..Catalog::builtin().unwrap().unknown_model_at("acme", "m") };
+            let asked = Asked { work: Work::Relay(endpoint), pieces: Some(Box::new(pieces)), ..ASKED };
+            let bill = bill(&snapshot, &model, &asked, Delivered { sound, ..delivered(None, 0, true, true) });
+            (bill.cost.map(Money::picos), bill.estimated)
+        };
+        let second = Prices { second: Some(Money::from_picos(1000)), ..Prices::default() };
+        let exact = Duration::from_millis(1500);
+        let known = Pieces { sound: Sound { most: exact, likely: exact }, ..Pieces::default() };
+        let guess = Pieces { sound: Sound { most: exact * 9, likely: exact }, ..Pieces::default() };
+        let heard = Some(Duration::from_nanos(2_000_000_001));
+        assert_eq!(of(second.clone(), Endpoint::Transcriptions, known.clone(), heard), (Some(2001), false));
+        assert_eq!(of(second.clone(), Endpoint::Transcriptions, known, None), (Some(1500), false));
+        assert_eq!(of(second.clone(), Endpoint::Translations, guess.clone(), None), (Some(1500), true));
+        assert_eq!(of(second, Endpoint::Speech, guess, None).0, None, "a price of something else is none");
+        let character = Prices { character: Some(Money::from_picos(3)), ..Prices::default() };
+        let spoken = Pieces { characters: 11, ..Pieces::default() };
+        assert_eq!(of(character, Endpoint::Speech, spoken, None), (Some(33), false));
+    }
+
+    #[test]
+    fn a_count_that_no_model_comes_to_is_none() {
+        let usage = |completion_tokens| Usage { completion_tokens, ..Usage::default() };
+        assert!(usage(1 << 32).is_plausible() && !usage(u64::MAX).is_plausible());
+        assert!(!Usage { cached_tokens: Some(u64::MAX), ..Usage::default() }.is_plausible());
     }
 }

@@ -9,7 +9,7 @@ use super::plan::Plan;
 use crate::config::budgets::Payers;
 use crate::dialect::openai_chat::envelope::Envelope;
 use crate::domain::Money;
-use crate::domain::budget::{Draw, Payer, Span, day_of};
+use crate::domain::budget::{Account, Draw, Payer, Span, day_of};
 use crate::domain::tenancy::{DEFAULT_ORG, DEFAULT_PROJECT};
 use crate::store::ports::accounts::{Accounts, Balance, Refused, Reservation};
 use std::sync::Arc;
@@ -21,7 +21,10 @@ const GRACE: Duration = Duration::from_secs(60);
 /// What a request has reserved. Dropped without having been settled (a panic), it gives everything back.
 pub(super) struct Funds {
     accounts: Arc<dyn Accounts>,
+    /// `None` once it is settled.
     reservation: Option<Reservation>,
+    /// What it was settled with, and where, before the request was over.
+    booked: Option<(Vec<Account>, Money)>,
 }
 
 impl Funds {
@@ -63,7 +66,9 @@ impl Funds {
         }
         let ttl = plan.total + GRACE;
         match core.accounts.reserve(&draws, amount, ttl, now_unix_ms()).await {
-            Ok(reservation) => Ok(Some(Self { accounts: core.accounts.clone(), reservation: Some(reservation) })),
+            Ok(reservation) => {
+                Ok(Some(Self { accounts: core.accounts.clone(), reservation: Some(reservation), booked: None }))
+            }
             Err(Refused::Short { at, balance }) => {
                 let draw = draws.get(at).or(draws.first());
                 Err(told(draw.map_or_else(|| short_of("a", amount), |draw| short(draw, balance, amount))))
@@ -76,8 +81,21 @@ impl Funds {
         }
     }
 
+    /// Settles with what the request costs as far as anybody knows, before it is over.
+    pub(super) fn book(&mut self, cost: Money) {
+        if let Some(reservation) = self.reservation.take() {
+            self.booked = Some((reservation.accounts.clone(), cost));
+            self.accounts.settle(reservation, cost, now_unix_ms());
+        }
+    }
+
     /// Settles with what the request did cost.
     pub(super) fn settle(mut self, cost: Money) {
+        // What was booked is taken back by nobody: an answer that was about to be sent whole has begun to arrive.
+        if let Some((accounts, booked)) = self.booked.take().filter(|(_, booked)| cost > *booked) {
+            let none = Reservation { accounts, amount: Money::ZERO, number: u64::MAX, node: None };
+            self.accounts.settle(none, cost - booked, now_unix_ms());
+        }
         self.end(cost);
     }
 

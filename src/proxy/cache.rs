@@ -30,7 +30,7 @@ use super::ledger;
 use super::names::Target;
 use super::plan::Plan;
 use super::recorder::{Recorder, Tape};
-use super::respond::{self, Framing, Unwritten};
+use super::respond::{self, Framing};
 use super::semantic::{self, Found, Located, Search};
 use super::taping;
 use super::walk::{self, shutting_down, unused};
@@ -319,12 +319,7 @@ impl Stage<'_> {
                 Piece::Body(bytes, end) => self.session.write_response_body(bytes, end).await,
             }
         };
-        respond::accepted(self.core, write).await.map_err(|why| {
-            if why == Unwritten::Shutdown {
-                self.client.record.ended = Ended::Shutdown;
-            }
-            Stop::Gone
-        })
+        respond::accepted(self.core, write).await.map_err(|why| why.ends(self.client))
     }
 }
 

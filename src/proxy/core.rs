@@ -81,6 +81,8 @@ pub struct Core {
     pub open_connections: AtomicUsize,
     /// Why the database cannot be reached, while it cannot. Requests go on with what was last seen of it.
     pub degraded: ArcSwapOption<String>,
+    /// What budgets go on from while the ledger cannot be asked what was spent of them before this process began.
+    pub spending_of: Mutex<Option<Spending>>,
     /// Where finished requests are taken down; empty where no ledger is kept.
     pub ledger: OnceLock<Arc<dyn Spool>>,
     pub(super) connections: Connections,
@@ -93,6 +95,25 @@ pub struct Core {
     pub(super) hedge_budget: Mutex<RetryBudget>,
     /// Whether the embeddings of the semantic cache are worth the wait.
     pub(super) embedding_breaker: Mutex<State>,
+}
+
+/// What is known of the spending of before, without the ledger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Spending {
+    /// What was spent when the ledger was last seen, and what stands in the spool.
+    LastSeen,
+    /// What stands in the spool alone.
+    Unknown,
+}
+
+impl Spending {
+    /// Its name, as readiness says it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::LastSeen => "last_seen",
+            Self::Unknown => "unknown",
+        }
+    }
 }
 
 /// How many hedges may come at once beyond the share of the traffic: a quiet gateway can hedge, and a burst stays small.
@@ -116,6 +137,7 @@ impl Core {
             phase: watch::Sender::new(Phase::Serving),
             open_connections: AtomicUsize::new(0),
             degraded: ArcSwapOption::empty(),
+            spending_of: Mutex::new(None),
             ledger: OnceLock::new(),
             connections: Connections::default(),
             limiter: Limiter::default(),

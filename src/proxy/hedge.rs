@@ -26,7 +26,7 @@ use super::taping;
 use super::walk::{Attempted, Walk, unused};
 use crate::config::snapshot::Timeouts;
 use crate::dialect::work::Work;
-use crate::domain::{AttemptRecord, Clock, Ended, FaultKind, Money, Verdict};
+use crate::domain::{AttemptRecord, Clock, Ended, FaultKind, Money, Usage, Verdict};
 use crate::routing::breaker::Gate;
 use crate::store::ports::live::KeyOutcome;
 use async_stream::try_stream;
@@ -369,11 +369,12 @@ impl Walk<'_> {
     /// The books of an attempt that was cancelled: what it is likely to cost, and that it was.
     fn overtaken(&mut self, lease: &mut Lease, lane: &Lane<'_>) {
         let target = lane.target;
-        let usage = lane.translator.observed().usage;
+        let usage = lane.translator.observed().usage.filter(Usage::is_plausible);
         let input = self.envelope.estimated_input_tokens;
         lease.heard(Some(usage.map_or(input, |usage| usage.total_tokens)), lane.limits);
         let cost = likely(&self.snapshot, &target.model, self.envelope.work, usage, input);
-        if let Some(cost) = cost {
+        // A key of the client's own pays for itself.
+        if let Some(cost) = cost.filter(|_| !lease.is_byok()) {
             *self.client.record.hedge_cost.get_or_insert(Money::ZERO) += cost;
         }
         self.note_key(target, lease, KeyOutcome::Unknown);

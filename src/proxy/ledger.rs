@@ -27,7 +27,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// The most of a name that a client made up.
-const LONGEST_NAME: usize = 256;
+const LONGEST_NAME: usize = LONGEST_USER;
 /// The most of what a provider said about a fault.
 const LONGEST_MESSAGE: usize = 2000;
 
@@ -104,6 +104,10 @@ pub(super) fn seal(
     row.attempts.extend(served.map(|served| attempt(served, &core.telemetry.redactor)));
     let attempts = row.attempts.len();
     spool.append(&row);
+    if let Some(funds) = &mut client.funds {
+        // At once: the client may take its time for the last byte, and what the ledger says meanwhile must not count beside it.
+        funds.book(client.record.charge());
+    }
     client.entry.sealed = Some(Outcome { ended, attempts, ..Outcome::of(&client.record) });
 }
 

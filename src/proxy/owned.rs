@@ -17,7 +17,7 @@ use super::exchange::{Broken, Piece, RESENDS, exchange};
 use super::lane::is_encoded;
 use super::lease::{Lease, Wanted};
 use super::names::{Names, Target};
-use super::respond::{self, Framing, WRITE_TIMEOUT};
+use super::respond::{self, Framing};
 use super::responses::not_found;
 use crate::config::snapshot::Timeouts;
 use crate::dialect::client::Client;
@@ -214,7 +214,8 @@ impl Question<'_> {
         client.record.stream = true;
         let mut phase = core.phase.subscribe();
         let mut ending = pin!(async move { phase.wait_for(|phase| *phase == Phase::Ending).await.is_ok() });
-        write(session.write_response_header(head.into())).await?;
+        let written = respond::accepted(core, session.write_response_header(head.into())).await;
+        written.map_err(|why| why.ends(client))?;
         loop {
             let (bytes, last) = tokio::select! {
                 piece = self.next(&mut pieces) => piece.map_err(|_| Stop::Cut)?,
@@ -227,7 +228,8 @@ impl Question<'_> {
                     return Err(Stop::Cut);
                 }
             };
-            write(session.write_response_body(bytes, last)).await?;
+            let written = respond::accepted(core, session.write_response_body(bytes, last)).await;
+            written.map_err(|why| why.ends(client))?;
             if last {
                 let _ = pieces.next().await;
                 return Ok(());
@@ -254,13 +256,6 @@ struct Head {
     status: u16,
     headers: HeaderMap,
     last: bool,
-}
-
-async fn write<E>(written: impl Future<Output = Result<(), E>>) -> Result<(), Stop> {
-    match timeout(WRITE_TIMEOUT, written).await {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(_)) | Err(_) => Err(Stop::Gone),
-    }
 }
 
 fn put_own(head: &mut super::head::Head, content_type: Option<HeaderValue>, client: &ClientCtx, target: &Target) {

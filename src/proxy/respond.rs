@@ -29,6 +29,16 @@ pub(super) enum Unwritten {
     Shutdown,
 }
 
+impl Unwritten {
+    /// The end of its request, with the reason in the record.
+    pub(super) fn ends(self, client: &mut ClientCtx) -> Stop {
+        if self == Self::Shutdown {
+            client.record.ended = Ended::Shutdown;
+        }
+        Stop::Gone
+    }
+}
+
 /// Waits for a client to accept a piece. What is accepted at once costs no clock.
 ///
 /// # Errors
@@ -214,12 +224,7 @@ pub(super) async fn send(session: &mut Session, client: &mut ClientCtx, head: He
         session.write_response_header(head.into()).await?;
         if bodiless { Ok(()) } else { session.write_response_body(body, true).await }
     };
-    accepted(&client.core, write).await.map_err(|why| {
-        if why == Unwritten::Shutdown {
-            client.record.ended = Ended::Shutdown;
-        }
-        Stop::Gone
-    })
+    accepted(&client.core, write).await.map_err(|why| why.ends(client))
 }
 
 /// Answers a browser's question before it sends.

@@ -54,6 +54,16 @@ impl Bucket {
         Self { level: rate.full(), at: now }
     }
 
+    /// One with a level that [`Bucket::level`] has told, maybe in another process.
+    pub fn at_level(level: i128, now: Instant) -> Self {
+        Self { level, at: now }
+    }
+
+    /// What is in it, in units that depend on the period alone; below zero for a debt.
+    pub fn level(&self) -> i128 {
+        self.level
+    }
+
     /// Lets in what has flowed since the last look.
     pub fn refill(&mut self, rate: Rate, now: Instant) {
         // Whoever took the time before another took the lock comes with an earlier time.

@@ -10,3 +10,4 @@ pub mod redis;
 mod rows;
 mod sparse_json;
 pub mod sqlite;
+pub mod succession;

@@ -223,7 +223,7 @@ mod tests {
 
     #[test]
     fn absent_fields_are_left_out_and_money_is_exact() {
-        let event = |number| LiveEvent::new(RequestId::from_random(0, number), number, State::Pending);
+        let event = |number| LiveEvent::new(RequestId::of(0, number), number, State::Pending);
         let json = serde_json::to_string(&event(1)).unwrap();
         assert_eq!(json, r#"{"id":"req_000000000000000000000001","at_ms":1,"state":"pending"}"#);
         let full = LiveEvent {

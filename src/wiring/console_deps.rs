@@ -31,6 +31,7 @@ pub(super) fn start_console(
 ) -> Result<Console, String> {
     let (core, state) = (&behind.core, behind.state.as_ref());
     let (token, health, ready, degraded) = (core.clone(), core.clone(), core.clone(), core.clone());
+    let spending = core.clone();
     let current = core.clone();
     let accounts = core.clone();
     let alerts = core.telemetry.alerts.clone();
@@ -53,6 +54,7 @@ pub(super) fn start_console(
         snapshot: Arc::new(move || current.snapshot.load_full()),
         explain: Arc::new(move |id| serde_json::to_value(recent.explain(id, &redactor)?).ok()),
         ready: Arc::new(move || *ready.phase.borrow() == Phase::Serving),
+        spending: Arc::new(move || spending.spending_of.lock().map(|known| known.name())),
         degraded: Arc::new(move || degraded.degraded.load().as_deref().cloned()),
         gateway_urls: snapshot.server.listen.iter().map(|address| format!("http://{address}")).collect(),
         version: env!("CARGO_PKG_VERSION"),

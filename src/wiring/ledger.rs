@@ -10,11 +10,14 @@
 
 use super::payloads::Keeper;
 use super::state::State;
+use crate::config::Snapshot;
 use crate::domain::ledger::day_of;
 use crate::domain::{LedgerRow, Payloads};
+use crate::proxy::Core;
 use crate::store::file::spool::{Drain, FOLDER, FileSpool, rows_of};
 use crate::store::ports::database::{Database, StoreError};
 use crate::store::ports::ledger::Kept;
+use crate::store::succession::Succession;
 use crate::telemetry::LedgerState;
 use parking_lot::Mutex;
 use std::fs::OpenOptions;
@@ -88,6 +91,10 @@ pub(super) struct Setup {
     pub(super) payloads_retention: Box<dyn Fn() -> Option<Duration> + Send + Sync>,
     /// What requests carried, on its way into the spool.
     pub(super) keeper: Keeper,
+    /// The books that another process may keep.
+    pub(super) heirloom: Option<Succession>,
+    /// Writes down what was spent, before what says so is deleted from the spool.
+    pub(super) keep_balances: Box<dyn Fn() + Send + Sync>,
     /// What metrics show.
     pub(super) shown: Arc<Mutex<LedgerState>>,
 }
@@ -107,8 +114,54 @@ pub(super) fn open_spool(data_dir: &Path, most: u64, now_unix_ms: u64) -> Result
     })
 }
 
-/// The ledger, and the task that keeps it.
-pub(super) fn begin(setup: Setup) -> (Books, impl Future<Output = ()> + Send) {
+/// The ledger and the task that keeps it; `None` where none is wanted.
+///
+/// # Errors
+/// A text for the operator.
+pub(super) fn keep(
+    core: &Arc<Core>,
+    snapshot: &Snapshot,
+    state: Option<&Arc<State>>,
+    heirloom: Option<Succession>,
+    shown: Arc<Mutex<LedgerState>>,
+) -> Result<Option<(Books, impl Future<Output = ()> + Send + use<>)>, String> {
+    let wanted = &snapshot.telemetry;
+    let Some(state) = state.filter(|_| wanted.ledger) else { return Ok(None) };
+    let data_dir = snapshot.server.data_dir.clone();
+    let spool = open_spool(&data_dir, wanted.spool_max_bytes, super::state::now_ms())?;
+    let _ = core.ledger.set(spool.clone());
+    let keeper = super::payloads::begin(&core.telemetry.payloads, spool.clone())?;
+    let (seen, configured) = (shown.clone(), core.clone());
+    core.telemetry.metrics.set_ledger_source(move || seen.lock().clone());
+    let retention = Box::new(move || configured.snapshot.load().telemetry.ledger_retention);
+    let configured = core.clone();
+    let payloads_retention = Box::new(move || {
+        let telemetry = &configured.snapshot.load().telemetry;
+        telemetry.payloads.retention.or(telemetry.ledger_retention)
+    });
+    let (spent, keeps) = (core.clone(), state.clone());
+    let keep_balances = Box::new(move || {
+        // What is not known well must not take the place of what was.
+        if spent.spending_of.lock().is_none() {
+            keeps.keep_balances(&*spent.accounts);
+        }
+    });
+    let setup = Setup {
+        state: state.clone(),
+        spool,
+        data_dir,
+        retention,
+        payloads_retention,
+        keeper,
+        heirloom,
+        keep_balances,
+        shown,
+    };
+    Ok(Some(begin(setup)))
+}
+
+/// The same, made of its parts.
+fn begin(setup: Setup) -> (Books, impl Future<Output = ()> + Send) {
     let (settle, settling) = mpsc::channel(4);
     (Books { settle, keeper: setup.keeper.clone() }, async move { Writer::new(setup).run(settling).await })
 }
@@ -180,7 +233,11 @@ impl Writer {
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 asked = settling.recv() => match asked {
-                    Some(settle) => waiting.push(settle),
+                    Some(settle) => {
+                        waiting.push(settle);
+                        // A process that has just ended may have left something.
+                        adopted = None;
+                    }
                     None => return,
                 },
             }
@@ -209,6 +266,10 @@ impl Writer {
             self.stuck = None;
             return Wrote::Nothing;
         }
+        if let Some(books) = &self.setup.heirloom {
+            // Who asks the ledger must not find there what it has not been told of, and would count it twice.
+            let _ = tokio::time::timeout(AGAIN, books.settled()).await;
+        }
         for rows in batch.rows.chunks(AT_ONCE) {
             if !self.write(rows).await {
                 return Wrote::Stuck;
@@ -230,6 +291,7 @@ impl Writer {
                 batch.path.display()
             );
         }
+        (self.setup.keep_balances)();
         if let Err(error) = drain.done(&batch) {
             self.stick(format!("{} cannot be deleted: {error}", batch.path.display()));
             return Wrote::Stuck;

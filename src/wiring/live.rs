@@ -269,7 +269,7 @@ mod tests {
     use crate::telemetry::live::State;
 
     fn event(number: u64, model: &str) -> Arc<LiveEvent> {
-        let event = LiveEvent::new(RequestId::from_random(0, number), number, State::Streaming);
+        let event = LiveEvent::new(RequestId::of(0, number), number, State::Streaming);
         Arc::new(LiveEvent { model: Some(model.into()), ..event })
     }
 
@@ -298,7 +298,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_read_is_lost_and_does_no_harm() {
-        let id = RequestId::from_random(0, 1);
+        let id = RequestId::of(0, 1);
         let events = format!(
             r#"[{{"id":"{id}","at_ms":1,"state":"success"}},{{"id":"{id}","at_ms":1,"state":"paused"}},7,"x"]"#
         );

@@ -6,6 +6,7 @@ mod audit;
 mod backstage;
 mod console_deps;
 mod discovery;
+mod heirs;
 mod ledger;
 pub mod listeners;
 mod live;
@@ -26,6 +27,7 @@ use crate::domain::ProviderKey;
 use crate::proxy::core::Phase;
 use crate::proxy::{Core, Door, Gateway};
 use crate::store::redis::Redis;
+use crate::store::succession::{Succession, Taken};
 use crate::telemetry::traces::Collector;
 use crate::telemetry::{BreakerState, Format, LedgerState, Log, Metrics, PoolState, Redactor, Telemetry};
 use async_trait::async_trait;
@@ -77,6 +79,10 @@ pub struct Running {
     redis: Option<Redis>,
     trail: Option<Trail>,
     books: Option<ledger::Books>,
+    /// What is spent and reserved, where nodes do not share it.
+    heirloom: Option<Succession>,
+    /// It was a process before's, until this one serves.
+    taken: Mutex<Option<Taken>>,
     console: Option<Console>,
     stop: watch::Sender<bool>,
     grace: Duration,
@@ -107,17 +113,15 @@ pub fn start(parts: Parts) -> Result<Running, String> {
     let takes_over = inherited.is_some();
     let listeners = open_listeners(&mut snapshot, inherited)?;
     let telemetry = Arc::new(telemetry(&snapshot, log_sink, log_to_terminal)?);
-    let (stores, redis) = shared::stores(&snapshot, &telemetry)?;
+    let (mut stores, redis) = shared::stores(&snapshot, &telemetry)?;
+    let is_alone = state.is_some() && redis.is_none();
+    let heirloom = is_alone.then(|| heirs::install(&mut stores, &snapshot.server.data_dir));
     let core = Core::new(snapshot.clone(), stores, telemetry.clone());
     core.pool.configure(&provider_keys(&snapshot), Instant::now());
-    let observed = core.clone();
-    telemetry.metrics.set_pool_source(move || pool_state(&observed));
-    let (answers, vectors) = (core.answers.clone(), core.vectors.clone());
-    telemetry.metrics.set_cache_source(move || answers.held());
-    telemetry.metrics.set_question_source(move || vectors.held());
+    show_in_metrics(&core);
     let (state, followed) = state.map_or_else(Default::default, |(state, followed)| (Some(state), followed));
     let shown = Arc::new(Mutex::new(LedgerState::default()));
-    let books = state.as_ref().map(|state| keep_books(&core, &snapshot, state, shown.clone())).transpose()?.flatten();
+    let books = ledger::keep(&core, &snapshot, state.as_ref(), heirloom.clone(), shown.clone())?;
     let behind = Arc::new(BehindConsole {
         core: core.clone(),
         state: state.clone(),
@@ -144,6 +148,7 @@ pub fn start(parts: Parts) -> Result<Running, String> {
         control.spawn(Watch::begin(core.clone(), follower.clone(), source, files, certificates.clone())?.run());
     }
     // Beside the process before, if there is one: what may go wrong has to have gone right by now.
+    let taken = heirloom.as_ref().and_then(|books| heirs::begin(books, takes_over));
     serve(&core, &snapshot, certificates.as_ref(), &listeners, stopped)?;
     if !takes_over {
         let _runtime = control.enter();
@@ -151,17 +156,15 @@ pub fn start(parts: Parts) -> Result<Running, String> {
     }
     live::begin(&control, &telemetry, live::other_nodes(redis.as_ref(), behind.state.as_deref()), &snapshot);
     control.spawn(follower.clone().keep_books());
+    if let Some(heirloom) = heirloom.clone() {
+        control.spawn(heirs::keep_up(heirloom, follower.clone(), books.clone()));
+    }
     control.spawn(follower.clone().follow());
     let trail = trail.map(|(trail, writing)| {
         control.spawn(writing);
         trail
     });
-    let asker = Arc::new(ask::Asker::default());
-    let asking = vec![
-        control.spawn(discovery::keep_up(core.clone(), asker.clone())),
-        control.spawn(probes::keep_up(core.clone(), asker)),
-        control.spawn(alerts::keep_up(core.clone(), alarmed, data_dir)),
-    ];
+    let asking = ask_around(&control, &core, alarmed, data_dir);
     let listening = Listening { devtools: console.devtools_addresses().to_vec(), ..Listening::configured(&snapshot) };
     wait_until_up(&listening)?;
     tell_service_manager(&control, &core, &listening);
@@ -176,10 +179,37 @@ pub fn start(parts: Parts) -> Result<Running, String> {
         redis,
         trail,
         books,
+        heirloom,
+        taken: Mutex::new(taken),
         console: Some(console),
         stop,
         grace: snapshot.server.grace,
     })
+}
+
+/// Shows in the metrics what is held in memory.
+fn show_in_metrics(core: &Arc<Core>) {
+    let metrics = &core.telemetry.metrics;
+    let observed = core.clone();
+    metrics.set_pool_source(move || pool_state(&observed));
+    let (answers, vectors) = (core.answers.clone(), core.vectors.clone());
+    metrics.set_cache_source(move || answers.held());
+    metrics.set_question_source(move || vectors.held());
+}
+
+/// What one process of a data directory does, and leaves to its successor.
+fn ask_around(
+    control: &Runtime,
+    core: &Arc<Core>,
+    alarmed: alerts::Heard,
+    data_dir: Option<PathBuf>,
+) -> Vec<tokio::task::JoinHandle<()>> {
+    let asker = Arc::new(ask::Asker::default());
+    vec![
+        control.spawn(discovery::keep_up(core.clone(), asker.clone())),
+        control.spawn(probes::keep_up(core.clone(), asker)),
+        control.spawn(alerts::keep_up(core.clone(), alarmed, data_dir)),
+    ]
 }
 
 /// Tells systemd, where it is there, that all listeners are up, and from now on that the gateway is alive.
@@ -208,6 +238,9 @@ impl Running {
         if takes_over {
             let _runtime = self.control.enter();
             self.follower.open_door(true);
+        }
+        if let Some(taken) = self.taken.lock().take() {
+            taken.serves();
         }
         let (core, listeners) = (self.core.clone(), self.listeners.clone());
         let upgrades = Upgrades { core, listeners, data_dir, config, handed_over: self.handed_over.clone() };
@@ -250,6 +283,10 @@ impl Running {
                 self.idle_within(LAST_WORDS).await;
             }
         });
+        if let Some(heirloom) = &self.heirloom {
+            // What is not told by then is in the ledger.
+            let _ = self.control.block_on(async { tokio::time::timeout(LAST_WORDS, heirloom.settled()).await });
+        }
         if let Some(trail) = &self.trail {
             let _ = self.control.block_on(async { tokio::time::timeout(LAST_WORDS, trail.settle()).await });
         }
@@ -345,33 +382,6 @@ fn tell_changes(telemetry: &Telemetry, trail: Option<Trail>) -> alerts::Heard {
         }
     });
     alarmed
-}
-
-/// The ledger and the task that keeps it; `None` where none is wanted.
-fn keep_books(
-    core: &Arc<Core>,
-    snapshot: &Snapshot,
-    state: &Arc<State>,
-    shown: Arc<Mutex<LedgerState>>,
-) -> Result<Option<(ledger::Books, impl Future<Output = ()> + Send + use<>)>, String> {
-    let wanted = &snapshot.telemetry;
-    if !wanted.ledger {
-        return Ok(None);
-    }
-    let data_dir = snapshot.server.data_dir.clone();
-    let spool = ledger::open_spool(&data_dir, wanted.spool_max_bytes, state::now_ms())?;
-    let _ = core.ledger.set(spool.clone());
-    let keeper = payloads::begin(&core.telemetry.payloads, spool.clone())?;
-    let (seen, configured) = (shown.clone(), core.clone());
-    core.telemetry.metrics.set_ledger_source(move || seen.lock().clone());
-    let retention = Box::new(move || configured.snapshot.load().telemetry.ledger_retention);
-    let configured = core.clone();
-    let payloads_retention = Box::new(move || {
-        let telemetry = &configured.snapshot.load().telemetry;
-        telemetry.payloads.retention.or(telemetry.ledger_retention)
-    });
-    let setup = ledger::Setup { state: state.clone(), spool, data_dir, retention, payloads_retention, keeper, shown };
-    Ok(Some(ledger::begin(setup)))
 }
 
 fn telemetry(snapshot: &Snapshot, sink: Box<dyn Write + Send>, terminal: bool) -> Result<Telemetry, String> {

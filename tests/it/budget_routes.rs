@@ -25,6 +25,19 @@ image = '1.5'
 id = 'speech'
 request = '0.25'
 [[provider.model]]
+id = 'voice'
+character = '1000'
+[[provider.model]]
+id = 'ears'
+second = '0.5'
+[[provider.model]]
+id = 'painter'
+image = '9'
+[[provider.model.picture]]
+size = '1024x1024'
+quality = 'hd'
+price = '0.08'
+[[provider.model]]
 id = 'transcripts'
 input = '1000'
 output = '1000'
@@ -110,6 +123,18 @@ fn families() -> Vec<(&'static str, Told, Value, Option<&'static str>)> {
             json!({"model": "one/speech", "input": "hello", "voice": "v"}),
             Some("0.25"),
         ),
+        (
+            "/v1/audio/speech",
+            Told::OpenAi,
+            json!({"model": "one/voice", "input": "h\u{e4}llo", "voice": "v"}),
+            Some("0.005"),
+        ),
+        (
+            "/v1/images/generations",
+            Told::OpenAi,
+            json!({"model": "one/painter", "prompt": "a circle", "size": "1024x1024", "quality": "hd"}),
+            Some("0.08"),
+        ),
         ("/v1/moderations", Told::OpenAi, json!({"model": "one/moderation", "input": "good"}), None),
         (
             "/v1/rerank",
@@ -134,9 +159,11 @@ fn forms() -> Vec<(&'static str, Vec<u8>, Option<&'static str>)> {
         (part("model", model) + &part("prompt", "names") + more + &file).into_bytes()
     };
     let two = "--edge\r\nContent-Disposition: form-data; name=\"n\"\r\n\r\n2\r\n";
+    let verbose = "--edge\r\nContent-Disposition: form-data; name=\"response_format\"\r\n\r\nverbose_json\r\n";
     vec![
         ("/v1/audio/transcriptions", form("one/transcripts", "file", ""), None),
         ("/v1/audio/translations", form("one/transcripts", "file", ""), None),
+        ("/v1/audio/transcriptions", form("one/ears", "file", verbose), Some("4.235")),
         ("/v1/images/edits", form("one/pictures", "image", two), Some("3")),
     ]
 }

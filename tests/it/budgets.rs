@@ -14,9 +14,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// A tenth of a cent for each token.
-const PRICES: &str = "[[provider.model]]\nid = 'sim-ok'\ninput = '1000'\noutput = '1000'\nmax_output = 100\n";
+pub const PRICES: &str = "[[provider.model]]\nid = 'sim-ok'\ninput = '1000'\noutput = '1000'\nmax_output = 100\n";
 
-fn config(sim: &Sim, prices: &str) -> String {
+pub fn config(sim: &Sim, prices: &str) -> String {
     let base_url = sim.base_url();
     let key = "[[provider.key]]\nsecret = 'key-in-clear'\n";
     format!("[[provider]]\nid = 'one'\ndialect = 'openai_chat'\nbase_url = '{base_url}'\n{key}{prices}\n")
@@ -37,7 +37,7 @@ async fn ask(gateway: &Gateway, key: &str, body: &Value) -> Answer {
     client::send("POST", &url, &[("x-api-key", key)], body.to_string().as_bytes()).await.unwrap()
 }
 
-fn bounded(text: &str) -> Value {
+pub fn bounded(text: &str) -> Value {
     let mut body = saying("one/sim-ok", text, false);
     body["max_tokens"] = json!(20);
     body
@@ -106,7 +106,7 @@ pub async fn agreed(gateway: &Gateway, data_dir: &Path, url: Option<&str>) -> Mo
     }
 }
 
-fn cost(usage: &Value) -> Money {
+pub fn cost(usage: &Value) -> Money {
     let tokens = usage["total_tokens"].as_i64().unwrap();
     Money::from_picos(i128::from(tokens) * 1_000_000_000)
 }
@@ -424,6 +424,41 @@ async fn what_a_user_has_spent_outlives_a_restart_whatever_they_are_called() {
     }
     assert_eq!(sim.generations(), asked, "no provider was touched");
     assert_eq!(ask(&second, "bob").await, 200);
+}
+
+#[tokio::test]
+async fn a_gateway_that_begins_with_budgets_takes_requests_down_and_knows_what_each_user_has_spent() {
+    let sim = Sim::start(SimDialect::OpenAi).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let data_dir = folder.path().to_str().unwrap();
+    let start =
+        async || Gateway::builder().config(&config(&sim, PRICES)).variable("ORBYT_DATA_DIR", data_dir).start().await;
+    let says = |user: &str| {
+        let mut body = bounded("hello");
+        body["user"] = json!(user);
+        body
+    };
+    let first = start().await;
+    said(folder.path(), None, &["budgets", "set", "0.25/month", "--user", "*"], "");
+    let mut paid = Money::ZERO;
+    let refused = loop {
+        let answer = first.chat(&says("ada")).await;
+        if answer.status != 200 {
+            break answer.status;
+        }
+        paid += cost(&answer.json()["usage"]);
+    };
+    assert_eq!(refused, 402);
+    first.signal(libc::SIGKILL);
+    drop(first);
+    let second = start().await;
+    assert_eq!(second.chat(&says("ada")).await.status, 402, "from the first request on");
+    assert_eq!(spent(&second, "user", "month").await, paid);
+    assert_eq!(second.chat(&says("bob")).await.status, 200);
+    assert!(!second.output().contains("cannot be written"), "{}", second.output());
+    let spools = std::fs::read_dir(folder.path().join("spool")).unwrap();
+    let spools: Vec<_> = spools.map(|entry| entry.unwrap().path()).filter(|path| path.join("lock").exists()).collect();
+    assert!(!spools.is_empty(), "where requests are taken down is gone");
 }
 
 #[tokio::test]

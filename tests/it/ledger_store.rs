@@ -158,6 +158,35 @@ async fn a_later_revision_takes_the_place_of_an_earlier_one_and_the_sums_follow(
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_each_user_has_spent_is_known_and_sums_that_are_too_large_do_not_stop_the_ledger() {
+    for (name, database, _folder) in both().await {
+        let of = |number, user: &str, picos| LedgerRow {
+            user: Some(user.to_owned().into()),
+            cost_picos: Some(picos),
+            hedge_cost_picos: None,
+            embedding_cost_picos: None,
+            ..row(number, "a")
+        };
+        let (million, day) = (1_000_000, day_of(NOON));
+        database.write(&[of(1, "ada", 5), of(2, "bob", 7 * million), of(3, "ada", million)]).await.unwrap();
+        let users = async |org: &str, days: (u32, u32), most| {
+            let users = database.spent_by_users(org, days.0, days.1, most).await.unwrap();
+            users.into_iter().map(|(user, spent)| (user, spent.picos())).collect::<Vec<_>>()
+        };
+        let [ada, bob] = [("ada".to_owned(), 1_000_005), ("bob".to_owned(), 7_000_000)];
+        assert_eq!(users("a", (day, day), 10).await, [bob.clone(), ada], "{name}");
+        assert_eq!(users("a", (0, u32::MAX), 1).await, [bob], "{name}");
+        assert_eq!(users("b", (day, day), 10).await, [], "{name}");
+        assert_eq!(users("a", (day + 1, day + 1), 10).await, [], "{name}");
+        // What a provider has counted wildly.
+        let absurd = [of(4, "eve", i64::MAX), of(5, "eve", i64::MAX)];
+        assert_eq!(database.write(&absurd).await.unwrap().inserted, 2, "{name}");
+        assert_eq!(database.write(&[of(6, "eve", i64::MAX)]).await.unwrap().inserted, 1, "{name}");
+        assert!(users("a", (day, day), 1).await[0].1 >= i128::from(i64::MAX), "{name}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn spending_is_known_by_subject_and_day_to_the_pico_dollar() {
     for (name, database, _folder) in both().await {
         let large = LedgerRow { cost_picos: Some(i64::MAX / 2), ..row(1, "a") };

@@ -16,11 +16,11 @@ use tokio::task::JoinHandle;
 
 /// The processes that took over from the one that a test has started; killed with the test.
 #[derive(Default)]
-struct Successors(Vec<i32>);
+pub struct Successors(Vec<i32>);
 
 impl Successors {
     /// Upgrades to this very program, which has to go well.
-    fn upgrade(&mut self, gateway: &Gateway) {
+    pub fn upgrade(&mut self, gateway: &Gateway) {
         let output = orbyt(&gateway.data_dir(), None, &["upgrade"], "");
         let text = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(output.status.success(), "{text}\n{}", gateway.output());

@@ -12,7 +12,7 @@ use crate::dialect::table::Dialect;
 use crate::domain::{KeyQuota, Money, ProviderKey, Secret};
 use crate::provider::credential::{self, GoogleAccount};
 use crate::provider::row::completions;
-use crate::provider::{AuthScheme, ModelRow, Prices, ProviderRow, Tier};
+use crate::provider::{AuthScheme, ModelRow, PicturePrice, Prices, ProviderRow, Tier};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -347,6 +347,9 @@ impl Compiler<'_> {
             audio_input: per_token(&raw.audio_input),
             audio_output: per_token(&raw.audio_output),
             image: raw.image.as_ref().map(|at| at.value),
+            pictures: raw.pictures.iter().map(picture).collect(),
+            second: raw.second.as_ref().map(|at| at.value),
+            character: per_token(&raw.character),
             request: raw.request.as_ref().map(|at| at.value),
             above: tiers(&raw.above, per_token),
         };
@@ -380,6 +383,11 @@ impl Compiler<'_> {
         let result = (self.around.read)(&path).map_err(|error| format!("{}: {error}", path.display()));
         self.report.checked(file, result)
     }
+}
+
+fn picture(raw: &RawPicture) -> PicturePrice {
+    let text = |setting: &Setting<String>| setting.as_ref().map(|at| at.value.clone());
+    PicturePrice { size: text(&raw.size), quality: text(&raw.quality), price: raw.price.value }
 }
 
 fn tiers(raw: &[RawTier], per_token: impl Fn(&Setting<Money>) -> Option<Money>) -> Vec<Tier> {

@@ -172,7 +172,7 @@ mod tests {
 
     #[test]
     fn what_it_took_is_what_the_gateway_says_or_else_what_was_seen() {
-        let mut event = LiveEvent::new(RequestId::from_random(1, 2), 5, State::Success);
+        let mut event = LiveEvent::new(RequestId::of(1, 2), 5, State::Success);
         event.latency_ms = Some(40);
         event.provider = Some("a".into());
         event.model = Some("b".into());

@@ -169,7 +169,14 @@ fn banners(shared: &Shared, visit: &Visit) -> Markup {
     let degraded = (shared.deps.degraded)().filter(|_| is_administrator);
     html! {
         @if let Some(why) = degraded {
-            div.banner.bad role="alert" { p { strong { "The database is away. " } "Requests are served with what is known; " (why) "." } }
+            div.banner.bad role="alert" {
+                p { strong { "The database is away. " } "Requests are served with what is known; " (why) "." }
+                @match (shared.deps.spending)() {
+                    Some("last_seen") => p { "Budgets go on from what was spent when it was last seen." }
+                    Some(_) => p { "What was spent of budgets before this start is not known: they count from zero." }
+                    None => {}
+                }
+            }
         }
         @for (kind, tone, title, path) in ALERTS {
             @let of_kind: Vec<&Alert> = alerts.iter().filter(|alert| alert.kind == kind).collect();

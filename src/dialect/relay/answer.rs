@@ -17,6 +17,7 @@ use crate::domain::{Fault, FaultKind, Usage};
 use memchr::memmem;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
+use std::time::Duration;
 
 /// The usage of a large answer is looked for in so many last bytes.
 const TAIL: usize = 4096;
@@ -121,6 +122,7 @@ impl Relayed {
             Body::Page => Err(Fault::malformed("the provider sent a web page instead of an answer")),
             Body::Json if self.flows => {
                 observed.usage = usage_in(&self.held);
+                observed.sound = sound_in(&self.held);
                 Ok(())
             }
             Body::Json => {
@@ -182,6 +184,7 @@ fn watch(json: &[u8], observed: &mut Observed) -> Result<(), Fault> {
     }
     observed.output = true;
     observed.usage = seen.usage().or(observed.usage);
+    observed.sound = seen.sound().or(observed.sound);
     Ok(())
 }
 
@@ -189,6 +192,9 @@ fn watch(json: &[u8], observed: &mut Observed) -> Result<(), Fault> {
 struct Seen {
     error: Option<IgnoredAny>,
     usage: Option<Counts>,
+    /// Of a transcript: how long the sound is.
+    #[serde(default)]
+    duration: Seconds,
     meta: Option<Meta>,
     /// Where OpenAI's events carry the answer that they complete.
     response: Option<Inner>,
@@ -216,9 +222,25 @@ impl<'de> Deserialize<'de> for Count {
     }
 }
 
+/// A length of time in seconds, which some write as a text; anything else is none.
+#[derive(Clone, Copy, Default)]
+struct Seconds(Option<Duration>);
+
+impl<'de> Deserialize<'de> for Seconds {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let value = serde_json::Value::deserialize(deserializer)?;
+        let seconds = value.as_f64().or_else(|| value.as_str()?.parse().ok());
+        // Longer than a year of sound is not meant.
+        let is_sound = |seconds: &f64| (0.0..3.2e7).contains(seconds);
+        Ok(Self(seconds.filter(is_sound).map(Duration::from_secs_f64)))
+    }
+}
+
 #[derive(Clone, Copy, Default, Deserialize)]
 #[serde(default)]
 struct Counts {
+    /// The sound that is billed, where no tokens are.
+    seconds: Seconds,
     input_tokens: Count,
     prompt_tokens: Count,
     output_tokens: Count,
@@ -239,6 +261,13 @@ impl Seen {
     fn usage(&self) -> Option<Usage> {
         let counts = self.usage.or_else(|| self.response.as_ref()?.usage).or_else(|| self.meta.as_ref()?.billed_units);
         counts.and_then(Counts::usage)
+    }
+}
+
+impl Seen {
+    /// What is billed, else how long the sound is.
+    fn sound(&self) -> Option<Duration> {
+        self.usage.and_then(|usage| usage.seconds.0).or(self.duration.0)
     }
 }
 
@@ -264,8 +293,17 @@ impl Counts {
 
 /// The usage in the last part of an answer.
 fn usage_in(part: &[u8]) -> Option<Usage> {
+    counts_in(part)?.usage()
+}
+
+/// The sound that is billed, in the last part of an answer.
+fn sound_in(part: &[u8]) -> Option<Duration> {
+    counts_in(part)?.seconds.0
+}
+
+fn counts_in(part: &[u8]) -> Option<Counts> {
     const KEY: &[u8] = b"\"usage\":";
     let at = memmem::rfind(part, KEY)? + KEY.len();
     let mut values = serde_json::Deserializer::from_slice(&part[at..]).into_iter::<Counts>();
-    values.next()?.ok()?.usage()
+    values.next()?.ok()
 }

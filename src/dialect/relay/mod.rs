@@ -14,6 +14,7 @@
 pub mod answer;
 pub(in crate::dialect) mod defaults;
 pub mod form;
+pub mod pieces;
 pub mod rerank;
 
 use super::client::Client;

@@ -3,7 +3,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Replaces a file by one of mode 0600, on disk when it returns. Its directory is made with mode 0700 when there is none.
 ///
@@ -11,6 +11,22 @@ use std::path::Path;
 /// The system's; the file is then as it was.
 pub fn write_private(path: &Path, contents: &[u8]) -> io::Result<()> {
     put(path, contents, |temporary| fs::rename(temporary, path))
+}
+
+/// As [`write_private`], but in the system's hands only when it returns: it outlives the process, not a power cut.
+///
+/// # Errors
+/// The system's; the file is then as it was.
+pub fn replace_private(path: &Path, contents: &[u8]) -> io::Result<()> {
+    let directory = directory(path);
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+    let temporary = beside(path, directory);
+    let result = write_new(&temporary, contents, false).and_then(|()| fs::rename(&temporary, path));
+    if result.is_err() {
+        // As in `put`.
+        let _ = fs::remove_file(&temporary);
+    }
+    result
 }
 
 /// Makes a file of mode 0600, unless there is one: that is then left as it is, and the answer is false.
@@ -62,10 +78,8 @@ fn directory(path: &Path) -> &Path {
 fn put(path: &Path, contents: &[u8], place: impl FnOnce(&Path) -> io::Result<()>) -> io::Result<()> {
     let directory = directory(path);
     fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}.new", std::process::id()));
-    let temporary = directory.join(name);
-    let result = write_new(&temporary, contents).and_then(|()| place(&temporary));
+    let temporary = beside(path, directory);
+    let result = write_new(&temporary, contents, true).and_then(|()| place(&temporary));
     if result.is_err() {
         // What is half written is of no use; that it cannot be removed is not what went wrong.
         let _ = fs::remove_file(&temporary);
@@ -75,7 +89,13 @@ fn put(path: &Path, contents: &[u8], place: impl FnOnce(&Path) -> io::Result<()>
     File::open(directory)?.sync_all()
 }
 
-fn write_new(path: &Path, contents: &[u8]) -> io::Result<()> {
+fn beside(path: &Path, directory: &Path) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{}.new", std::process::id()));
+    directory.join(name)
+}
+
+fn write_new(path: &Path, contents: &[u8], on_disk: bool) -> io::Result<()> {
     // One left by a crash may have another mode or owner, so it is not written into.
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -83,5 +103,5 @@ fn write_new(path: &Path, contents: &[u8]) -> io::Result<()> {
     }
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     file.write_all(contents)?;
-    file.sync_all()
+    if on_disk { file.sync_all() } else { Ok(()) }
 }

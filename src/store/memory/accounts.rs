@@ -12,6 +12,7 @@ use crate::domain::budget::{Account, Draw, Payer, day_of};
 use crate::store::ports::accounts::{Accounts, Balance, Refused, Reservation};
 use async_trait::async_trait;
 use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
@@ -43,6 +44,19 @@ struct Open {
     until: u64,
 }
 
+/// A reservation that is not settled.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OpenReservation {
+    /// Its number in the process that has made it.
+    pub number: u64,
+    /// The accounts.
+    pub accounts: Vec<Account>,
+    /// What is reserved of each of them.
+    pub amount: Money,
+    /// When it is over, in Unix milliseconds.
+    pub until: u64,
+}
+
 impl Books {
     fn give_up_overdue(&mut self, now: u64) {
         while let Some((until, number)) = self.ends.first().copied().filter(|(until, _)| *until <= now) {
@@ -59,6 +73,17 @@ impl Books {
                 balance.reserved = balance.reserved - amount;
             }
         }
+    }
+
+    fn begin(&mut self, accounts: Vec<Account>, amount: Money, until: u64) -> Reservation {
+        for account in &accounts {
+            self.balance(account).reserved += amount;
+        }
+        let number = self.next;
+        self.next += 1;
+        self.ends.insert((until, number));
+        self.open.insert(number, Open { accounts: accounts.clone(), amount, until });
+        Reservation { accounts, amount, number, node: None }
     }
 
     fn balance(&mut self, account: &Account) -> &mut Balance {
@@ -106,18 +131,33 @@ impl MemoryAccounts {
                 return Err(Refused::Short { at, balance });
             }
         }
-        let accounts: Vec<Account> = draws.iter().map(|draw| draw.account.clone()).collect();
-        for account in &accounts {
-            let balance = books.balance(account);
-            balance.reserved += amount;
-        }
-        let number = books.next;
-        books.next += 1;
-        let until = now.saturating_add(u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX));
-        books.ends.insert((until, number));
-        books.open.insert(number, Open { accounts: accounts.clone(), amount, until });
-        Ok(Reservation { accounts, amount, number, node: None })
+        let accounts = draws.iter().map(|draw| draw.account.clone()).collect();
+        Ok(books.begin(accounts, amount, until(now, ttl)))
     }
+
+    /// Takes note of what somebody else has granted: it is reserved here too, whether there is room for it or not.
+    pub fn note(&self, accounts: Vec<Account>, amount: Money, until: u64) -> Reservation {
+        self.0.lock().begin(accounts, amount, until)
+    }
+
+    /// What is reserved at this moment, and what was spent.
+    pub fn copy(&self) -> (Vec<(Account, Money)>, Vec<OpenReservation>) {
+        let books = self.0.lock();
+        let spent = books.accounts.iter().filter(|(_, balance)| balance.spent > Money::ZERO);
+        let spent = spent.map(|(account, balance)| (account.clone(), balance.spent)).collect();
+        let open = books.open.iter().map(|(number, open)| OpenReservation {
+            number: *number,
+            accounts: open.accounts.clone(),
+            amount: open.amount,
+            until: open.until,
+        });
+        (spent, open.collect())
+    }
+}
+
+/// When what begins at `now` is over, in Unix milliseconds.
+pub(in crate::store) fn until(now: u64, ttl: Duration) -> u64 {
+    now.saturating_add(u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX))
 }
 
 #[async_trait]

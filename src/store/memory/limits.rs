@@ -10,6 +10,7 @@ use crate::store::ports::limits::{Denied, Keeper, Lease, LimitStore, Refusal, St
 use ahash::HashMap;
 use async_trait::async_trait;
 use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -99,6 +100,61 @@ impl MemoryLimits {
             requests.for_each(|limit| entry.drain(*limit, 1, now));
         }
         Ok(())
+    }
+
+    /// Takes what another process has granted: as [`MemoryLimits::take`], whether there is room for it or not.
+    pub fn charge(&self, subjects: &[Subject], tokens: u64, now: Instant) {
+        let mut tables = self.tables.lock();
+        for subject in subjects {
+            let table = &mut tables[subject.scope as usize];
+            let place = table.place(&subject.name, self.most, now);
+            let entry = &mut table.entries[place];
+            entry.in_flight += 1;
+            for limit in subject.limits.iter() {
+                // Made, when it is new.
+                let _ = entry.meter(*limit, now);
+                entry.charge(*limit, tokens);
+            }
+        }
+    }
+
+    /// All that is not as if it had never been used.
+    pub fn copy(&self, now: Instant) -> Vec<KeptSubject> {
+        let mut tables = self.tables.lock();
+        let mut kept = Vec::new();
+        for scope in Scope::ALL {
+            for entry in &mut tables[scope as usize].entries {
+                if entry.in_flight == 0 && entry.full_in(now).is_zero() {
+                    continue;
+                }
+                let meters = entry.meters.iter_mut().map(|Meter { measure, rate, bucket }| {
+                    bucket.refill(*rate, now);
+                    KeptMeter { measure: *measure, amount: rate.amount, level: bucket.level() }
+                });
+                let meters = meters.collect();
+                kept.push(KeptSubject { scope, name: entry.name.clone(), in_flight: entry.in_flight, meters });
+            }
+        }
+        kept
+    }
+
+    /// Takes over what another process had, which [`MemoryLimits::copy`] has told there.
+    pub fn inherit(&self, kept: Vec<KeptSubject>, now: Instant) {
+        let mut tables = self.tables.lock();
+        for KeptSubject { scope, name, in_flight, meters } in kept {
+            let table = &mut tables[scope as usize];
+            let place = table.place(&name, self.most, now);
+            let entry = &mut table.entries[place];
+            entry.in_flight += in_flight;
+            entry.meters = meters.into_iter().filter_map(|meter| meter.read(now)).collect();
+        }
+    }
+
+    /// Gives back so many places of requests that will not end by themselves.
+    pub fn give_up(&self, scope: Scope, name: &str, count: u64) {
+        if let Some(entry) = self.tables.lock()[scope as usize].find(name) {
+            entry.in_flight = entry.in_flight.saturating_sub(count);
+        }
     }
 
     /// Takes note of its end, and of the tokens that it used.
@@ -205,6 +261,40 @@ struct Meter {
     /// As it was when last used.
     rate: Rate,
     bucket: Bucket,
+}
+
+/// A subject, as one process tells it another.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptSubject {
+    /// What it is.
+    pub scope: Scope,
+    /// Its name.
+    pub name: Arc<str>,
+    /// Requests in flight.
+    pub in_flight: u64,
+    /// Its buckets.
+    pub meters: Vec<KeptMeter>,
+}
+
+/// One of its buckets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptMeter {
+    /// What it counts.
+    pub measure: Measure,
+    /// What it holds at most.
+    pub amount: u64,
+    /// What is in it, as [`Bucket::level`] says.
+    pub level: i128,
+}
+
+impl KeptMeter {
+    fn read(self, now: Instant) -> Option<Meter> {
+        let rate = rate(Limit { measure: self.measure, amount: self.amount })?;
+        let mut bucket = Bucket::at_level(self.level, now);
+        // It cannot hold more than it can.
+        bucket.refill(rate, now);
+        Some(Meter { measure: self.measure, rate, bucket })
+    }
 }
 
 /// The rate of a limit, which concurrency has none of.

@@ -13,10 +13,11 @@ mod vectors;
 use crate::store::ports::Stores;
 use std::sync::Arc;
 
-pub use accounts::MemoryAccounts;
+pub(in crate::store) use accounts::until;
+pub use accounts::{MemoryAccounts, OpenReservation};
 pub use answers::MemoryAnswers;
 pub use keys::{AccountName, KeyNews, MemoryKeyPool, Use};
-pub use limits::MemoryLimits;
+pub use limits::{KeptMeter, KeptSubject, MemoryLimits};
 pub use logins::MemoryLogins;
 pub use responses::MemoryResponses;
 pub use targets::MemoryTargets;

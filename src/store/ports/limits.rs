@@ -2,11 +2,12 @@
 
 use crate::domain::{Limit, Measure, OnOutage, Scope};
 use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Somebody or something with limits of its own.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Subject {
     /// What it is.
     pub scope: Scope,

@@ -103,10 +103,12 @@ fn spend(transaction: &Transaction<'_>, accounts: &Accounts) -> Result<(), Troub
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) \
          ON CONFLICT (org_id, project_id, key_id, user_id, day) DO UPDATE SET \
          requests = requests + excluded.requests, prompt_tokens = prompt_tokens + excluded.prompt_tokens, \
-         completion_tokens = completion_tokens + excluded.completion_tokens, cost = cost + excluded.cost",
+         completion_tokens = completion_tokens + excluded.completion_tokens, \
+         cost = CASE WHEN cost > 9223372036854775807 - excluded.cost THEN 9223372036854775807 ELSE cost + excluded.cost END",
     )?;
     for (account, added) in accounts {
-        let cost = i64::try_from(added.cost).map_err(|_| Trouble::damaged("a sum of money"))?;
+        // Beyond nine million dollars a day it stays at that, rather than that nothing is written any more.
+        let cost = i64::try_from(added.cost).unwrap_or(if added.cost < 0 { i64::MIN } else { i64::MAX });
         add.execute(params![
             account.org,
             account.project,

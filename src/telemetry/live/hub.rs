@@ -213,7 +213,7 @@ mod tests {
     const ALL: Audience = Audience::Viewers(Access::System);
 
     fn event(number: u64) -> LiveEvent {
-        LiveEvent::new(RequestId::from_random(0, number), number, State::Pending)
+        LiveEvent::new(RequestId::of(0, number), number, State::Pending)
     }
 
     fn of(org: &str, number: u64) -> LiveEvent {
@@ -274,9 +274,9 @@ mod tests {
         // What others have told is not told again.
         assert_eq!(numbers(&seen(&mut nodes, 3).await.0), [(4, false), (5, false), (6, false)]);
         assert_eq!(live.watchers(), 2);
-        let elsewhere = live.elsewhere(&RequestId::from_random(0, 1)).unwrap();
+        let elsewhere = live.elsewhere(&RequestId::of(0, 1)).unwrap();
         assert_eq!((&*elsewhere.node, elsewhere.org.as_deref()), ("other", Some("org_a")));
-        assert_eq!(live.elsewhere(&RequestId::from_random(0, 4)), None);
+        assert_eq!(live.elsewhere(&RequestId::of(0, 4)), None);
     }
 
     #[test]
@@ -305,6 +305,6 @@ mod tests {
         hub.hear(&node, (0..5 * MOST_ELSEWHERE as u64).map(event), 0);
         let known = hub.elsewhere.lock();
         assert!(known.iter().map(HashMap::len).sum::<usize>() <= 2 * MOST_ELSEWHERE);
-        assert!(known[0].contains_key(&RequestId::from_random(0, 5 * MOST_ELSEWHERE as u64 - 1)));
+        assert!(known[0].contains_key(&RequestId::of(0, 5 * MOST_ELSEWHERE as u64 - 1)));
     }
 }

@@ -262,7 +262,7 @@ mod tests {
     use std::time::Duration;
 
     fn event(number: u64, state: State) -> LiveEvent {
-        LiveEvent::new(RequestId::from_random(0, number), number, state)
+        LiveEvent::new(RequestId::of(0, number), number, state)
     }
 
     fn events(numbers: std::ops::Range<u64>) -> Vec<Arc<LiveEvent>> {

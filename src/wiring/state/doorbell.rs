@@ -2,7 +2,7 @@
 //! gateway has taken the change over. Without an answer the change is noticed all the same, a moment later.
 
 use super::Follower;
-use crate::wiring::upgrade::listen_instead;
+use crate::store::file::listen_instead;
 use std::io::{ErrorKind, Read};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};

@@ -8,13 +8,16 @@ pub use doorbell::{Heard, ring};
 pub use follow::Follower;
 
 use crate::config::{BudgetBook, Store, StoredKeys};
-use crate::domain::Secret;
 use crate::domain::audit::AuditEvent;
 use crate::domain::secret::KeyHash;
 use crate::domain::stored_setting::StoredSetting;
 use crate::domain::tenancy::{ApiKey, DEFAULT_ORG, DEFAULT_PROJECT, KeySecret, SavedKey, Scopes, SealedKey, VaultKey};
+use crate::domain::{Money, Secret};
 use crate::provider::PriceList;
-use crate::store::file::{LastKnown, earlier_credentials, lock, make_private, set_aside, write_private};
+use crate::store::file::{
+    BalancesFile, KeptBalances, LastKnown, earlier_credentials, lock, make_private, set_aside, write_private,
+};
+use crate::store::ports::accounts::Accounts;
 use crate::store::ports::audit::noted;
 use crate::store::ports::database::{Access, Contents, Database, StoreError};
 use crate::store::postgres::{PostgresDatabase, check as check_server};
@@ -26,8 +29,10 @@ use std::fs::File;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+/// Balances that take longer to be written down are written down less often.
+const SLOW: Duration = Duration::from_millis(20);
 /// The file of the master key in the data directory, where the configuration gives none.
 const MASTER_KEY_FILE: &str = "master.key";
 
@@ -41,6 +46,9 @@ pub struct State {
     /// The keys of rows that have opened, by what they were sealed for: a master key that is being changed must not take away what serves.
     opened: Mutex<HashMap<String, Secret>>,
     last_known: Option<LastKnown>,
+    balances: Option<BalancesFile>,
+    /// When balances may be written down again: that of many takes longer.
+    keeps_again: Mutex<Option<Instant>>,
 }
 
 /// What the database holds, and why it could not be asked.
@@ -50,6 +58,8 @@ pub struct Seen {
     pub contents: Contents,
     /// Why it cannot be reached; then `contents` may be old.
     pub degraded: Option<String>,
+    /// Nobody knows what it holds: it is away, and there is no copy of it.
+    pub is_unknown: bool,
 }
 
 /// What of it the data plane runs on.
@@ -84,15 +94,18 @@ impl State {
     pub async fn open(data_dir: &Path, store: &Store) -> Result<Self, StoreError> {
         let given = store.master_key.as_ref().map(|text| MasterKeys::parse(text.reveal())).transpose();
         let given = given.map_err(|error| StoreError::Refused(format!("store.master_key {error}")))?;
-        let (database, last_known): (Arc<dyn Database>, _) = match &store.database_url {
+        let (database, copies): (Arc<dyn Database>, _) = match &store.database_url {
             Some(url) => {
                 let database = PostgresDatabase::open(url, store.connections).await?;
-                let last_known = LastKnown::new(data_dir, database.place());
-                (Arc::new(database), Some(last_known))
+                let place = database.place();
+                let copies = (LastKnown::new(data_dir, place.clone()), BalancesFile::new(data_dir, place));
+                (Arc::new(database), Some(copies))
             }
             None => (Arc::new(SqliteDatabase::open(data_dir)?), None),
         };
-        Ok(Self { database, data_dir: data_dir.to_owned(), given, opened: Mutex::default(), last_known })
+        let (last_known, balances) = copies.unzip();
+        let (opened, keeps_again) = (Mutex::default(), Mutex::default());
+        Ok(Self { database, data_dir: data_dir.to_owned(), given, opened, last_known, balances, keeps_again })
     }
 
     /// What the database holds; while it is away, what it held when it was last seen.
@@ -101,10 +114,11 @@ impl State {
     /// When the database is damaged, or away and the copy on disk is damaged too.
     pub async fn look(&self) -> Result<Seen, StoreError> {
         match self.database.contents().await {
-            Ok(contents) => Ok(Seen { contents, degraded: None }),
+            Ok(contents) => Ok(Seen { contents, degraded: None, is_unknown: false }),
             Err(StoreError::Unavailable(why)) if self.last_known.is_some() => {
                 let recalled = self.last_known.as_ref().map(LastKnown::recall).transpose()?.flatten();
-                Ok(Seen { contents: recalled.unwrap_or_default(), degraded: Some(why) })
+                let is_unknown = recalled.is_none();
+                Ok(Seen { contents: recalled.unwrap_or_default(), degraded: Some(why), is_unknown })
             }
             Err(error) => Err(error),
         }
@@ -116,6 +130,37 @@ impl State {
     /// When the copy cannot be written.
     pub fn keep_copy(&self, contents: &Contents) -> Result<(), StoreError> {
         self.last_known.as_ref().map_or(Ok(()), |file| file.keep(contents))
+    }
+
+    /// Writes down what was spent of these accounts, where the database is on a server. What of the spool is deleted next is in it.
+    pub fn keep_balances(&self, accounts: &dyn Accounts) {
+        let Some(file) = &self.balances else { return };
+        let begun = Instant::now();
+        let mut again = self.keeps_again.lock();
+        if again.is_some_and(|again| begun < again) {
+            return;
+        }
+        // Before it is looked: of what is booked while it is, a part may be in it.
+        let at = now_ms();
+        let spent = accounts.balances().into_iter().filter(|(_, balance)| balance.spent > Money::ZERO);
+        let spent: Vec<_> = spent.map(|(account, balance)| (account, balance.spent)).collect();
+        if spent.is_empty() {
+            return;
+        }
+        if let Err(error) = file.keep(KeptBalances { at, spent }) {
+            log::warn!("{error}");
+        }
+        // A tenth of the time at most; of a few accounts this is nothing.
+        let took = begun.elapsed();
+        *again = (took > SLOW).then(|| Instant::now() + took * 10);
+    }
+
+    /// What was written down last.
+    ///
+    /// # Errors
+    /// When the copy is damaged.
+    pub fn recall_balances(&self) -> Result<Option<KeptBalances>, StoreError> {
+        self.balances.as_ref().map(BalancesFile::recall).transpose().map(Option::flatten)
     }
 
     /// Takes over what version 0.1 kept in `credentials.json`.

@@ -27,36 +27,9 @@ pub use message::{Order, Told, ask};
 pub use offer::Upgrades;
 pub use successor::Predecessor;
 
-use std::fs::Permissions;
-use std::io;
-use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
 /// Where orders are taken, in the data directory.
 fn socket_path(data_dir: &Path) -> PathBuf {
     data_dir.join("upgrade.sock")
-}
-
-/// Listens at a path for its owner alone, in the place of whoever did so before.
-///
-/// # Errors
-/// The system's.
-pub(super) fn listen_instead(path: &Path) -> io::Result<UnixListener> {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}", std::process::id()));
-    let beside = path.with_file_name(name);
-    match std::fs::remove_file(&beside) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let listener = UnixListener::bind(&beside)?;
-    // In its place only when nobody else may connect.
-    let placed =
-        std::fs::set_permissions(&beside, Permissions::from_mode(0o600)).and_then(|()| std::fs::rename(&beside, path));
-    if placed.is_err() {
-        // It is of no use there; what went wrong is told.
-        let _ = std::fs::remove_file(&beside);
-    }
-    placed.map(|()| listener)
 }

@@ -2,9 +2,10 @@
 
 use super::super::listeners::Listeners;
 use super::message::{MOST_SOCKETS, Offer, Order, Outcome, PROTOCOL, Told, Yours, hear, say, send_offer};
-use super::{listen_instead, socket_path, systemd};
+use super::{socket_path, systemd};
 use crate::proxy::Core;
 use crate::proxy::core::Phase;
+use crate::store::file::{is_trusted, listen_instead};
 use parking_lot::Mutex;
 use std::io::{self, BufReader, ErrorKind};
 use std::os::fd::OwnedFd;
@@ -236,10 +237,4 @@ impl Successor {
         }
         None
     }
-}
-
-/// Whether it is this user who connects, or root.
-fn is_trusted(stream: &UnixStream) -> bool {
-    let own = rustix::process::geteuid();
-    rustix::net::sockopt::socket_peercred(stream).is_ok_and(|peer| peer.uid == own || peer.uid.is_root())
 }

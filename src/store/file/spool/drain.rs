@@ -355,7 +355,7 @@ fn set_aside(path: &Path) -> PathBuf {
     folder.with_file_name(format!("{}-{}.damaged", name(folder), name(path)))
 }
 
-fn segments_of(folder: &Path) -> io::Result<Vec<Segment>> {
+pub(super) fn segments_of(folder: &Path) -> io::Result<Vec<Segment>> {
     let mut segments = Vec::new();
     for entry in std::fs::read_dir(folder)? {
         let entry = entry?;

@@ -12,10 +12,12 @@
 
 mod drain;
 mod frame;
+mod left;
 #[cfg(test)]
 mod tests;
 
 pub use drain::{Batch, Drain, rows_of};
+pub use left::each_row;
 
 use crate::domain::{LedgerRow, Payloads};
 use crate::store::ports::ledger::Spool;

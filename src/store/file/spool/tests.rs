@@ -328,3 +328,24 @@ fn what_the_disk_does_not_take_waits_in_memory_and_what_that_does_not_take_is_co
     spool.flush();
     spool.append(&row(1));
 }
+
+#[test]
+fn every_row_is_shown_and_stays_where_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let shown = || {
+        let mut ids = Vec::new();
+        each_row(folder.path(), |row| ids.push(row.id)).unwrap();
+        ids.sort_unstable_by_key(ToString::to_string);
+        ids
+    };
+    assert_eq!(shown(), []);
+    let (one, two) = (open(folder.path(), "1-1"), open(folder.path(), "2-2"));
+    for number in 0..3 {
+        one.append(&row(number));
+    }
+    two.append(&row(3));
+    let mut expected: Vec<_> = (0..4).map(|number| row(number).id).collect();
+    expected.sort_unstable_by_key(ToString::to_string);
+    assert_eq!(shown(), expected);
+    assert_eq!(shown(), expected, "nothing was taken out");
+}

@@ -1,0 +1,253 @@
+//! The way from a process that keeps the books no more to the one that does: a thread that says one thing after the other, and again until it
+//! is answered.
+//!
+//! ```text
+//! Away ──connect──> says what it has open ──answered──> Joined ──broken, or somebody else keeps them──> Away
+//! ```
+
+use super::wire::{Answer, Ask, Open, hear, say};
+use crate::domain::budget::{Account, Draw};
+use crate::domain::{Money, Scope};
+use crate::store::memory::OpenReservation;
+use crate::store::ports::limits::Subject;
+use std::collections::HashMap;
+use std::io::{self, BufReader, ErrorKind};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::time::{Duration, Instant};
+use tokio::sync::oneshot;
+
+/// How long a request waits for a word of whoever keeps the books.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// How long until it is tried again, at first.
+const AGAIN: Duration = Duration::from_millis(10);
+/// How often it is looked whether the other side is still there, and still keeps the books.
+const LOOK: Duration = Duration::from_millis(500);
+/// How long a word is waited for before the connection is given up.
+const SILENCE: Duration = Duration::from_secs(5);
+
+/// What came of asking.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Told {
+    /// What was asked for was answered.
+    Answer(Answer),
+    /// Nobody has answered in time.
+    Nobody,
+    /// The books are this process's again.
+    Again,
+}
+
+struct Order {
+    ask: Ask,
+    /// Who waits for it, and until when.
+    waits: Option<(oneshot::Sender<Told>, Instant)>,
+}
+
+/// This end of it.
+#[derive(Clone, Debug)]
+pub(super) struct Link {
+    orders: Sender<Order>,
+    stop: Arc<AtomicBool>,
+    /// Orders that are not carried out yet.
+    waiting: Arc<AtomicU64>,
+}
+
+impl Link {
+    /// Leads to whoever listens at a path, for a process that has this open.
+    pub(super) fn begin(path: PathBuf, open: Open) -> io::Result<Self> {
+        let (orders, carried) = channel();
+        let (stop, waiting) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let Open { holder, reservations, places } = open;
+        let carrier = Carrier {
+            path,
+            holder,
+            reservations: reservations.into_iter().map(|it| (it.number, it)).collect(),
+            places: places.into_iter().map(|(scope, name, count)| ((scope, name), count)).collect(),
+            connection: None,
+            pause: AGAIN,
+            stop: stop.clone(),
+            waiting: waiting.clone(),
+        };
+        std::thread::Builder::new().name("orbyt-books".to_owned()).spawn(move || carrier.run(&carried))?;
+        Ok(Self { orders, stop, waiting })
+    }
+
+    /// Asks for a reservation.
+    pub(super) async fn reserve(&self, number: u64, draws: &[Draw], amount: Money, until: u64) -> Told {
+        let (tell, told) = oneshot::channel();
+        let ask = Ask::Reserve { number, draws: draws.to_vec(), amount, until };
+        self.send(Order { ask, waits: Some((tell, Instant::now() + PATIENCE)) });
+        match tokio::time::timeout(PATIENCE, told).await {
+            Ok(told) => told.unwrap_or(Told::Again),
+            Err(_) => Told::Nobody,
+        }
+    }
+
+    /// Tells that a reservation is over.
+    pub(super) fn settle(&self, number: u64, accounts: Vec<Account>, amount: Money, spent: Money) {
+        self.send(Order { ask: Ask::Settle { number, accounts, amount, spent }, waits: None });
+    }
+
+    /// Tells that a request has passed the limits.
+    pub(super) fn began(&self, subjects: Vec<Subject>, tokens: u64) {
+        self.send(Order { ask: Ask::Began { subjects, tokens }, waits: None });
+    }
+
+    /// Tells that it is over.
+    pub(super) fn ended(&self, subjects: Vec<Subject>, tokens: u64, used: u64) {
+        self.send(Order { ask: Ask::Ended { subjects, tokens, used }, waits: None });
+    }
+
+    /// Whether all that was said was answered.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.waiting.load(Ordering::Acquire) == 0
+    }
+
+    /// Says no more: the books are this process's again.
+    pub(super) fn stop(&self) {
+        self.stop.store(true, Ordering::Release);
+    }
+
+    fn send(&self, order: Order) {
+        self.waiting.fetch_add(1, Ordering::AcqRel);
+        if self.orders.send(order).is_err() {
+            // It was stopped.
+            self.waiting.fetch_sub(1, Ordering::AcqRel);
+        }
+    }
+}
+
+/// The thread.
+struct Carrier {
+    path: PathBuf,
+    holder: String,
+    /// What the other side has to know of this one: what is reserved and not settled there, ...
+    reservations: HashMap<u64, OpenReservation>,
+    /// ... and the requests in flight.
+    places: HashMap<(Scope, Arc<str>), u64>,
+    connection: Option<BufReader<UnixStream>>,
+    /// How long until it is tried again.
+    pause: Duration,
+    stop: Arc<AtomicBool>,
+    waiting: Arc<AtomicU64>,
+}
+
+impl Carrier {
+    fn run(mut self, orders: &Receiver<Order>) {
+        loop {
+            match orders.recv_timeout(if self.connection.is_some() { LOOK } else { self.pause }) {
+                Ok(order) => {
+                    self.carry_out(order);
+                    self.waiting.fetch_sub(1, Ordering::AcqRel);
+                }
+                Err(RecvTimeoutError::Timeout) => {
+                    // Whoever keeps the books has to know soon that this process is there.
+                    let _ = self.exchange(&Ask::Ping);
+                }
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            if self.stop.load(Ordering::Acquire) {
+                return;
+            }
+        }
+    }
+
+    fn carry_out(&mut self, Order { ask, waits }: Order) {
+        let mut waits = waits;
+        loop {
+            if self.stop.load(Ordering::Acquire) {
+                return tell(waits.take(), Told::Again);
+            }
+            if let Some((tell, until)) = &waits {
+                if tell.is_closed() {
+                    return;
+                }
+                if Instant::now() >= *until {
+                    return self::tell(waits.take(), Told::Nobody);
+                }
+            }
+            match self.exchange(&ask) {
+                Ok(answer) => {
+                    self.note(&ask, &answer);
+                    return tell(waits.take(), Told::Answer(answer));
+                }
+                Err(error) => {
+                    log::debug!("the process that keeps the books: {error}");
+                    std::thread::sleep(self.pause);
+                }
+            }
+        }
+    }
+
+    /// Says something and hears what is answered.
+    fn exchange(&mut self, ask: &Ask) -> io::Result<Answer> {
+        // Longer and longer, until it succeeds.
+        self.pause = (self.pause * 2).min(LOOK);
+        let mut connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => self.connect()?,
+        };
+        let answer = said(&mut connection, ask)?;
+        (self.connection, self.pause) = (Some(connection), AGAIN);
+        Ok(answer)
+    }
+
+    fn connect(&self) -> io::Result<BufReader<UnixStream>> {
+        let stream = UnixStream::connect(&self.path)?;
+        stream.set_read_timeout(Some(SILENCE))?;
+        stream.set_write_timeout(Some(SILENCE))?;
+        let mut connection = BufReader::new(stream);
+        let places = self.places.iter().map(|((scope, name), count)| (*scope, name.clone(), *count));
+        let (holder, reservations) = (self.holder.clone(), self.reservations.values().cloned().collect());
+        said(&mut connection, &Ask::Hello(Open { holder, reservations, places: places.collect() }))?;
+        Ok(connection)
+    }
+
+    /// Takes note of what the other side knows now.
+    fn note(&mut self, ask: &Ask, answer: &Answer) {
+        match ask {
+            Ask::Reserve { number, draws, amount, until } if *answer == Answer::Done => {
+                let accounts = draws.iter().map(|draw| draw.account.clone()).collect();
+                let open = OpenReservation { number: *number, accounts, amount: *amount, until: *until };
+                self.reservations.insert(*number, open);
+            }
+            Ask::Settle { number, .. } => drop(self.reservations.remove(number)),
+            Ask::Began { subjects, .. } => {
+                for subject in subjects {
+                    *self.places.entry((subject.scope, subject.name.clone())).or_default() += 1;
+                }
+            }
+            Ask::Ended { subjects, .. } => {
+                for subject in subjects {
+                    let place = (subject.scope, subject.name.clone());
+                    if let Some(count) = self.places.get_mut(&place) {
+                        *count = count.saturating_sub(1);
+                        if *count == 0 {
+                            self.places.remove(&place);
+                        }
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+fn tell(waits: Option<(oneshot::Sender<Told>, Instant)>, what: Told) {
+    if let Some((tell, _)) = waits {
+        // Whoever has gone says that it is over.
+        let _ = tell.send(what);
+    }
+}
+
+fn said(connection: &mut BufReader<UnixStream>, ask: &Ask) -> io::Result<Answer> {
+    say(connection.get_mut(), ask)?;
+    match hear(connection)? {
+        Some(Answer::NotHere) => Err(io::Error::other("keeps them no more")),
+        Some(answer) => Ok(answer),
+        None => Err(ErrorKind::UnexpectedEof.into()),
+    }
+}
