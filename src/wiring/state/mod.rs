@@ -14,7 +14,7 @@ use crate::domain::secret::KeyHash;
 use crate::domain::stored_setting::StoredSetting;
 use crate::domain::tenancy::{ApiKey, DEFAULT_ORG, DEFAULT_PROJECT, KeySecret, SavedKey, Scopes, SealedKey, VaultKey};
 use crate::provider::PriceList;
-use crate::store::file::{LastKnown, earlier_credentials, lock, make_private, set_aside, write_private};
+use crate::store::file::{LastKnown, earlier_credentials, lock, make_for_owner, set_aside, write_private};
 use crate::store::ports::audit::noted;
 use crate::store::ports::database::{Access, Contents, Database, StoreError};
 use crate::store::postgres::{PostgresDatabase, check as check_server};
@@ -183,7 +183,7 @@ impl State {
         let key = MasterKey::random().map_err(|error| StoreError::Unavailable(error.to_string()))?;
         let (path, text) = (self.master_key_file(), MasterKeys::default().with_new(key).to_text());
         // Another process may have made one in this moment, and have sealed with it.
-        let made = make_private(&path, text.as_bytes()).map_err(|error| cannot_write(&path, &error))?;
+        let made = make_for_owner(&path, text.as_bytes()).map_err(|error| cannot_write(&path, &error))?;
         Ok(made.then_some(path))
     }
 
