@@ -4,6 +4,14 @@
 set -uo pipefail
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C.UTF-8 DEBIAN_FRONTEND=noninteractive
 cd /proof
+ulimit -n "$(ulimit -Hn)"
+
+# An emulated machine is slow.
+if grep -q proof.accelerator=kvm /proc/cmdline; then
+    pace=1 streams=100 rate=50 watchdog=4
+else
+    pace=6 streams=40 rate=10 watchdog=20
+fi
 
 step() { printf '== %s\n' "$1"; }
 note() { printf '   %s\n' "$1"; }
@@ -22,7 +30,7 @@ property() { systemctl show --property "$1" --value "${2:-orbyt.service}"; }
 is() { [ "$(property "$1")" = "$2" ] || fail "$1 is $(property "$1") and not $2"; }
 # until_true SECONDS WHAT COMMAND…
 until_true() {
-    local tries=$(($1 * 10)) what=$2
+    local tries=$(($1 * 10 * pace)) what=$2
     shift 2
     for _ in $(seq "$tries"); do
         "$@" >/dev/null 2>&1 && return
@@ -56,9 +64,7 @@ provide() {
     local url
     url=$(python3 -c 'import json; print(json.load(open("/run/sim.json"))["openai"]["base_url"])')
     [ -e original.toml ] || cp /etc/orbyt/orbyt.toml original.toml
-    { cat original.toml; cat <<TOML; } >/etc/orbyt/orbyt.toml.new
-[store]
-master_key = { credential = "orbyt_master_key" }
+    { sed 's|^#master_key = .*|master_key = { credential = "orbyt_master_key" }|' original.toml; cat <<TOML; } >/etc/orbyt/orbyt.toml.new
 [[provider]]
 id = "house"
 dialect = "openai_chat"
@@ -103,7 +109,7 @@ first_boot() {
     [ ! -e /var/lib/orbyt/master.key ] || fail "a master key was made though one is given"
     grep -q key-that "/proc/$pid/environ" && fail "the key is in the environment"
     setpriv --reuid nobody --regid nogroup --clear-groups cat /run/credentials/orbyt.service/orbyt_house 2>/dev/null && fail "anybody can read the key"
-    key=$(as_orbyt orbyt keys create --name first "${config[@]}") || fail "no key was made"
+    key=$(as_orbyt orbyt keys create --name proof "${config[@]}") || fail "no key was made"
     echo "$key" >key
     answers
     ask stream "$key" house/sim-ok 20 >/dev/null || fail "it does not stream"
@@ -113,11 +119,9 @@ first_boot() {
     find /var/lib/orbyt ! -user orbyt | grep . && fail "root has left files there"
 
     step "the vault: a key that is sealed with the master key of the credential"
-    export CREDENTIALS_DIRECTORY=/run/credentials/orbyt.service
     orbyt check "${config[@]}" || fail "the configuration is not good for root"
-    orbyt drill --fault house:ok --requests 2 "${config[@]}" || fail "no drill"
+    orbyt drill --model house/sim-ok --fault house:ok --requests 2 "${config[@]}" || fail "no drill"
     printf 'key-in-the-vault' | orbyt vault add house --name sealed "${config[@]}" || fail "vault add"
-    unset CREDENTIALS_DIRECTORY
     find /var/lib/orbyt ! -user orbyt | grep . && fail "root has left files there"
     until_vault() { ask ask "$key" house/sim-ok && provider_saw "Bearer key-in-the-vault"; }
     until_true 20 "the key of the vault in use" until_vault
@@ -180,11 +184,11 @@ first_boot() {
 }
 
 upgrades() {
-    step "two upgrades by the unit, under load: 200 streams, 100 requests a second"
+    step "two upgrades by the unit, under load: $streams streams, $rate requests a second"
     local since before
     since=$(property ActiveEnterTimestampMonotonic)
     rm -f done
-    python3 client.py load "$key" --streams 200 --words 300 --rate 100 --until /proof/done --ids ids >load.json 2>load.err &
+    python3 client.py load "$key" --streams "$streams" --words 400 --rate "$rate" --until /proof/done --ids ids >load.json 2>load.err &
     local load=$!
     sleep 4
     for _ in 1 2; do
@@ -272,13 +276,13 @@ dies() {
 watchdog() {
     step "watchdog: fed by successors too, and one that hangs is started anew"
     mkdir -p /etc/systemd/system/orbyt.service.d
-    printf '[Service]\nWatchdogSec=4\nTimeoutAbortSec=2\n' >/etc/systemd/system/orbyt.service.d/proof.conf
+    printf '[Service]\nWatchdogSec=%s\nTimeoutAbortSec=2\n' "$watchdog" >/etc/systemd/system/orbyt.service.d/proof.conf
     systemctl daemon-reload
     systemctl restart orbyt
     systemctl start orbyt-upgrade || fail "it does not upgrade"
     local pid
     pid=$(property MainPID)
-    sleep 10
+    sleep $((watchdog * 5 / 2))
     is NRestarts 0
     is MainPID "$pid"
     kill -STOP "$pid"
@@ -318,7 +322,7 @@ second_boot() {
     rm -f done
     local before since
     before=$(property MainPID) since=$(property ActiveEnterTimestampMonotonic)
-    python3 client.py load "$key" --streams 50 --words 200 --rate 100 --until /proof/done --ids ids >load.json 2>load.err &
+    python3 client.py load "$key" --streams 20 --words 200 --rate "$rate" --until /proof/done --ids ids >load.json 2>load.err &
     local load=$!
     sleep 3
     dpkg --install /proof/orbyt_0.0.2-1_amd64.deb || fail "it does not upgrade"
