@@ -207,7 +207,7 @@ upgrades() {
     note "$(cat load.json)"
     [ "$(property ActiveEnterTimestampMonotonic)" = "$since" ] || fail "the service was started anew"
     is NRestarts 0
-    one_process() { [ "$(wc -l <"/sys/fs/cgroup$(property ControlGroup)/cgroup.procs")" = 1 ]; }
+    one_process() { [ "$(pgrep --exact --count orbyt)" = 1 ]; }
     until_true 40 "the end of the processes before" one_process
     is ActiveState active
     until_true 30 "every request in the ledger" all_recorded ids
@@ -300,7 +300,8 @@ root_restores() {
     local later
     later=$(as_orbyt orbyt keys create --name later "${config[@]}")
     systemctl stop orbyt
-    orbyt restore /root/orbyt.db "${config[@]}" || fail "not restored"
+    # The master key is a credential, which only systemd hands over while the service is stopped.
+    systemd-run --quiet --pipe --wait --property LoadCredential=orbyt:/etc/orbyt/credentials orbyt restore /root/orbyt.db "${config[@]}" || fail "not restored"
     find /var/lib/orbyt ! -user orbyt | grep . && fail "root has left files there"
     systemctl start orbyt || fail "it does not start with what was restored"
     answers
