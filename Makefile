@@ -12,7 +12,7 @@ TARGET = $(or $(CARGO_TARGET_DIR),target)
 BINARY ?= $(TARGET)/release/orbyt
 export PATH := $(CURDIR)/target/tools/bin:$(PATH)
 
-.PHONY: help demo run build release test test-rust test-sdks test-console test-snippets test-frameworks sdk corpus bench check fmt install uninstall package deb test-deb dist
+.PHONY: help demo run build release test test-rust test-sdks test-console test-snippets test-frameworks sdk corpus bench check fmt install uninstall package deb test-deb test-systemd dist
 
 help:
 	@echo "make demo     the gateway with simulated providers: needs no network and no key (ARGS=--once to end by itself)"
@@ -126,6 +126,11 @@ deb: package
 
 test-deb:
 	@tests/packaging/deb.sh
+
+# Some minutes, as root, with debootstrap, qemu and KVM: the package under the systemd of a machine of its own. Not part of make test.
+test-systemd: build
+	@scripts/tools.sh cargo-deb
+	@tests/packaging/systemd.sh
 
 dist: package
 	@scripts/dist.sh $(BINARY) target/package target/dist/orbyt-$(VERSION)-$(MACHINE)-linux

@@ -9,4 +9,5 @@ stage=target/package/cargo
 mkdir -p "$stage/release"
 strip --strip-unneeded -o "$stage/release/orbyt" "$binary"
 mkdir -p target/debian
-CARGO_TARGET_DIR=$stage cargo deb --locked --no-build --no-strip --output target/debian/ ${version:+--deb-version "$version"}
+# Packages of other versions are the tests': they need not be small.
+CARGO_TARGET_DIR=$stage cargo deb --locked --no-build --no-strip --output target/debian/ ${version:+--fast --deb-version "$version"}

@@ -54,6 +54,14 @@ if there promtool "conf/prometheus"; then
 fi
 python3 -c 'import json; json.load(open("conf/grafana/orbyt.json"))'
 
+# Both are packages of Python's too, so that they are there wherever the network is.
+pins=scripts/deploy-check.txt
+venv=target/deploy-venv
+if ! cmp -s "$pins" "$venv/pins.txt" && ! { command -v hadolint && docker compose version; } >/dev/null 2>&1; then
+    { python3 -m venv --clear "$venv" && "$venv/bin/pip" install --quiet --disable-pip-version-check --requirement "$pins"; } >"$work/said" 2>&1 &&
+        cp "$pins" "$venv/pins.txt" || true
+fi
+export PATH=$PATH:$PWD/$venv/bin
 if there hadolint Dockerfile; then
     quietly hadolint Dockerfile
     echo "Dockerfile: linted"
@@ -61,6 +69,7 @@ fi
 if docker compose version >/dev/null 2>&1; then
     POSTGRES_PASSWORD=x GRAFANA_PASSWORD=x quietly docker compose --file compose.yaml config --quiet
     echo "compose.yaml: fine"
-else
-    echo "compose.yaml: NOT CHECKED (needs docker compose)"
+elif there check-jsonschema compose.yaml; then
+    quietly check-jsonschema --builtin-schema vendor.compose-spec compose.yaml
+    echo "compose.yaml: as its schema wants it"
 fi

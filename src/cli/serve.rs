@@ -34,6 +34,7 @@ fn serve(args: ServeArgs) -> Result<(), String> {
                 before.replace(&running.listening);
             }
             running.offer_upgrades(data_dir, args.config, takes_over);
+            running.tell_service_manager();
             running.until_signal();
             Ok(())
         }

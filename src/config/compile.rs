@@ -104,7 +104,11 @@ impl Compiler<'_> {
     fn server(&mut self, raw: RawServer) -> Server {
         let tls = raw.tls.and_then(|tls| self.tls(tls));
         Server {
-            listen: self.listen("server.listen", raw.listen, ([127, 0, 0, 1], 3001)),
+            listen: match raw.listen {
+                // HTTPS alone.
+                Some(none) if none.is_empty() && tls.is_some() => Vec::new(),
+                some => self.listen("server.listen", some, ([127, 0, 0, 1], 3001)),
+            },
             tls,
             data_dir: data_dir(&raw.data_dir, self.around.env, self.around.base),
             max_body_bytes: or(&raw.max_body_bytes, 32 << 20),

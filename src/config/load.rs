@@ -49,6 +49,11 @@ pub struct Refused {
     pub warnings: Vec<Problem>,
 }
 
+/// Where the credentials of a process are that systemd has started.
+const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
+/// Those of the service while it runs: an administrator's commands find them there, where they may read them.
+const OF_THE_SERVICE: &str = "/run/credentials/orbyt.service";
+
 impl Source {
     /// The variables of this process, `.env` in the working directory, and the file of the command line.
     ///
@@ -59,12 +64,11 @@ impl Source {
             Some((name.into_string().ok()?, value.into_string().ok()?))
         };
         let catalog = Catalog::builtin().map_err(|error| Problem::general(format!("the built-in catalog: {error}")))?;
-        Ok(Self {
-            file,
-            process: std::env::vars_os().filter_map(text).collect(),
-            dotenv: Some(PathBuf::from(".env")),
-            catalog: Arc::new(catalog),
-        })
+        let mut process: Vec<_> = std::env::vars_os().filter_map(text).collect();
+        if !process.iter().any(|(name, _)| name == CREDENTIALS) && Path::new(OF_THE_SERVICE).is_dir() {
+            process.push((CREDENTIALS.to_owned(), OF_THE_SERVICE.to_owned()));
+        }
+        Ok(Self { file, process, dotenv: Some(PathBuf::from(".env")), catalog: Arc::new(catalog) })
     }
 
     /// The variables alone, for commands that need nothing else. What cannot be read is left out.

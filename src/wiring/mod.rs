@@ -52,7 +52,7 @@ use std::time::{Duration, Instant};
 use tls::Certificates;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
-use upgrade::Upgrades;
+use upgrade::{Sockets, Upgrades};
 
 /// How long streams get to hear of their end once the grace period is over.
 const LAST_WORDS: Duration = Duration::from_secs(3);
@@ -71,7 +71,7 @@ pub struct Running {
     pub listening: Listening,
     core: Arc<Core>,
     listeners: Arc<Mutex<Listeners>>,
-    handed_over: watch::Sender<bool>,
+    sockets: watch::Sender<Sockets>,
     /// What a process that was replaced leaves to its successor.
     asking: Vec<tokio::task::JoinHandle<()>>,
     follower: Arc<Follower>,
@@ -167,12 +167,11 @@ pub fn start(parts: Parts) -> Result<Running, String> {
     let asking = ask_around(&control, &core, alarmed, data_dir);
     let listening = Listening { devtools: console.devtools_addresses().to_vec(), ..Listening::configured(&snapshot) };
     wait_until_up(&listening)?;
-    tell_service_manager(&control, &core, &listening);
     Ok(Running {
         listening,
         core,
         listeners: Arc::new(Mutex::new(listeners)),
-        handed_over: watch::Sender::new(false),
+        sockets: watch::Sender::new(Sockets::Ours),
         asking,
         follower,
         control,
@@ -212,15 +211,6 @@ fn ask_around(
     ]
 }
 
-/// Tells systemd, where it is there, that all listeners are up, and from now on that the gateway is alive.
-fn tell_service_manager(control: &Runtime, core: &Arc<Core>, listening: &Listening) {
-    if let Some(address) = listening.gateway.first() {
-        let served = core.clone();
-        control.spawn(service_manager::keep_alive(*address, move || *served.phase.borrow() == Phase::Serving));
-    }
-    service_manager::ready();
-}
-
 /// What runs beside the data plane, on one thread.
 fn control_runtime() -> Result<Runtime, String> {
     tokio::runtime::Builder::new_multi_thread()
@@ -243,10 +233,17 @@ impl Running {
             taken.serves();
         }
         let (core, listeners) = (self.core.clone(), self.listeners.clone());
-        let upgrades = Upgrades { core, listeners, data_dir, config, handed_over: self.handed_over.clone() };
+        let upgrades = Upgrades { core, listeners, data_dir, config, sockets: self.sockets.clone() };
         if let Err(error) = upgrades.begin(takes_over) {
             log::warn!("`orbyt upgrade` will not reach this process: upgrade.sock: {error}");
         }
+    }
+
+    /// Tells systemd, where it is there, that the gateway serves, and from now on that it is alive. A process that takes over does so once it is
+    /// the service's main one: only that one is heard.
+    pub fn tell_service_manager(&self) {
+        self.control.spawn(service_manager::keep_alive(self.listening.clone(), self.core.phase.subscribe()));
+        service_manager::ready();
     }
 
     /// Waits for SIGTERM or SIGINT, then ends in order: no new connections, requests in flight finish, at the end of the grace period
@@ -254,11 +251,11 @@ impl Running {
     /// everything that was begun has finished.
     pub fn until_signal(mut self) {
         let is_replaced = self.control.block_on(async {
-            let mut handed_over = self.handed_over.subscribe();
+            let mut sockets = self.sockets.subscribe();
             tokio::select! {
                 () = signal() => false,
                 // The sender is this process's own.
-                _ = handed_over.wait_for(|handed_over| *handed_over) => true,
+                _ = sockets.wait_for(|sockets| *sockets != Sockets::Ours) => true,
             }
         });
         if is_replaced {
@@ -304,7 +301,8 @@ impl Running {
         self.core.telemetry.log.flush();
     }
 
-    /// Another process accepts now. Stays for what this one has begun, until the time for it is over or a signal comes.
+    /// Another process accepts now. Stays for what this one has begun, until the time for it is over or a signal comes. Where there is a service
+    /// manager, it is also over when the other process fails: systemd, whose child that is not yet, starts the service anew when nobody is left.
     fn finish_what_is_begun(&mut self) {
         let _ = self.stop.send(true);
         for task in self.asking.drain(..) {
@@ -326,7 +324,9 @@ impl Running {
                     tokio::time::sleep(Duration::from_millis(20)).await;
                 }
             };
-            tokio::select! { () = finished => {}, () = signal() => {} }
+            let mut sockets = self.sockets.subscribe();
+            let is_lost = |sockets: &Sockets| *sockets == Sockets::Nobodys && service_manager::is_there();
+            tokio::select! { () = finished => {}, () = signal() => {}, _ = sockets.wait_for(is_lost) => {} }
         });
     }
 

@@ -6,6 +6,7 @@ use super::tls::Certificates;
 use crate::cli::start;
 use crate::config::{Loaded, Snapshot, Source};
 use crate::proxy::Core;
+use crate::proxy::core::Phase;
 use crate::telemetry::StateChange;
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use std::collections::HashSet;
@@ -65,7 +66,11 @@ impl Watch {
             if self.watcher.is_none() {
                 self.watcher = watcher(&self.files, self.changed.clone());
             }
-            service_manager::reloading();
+            // systemd hears the service's main process alone, and nobody's reload while it ends.
+            let is_told = *self.core.phase.borrow() == Phase::Serving;
+            if is_told {
+                service_manager::reloading();
+            }
             // Before what is read with them: what changes meanwhile is a reason to read again.
             let vault_changes = *self.vault.borrow_and_update();
             let (again, followed) = (self.source.clone(), self.follower.followed());
@@ -75,7 +80,9 @@ impl Watch {
                 Ok(Err(message)) => refuse(&self.core, &message),
                 Err(error) => refuse(&self.core, &error.to_string()),
             };
-            service_manager::reloaded(is_in_force);
+            if is_told {
+                service_manager::reloaded(is_in_force);
+            }
             self.follower.reloaded(vault_changes);
         }
     }

@@ -1,6 +1,6 @@
 //! `orbyt keys` beside a running gateway: what is made works, what is revoked does not, and what a key may not do is refused by name.
 
-use crate::gateway::{ADMIN_TOKEN, Gateway, saying};
+use crate::gateway::{ADMIN_TOKEN, Gateway, binary, saying};
 use crate::postgres;
 use orbyt::sim::client::{self, Answer};
 use orbyt::sim::{Sim, SimDialect};
@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 /// Runs a command on the state in this directory, or in this database.
 pub fn orbyt(data_dir: &Path, url: Option<&str>, arguments: &[impl AsRef<OsStr>], input: &str) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_orbyt"));
+    let mut command = Command::new(binary());
     command.args(arguments).env_clear().env("ORBYT_DATA_DIR", data_dir).envs(url.map(|url| ("DATABASE_URL", url)));
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();

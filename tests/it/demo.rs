@@ -1,5 +1,6 @@
 //! `orbyt demo`: every scene ends as told, without a network, a key or a configuration.
 
+use crate::gateway::binary;
 use std::net::{Ipv4Addr, TcpListener};
 use std::process::{Command, Output};
 
@@ -8,7 +9,7 @@ static USUAL_PORTS: parking_lot::Mutex<()> = parking_lot::Mutex::new(());
 
 fn demo_once() -> Output {
     let folder = tempfile::tempdir().unwrap();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_orbyt"));
+    let mut command = Command::new(binary());
     command.args(["demo", "--once"]).env_clear().env("HOME", folder.path()).env("TMPDIR", folder.path());
     let output = command.current_dir(folder.path()).output().unwrap();
     let left_over: Vec<_> = folder.path().read_dir().unwrap().collect();

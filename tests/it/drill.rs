@@ -1,6 +1,6 @@
 //! `orbyt drill`: what clients would see, with nobody real being asked.
 
-use crate::gateway::PATIENCE;
+use crate::gateway::{PATIENCE, binary};
 use orbyt::sim::{Sim, SimDialect};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -10,7 +10,7 @@ use std::time::Instant;
 fn drill(folder: &Path, config: &str, arguments: &[&str]) -> (Option<i32>, String) {
     let file = folder.join("orbyt.toml");
     std::fs::write(&file, config).unwrap();
-    let output = Command::new(env!("CARGO_BIN_EXE_orbyt"))
+    let output = Command::new(binary())
         .args(["drill", "-c", file.to_str().unwrap()])
         .args(arguments)
         .current_dir(folder)

@@ -1,7 +1,7 @@
 //! `orbyt explain`: why each target was or was not tried, asked of the running gateway.
 
 use crate::api_keys::said;
-use crate::gateway::{ADMIN_TOKEN, Gateway, saying};
+use crate::gateway::{ADMIN_TOKEN, Gateway, binary, saying};
 use orbyt::sim::{Sim, SimDialect, SimFault};
 use serde_json::{Value, json};
 use std::process::{Command, Output};
@@ -9,7 +9,7 @@ use std::process::{Command, Output};
 const CONFIG: &str = "[retry]\nmax = 0\n[[model]]\nname = \"any\"\ntargets = [\"one/m1\", \"two/m2\", \"three/m3\"]\n";
 
 fn orbyt(arguments: &[&str], token: &str) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_orbyt"));
+    let mut command = Command::new(binary());
     let folder = tempfile::tempdir().unwrap();
     command.arg("explain").args(arguments).current_dir(folder.path()).env_clear().env("ORBYT_ADMIN_TOKEN", token);
     // Which must not get to see the token, and cannot help.

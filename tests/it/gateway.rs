@@ -19,6 +19,11 @@ pub const KEY: &str = "gateway-key-of-the-tests";
 /// Its administrator's token.
 pub const ADMIN_TOKEN: &str = "admin-token-of-the-tests";
 
+/// The program that is tested: this build's, or another one that `ORBYT_TEST_BINARY` names, such as a release build.
+pub fn binary() -> PathBuf {
+    std::env::var_os("ORBYT_TEST_BINARY").map_or_else(|| env!("CARGO_BIN_EXE_orbyt").into(), PathBuf::from)
+}
+
 /// What a gateway is started with.
 pub struct Builder {
     sections: String,
@@ -97,12 +102,12 @@ impl Builder {
         let folder = Folder::create();
         let config = folder.0.join("orbyt.toml");
         let mut command = match self.largest_file {
-            None => Command::new(env!("CARGO_BIN_EXE_orbyt")),
+            None => Command::new(binary()),
             Some(blocks) => {
                 // The signal would end the process; without it a write fails, as it does on a full disk.
                 let script = format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" \"$@\"");
                 let mut shell = Command::new("/bin/sh");
-                shell.args(["-c", &script, env!("CARGO_BIN_EXE_orbyt")]);
+                shell.args(["-c", &script]).arg(binary());
                 shell
             }
         };

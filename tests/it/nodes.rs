@@ -1,7 +1,7 @@
 //! Several gateways over one Redis: limits that hold together, and what becomes of them when a gateway, Redis or the cable between them
 //! breaks.
 
-use crate::gateway::{Builder, Gateway, KEY, PATIENCE, saying};
+use crate::gateway::{Builder, Gateway, KEY, PATIENCE, binary, saying};
 use crate::redis_server::{Cable, RedisServer};
 use futures::future::join_all;
 use orbyt::sim::client::{self, Answer};
@@ -297,7 +297,7 @@ async fn passwords_and_certificates_are_used_and_not_shown() {
 async fn check_says_whether_redis_answers() {
     let mut redis = RedisServer::start().await;
     let check = |url: String| {
-        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_orbyt"));
+        let mut command = std::process::Command::new(binary());
         command.args(["check", "--live"]).env_clear().env("HOME", "/nonexistent").env("REDIS_URL", url);
         let output = command.output().unwrap();
         (output.status.success(), String::from_utf8(output.stdout).unwrap())

@@ -1,6 +1,6 @@
 //! The cache of answers in Redis: what one gateway has been answered, the others give.
 
-use crate::gateway::{Gateway, KEY, PATIENCE, saying};
+use crate::gateway::{Gateway, KEY, PATIENCE, binary, saying};
 use crate::redis_server::RedisServer;
 use orbyt::sim::client::{self, Answer};
 use orbyt::sim::{Sim, SimDialect};
@@ -149,7 +149,7 @@ async fn the_connection_for_answers_is_made_again_when_it_is_closed() {
 
 #[tokio::test]
 async fn a_cache_in_redis_needs_a_redis() {
-    let output = std::process::Command::new(env!("CARGO_BIN_EXE_orbyt"))
+    let output = std::process::Command::new(binary())
         .arg("check")
         .env_clear()
         .env("HOME", "/nonexistent")

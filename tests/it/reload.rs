@@ -1,6 +1,6 @@
 //! Where the configuration comes from, how it changes while requests run, and what is said about mistakes in it.
 
-use crate::gateway::{Gateway, KEY, PATIENCE, saying};
+use crate::gateway::{Gateway, KEY, PATIENCE, binary, saying};
 use orbyt::sim::client::{self, Answer};
 use orbyt::sim::{Sim, SimDialect, Step};
 use serde_json::json;
@@ -130,7 +130,7 @@ fn check_names_file_line_and_key_of_every_mistake() {
     )
     .unwrap();
     let check = |config: &std::path::Path| {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_orbyt"));
+        let mut command = Command::new(binary());
         let command = command.args(["check", "-c"]).arg(config).env_clear().env("HOME", folder.path());
         command.current_dir(folder.path()).output().unwrap()
     };

@@ -1,6 +1,7 @@
 //! What the service manager hears of the gateway's life, and what `orbyt health` says of it. The manager is a socket, as systemd's is.
 
-use crate::gateway::{Gateway, PATIENCE};
+use crate::gateway::{Gateway, PATIENCE, binary};
+use crate::tls;
 use orbyt::sim::{Sim, SimDialect};
 use std::os::unix::net::UnixDatagram;
 use std::process::{Command, Output};
@@ -39,7 +40,7 @@ impl Manager {
 
 fn health(arguments: &[&str]) -> Output {
     let folder = tempfile::tempdir().unwrap();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_orbyt"));
+    let mut command = Command::new(binary());
     command.arg("health").args(arguments).env_clear().env("HOME", folder.path()).current_dir(folder.path());
     command.output().unwrap()
 }
@@ -76,6 +77,20 @@ async fn the_watchdog_is_fed_while_the_gateway_answers_even_by_one_that_took_the
     let builder = Gateway::builder().provider("one", &sim).variable("NOTIFY_SOCKET", &manager.path());
     // Of the process before, as it is inherited.
     let _gateway = builder.variable("WATCHDOG_USEC", "200000").variable("WATCHDOG_PID", "1").start().await;
+    for _ in 0..3 {
+        manager.hears("WATCHDOG=1");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_watchdog_is_fed_where_there_is_only_https() {
+    let (manager, sim, folder) =
+        (Manager::new(), Sim::start(SimDialect::OpenAi).unwrap(), tempfile::tempdir().unwrap());
+    tls::write(folder.path(), &tls::certificate());
+    let listens = format!("[server]\nlisten = []\n{}", tls::listens(folder.path()));
+    let builder = Gateway::builder().variable("ORBYT_LISTEN", "").config(&listens);
+    let builder = builder.provider("one", &sim).variable("NOTIFY_SOCKET", &manager.path());
+    let _gateway = builder.variable("WATCHDOG_USEC", "200000").spawn();
     for _ in 0..3 {
         manager.hears("WATCHDOG=1");
     }

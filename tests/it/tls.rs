@@ -20,11 +20,11 @@ use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-fn certificate() -> CertifiedKey {
+pub fn certificate() -> CertifiedKey {
     generate_simple_self_signed(["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap()
 }
 
-fn write(folder: &Path, certified: &CertifiedKey) {
+pub fn write(folder: &Path, certified: &CertifiedKey) {
     // The key first: the gateway sees each change, and only both together are good.
     std::fs::write(folder.join("key.pem"), certified.key_pair.serialize_pem()).unwrap();
     std::fs::write(folder.join("cert.pem"), certified.cert.pem()).unwrap();
@@ -46,15 +46,19 @@ async fn connect(
     TlsConnector::from(Arc::new(config)).connect(ServerName::try_from("localhost").unwrap(), stream).await
 }
 
-/// A gateway with an HTTPS listener, and where that is.
-async fn https(folder: &Path, sim: &Sim) -> (Gateway, SocketAddr) {
+/// The section of an HTTPS listener with what is in this folder.
+pub fn listens(folder: &Path) -> String {
     let path = |name: &str| folder.join(name).display().to_string();
-    let config = format!(
+    format!(
         "[server.tls]\nlisten = [\"127.0.0.1:0\"]\ncertificate = \"{}\"\nkey = \"{}\"\n",
         path("cert.pem"),
         path("key.pem")
-    );
-    let gateway = Gateway::builder().config(&config).provider("one", sim).start().await;
+    )
+}
+
+/// A gateway with an HTTPS listener, and where that is.
+async fn https(folder: &Path, sim: &Sim) -> (Gateway, SocketAddr) {
+    let gateway = Gateway::builder().config(&listens(folder)).provider("one", sim).start().await;
     let output = gateway.output();
     let url = output.split_whitespace().find_map(|word| word.strip_prefix("https://")).unwrap();
     let address = url.trim_end_matches("/v1").parse().unwrap();

@@ -24,9 +24,7 @@ impl Successors {
         let output = orbyt(&gateway.data_dir(), None, &["upgrade"], "");
         let text = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(output.status.success(), "{text}\n{}", gateway.output());
-        let serves =
-            text.lines().find_map(|line| line.strip_prefix("process ")?.split_once(" serves; ")?.0.parse().ok());
-        self.0.push(serves.unwrap_or_else(|| panic!("no process serves: {text}")));
+        self.0.push(serves(&text).unwrap_or_else(|| panic!("no process serves: {text}")));
     }
 }
 
@@ -37,6 +35,11 @@ impl Drop for Successors {
             let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
         }
     }
+}
+
+/// The process that serves, as the command says.
+fn serves(text: &str) -> Option<i32> {
+    text.lines().find_map(|line| line.strip_prefix("process ")?.split_once(" serves; ")?.0.parse().ok())
 }
 
 fn is_alive(pid: i32) -> bool {
@@ -63,14 +66,15 @@ fn fails(gateway: &Gateway, arguments: &[&str]) -> String {
 }
 
 /// Asks five times a second, on connections of their own or on one for as long as it is kept, until it is told to stop.
-fn asks_on(url: &str, address: &str, is_kept: bool, stop: &Arc<AtomicBool>) -> JoinHandle<Vec<String>> {
+fn asks_on(url: &str, address: &str, is_kept: bool, stop: &Arc<AtomicBool>) -> JoinHandle<Vec<Asked>> {
     let (url, address, stop) = (url.to_owned(), address.to_owned(), stop.clone());
     tokio::spawn(async move {
-        let mut ids = Vec::new();
+        let mut all = Vec::new();
         let mut kept = None;
         let mut ticks = tokio::time::interval(Duration::from_millis(200));
         while !stop.load(Ordering::Relaxed) {
             ticks.tick().await;
+            let begun = Instant::now();
             let answer = if is_kept {
                 let mut connection = match kept.take() {
                     Some(connection) => connection,
@@ -86,10 +90,35 @@ fn asks_on(url: &str, address: &str, is_kept: bool, stop: &Arc<AtomicBool>) -> J
                 ask(&url, "one/quick", "one", false).await.expect("refused")
             };
             assert!(answer.looks_complete(), "{}: {}", answer.status, answer.body_text());
-            ids.push(answer.header("x-request-id").to_owned());
+            all.push(Asked { id: answer.header("x-request-id").to_owned(), at: Instant::now(), took: begun.elapsed() });
         }
-        ids
+        all
     })
+}
+
+/// A request that was answered whole.
+struct Asked {
+    id: String,
+    at: Instant,
+    took: Duration,
+}
+
+/// How many there were in a second, on the whole and in the second with the fewest, and how long the slowest took.
+fn rate(asked: &[Asked], begun: Instant) -> String {
+    let seconds = asked.iter().map(|one| one.at.duration_since(begun)).max().unwrap_or_default();
+    let mut each = vec![0_u32; usize::try_from(seconds.as_secs()).unwrap()];
+    for one in asked {
+        let second = usize::try_from(one.at.duration_since(begun).as_secs()).unwrap();
+        // The last one is not whole.
+        each.get_mut(second).into_iter().for_each(|count| *count += 1);
+    }
+    let slowest = asked.iter().map(|one| one.took).max().unwrap_or_default();
+    let per_second = asked.len() as f64 / seconds.as_secs_f64();
+    let fewest = each.iter().min().copied().unwrap_or_default();
+    format!(
+        "{} requests, {per_second:.0} a second, {fewest} in the second with the fewest, the slowest in {slowest:?}",
+        asked.len()
+    )
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -125,10 +154,12 @@ async fn three_upgrades_under_load_refuse_nothing_cut_nothing_and_lose_no_record
         ids.push(answer.header("x-request-id").to_owned());
     }
     stop.store(true, Ordering::Relaxed);
-    for asked in asking {
-        ids.extend(asked.await.unwrap());
+    let mut asked = Vec::new();
+    for one in asking {
+        asked.extend(one.await.unwrap());
     }
-    println!("{} requests in {:?}, {STREAMS} of them long streams", ids.len(), begun.elapsed());
+    println!("{} streams, and beside them {}", ids.len(), rate(&asked, begun));
+    ids.extend(asked.into_iter().map(|one| one.id));
     assert!(ids.len() > 2 * STREAMS, "only {} requests: nothing was asked beside the streams", ids.len());
     let is_last = |pid: &i32| *pid == *successors.0.last().unwrap();
     gateway
@@ -249,7 +280,7 @@ async fn an_upgrade_that_fails_says_why_and_changes_nothing() {
 }
 
 #[tokio::test]
-async fn the_service_manager_is_told_which_process_is_the_main_one() {
+async fn the_service_manager_is_told_which_process_is_the_main_one_and_hears_no_other() {
     let sim = sim();
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("notify");
@@ -259,14 +290,69 @@ async fn the_service_manager_is_told_which_process_is_the_main_one() {
     let mut gateway = builder.provider("one", &sim).start().await;
     let mut successors = Successors::default();
     successors.upgrade(&gateway);
-    let expected = format!("MAINPID={}", successors.0[0]);
-    let mut text = [0; 256];
-    loop {
+    let hear = || {
+        let mut text = [0; 256];
         let length = manager.recv(&mut text).expect("it is not told");
-        if std::str::from_utf8(&text[..length]).unwrap().lines().any(|line| line == expected) {
-            break;
-        }
-    }
+        String::from_utf8_lossy(&text[..length]).into_owned()
+    };
+    // systemd hears the main process alone: the successor has to wait until it is that.
+    assert!(hear().starts_with("READY=1\n"));
+    assert_eq!(hear(), format!("MAINPID={}\n", successors.0[0]));
+    assert!(hear().starts_with("READY=1\nSTATUS=serving\n"));
     assert!(gateway.until_process_ended(PATIENCE).await.success());
     assert!(is_alive(successors.0[0]));
+    manager.set_nonblocking(true).unwrap();
+    assert!(manager.recv(&mut [0; 256]).is_err(), "the process that was replaced has spoken of its end");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_upgrades_at_once_neither_waits_for_the_end_of_a_process() {
+    let sim = sim();
+    sim.on_model("long", Step::Paced(Duration::from_millis(500)));
+    let gateway = Gateway::builder().provider("one", &sim).start().await;
+    let (url, words) = (gateway.url.clone(), vec!["word"; 60].join(" "));
+    let running = tokio::spawn(async move { ask(&url, "one/long", &words, true).await });
+    assert!(sim.until(PATIENCE, |calls| calls.len() == 1).await);
+    let order = || {
+        let data_dir = gateway.data_dir();
+        tokio::task::spawn_blocking(move || orbyt(&data_dir, None, &["upgrade"], ""))
+    };
+    let (one, other) = (order(), order());
+    let mut serving = 0;
+    let mut successors = Successors::default();
+    for output in [one.await.unwrap(), other.await.unwrap()] {
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        match serves(&text) {
+            Some(pid) => {
+                successors.0.push(pid);
+                serving += 1;
+            }
+            None => assert!(text.contains("has been replaced, or has ended, in this moment"), "{text}"),
+        }
+    }
+    assert!(serving > 0 && !running.is_finished());
+    assert!(gateway.chat(&saying("one/sim-ok", "one", false)).await.looks_complete());
+    running.abort();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_service_whose_new_process_fails_is_not_kept_down_by_the_streams_of_the_old_one() {
+    let sim = sim();
+    sim.on_model("long", Step::Paced(Duration::from_secs(2)));
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("notify");
+    let _manager = UnixDatagram::bind(&socket).unwrap();
+    let builder = Gateway::builder().variable("NOTIFY_SOCKET", socket.to_str().unwrap());
+    let mut gateway = builder.config("[server]\ngrace = \"1s\"\n").provider("one", &sim).start().await;
+    let (url, words) = (gateway.url.clone(), vec!["word"; 200].join(" "));
+    let running = tokio::spawn(async move { ask(&url, "one/long", &words, true).await.unwrap() });
+    assert!(sim.until(PATIENCE, |calls| calls.len() == 1).await);
+    let mut successors = Successors::default();
+    successors.upgrade(&gateway);
+    drop(successors);
+    // systemd, which sees nobody left, starts it anew.
+    assert!(gateway.until_process_ended(PATIENCE).await.success());
+    gateway.printed("which has taken over, has ended: signal: 9").await;
+    let answer = running.await.unwrap();
+    assert!(answer.status == 200 && !answer.looks_complete(), "{}", answer.body_text());
 }

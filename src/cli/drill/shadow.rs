@@ -112,6 +112,7 @@ fn elsewhere(mut source: Source, key: &str) -> Source {
     let own = [
         ("ORBYT_LISTEN", "127.0.0.1:0"),
         ("ORBYT_CONSOLE_LISTEN", "127.0.0.1:0"),
+        ("ORBYT_DEVTOOLS_LISTEN", "off"),
         ("ORBYT_API_KEYS", key),
         ("ORBYT_LOG", "off"),
     ];
@@ -126,9 +127,13 @@ fn shut_in(snapshot: &mut Snapshot) {
     snapshot.store.database_url = None;
     snapshot.store.redis = None;
     snapshot.telemetry.ledger = false;
+    snapshot.telemetry.otlp = None;
+    snapshot.alerts.webhook = None;
     if snapshot.cache.backend == CacheBackend::Redis {
         snapshot.cache.backend = CacheBackend::Memory;
     }
+    // Every request says the same: the second one would be answered without asking anybody.
+    snapshot.cache.semantic = None;
     snapshot.media.fetch_remote = false;
 }
 
@@ -187,6 +192,8 @@ mod tests {
             ("DATABASE_URL", "postgres://u:canary-e@h/d"),
             ("REDIS_URL", "redis://:canary-f@h"),
             ("ORBYT_LISTEN", "0.0.0.0:3001"),
+            ("ORBYT_DEVTOOLS_LISTEN", "127.0.0.1:4983"),
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4318"),
         ]);
         let simulated: Vec<_> =
             snapshot.providers.iter().map(|provider| simulate(provider, &snapshot).unwrap()).collect();
@@ -198,6 +205,7 @@ mod tests {
         assert_eq!(simulated.iter().map(|(provider, _)| provider.keys.len()).sum::<usize>(), 3);
         assert_ne!(simulated[0].0.keys[0].id, simulated[0].0.keys[1].id);
         assert!(snapshot.store.database_url.is_none() && snapshot.store.redis.is_none());
+        assert!(snapshot.telemetry.otlp.is_none() && snapshot.console.devtools_listen.is_empty());
         assert_eq!(snapshot.server.listen, ["127.0.0.1:0".parse().unwrap()]);
         assert!(snapshot.keys.find("drill-key", u64::MAX).is_ok() && snapshot.keys.find("canary-d", u64::MAX).is_err());
     }

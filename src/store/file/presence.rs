@@ -1,6 +1,7 @@
 //! `running.lock` in the data directory: every process of a gateway holds it together with the others, so that whoever replaces the database
 //! can tell that nobody uses it.
 
+use super::owner::give_to_owner;
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -8,7 +9,9 @@ use std::path::Path;
 
 fn open(data_dir: &Path) -> io::Result<File> {
     DirBuilder::new().recursive(true).mode(0o700).create(data_dir)?;
-    OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(data_dir.join("running.lock"))
+    let path = data_dir.join("running.lock");
+    let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path)?;
+    give_to_owner(&file, &path).map(|()| file)
 }
 
 fn taken<T>(outcome: Result<T, TryLockError>) -> io::Result<Option<T>> {

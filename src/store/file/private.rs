@@ -1,16 +1,18 @@
 //! Files that only their owner may read, written so that a crash leaves the old or the new one and nothing between.
 
+use super::owner::{directory, give_to_owner};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-/// Replaces a file by one of mode 0600, on disk when it returns. Its directory is made with mode 0700 when there is none.
+/// Replaces a file by one of mode 0600 that is its directory's owner's ([`give_to_owner`]), on disk when it returns. The directory is made with
+/// mode 0700 when there is none.
 ///
 /// # Errors
 /// The system's; the file is then as it was.
 pub fn write_private(path: &Path, contents: &[u8]) -> io::Result<()> {
-    put(path, contents, |temporary| fs::rename(temporary, path))
+    put(path, contents, give_to_owner, |temporary| fs::rename(temporary, path))
 }
 
 /// As [`write_private`], but in the system's hands only when it returns: it outlives the process, not a power cut.
@@ -21,7 +23,7 @@ pub fn replace_private(path: &Path, contents: &[u8]) -> io::Result<()> {
     let directory = directory(path);
     fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
     let temporary = beside(path, directory);
-    let result = write_new(&temporary, contents, false).and_then(|()| fs::rename(&temporary, path));
+    let result = write_new(&temporary, contents, give_to_owner, false).and_then(|()| fs::rename(&temporary, path));
     if result.is_err() {
         // As in `put`.
         let _ = fs::remove_file(&temporary);
@@ -34,9 +36,20 @@ pub fn replace_private(path: &Path, contents: &[u8]) -> io::Result<()> {
 /// # Errors
 /// The system's.
 pub fn make_private(path: &Path, contents: &[u8]) -> io::Result<bool> {
-    let made =
-        put(path, contents, |temporary| fs::hard_link(temporary, path).and_then(|()| fs::remove_file(temporary)));
-    match made {
+    make(path, contents, |_, _| Ok(()))
+}
+
+/// As [`make_private`], and the file is its directory's owner's ([`give_to_owner`]).
+///
+/// # Errors
+/// The system's.
+pub fn make_for_owner(path: &Path, contents: &[u8]) -> io::Result<bool> {
+    make(path, contents, give_to_owner)
+}
+
+fn make(path: &Path, contents: &[u8], give: impl FnOnce(&File, &Path) -> io::Result<()>) -> io::Result<bool> {
+    let place = |temporary: &Path| fs::hard_link(temporary, path).and_then(|()| fs::remove_file(temporary));
+    match put(path, contents, give, place) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
         made => made.map(|()| true),
     }
@@ -49,6 +62,7 @@ pub fn make_private(path: &Path, contents: &[u8]) -> io::Result<bool> {
 pub fn lock(path: &Path) -> io::Result<File> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(directory(path))?;
     let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?;
+    give_to_owner(&file, path)?;
     file.lock()?;
     Ok(file)
 }
@@ -60,6 +74,7 @@ pub fn lock(path: &Path) -> io::Result<File> {
 pub fn try_lock(path: &Path) -> io::Result<Option<File>> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(directory(path))?;
     let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?;
+    give_to_owner(&file, path)?;
     match file.try_lock() {
         Ok(()) => Ok(Some(file)),
         Err(fs::TryLockError::WouldBlock) => Ok(None),
@@ -67,19 +82,17 @@ pub fn try_lock(path: &Path) -> io::Result<Option<File>> {
     }
 }
 
-fn directory(path: &Path) -> &Path {
-    match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    }
-}
-
 /// Writes it beside its place and moves it there.
-fn put(path: &Path, contents: &[u8], place: impl FnOnce(&Path) -> io::Result<()>) -> io::Result<()> {
+fn put(
+    path: &Path,
+    contents: &[u8],
+    give: impl FnOnce(&File, &Path) -> io::Result<()>,
+    place: impl FnOnce(&Path) -> io::Result<()>,
+) -> io::Result<()> {
     let directory = directory(path);
     fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
     let temporary = beside(path, directory);
-    let result = write_new(&temporary, contents, true).and_then(|()| place(&temporary));
+    let result = write_new(&temporary, contents, give, true).and_then(|()| place(&temporary));
     if result.is_err() {
         // What is half written is of no use; that it cannot be removed is not what went wrong.
         let _ = fs::remove_file(&temporary);
@@ -95,13 +108,19 @@ fn beside(path: &Path, directory: &Path) -> PathBuf {
     directory.join(name)
 }
 
-fn write_new(path: &Path, contents: &[u8], on_disk: bool) -> io::Result<()> {
+fn write_new(
+    path: &Path,
+    contents: &[u8],
+    give: impl FnOnce(&File, &Path) -> io::Result<()>,
+    on_disk: bool,
+) -> io::Result<()> {
     // One left by a crash may have another mode or owner, so it is not written into.
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    give(&file, path)?;
     file.write_all(contents)?;
     if on_disk { file.sync_all() } else { Ok(()) }
 }

@@ -2,6 +2,7 @@
 
 use super::schema::{MIGRATIONS, applied};
 use super::{BUSY, FILE, failed};
+use crate::store::file::give_to_owner;
 use crate::store::migrations::pending;
 use crate::store::ports::database::StoreError;
 use rusqlite::backup::{Backup, StepResult};
@@ -94,7 +95,10 @@ pub fn restore(from: &Path, data_dir: &Path, stamp: &str) -> Result<(Copied, Opt
     look(from)?;
     let place = data_dir.join(FILE);
     let beside = data_dir.join(format!("{FILE}.{}.new", std::process::id()));
-    let copied = copy(from, &beside).and_then(|()| look(&beside));
+    let copied = copy(from, &beside).and_then(|()| look(&beside)).and_then(|copied| {
+        let given = File::open(&beside).and_then(|file| give_to_owner(&file, &beside));
+        given.map(|()| copied).map_err(|error| cannot_write(&beside, &error))
+    });
     let placed = copied.and_then(|copied| {
         let kept = put_aside(&place, stamp).map_err(|error| cannot_write(&place, &error))?;
         match fs::rename(&beside, &place).and_then(|()| on_disk(&place)) {

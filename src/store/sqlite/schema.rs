@@ -1,6 +1,7 @@
 //! The file itself: how it is opened, and its schema.
 
 use super::{BUSY, failed};
+use crate::store::file::give_to_owner;
 use crate::store::migrations::{Applied, Migration, pending};
 use crate::store::ports::database::StoreError;
 use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior, params};
@@ -48,8 +49,9 @@ fn make(path: &Path) -> Result<(), StoreError> {
         DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(refused)?;
     }
     match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
-        Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(refused(error)),
-        _ => Ok(()),
+        Ok(file) => give_to_owner(&file, path).map_err(refused),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(refused(error)),
     }
 }
 

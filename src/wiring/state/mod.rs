@@ -15,7 +15,7 @@ use crate::domain::tenancy::{ApiKey, DEFAULT_ORG, DEFAULT_PROJECT, KeySecret, Sa
 use crate::domain::{Money, Secret};
 use crate::provider::PriceList;
 use crate::store::file::{
-    BalancesFile, KeptBalances, LastKnown, earlier_credentials, lock, make_private, set_aside, write_private,
+    BalancesFile, KeptBalances, LastKnown, earlier_credentials, lock, make_for_owner, set_aside, write_private,
 };
 use crate::store::ports::accounts::Accounts;
 use crate::store::ports::audit::noted;
@@ -228,7 +228,7 @@ impl State {
         let key = MasterKey::random().map_err(|error| StoreError::Unavailable(error.to_string()))?;
         let (path, text) = (self.master_key_file(), MasterKeys::default().with_new(key).to_text());
         // Another process may have made one in this moment, and have sealed with it.
-        let made = make_private(&path, text.as_bytes()).map_err(|error| cannot_write(&path, &error))?;
+        let made = make_for_owner(&path, text.as_bytes()).map_err(|error| cannot_write(&path, &error))?;
         Ok(made.then_some(path))
     }
 

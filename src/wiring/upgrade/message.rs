@@ -145,7 +145,12 @@ pub(super) fn receive_offer(stream: &mut UnixStream) -> io::Result<Option<(Offer
 /// A text for the operator when nobody takes the order, or the connection breaks.
 pub fn ask(data_dir: &Path, order: &Order, mut told: impl FnMut(Told)) -> Result<(), String> {
     let path = socket_path(data_dir);
-    let broken = |error: io::Error| format!("the gateway at {} does not answer: {error}", path.display());
+    let broken = |error: io::Error| match error.kind() {
+        ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => {
+            format!("the gateway at {} has been replaced, or has ended, in this moment: try again", path.display())
+        }
+        _ => format!("the gateway at {} does not answer: {error}", path.display()),
+    };
     let mut stream = UnixStream::connect(&path).map_err(|error| match error.kind() {
         ErrorKind::NotFound | ErrorKind::ConnectionRefused => {
             format!(

@@ -20,11 +20,11 @@
 
 mod message;
 mod offer;
+mod refusal;
 mod successor;
-mod systemd;
 
 pub use message::{Order, Told, ask};
-pub use offer::Upgrades;
+pub use offer::{Sockets, Upgrades};
 pub use successor::Predecessor;
 
 use std::path::{Path, PathBuf};

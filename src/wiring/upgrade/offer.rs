@@ -1,8 +1,9 @@
 //! The side of the process that serves: takes orders at `upgrade.sock`, starts a successor, hands over, and tells how it goes.
 
 use super::super::listeners::Listeners;
+use super::super::service_manager;
 use super::message::{MOST_SOCKETS, Offer, Order, Outcome, PROTOCOL, Told, Yours, hear, say, send_offer};
-use super::{socket_path, systemd};
+use super::{refusal, socket_path};
 use crate::proxy::Core;
 use crate::proxy::core::Phase;
 use crate::store::file::{is_trusted, listen_instead};
@@ -34,8 +35,23 @@ pub struct Upgrades {
     pub data_dir: PathBuf,
     /// The configuration file that was named on the command line.
     pub config: Option<PathBuf>,
-    /// Learns that the sockets are a successor's.
-    pub handed_over: watch::Sender<bool>,
+    /// Learns whose the sockets are.
+    pub sockets: watch::Sender<Sockets>,
+}
+
+/// Whose the listening sockets are.
+///
+/// ```text
+///  Ours ── upgrade ── Successors ── it ends by a failure ── Nobodys
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sockets {
+    /// This process accepts connections.
+    Ours,
+    /// Another process does.
+    Successors,
+    /// The process that took over is gone, and nobody listens.
+    Nobodys,
 }
 
 impl Upgrades {
@@ -54,13 +70,13 @@ impl Upgrades {
         let listener = listen_instead(&path)?;
         std::thread::Builder::new()
             .name("orbyt-upgrade".to_owned())
-            .spawn(move || self.take_orders(&listener))
+            .spawn(move || self.take_orders(listener))
             .map(|_| ())
     }
 
     /// One after the other, until one is carried out.
-    fn take_orders(&self, listener: &UnixListener) {
-        loop {
+    fn take_orders(&self, listener: UnixListener) {
+        let replaced = loop {
             let Ok((stream, _)) = listener.accept() else {
                 std::thread::sleep(Duration::from_millis(100));
                 continue;
@@ -70,17 +86,20 @@ impl Upgrades {
                 continue;
             }
             match self.carry_out(stream) {
-                Ok(true) => return,
-                Ok(false) => {}
+                Ok(Some(replaced)) => break replaced,
+                Ok(None) => {}
                 Err(error) => log::warn!("an upgrade was asked for and nobody waited for it: {error}"),
             }
-        }
+        };
+        // Whoever has come meanwhile is not kept until this process ends.
+        drop(listener);
+        self.see_out(replaced);
     }
 
-    /// Says whether this process is replaced.
-    fn carry_out(&self, mut stream: UnixStream) -> io::Result<bool> {
+    /// Gives the successor once it has taken over; `None` when all is as it was.
+    fn carry_out(&self, mut stream: UnixStream) -> io::Result<Option<Replaced>> {
         stream.set_read_timeout(Some(ORDER_WITHIN))?;
-        let Some(order) = hear::<Order>(&mut BufReader::new(&stream))? else { return Ok(false) };
+        let Some(order) = hear::<Order>(&mut BufReader::new(&stream))? else { return Ok(None) };
         let own = std::process::id();
         let started = self.start(&order.binary, |step| {
             log::info!("upgrade: {step}");
@@ -92,28 +111,42 @@ impl Upgrades {
             Err(why) => {
                 log::error!("upgrade: {why}; process {own} goes on as before");
                 say(&mut stream, &Told::Failed(why))?;
-                return Ok(false);
+                return Ok(None);
             }
         };
         let serves = successor.process.id();
         self.leave(&mut successor);
         log::info!("upgrade: process {own} accepts no more connections, process {serves} does");
-        if say(&mut stream, &Told::Done { leaves: own, serves }).is_ok() && order.wait {
-            self.tell_news(&mut stream);
-        }
-        drop(stream);
-        // It is this process's child, and nobody else would ask after it.
-        if let Ok(status) = successor.process.wait()
+        let is_heard = say(&mut stream, &Told::Done { leaves: own, serves }).is_ok();
+        Ok(Some(Replaced { successor, waits: (is_heard && order.wait).then_some(stream) }))
+    }
+
+    /// Tells whoever waits for the end of this process how far that is, and what becomes of the successor: it is this process's child, and
+    /// nobody else would ask after it.
+    fn see_out(&self, replaced: Replaced) {
+        let Replaced { mut successor, mut waits } = replaced;
+        let ended = loop {
+            let Some(stream) = &mut waits else { break successor.process.wait() };
+            if let Some(status) = successor.process.try_wait().transpose() {
+                break status;
+            }
+            if self.tell_news(stream).is_err() {
+                waits = None;
+            } else {
+                std::thread::sleep(NEWS);
+            }
+        };
+        if let Ok(status) = ended
             && !status.success()
         {
-            log::error!("process {serves}, which has taken over, has ended: {status}");
+            log::error!("process {}, which has taken over, has ended: {status}", successor.process.id());
+            self.sockets.send_replace(Sockets::Nobodys);
         }
-        Ok(true)
     }
 
     /// Starts a successor and waits until it serves beside this process.
     fn start(&self, binary: &Path, mut step: impl FnMut(String)) -> Result<Successor, String> {
-        if let Some(why) = systemd::refusal() {
+        if let Some(why) = refusal::why() {
             return Err(format!("process {} cannot be replaced: {why}", std::process::id()));
         }
         if *self.core.phase.borrow() != Phase::Serving {
@@ -194,25 +227,29 @@ impl Upgrades {
     fn leave(&self, successor: &mut Successor) {
         let _ = self.core.phase.send(Phase::HandedOver);
         self.listeners.lock().close();
-        self.handed_over.send_replace(true);
-        systemd::main_process_is(successor.process.id());
+        self.sockets.send_replace(Sockets::Successors);
+        service_manager::main_process_is(successor.process.id());
         // If it does not hear this, it sees that the connection has ended, and goes on as well.
         let _ = say(&mut successor.stream, &Yours { yours: true });
     }
 
-    /// Tells how many requests are still in flight, until nobody listens or this process has ended.
-    fn tell_news(&self, stream: &mut UnixStream) {
+    /// Tells how many requests are still in flight.
+    fn tell_news(&self, stream: &mut UnixStream) -> io::Result<()> {
+        let (requests, connections) =
+            (self.core.telemetry.metrics.in_flight(), self.core.open_connections.load(Ordering::Relaxed));
         let own = std::process::id();
-        loop {
-            let (requests, connections) =
-                (self.core.telemetry.metrics.in_flight(), self.core.open_connections.load(Ordering::Relaxed));
-            let news = format!("process {own}: {requests} requests in flight, {connections} connections open");
-            if say(stream, &Told::Step(news)).is_err() {
-                return;
-            }
-            std::thread::sleep(NEWS);
-        }
+        say(
+            stream,
+            &Told::Step(format!("process {own}: {requests} requests in flight, {connections} connections open")),
+        )
     }
+}
+
+/// What is left to do for a process that another one has replaced.
+struct Replaced {
+    successor: Successor,
+    /// Who waits for the end of this process.
+    waits: Option<UnixStream>,
 }
 
 /// The process that takes over.
