@@ -16,7 +16,7 @@ use super::core::{ClientCtx, Core};
 use super::lane::Lane;
 use crate::config::keys::Holder;
 use crate::dialect::extensions::{Byok, Extensions};
-use crate::domain::budget::kept_user;
+use crate::domain::budget::{LONGEST_USER, kept_user};
 use crate::domain::ledger::picos;
 use crate::domain::tenancy::{DEFAULT_ORG, DEFAULT_PROJECT};
 use crate::domain::{AttemptRecord, Decision, Ended, LedgerAttempt, LedgerRow, Money, RequestRecord, Secret, Usage};
