@@ -162,6 +162,13 @@ pub fn listeners_clash(one: &SocketAddr, other: &SocketAddr) -> bool {
     one.port() != 0 && one.port() == other.port() && (everywhere || one.ip() == other.ip())
 }
 
+/// Whether listeners at `old` are what `new` asks for; port 0 leaves the port to the system, so any will do.
+pub(super) fn same_places(old: &[SocketAddr], new: &[SocketAddr]) -> bool {
+    let same =
+        |(old, new): (&SocketAddr, &SocketAddr)| old.ip() == new.ip() && (new.port() == 0 || old.port() == new.port());
+    old.len() == new.len() && old.iter().zip(new).all(same)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -12,7 +12,7 @@ pub use telemetry::{LogFormat, Otlp, Telemetry};
 
 use super::budgets::BudgetBook;
 use super::keys::{GatewayKeys, StoredKeys};
-use super::net::IpNet;
+use super::net::{IpNet, same_places};
 use super::stored::LaidSetting;
 use crate::domain::secret::KeyHash;
 use crate::domain::tenancy::VaultKey;
@@ -592,11 +592,4 @@ impl Snapshot {
 
 fn tls_listen(server: &Server) -> &[SocketAddr] {
     server.tls.as_ref().map_or(&[], |tls| &tls.listen)
-}
-
-/// Whether listeners at `old` are what `new` asks for; port 0 leaves the port to the system, so any will do.
-fn same_places(old: &[SocketAddr], new: &[SocketAddr]) -> bool {
-    let same =
-        |(old, new): (&SocketAddr, &SocketAddr)| old.ip() == new.ip() && (new.port() == 0 || old.port() == new.port());
-    old.len() == new.len() && old.iter().zip(new).all(same)
 }

@@ -224,7 +224,7 @@ mod tests {
         assert!(!page.contains("<script") && !page.contains("<b>") && page.contains("&lt;script&gt;"), "{page}");
         assert!(page.contains("<h2 id=\"a-b--c\">") && page.contains("<h2 id=\"a-b--c-1\">"), "{page}");
         assert!(page.contains("<a href=\"/docs/budgets#y\">x</a> r <a href=\"https://e.example\">"), "{page}");
-        assert!(page.contains("<code>x = &quot;&lt;y&gt;&quot;\n</code></pre>"), "{page}");
+        assert!(page.contains("<code>x = \"&lt;y&gt;\"\n</code></pre>"), "{page}");
         assert!(page.contains("role=\"region\" aria-label=\"Table\"><table>"), "{page}");
     }
 }
