@@ -132,18 +132,19 @@ async fn alive() -> Response {
 }
 
 async fn ready(State(shared): State<Arc<Shared>>) -> Response {
-    match ((shared.deps.ready)(), (shared.deps.degraded)()) {
-        (true, None) => json(StatusCode::OK, &serde_json::json!({"status": "ready"})),
-        // It goes on with what it knows, so it stays in the load balancer.
-        (true, Some(_)) => {
-            let mut told = serde_json::json!({"status": "degraded", "database": "away"});
-            if let Some(spending) = (shared.deps.spending)() {
-                told["spending"] = spending.into();
-            }
-            json(StatusCode::OK, &told)
-        }
-        (false, _) => json(StatusCode::SERVICE_UNAVAILABLE, &serde_json::json!({"status": "not ready"})),
+    if !(shared.deps.ready)() {
+        return json(StatusCode::SERVICE_UNAVAILABLE, &serde_json::json!({"status": "not ready"}));
     }
+    let (away, spending) = ((shared.deps.degraded)().is_some(), (shared.deps.spending)());
+    // It goes on with what it knows, so it stays in the load balancer.
+    let mut told = serde_json::json!({"status": if away || spending.is_some() { "degraded" } else { "ready" }});
+    if away {
+        told["database"] = "away".into();
+    }
+    if let Some(spending) = spending {
+        told["spending"] = spending.into();
+    }
+    json(StatusCode::OK, &told)
 }
 
 /// Why a request went where it went.

@@ -156,7 +156,8 @@ async fn a_gateway_that_begins_with_a_budget_takes_its_requests_down_on_the_disk
     let cable = Cable::to(database.address(), Condition::Whole).await;
     let url = database.url_by(&cable.address());
     said(state.path(), Some(&url), &["budgets", "set", "15", "--org", "default"], "");
-    let gateway = start(&sim, Some(&url), state.path()).await;
+    let builder = builder(&sim, Some(&url), state.path()).config("[money]\nunknown_price = \"estimate\"\n");
+    let gateway = builder.start().await;
     cable.set(Condition::Cut);
     let answer = gateway.chat(&saying("openai/sim-ok", "one two", false)).await;
     assert_eq!(answer.status, 200, "{}", answer.body_text());
@@ -444,10 +445,9 @@ async fn without_a_ledger_nothing_is_written() {
 async fn a_key_in_the_place_of_a_name_is_in_no_row() {
     let (sim, state) = (Sim::start(SimDialect::OpenAi).unwrap(), tempfile::tempdir().unwrap());
     let gateway = start(&sim, None, state.path()).await;
-    let secret = "sk-ant-REDACTED";
+    let secret = &format!("sk-ant-api03-{}", "a1B2c3D4".repeat(6));
     let url = format!("{}/v1/models/{secret}", gateway.url);
     let pasted = client::send("GET", &url, &[("x-api-key", KEY)], b"").await.unwrap();
-    assert_eq!(pasted.status, 404);
     let asked = row(&gateway, state.path(), None, &pasted).await;
     assert!(asked["route"].as_str().unwrap().contains("[redacted]") && !asked.to_string().contains(secret), "{asked}");
     let mut body = saying("openai/sim-ok", "one two", false);

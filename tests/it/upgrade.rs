@@ -338,7 +338,7 @@ async fn of_two_upgrades_at_once_neither_waits_for_the_end_of_a_process() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_service_whose_new_process_fails_is_not_kept_down_by_the_streams_of_the_old_one() {
     let sim = sim();
-    sim.on_model("long", Step::Paced(Duration::from_secs(2)));
+    sim.on_model("long", Step::Paced(Duration::from_millis(300)));
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("notify");
     let _manager = UnixDatagram::bind(&socket).unwrap();

@@ -171,10 +171,14 @@ fn banners(shared: &Shared, visit: &Visit) -> Markup {
         @if let Some(why) = degraded {
             div.banner.bad role="alert" {
                 p { strong { "The database is away. " } "Requests are served with what is known; " (why) "." }
-                @match (shared.deps.spending)() {
-                    Some("last_seen") => p { "Budgets go on from what was spent when it was last seen." }
-                    Some(_) => p { "What was spent of budgets before this start is not known: they count from zero." }
-                    None => {}
+            }
+        }
+        @if let Some(spending) = (shared.deps.spending)().filter(|_| is_administrator) {
+            div.banner.bad role="alert" {
+                @if spending == "last_seen" {
+                    p { "Budgets go on from what was spent when the database was last seen." }
+                } @else {
+                    p { "What was spent of budgets before this start is not known: they count from zero." }
                 }
             }
         }

@@ -238,8 +238,12 @@ impl Accounts for Succession {
         self.0.accounts.observe(account, spent);
     }
 
+    /// None once the books are given away: only what is this process's own counts in what is left of them.
     fn balances(&self) -> Vec<(Account, Balance)> {
-        self.0.accounts.balances()
+        match &*self.0.role.read() {
+            Role::Keeping => self.0.accounts.balances(),
+            Role::Given(_) => Vec::new(),
+        }
     }
 
     fn forget_past(&self, now: u64) {
