@@ -122,9 +122,9 @@ test("the new pages have no barrier, light and dark, wide and on a phone", async
   await api("PUT", "/api/v1/models/both", { targets: ["openai/sim-ok", "anthropic/sim-ok"], fallbacks: ["google/sim-ok"], strategy: "cheap" });
   for (const [name, options] of [["light", { colorScheme: "light" }], ["dark", PHONE]]) {
     const { page, troubles, context } = await admin(options);
-    for (const path of ["/presets", "/presets/edit", "/models", "/models/edit?name=both", "/routing", "/routing/edit?name=routing", "/routing/edit?name=hedging", "/settings", "/pool", "/playground", "/budgets", "/keys", "/provider-keys"]) {
+    for (const path of ["/presets", "/presets/edit", "/models", "/models/edit?name=both", "/routing", "/routing/edit?name=routing", "/routing/edit?name=hedging", "/settings", "/pool", "/playground", "/budgets?org=org_default", "/keys", "/provider-keys"]) {
       assert.equal((await page.goto(CONSOLE + path)).status(), 200, path);
-      if (["/budgets", "/keys", "/provider-keys"].includes(path)) await page.locator("summary.pad").first().click();
+      if (["/budgets?org=org_default", "/keys", "/provider-keys"].includes(path)) await page.locator("summary.pad").first().click();
       await sound(page, `${name}${path.replaceAll(/[^a-z]/g, "-")}`);
     }
     assert.deepEqual(troubles, []);
