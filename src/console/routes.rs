@@ -29,6 +29,7 @@ use tokio::sync::watch;
 pub(super) const MOST_BODY: usize = 64 << 10;
 /// How long a body may take. Nobody types it.
 const BODY_WITHIN: Duration = Duration::from_secs(if cfg!(test) { 2 } else { 10 });
+
 /// What the handlers share.
 pub(super) struct Shared {
     pub deps: Deps,

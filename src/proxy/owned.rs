@@ -23,7 +23,6 @@ use crate::config::snapshot::Timeouts;
 use crate::dialect::client::Client;
 use crate::domain::{Clock, Ended, Fault, FaultKind, KeyId, Secret};
 use crate::provider::classify::classify;
-use crate::store::ports::live::KeyOutcome;
 use crate::store::ports::responses::Owner;
 use bytes::Bytes;
 use futures::stream::{Stream, StreamExt};
@@ -79,18 +78,22 @@ pub(super) async fn ask(
     client.record.provider = Some(provider.id.clone());
     client.record.model = Some(owner.model.clone());
     let until = client.started + snapshot.timeouts.total;
+    let is_known = |key: KeyId| provider.keys.iter().any(|own| own.id == key);
+    if owner.key.map_or(!provider.keys.is_empty(), |key| !is_known(key)) {
+        return Err(not_found(id).into());
+    }
     let others: Vec<KeyId> = provider.keys.iter().map(|key| key.id).filter(|key| Some(*key) != owner.key).collect();
     let wanted = Wanted { target: &target, byok: None, tried: &others, tokens: 0, deadline: until };
-    let mut lease = Lease::take(core, wanted, Instant::now()).map_err(|none| {
+    let lease = Lease::take(core, wanted, Instant::now()).map_err(|none| {
         let message = "the key that this response was made with cannot be used now";
         ApiError::new(Reason::RateLimited, message).retry_after(none.ready_in.unwrap_or(UNCHANGED))
     })?;
     let timeouts = provider.timeouts.unwrap_or(snapshot.timeouts);
     let token = core.tokens.of_key(provider, lease.key(), timeouts.first_output).await.map_err(|fault| told(&fault))?;
     let question = Question { target, method, path, timeouts, lease: &lease, token, until };
+    // What comes of it says nothing about the key: it is given back as it was.
     let answered = question.put(core, session, client).await;
     if answered.is_ok() {
-        lease.give_back(KeyOutcome::Good);
         client.record.ended = Ended::Complete;
     }
     match answered {
@@ -218,7 +221,14 @@ impl Question<'_> {
         written.map_err(|why| why.ends(client))?;
         loop {
             let (bytes, last) = tokio::select! {
-                piece = self.next(&mut pieces) => piece.map_err(|_| Stop::Cut)?,
+                piece = self.next(&mut pieces) => match piece {
+                    Ok(piece) => piece,
+                    Err(fault) => {
+                        client.record.ended = Ended::Broken;
+                        client.record.error_code = Some(fault.kind.name().to_owned());
+                        return Err(Stop::Cut);
+                    }
+                },
                 _ = session.read_body_or_idle(true) => {
                     client.record.ended = Ended::ClientGone;
                     return Err(Stop::Gone);

@@ -21,6 +21,7 @@ use super::walk::Walk;
 use super::{body, owned};
 use crate::config::snapshot::Snapshot;
 use crate::dialect::openai_chat::envelope::Envelope;
+use crate::dialect::openai_responses::request::not_found as unknown_previous;
 use crate::dialect::openai_responses::{envelope as form, kept as told};
 use crate::domain::secret::KeyHash;
 use crate::domain::{Ended, KeyId};
@@ -38,10 +39,15 @@ const LONGEST_ID: usize = 200;
 /// The request with the conversation that it goes on from, where that is known here.
 ///
 /// # Errors
-/// 413 when the whole would be larger than a body may be.
+/// 413 when the whole would be larger than a body may be, 400 for a response of another key.
 pub(super) async fn go_on(core: &Core, client: &mut ClientCtx, mut envelope: Envelope) -> Result<Envelope, Stop> {
     let Some(id) = &envelope.previous else { return Ok(envelope) };
-    let kept = match core.responses.get(&tenant(client), id, Instant::now()).await {
+    let (tenant, now) = (tenant(client), Instant::now());
+    let kept = match core.responses.get(&tenant, id, now).await {
+        // Their providers know no gateway keys, and would go on from it for anybody.
+        None if core.responses.is_anothers(&tenant, id, now).await => {
+            return Err(ApiError::from(unknown_previous(id)).into());
+        }
         None => return Ok(envelope),
         Some(Known::There(owner)) => {
             // Nobody else has the conversation, so it is asked first, with the key of the account that the response is in.
@@ -100,10 +106,8 @@ pub(super) async fn look_up(
         OfResponse::InputItems => "GET /v1/responses/{id}/input_items".into(),
         OfResponse::Cancel => "POST /v1/responses/{id}/cancel".into(),
     };
-    if of == OfResponse::Cancel {
-        // It says nothing, but has to be read before the next request on this connection.
-        body::read(session, client.snapshot.server.max_body_bytes).await?;
-    }
+    // It says nothing, but has to be read before the next request on this connection.
+    body::read(session, client.snapshot.server.max_body_bytes).await?;
     let kept = match core.responses.get(&tenant(client), id, Instant::now()).await {
         None => return Err(not_found(id).into()),
         Some(Known::There(owner)) => {

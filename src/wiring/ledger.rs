@@ -220,12 +220,12 @@ impl Writer {
                         // Nobody may be waiting any more.
                         let _ = settle.say.send(());
                     }
-                    if is_due(&mut forgot, FORGET) {
-                        self.forget().await;
-                    }
                     LOOK
                 }
             };
+            if matches!(wrote, Wrote::Few | Wrote::Nothing) && is_due(&mut forgot, FORGET) {
+                self.forget().await;
+            }
             if pause.is_zero() {
                 tokio::task::yield_now().await;
                 continue;

@@ -99,8 +99,8 @@ fn wave(file: &[u8]) -> Option<Duration> {
         let (length, after) = after.split_first_chunk::<4>()?;
         let length = u32::from_le_bytes(*length) as usize;
         if id == b"data" {
-            // One that is written as it is recorded says more than there is.
-            let samples = length.min(after.len()) as f64;
+            // One that is written as it is recorded says more than there is, or nothing.
+            let samples = if length == 0 { after.len() } else { length.min(after.len()) } as f64;
             return bytes_a_second.map(|bytes: f64| Duration::from_secs_f64(samples / bytes));
         }
         if id == b"fmt " {

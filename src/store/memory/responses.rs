@@ -89,9 +89,10 @@ impl State {
         }
     }
 
-    /// Forgets the oldest response of whoever has the most bytes.
-    fn drop_one(&mut self) -> bool {
-        let Some(name) = self.tenants.iter().max_by_key(|(_, tenant)| tenant.bytes).map(|(name, _)| name.clone())
+    /// Forgets the oldest response of whoever has the most: by number, or by bytes.
+    fn drop_one(&mut self, by_number: bool) -> bool {
+        let size = |tenant: &Tenant| if by_number { tenant.by_id.len() } else { tenant.bytes };
+        let Some(name) = self.tenants.iter().max_by_key(|(_, tenant)| size(tenant)).map(|(name, _)| name.clone())
         else {
             return false;
         };
@@ -106,8 +107,12 @@ impl State {
         if size > bounds.max_bytes || bounds.max_entries == 0 || bounds.ttl.is_zero() {
             return;
         }
-        while self.entries + 1 > bounds.max_entries || self.bytes + size > bounds.max_bytes {
-            if !self.drop_one() {
+        loop {
+            let are_many = self.entries + 1 > bounds.max_entries;
+            if !are_many && self.bytes + size <= bounds.max_bytes {
+                break;
+            }
+            if !self.drop_one(are_many) {
                 return;
             }
         }
@@ -132,6 +137,12 @@ impl ResponseStore for MemoryResponses {
         let state = self.state.lock();
         let entry = state.tenants.get(tenant)?.by_id.get(id)?;
         (entry.until > now).then(|| entry.known.clone())
+    }
+
+    async fn is_anothers(&self, tenant: &str, id: &str, now: Instant) -> bool {
+        let state = self.state.lock();
+        let mut others = state.tenants.iter().filter(|(name, _)| *name != tenant);
+        others.any(|(_, of)| of.by_id.get(id).is_some_and(|entry| entry.until > now))
     }
 
     async fn delete(&self, tenant: &str, id: &str, now: Instant) -> bool {

@@ -76,6 +76,9 @@ pub trait ResponseStore: Send + Sync {
     /// What is known of a response of this tenant, while it lasts.
     async fn get(&self, tenant: &str, id: &str, now: Instant) -> Option<Known>;
 
+    /// Whether another tenant has a response of this id.
+    async fn is_anothers(&self, tenant: &str, id: &str, now: Instant) -> bool;
+
     /// Forgets a response; `false` when this tenant has none of that id.
     async fn delete(&self, tenant: &str, id: &str, now: Instant) -> bool;
 }

@@ -68,11 +68,19 @@ impl Follower {
     /// Asks the ledger what each user has spent who has a budget with all others. Says whether it has answered.
     async fn observe_users(&self, state: &State, budgets: &BudgetBook) -> bool {
         for (org, account) in budgets.accounts_of_each_user(day_of(now_ms())) {
-            let spent = state.database.spent_by_users(&org, account.from_day, account.last_day(), MOST_USERS).await;
-            let Ok(spent) = spent.inspect_err(|error| log::debug!("what users have spent is not known: {error}"))
-            else {
-                return false;
-            };
+            let spent =
+                match state.database.spent_by_users(&org, account.from_day, account.last_day(), MOST_USERS).await {
+                    Ok(spent) => spent,
+                    // As with the others.
+                    Err(error @ (StoreError::Unavailable(_) | StoreError::Damaged(_))) => {
+                        log::debug!("what users have spent is not known: {error}");
+                        return false;
+                    }
+                    Err(error) => {
+                        log::warn!("what users have spent is not known: {error}");
+                        continue;
+                    }
+                };
             for (user, spent) in spent {
                 let account = Account { subject: user_subject(&org, &user), ..account.clone() };
                 self.core.accounts.observe(&account, spent);
@@ -161,6 +169,8 @@ impl Follower {
             tokio::time::sleep(EVERY).await;
             let budgets = self.core.snapshot.load().budgets.clone();
             if budgets.is_empty() {
+                // What was spent of none is known.
+                *self.core.spending_of.lock() = None;
                 continue;
             }
             self.core.accounts.forget_past(now_ms());
