@@ -30,15 +30,15 @@ pub(super) fn begin(books: &Succession, takes_over: bool) -> Option<Taken> {
         }
         return None;
     }
-    match books.take_over() {
-        Ok(taken) => Some(taken),
-        Err(error) => {
-            log::warn!(
-                "what the process before has reserved of budgets and limits is not known here until it is in the ledger: {error}"
-            );
-            None
-        }
-    }
+    let (taken, why) = match books.take_over() {
+        Ok(taken) if taken.has_books() => return Some(taken),
+        Ok(taken) => (Some(taken), "it is of another version, which hands over in another way".to_owned()),
+        Err(error) => (None, error.to_string()),
+    };
+    log::warn!(
+        "what the process before has reserved of budgets and limits is not known here until it is in the ledger: {why}"
+    );
+    taken
 }
 
 /// Gives back what processes had open that have left, once it is known what they have spent.

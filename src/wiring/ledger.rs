@@ -176,10 +176,13 @@ struct Writer {
 enum Wrote {
     /// There was nothing.
     Nothing,
-    /// A few rows are written, and at most a few have come since.
+    /// A few rows are written: all that there were.
     Few,
-    /// Many rows are written, and there are more.
-    Many,
+    /// Many rows are written, or there are more.
+    Many {
+        /// Whether they are all that there were.
+        is_all: bool,
+    },
     /// Nothing can be written now.
     Stuck,
 }
@@ -195,6 +198,11 @@ impl Writer {
         let (mut adopted, mut forgot): (Option<Instant>, Option<Instant>) = (None, None);
         let mut waiting: Vec<Settle> = Vec::new();
         loop {
+            // Also while there is so much to write that nobody waits below. A process that has just ended may have left something.
+            while let Ok(settle) = settling.try_recv() {
+                waiting.push(settle);
+                adopted = None;
+            }
             if is_due(&mut adopted, ADOPT) {
                 match drain.adopt() {
                     Ok(0) => {}
@@ -206,24 +214,18 @@ impl Writer {
             }
             let wrote = self.step(&mut drain).await;
             self.show(&drain);
+            if matches!(wrote, Wrote::Nothing) && waiting.iter().any(|settle| settle.is_last) {
+                drain.finish();
+            }
+            answer(&mut waiting, &wrote);
             let pause = match wrote {
-                Wrote::Many => Duration::ZERO,
+                Wrote::Many { .. } => Duration::ZERO,
                 Wrote::Few if !waiting.is_empty() => Duration::ZERO,
                 // A few rows take as many pages and syncs as many do: they gather.
-                Wrote::Few => LOOK,
+                Wrote::Few | Wrote::Nothing => LOOK,
                 Wrote::Stuck => AGAIN,
-                Wrote::Nothing => {
-                    if waiting.iter().any(|settle| settle.is_last) {
-                        drain.finish();
-                    }
-                    for settle in waiting.drain(..) {
-                        // Nobody may be waiting any more.
-                        let _ = settle.say.send(());
-                    }
-                    LOOK
-                }
             };
-            if matches!(wrote, Wrote::Few | Wrote::Nothing) && is_due(&mut forgot, FORGET) {
+            if !matches!(wrote, Wrote::Stuck) && is_due(&mut forgot, FORGET) {
                 self.forget().await;
             }
             if pause.is_zero() {
@@ -235,7 +237,6 @@ impl Writer {
                 asked = settling.recv() => match asked {
                     Some(settle) => {
                         waiting.push(settle);
-                        // A process that has just ended may have left something.
                         adopted = None;
                     }
                     None => return,
@@ -253,6 +254,7 @@ impl Writer {
             let frames = spool.take_waiting();
             if !self.write(&rows_of(&frames)).await {
                 spool.keep(frames);
+                return Wrote::Stuck;
             }
         }
         let batch = match drain.next_batch() {
@@ -268,7 +270,7 @@ impl Writer {
         }
         if let Some(books) = &self.setup.heirloom {
             // Who asks the ledger must not find there what it has not been told of, and would count it twice.
-            let _ = tokio::time::timeout(AGAIN, books.settled()).await;
+            books.settled_before_ledger(AGAIN).await;
         }
         for rows in batch.rows.chunks(AT_ONCE) {
             if !self.write(rows).await {
@@ -296,7 +298,7 @@ impl Writer {
             self.stick(format!("{} cannot be deleted: {error}", batch.path.display()));
             return Wrote::Stuck;
         }
-        if batch.is_last || batch.rows.len() >= AT_ONCE { Wrote::Many } else { Wrote::Few }
+        if batch.is_all && batch.rows.len() < AT_ONCE { Wrote::Few } else { Wrote::Many { is_all: batch.is_all } }
     }
 
     /// Writes rows; `false` when they cannot be written now.
@@ -402,6 +404,19 @@ impl Writer {
     }
 }
 
+/// Tells those who wait for what was there before they came: each step begins after that. Who waits for the end waits for nothing to be left.
+fn answer(waiting: &mut Vec<Settle>, wrote: &Wrote) {
+    let (is_all, is_end) = match wrote {
+        Wrote::Nothing => (true, true),
+        Wrote::Few | Wrote::Many { is_all: true } => (true, false),
+        Wrote::Many { is_all: false } | Wrote::Stuck => (false, false),
+    };
+    for settle in waiting.extract_if(.., |settle| is_all && (is_end || !settle.is_last)) {
+        // Nobody may be waiting any more.
+        let _ = settle.say.send(());
+    }
+}
+
 /// So long ago, in Unix milliseconds.
 fn ago(time: Duration) -> u64 {
     super::state::now_ms().saturating_sub(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
@@ -422,4 +437,30 @@ fn set_aside(data_dir: &Path, row: &LedgerRow<'_>) -> io::Result<()> {
     let mut line = serde_json::to_vec(row)?;
     line.push(b'\n');
     OpenOptions::new().append(true).create(true).mode(0o600).open(path)?.write_all(&line)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_waits_is_answered_though_more_comes_all_the_time() {
+        let mut waiting = Vec::new();
+        let mut wait = |is_last| {
+            let (say, said) = oneshot::channel();
+            waiting.push(Settle { say, is_last });
+            said
+        };
+        let (mut one, mut last) = (wait(false), wait(true));
+        for unfinished in [Wrote::Stuck, Wrote::Many { is_all: false }] {
+            answer(&mut waiting, &unfinished);
+            assert!(one.try_recv().is_err() && last.try_recv().is_err());
+        }
+        answer(&mut waiting, &Wrote::Many { is_all: true });
+        assert!(one.try_recv().is_ok() && last.try_recv().is_err(), "the end is when nothing is left");
+        answer(&mut waiting, &Wrote::Few);
+        assert!(last.try_recv().is_err());
+        answer(&mut waiting, &Wrote::Nothing);
+        assert!(last.try_recv().is_ok() && waiting.is_empty());
+    }
 }

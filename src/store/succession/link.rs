@@ -5,9 +5,10 @@
 //! Away ──connect──> says what it has open ──answered──> Joined ──broken, or somebody else keeps them──> Away
 //! ```
 
-use super::wire::{Answer, Ask, Open, hear, say};
+use super::wire::{Answer, Ask, Open, hear};
 use crate::domain::budget::{Account, Draw};
 use crate::domain::{Money, Scope};
+use crate::store::file::say;
 use crate::store::memory::OpenReservation;
 use crate::store::ports::limits::Subject;
 use std::collections::HashMap;
@@ -44,6 +45,8 @@ struct Order {
     ask: Ask,
     /// Who waits for it, and until when.
     waits: Option<(oneshot::Sender<Told>, Instant)>,
+    /// As [`Link::written`] was.
+    written: u64,
 }
 
 /// This end of it.
@@ -53,14 +56,17 @@ pub(super) struct Link {
     stop: Arc<AtomicBool>,
     /// Orders that are not carried out yet.
     waiting: Arc<AtomicU64>,
+    /// How often the ledger was written before all that was said was answered.
+    written: Arc<AtomicU64>,
 }
 
 impl Link {
     /// Leads to whoever listens at a path, for a process that has this open.
     pub(super) fn begin(path: PathBuf, open: Open) -> io::Result<Self> {
         let (orders, carried) = channel();
-        let (stop, waiting) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
-        let Open { holder, reservations, places } = open;
+        let stop = Arc::new(AtomicBool::new(false));
+        let (waiting, written) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+        let Open { holder, reservations, places, .. } = open;
         let carrier = Carrier {
             path,
             holder,
@@ -68,18 +74,20 @@ impl Link {
             places: places.into_iter().map(|(scope, name, count)| ((scope, name), count)).collect(),
             connection: None,
             pause: AGAIN,
+            settled: 0,
             stop: stop.clone(),
             waiting: waiting.clone(),
+            written: written.clone(),
         };
         std::thread::Builder::new().name("orbyt-books".to_owned()).spawn(move || carrier.run(&carried))?;
-        Ok(Self { orders, stop, waiting })
+        Ok(Self { orders, stop, waiting, written })
     }
 
     /// Asks for a reservation.
     pub(super) async fn reserve(&self, number: u64, draws: &[Draw], amount: Money, until: u64) -> Told {
         let (tell, told) = oneshot::channel();
         let ask = Ask::Reserve { number, draws: draws.to_vec(), amount, until };
-        self.send(Order { ask, waits: Some((tell, Instant::now() + PATIENCE)) });
+        self.send(ask, Some((tell, Instant::now() + PATIENCE)));
         match tokio::time::timeout(PATIENCE, told).await {
             Ok(told) => told.unwrap_or(Told::Again),
             Err(_) => Told::Nobody,
@@ -88,17 +96,17 @@ impl Link {
 
     /// Tells that a reservation is over.
     pub(super) fn settle(&self, number: u64, accounts: Vec<Account>, amount: Money, spent: Money) {
-        self.send(Order { ask: Ask::Settle { number, accounts, amount, spent }, waits: None });
+        self.send(Ask::Settle { said: 0, number, accounts, amount, spent, in_ledger: false }, None);
     }
 
     /// Tells that a request has passed the limits.
     pub(super) fn began(&self, subjects: Vec<Subject>, tokens: u64) {
-        self.send(Order { ask: Ask::Began { subjects, tokens }, waits: None });
+        self.send(Ask::Began { subjects, tokens }, None);
     }
 
     /// Tells that it is over.
     pub(super) fn ended(&self, subjects: Vec<Subject>, tokens: u64, used: u64) {
-        self.send(Order { ask: Ask::Ended { subjects, tokens, used }, waits: None });
+        self.send(Ask::Ended { subjects, tokens, used }, None);
     }
 
     /// Whether all that was said was answered.
@@ -106,14 +114,19 @@ impl Link {
         self.waiting.load(Ordering::Acquire) == 0
     }
 
+    /// What was said and not answered may stand in the ledger from now on.
+    pub(super) fn goes_into_ledger(&self) {
+        self.written.fetch_add(1, Ordering::AcqRel);
+    }
+
     /// Says no more: the books are this process's again.
     pub(super) fn stop(&self) {
         self.stop.store(true, Ordering::Release);
     }
 
-    fn send(&self, order: Order) {
+    fn send(&self, ask: Ask, waits: Option<(oneshot::Sender<Told>, Instant)>) {
         self.waiting.fetch_add(1, Ordering::AcqRel);
-        if self.orders.send(order).is_err() {
+        if self.orders.send(Order { ask, waits, written: self.written.load(Ordering::Acquire) }).is_err() {
             // It was stopped.
             self.waiting.fetch_sub(1, Ordering::AcqRel);
         }
@@ -131,8 +144,11 @@ struct Carrier {
     connection: Option<BufReader<UnixStream>>,
     /// How long until it is tried again.
     pause: Duration,
+    /// How many settlements were said.
+    settled: u64,
     stop: Arc<AtomicBool>,
     waiting: Arc<AtomicU64>,
+    written: Arc<AtomicU64>,
 }
 
 impl Carrier {
@@ -155,8 +171,11 @@ impl Carrier {
         }
     }
 
-    fn carry_out(&mut self, Order { ask, waits }: Order) {
-        let mut waits = waits;
+    fn carry_out(&mut self, Order { mut ask, mut waits, written }: Order) {
+        if let Ask::Settle { said, .. } = &mut ask {
+            self.settled += 1;
+            *said = self.settled;
+        }
         loop {
             if self.stop.load(Ordering::Acquire) {
                 return tell(waits.take(), Told::Again);
@@ -168,6 +187,9 @@ impl Carrier {
                 if Instant::now() >= *until {
                     return self::tell(waits.take(), Told::Nobody);
                 }
+            }
+            if let Ask::Settle { in_ledger, .. } = &mut ask {
+                *in_ledger = self.written.load(Ordering::Acquire) > written;
             }
             match self.exchange(&ask) {
                 Ok(answer) => {
@@ -202,7 +224,7 @@ impl Carrier {
         let mut connection = BufReader::new(stream);
         let places = self.places.iter().map(|((scope, name), count)| (*scope, name.clone(), *count));
         let (holder, reservations) = (self.holder.clone(), self.reservations.values().cloned().collect());
-        said(&mut connection, &Ask::Hello(Open { holder, reservations, places: places.collect() }))?;
+        said(&mut connection, &Ask::Hello(Open { holder, reservations, places: places.collect(), settled: 0 }))?;
         Ok(connection)
     }
 

@@ -30,6 +30,7 @@ use async_trait::async_trait;
 use link::{Link, Told};
 use parking_lot::{Mutex, RwLock};
 use std::collections::{HashMap, HashSet};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -52,6 +53,8 @@ struct Inner {
     /// This process, as others name it.
     own: String,
     path: PathBuf,
+    /// Where others are answered, while they are answered here.
+    listener: Mutex<Option<Arc<UnixListener>>>,
     guests: Mutex<HashMap<String, Guest>>,
     /// Somebody has left.
     left: Notify,
@@ -70,10 +73,14 @@ struct Guest {
     /// By their numbers there.
     reservations: HashMap<u64, Reservation>,
     places: HashMap<(Scope, Arc<str>), u64>,
+    /// The last of its settlements that is booked.
+    settled: u64,
     /// Its connections: one, or two for a moment.
     connections: u32,
-    /// When it was expected first, until it comes.
-    expected: Option<Instant>,
+    /// How often it has come. What it has said in earlier connections it says again in the last one.
+    met: u64,
+    /// When it was expected first, or has come or left last.
+    since: Instant,
 }
 
 impl Guest {
@@ -91,6 +98,7 @@ impl Succession {
             role: RwLock::new(Role::Keeping),
             own: format!("{}-{:08x}", std::process::id(), fastrand::u32(..)),
             path: data_dir.join("books.sock"),
+            listener: Mutex::default(),
             guests: Mutex::default(),
             left: Notify::new(),
             owes_recount: AtomicBool::new(false),
@@ -103,14 +111,19 @@ impl Succession {
     }
 
     /// The processes that have left with something open, or have not come; `None` when nobody has, and nobody's spending has to be
-    /// looked up.
+    /// looked up. Where another process keeps the books, they have left for that one.
     pub fn lost(&self) -> Option<Vec<String>> {
+        if matches!(*self.0.role.read(), Role::Given(_)) {
+            return None;
+        }
         let lost: Vec<String> = {
             let mut guests = self.0.guests.lock();
-            let is_gone =
-                |guest: &Guest| guest.connections == 0 && guest.expected.is_none_or(|at| at.elapsed() >= COMES);
-            guests.retain(|_, guest| !(is_gone(guest) && guest.is_empty()));
-            guests.iter().filter(|(_, guest)| is_gone(guest)).map(|(name, _)| name.clone()).collect()
+            let is_late = |guest: &Guest| guest.since.elapsed() >= COMES;
+            // One that comes back has to find which of its settlements are booked.
+            guests.retain(|_, guest| guest.connections > 0 || !guest.is_empty() || !is_late(guest));
+            let is_gone = |guest: &Guest| guest.connections == 0 && (guest.met > 0 || is_late(guest));
+            let gone = guests.iter().filter(|(_, guest)| is_gone(guest) && !guest.is_empty());
+            gone.map(|(name, _)| name.clone()).collect()
         };
         (!lost.is_empty() || self.0.owes_recount.swap(false, Ordering::AcqRel)).then_some(lost)
     }
@@ -139,8 +152,7 @@ impl Succession {
 
     /// What a process has spent may be in the ledger alone: [`Succession::lost`] says so the next time.
     pub fn recount(&self) {
-        self.0.owes_recount.store(true, Ordering::Release);
-        self.0.left.notify_one();
+        self.0.recount();
     }
 
     /// Waits until whoever keeps the books knows everything that was said.
@@ -153,9 +165,24 @@ impl Succession {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     }
+
+    /// The same before the ledger is written, for so long at most: what is not known by then will be looked up there instead of booked, so that
+    /// it does not count twice.
+    pub async fn settled_before_ledger(&self, patience: Duration) {
+        if tokio::time::timeout(patience, self.settled()).await.is_err()
+            && let Role::Given(link) = &*self.0.role.read()
+        {
+            link.goes_into_ledger();
+        }
+    }
 }
 
 impl Inner {
+    fn recount(&self) {
+        self.owes_recount.store(true, Ordering::Release);
+        self.left.notify_one();
+    }
+
     /// What this process itself has open: all but what is others'.
     fn own_open(&self, all: Vec<OpenReservation>, in_flight: &[(Scope, Arc<str>, u64)]) -> Open {
         let guests = self.guests.lock();
@@ -169,7 +196,7 @@ impl Inner {
             (count > 0).then(|| (*scope, name.clone(), count))
         };
         let places = in_flight.iter().filter_map(own).collect();
-        Open { holder: self.own.clone(), reservations, places }
+        Open { holder: self.own.clone(), reservations, places, settled: 0 }
     }
 }
 

@@ -1,8 +1,13 @@
 //! Books that go from process to process, all of which are played here.
 
+use super::wire::{Ask, PROTOCOL, hear};
 use super::*;
 use crate::domain::budget::{Payer, Span};
 use crate::domain::{Limit, Measure};
+use crate::store::file::{listen_instead, say};
+use std::io::BufReader;
+use std::os::unix::net::UnixStream;
+use std::sync::Weak;
 
 const TTL: Duration = Duration::from_secs(60);
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -26,12 +31,48 @@ fn standing(books: &Succession) -> (i128, i128) {
     known.first().map_or((0, 0), |(_, balance)| (balance.spent.picos(), balance.reserved.picos()))
 }
 
-async fn until_standing(books: &Succession, expected: (i128, i128)) {
+async fn until(what: &str, holds: impl Fn() -> bool) {
     let begun = Instant::now();
-    while standing(books) != expected {
-        assert!(begun.elapsed() < PATIENCE, "{:?} is not {expected:?}", standing(books));
+    while !holds() {
+        assert!(begun.elapsed() < PATIENCE, "waited in vain for {what}");
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
+}
+
+/// A process that says things one by one, as the link of one does.
+struct ByHand(BufReader<UnixStream>);
+
+impl ByHand {
+    fn connects(folder: &Path) -> Self {
+        Self(BufReader::new(UnixStream::connect(folder.join("books.sock")).unwrap()))
+    }
+
+    /// With 40 reserved, and two places.
+    fn comes(folder: &Path) -> Self {
+        let mut guest = Self::connects(folder);
+        let accounts = draw(0).map(|draw| draw.account).to_vec();
+        let open = OpenReservation { number: 7, accounts, amount: Money::from_picos(40), until: now_ms() + 60_000 };
+        let places = vec![(Scope::Key, Arc::from("k"), 2)];
+        let hello = Open { holder: "other".to_owned(), reservations: vec![open], places, settled: 0 };
+        assert_eq!(guest.asks(&Ask::Hello(hello)), Answer::Done);
+        guest
+    }
+
+    fn asks(&mut self, ask: &Ask) -> Answer {
+        say(self.0.get_mut(), ask).unwrap();
+        hear(&mut self.0).unwrap().unwrap()
+    }
+
+    fn settles(&mut self, said: u64, number: u64, spent: i128) -> Answer {
+        let accounts = draw(0).map(|draw| draw.account).to_vec();
+        let (amount, spent) = (Money::from_picos(40), Money::from_picos(spent));
+        self.asks(&Ask::Settle { said, number, accounts, amount, spent, in_ledger: false })
+    }
+}
+
+/// Whoever accepts at this moment, for as long as anybody does.
+fn accepting(books: &Succession) -> Weak<UnixListener> {
+    Arc::downgrade(books.0.listener.lock().as_ref().unwrap())
 }
 
 fn subject() -> Subject {
@@ -101,24 +142,57 @@ async fn a_successor_that_ends_before_it_serves_leaves_the_books_where_they_were
     let folder = tempfile::tempdir().unwrap();
     let (old, new) = (Succession::new(folder.path()), Succession::new(folder.path()));
     old.begin().unwrap();
+    let first = accepting(&old);
     let before = reserve(&old, 30).await.unwrap();
     let taken = new.take_over().unwrap();
+    assert!(taken.has_books());
     let meanwhile = reserve(&old, 10).await.unwrap();
     assert_eq!(standing(&new), (0, 40));
     drop(taken);
-    let begun = Instant::now();
-    while old.lost().is_none() {
-        assert!(begun.elapsed() < PATIENCE, "it does not notice");
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
+    until("it to notice", || old.lost().is_some()).await;
+    until("the end of those who accepted before", || first.strong_count() == 0).await;
     assert_eq!(standing(&old), (0, 40));
     settle(&old, before, 30);
     settle(&old, meanwhile, 1);
     assert_eq!(standing(&old), (31, 0));
     // And the next one takes them from it.
-    let next = Succession::new(folder.path());
+    let (next, second) = (Succession::new(folder.path()), accepting(&old));
     next.take_over().unwrap().serves();
     assert_eq!(standing(&next), (31, 0));
+    until("nobody to accept here any more", || second.strong_count() == 0).await;
+}
+
+#[tokio::test]
+async fn one_of_another_version_that_ends_leaves_the_way_to_the_books_as_it_was() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("books.sock");
+    let old = Succession::new(folder.path());
+    old.begin().unwrap();
+    let _open = reserve(&old, 30).await.unwrap();
+    let mut other = ByHand::connects(folder.path());
+    let listener = listen_instead(&path).unwrap();
+    assert_eq!(other.asks(&Ask::Take { protocol: PROTOCOL + 1 }), Answer::NotHere);
+    drop((listener, other));
+    until("somebody to listen again", || UnixStream::connect(&path).is_ok()).await;
+    let next = Succession::new(folder.path());
+    assert!(next.take_over().unwrap().has_books());
+    assert_eq!(standing(&next), (0, 30));
+}
+
+#[tokio::test]
+async fn one_that_is_not_given_the_books_says_when_it_serves_all_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let listener = listen_instead(&folder.path().join("books.sock")).unwrap();
+    let before = std::thread::spawn(move || {
+        let mut lines = BufReader::new(listener.accept().unwrap().0);
+        assert!(matches!(hear(&mut lines).unwrap(), Some(Ask::Take { .. })));
+        say(lines.get_mut(), &Answer::NotHere).unwrap();
+        hear::<Ask>(&mut lines).unwrap()
+    });
+    let taken = Succession::new(folder.path()).take_over().unwrap();
+    assert!(!taken.has_books());
+    taken.serves();
+    assert!(matches!(before.join().unwrap(), Some(Ask::Serves)));
 }
 
 #[tokio::test]
@@ -127,19 +201,8 @@ async fn what_a_process_had_open_is_given_back_once_it_was_looked_up_what_it_has
     let new = Succession::new(folder.path());
     new.begin().unwrap();
     {
-        // As the link of a process does, which then is killed.
-        let stream = std::os::unix::net::UnixStream::connect(folder.path().join("books.sock")).unwrap();
-        let mut lines = std::io::BufReader::new(stream);
-        let open = OpenReservation {
-            number: 7,
-            accounts: draw(0).map(|draw| draw.account).to_vec(),
-            amount: Money::from_picos(40),
-            until: now_ms() + 60_000,
-        };
-        let places = vec![(Scope::Key, Arc::from("k"), 2)];
-        let hello = Open { holder: "other".to_owned(), reservations: vec![open], places };
-        wire::say(lines.get_mut(), &wire::Ask::Hello(hello)).unwrap();
-        assert_eq!(wire::hear::<Answer>(&mut lines).unwrap(), Some(Answer::Done));
+        // One that then is killed.
+        let _guest = ByHand::comes(folder.path());
         assert_eq!((standing(&new), new.lost()), ((0, 40), None));
         assert!(new.acquire(vec![subject()], 0, Instant::now()).await.0.is_err(), "its places count");
     }
@@ -149,6 +212,74 @@ async fn what_a_process_had_open_is_given_back_once_it_was_looked_up_what_it_has
     new.bury("other");
     assert_eq!((standing(&new), new.lost()), ((0, 0), None));
     assert!(new.acquire(vec![subject()], 0, Instant::now()).await.0.is_ok());
+}
+
+#[tokio::test]
+async fn what_is_said_again_because_no_answer_was_heard_is_booked_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let new = Succession::new(folder.path());
+    new.begin().unwrap();
+    let mut first = ByHand::comes(folder.path());
+    assert_eq!((first.settles(1, 7, 30), standing(&new)), (Answer::Done, (30, 0)));
+    // The answer has got lost with its connection: there are two for a moment.
+    let mut second = ByHand::comes(folder.path());
+    assert_eq!(standing(&new), (30, 40));
+    assert_eq!((second.settles(1, 7, 30), standing(&new)), (Answer::Done, (30, 0)));
+    assert_eq!((first.settles(2, 8, 5), standing(&new)), (Answer::NotHere, (30, 0)));
+    assert_eq!((second.settles(2, 8, 5), standing(&new)), (Answer::Done, (35, 0)));
+    drop((first, second));
+    until("both to be gone", || new.0.guests.lock()["other"].connections == 0).await;
+    let _ = new.lost();
+    let mut third = ByHand::comes(folder.path());
+    third.settles(2, 7, 5);
+    assert_eq!(standing(&new), (35, 0));
+    // And the next one knows it too.
+    let next = Succession::new(folder.path());
+    next.take_over().unwrap().serves();
+    let mut fourth = ByHand::comes(folder.path());
+    fourth.settles(2, 7, 5);
+    assert_eq!(standing(&next), (35, 0));
+}
+
+#[tokio::test]
+async fn what_the_ledger_has_first_is_looked_up_there_and_not_booked_beside_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let old = Succession::new(folder.path());
+    old.begin().unwrap();
+    let open = reserve(&old, 40).await.unwrap();
+    {
+        // A successor that serves and is killed.
+        let mut taker = ByHand::connects(folder.path());
+        assert!(matches!(taker.asks(&Ask::Take { protocol: PROTOCOL }), Answer::Books(_)));
+        say(taker.0.get_mut(), &Ask::Serves).unwrap();
+    }
+    until("the way to it to be closed", || old.0.listener.lock().is_none()).await;
+    settle(&old, open, 30);
+    old.settled_before_ledger(Duration::from_millis(10)).await;
+    let late = old.0.accounts.note(draw(100).map(|draw| draw.account).to_vec(), Money::from_picos(4), now_ms() + 1000);
+    settle(&old, late, 4);
+    // The one after that has seen the ledger.
+    let next = Succession::new(folder.path());
+    next.observe(&draw(100)[0].account, Money::from_picos(30));
+    next.begin().unwrap();
+    tokio::time::timeout(PATIENCE, old.settled()).await.unwrap();
+    assert_eq!(standing(&next), (34, 0), "30 of the ledger, and what came after that");
+    assert_eq!(next.lost(), Some(Vec::new()), "it is to look there again");
+}
+
+#[tokio::test]
+async fn who_has_given_the_books_away_misses_nobody() {
+    let folder = tempfile::tempdir().unwrap();
+    let (first, second) = replaced(folder.path());
+    let _open = reserve(&first, 10).await.unwrap();
+    let connections = |books: &Succession| books.0.guests.lock().values().map(|guest| guest.connections).sum::<u32>();
+    until("the first to come", || connections(&second) == 1).await;
+    let third = Succession::new(folder.path());
+    third.take_over().unwrap().serves();
+    until("the first to leave the second", || connections(&second) == 0).await;
+    assert_eq!(second.lost(), None);
+    until("both to come to the third", || connections(&third) == 2).await;
+    assert_eq!((third.lost(), standing(&third)), (None, (0, 10)));
 }
 
 #[tokio::test]
@@ -207,6 +338,6 @@ async fn many_at_once_at_both_are_never_over() {
     old.settled().await;
     done.store(true, Ordering::Relaxed);
     watch.await.unwrap();
-    until_standing(&new, (spent, 0)).await;
+    until("all to be settled", || standing(&new) == (spent, 0)).await;
     assert!(spent > 900, "{spent}");
 }

@@ -2,16 +2,17 @@
 
 use crate::domain::budget::{Account, Draw};
 use crate::domain::{Money, Scope};
+use crate::store::file;
 use crate::store::memory::{KeptSubject, OpenReservation};
 use crate::store::ports::accounts::Balance;
 use crate::store::ports::limits::Subject;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use std::io::{self, BufRead, ErrorKind, Read, Write};
+use std::io::{self, BufRead};
 use std::sync::Arc;
 
 /// The version of what is said. Whoever keeps the books gives them only to those who know the same.
-pub(super) const PROTOCOL: u32 = 1;
+pub(super) const PROTOCOL: u32 = 2;
 /// The longest line: the books of many users.
 const LONGEST: u64 = 256 << 20;
 
@@ -29,7 +30,16 @@ pub(super) enum Ask {
     /// Something is to be reserved.
     Reserve { number: u64, draws: Vec<Draw>, amount: Money, until: u64 },
     /// A reservation is over.
-    Settle { number: u64, accounts: Vec<Account>, amount: Money, spent: Money },
+    Settle {
+        /// The how manieth of its settlements this is: said again, because no answer was heard, it is the same one.
+        said: u64,
+        number: u64,
+        accounts: Vec<Account>,
+        amount: Money,
+        spent: Money,
+        /// What was spent may stand in the ledger already.
+        in_ledger: bool,
+    },
     /// A request has passed the limits.
     Began { subjects: Vec<Subject>, tokens: u64 },
     /// It is over.
@@ -64,6 +74,8 @@ pub(super) struct Open {
     pub(super) reservations: Vec<OpenReservation>,
     /// Its requests in flight, by the subjects of their limits.
     pub(super) places: Vec<(Scope, Arc<str>, u64)>,
+    /// The last of its settlements that is booked, as far as whoever gives the books away has heard of any.
+    pub(super) settled: u64,
 }
 
 /// The books.
@@ -77,20 +89,7 @@ pub(super) struct Estate {
     pub(super) limits: Vec<KeptSubject>,
 }
 
-/// Writes a line.
-pub(super) fn say(stream: &mut impl Write, message: &impl Serialize) -> io::Result<()> {
-    let mut line = serde_json::to_vec(message)?;
-    line.push(b'\n');
-    stream.write_all(&line)
-}
-
-/// Reads a line; `None` at the end.
+/// Reads what is said; `None` at the end.
 pub(super) fn hear<T: DeserializeOwned>(stream: &mut impl BufRead) -> io::Result<Option<T>> {
-    let mut line = Vec::new();
-    stream.take(LONGEST).read_until(b'\n', &mut line)?;
-    match line.last() {
-        None => Ok(None),
-        Some(b'\n') => Ok(Some(serde_json::from_slice(&line)?)),
-        Some(_) => Err(ErrorKind::UnexpectedEof.into()),
-    }
+    file::hear(stream, LONGEST)
 }

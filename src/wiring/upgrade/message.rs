@@ -2,10 +2,10 @@
 
 use super::super::listeners::Listener;
 use super::socket_path;
+use crate::store::file::{hear, say};
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
 };
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::io::{self, BufRead, BufReader, ErrorKind, IoSlice, IoSliceMut, Read, Write};
 use std::mem::MaybeUninit;
@@ -19,7 +19,7 @@ pub(super) const PROTOCOL: u32 = 1;
 /// How many sockets can be handed over. The kernel takes 253 at once.
 pub(super) const MOST_SOCKETS: usize = 128;
 /// The longest line.
-const LONGEST: u64 = 1 << 20;
+pub(super) const LONGEST: u64 = 1 << 20;
 
 /// What `orbyt upgrade` asks for.
 #[derive(Debug, Serialize, Deserialize)]
@@ -76,20 +76,6 @@ pub(super) enum Outcome {
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Yours {
     pub(super) yours: bool,
-}
-
-/// Writes a line.
-pub(super) fn say(stream: &mut impl Write, message: &impl Serialize) -> io::Result<()> {
-    let mut line = serde_json::to_vec(message)?;
-    line.push(b'\n');
-    stream.write_all(&line)
-}
-
-/// Reads a line; `None` at the end.
-pub(super) fn hear<T: DeserializeOwned>(stream: &mut impl BufRead) -> io::Result<Option<T>> {
-    let mut line = Vec::new();
-    stream.take(LONGEST).read_until(b'\n', &mut line)?;
-    if line.is_empty() { Ok(None) } else { Ok(Some(serde_json::from_slice(&line)?)) }
 }
 
 /// Writes an offer, with the sockets.
@@ -165,7 +151,7 @@ pub fn ask(data_dir: &Path, order: &Order, mut told: impl FnMut(Told)) -> Result
     })?;
     say(&mut stream, order).map_err(broken)?;
     let mut lines = BufReader::new(stream);
-    while let Some(one) = hear(&mut lines).map_err(broken)? {
+    while let Some(one) = hear(&mut lines, LONGEST).map_err(broken)? {
         told(one);
     }
     Ok(())

@@ -2,11 +2,11 @@
 
 use super::super::listeners::Listeners;
 use super::super::service_manager;
-use super::message::{MOST_SOCKETS, Offer, Order, Outcome, PROTOCOL, Told, Yours, hear, say, send_offer};
+use super::message::{LONGEST, MOST_SOCKETS, Offer, Order, Outcome, PROTOCOL, Told, Yours, send_offer};
 use super::{refusal, socket_path};
 use crate::proxy::Core;
 use crate::proxy::core::Phase;
-use crate::store::file::{is_trusted, listen_instead};
+use crate::store::file::{hear, is_trusted, listen_instead, say};
 use parking_lot::Mutex;
 use std::io::{self, BufReader, ErrorKind};
 use std::os::fd::OwnedFd;
@@ -99,7 +99,7 @@ impl Upgrades {
     /// Gives the successor once it has taken over; `None` when all is as it was.
     fn carry_out(&self, mut stream: UnixStream) -> io::Result<Option<Replaced>> {
         stream.set_read_timeout(Some(ORDER_WITHIN))?;
-        let Some(order) = hear::<Order>(&mut BufReader::new(&stream))? else { return Ok(None) };
+        let Some(order) = hear::<Order>(&mut BufReader::new(&stream), LONGEST)? else { return Ok(None) };
         let own = std::process::id();
         let started = self.start(&order.binary, |step| {
             log::info!("upgrade: {step}");
@@ -210,7 +210,7 @@ impl Upgrades {
                 .map_err(|error| successor.ended().unwrap_or_else(|| lost(error)))?;
         }
         successor.stream.set_read_timeout(Some(SERVING_WITHIN)).map_err(lost)?;
-        match hear::<Outcome>(&mut BufReader::new(&successor.stream)) {
+        match hear::<Outcome>(&mut BufReader::new(&successor.stream), LONGEST) {
             Ok(Some(Outcome::Serving { version, listens })) => Ok((version, listens)),
             Ok(Some(Outcome::Failed(why))) => Err(format!("process {pid} cannot serve: {why}")),
             Ok(None) => {

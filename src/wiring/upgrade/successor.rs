@@ -1,8 +1,9 @@
 //! The side of the process that takes over: it was started by the one that serves, which is at the other end of its standard input.
 
 use super::super::listeners::Listener;
-use super::message::{Outcome, PROTOCOL, Yours, hear, receive_offer, say};
+use super::message::{LONGEST, Outcome, PROTOCOL, Yours, receive_offer};
 use crate::cli::summary::Listening;
+use crate::store::file::{hear, say};
 use std::fs::File;
 use std::io::{self, BufReader};
 use std::os::fd::AsFd;
@@ -71,7 +72,8 @@ impl Predecessor {
         listens.extend(addresses("https", &listening.tls));
         listens.extend(addresses("console http", &listening.console));
         let serving = Outcome::Serving { version: env!("CARGO_PKG_VERSION").to_owned(), listens };
-        let left = say(&mut self.stream, &serving).and_then(|()| hear::<Yours>(&mut BufReader::new(&self.stream)));
+        let left =
+            say(&mut self.stream, &serving).and_then(|()| hear::<Yours>(&mut BufReader::new(&self.stream), LONGEST));
         match left {
             Ok(Some(Yours { yours: true })) => {
                 log::info!("took over from process {} (orbyt {})", self.pid, self.version);

@@ -37,6 +37,8 @@ pub struct Batch {
     end: u64,
     /// Nothing is behind it in its file, and nothing will be.
     pub is_last: bool,
+    /// Nothing was behind it anywhere when it was read.
+    pub is_all: bool,
 }
 
 impl Batch {
@@ -146,13 +148,15 @@ impl<'a> Drain<'a> {
         }
         let first = {
             let inner = self.own.inner.lock();
-            let is_written = inner.segments.len() == 1 && inner.file.is_some();
+            let is_alone = inner.segments.len() == 1;
+            let is_written = is_alone && inner.file.is_some();
             let is_old = Instant::now() >= inner.old_at;
-            inner.segments.front().cloned().map(|segment| (segment, is_written, is_old))
+            inner.segments.front().cloned().map(|segment| (segment, is_alone, is_written, is_old))
         };
-        let Some((segment, is_written, is_old)) = first else { return Ok(Batch::default()) };
+        let Some((segment, is_alone, is_written, is_old)) = first else { return Ok(Batch::default()) };
         let is_over = !is_written || is_old || segment.length >= WORTH_DELETING;
-        read(self.place, &self.own.path(segment.number), segment.length, is_over)
+        let batch = read(self.place, &self.own.path(segment.number), segment.length, is_over)?;
+        Ok(Batch { is_all: is_alone && batch.is_all, ..batch })
     }
 
     fn hold_up(&mut self, at: usize, error: &io::Error) {
@@ -235,7 +239,7 @@ impl Left {
     fn next_batch(&mut self) -> io::Result<Option<Batch>> {
         while let Some(segment) = self.segments.first() {
             match read(self.place, &segment_path(&self.folder, segment.number), segment.length, true) {
-                Ok(batch) => return Ok(Some(Batch { folder: Some(self.folder.clone()), ..batch })),
+                Ok(batch) => return Ok(Some(Batch { folder: Some(self.folder.clone()), is_all: false, ..batch })),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
                     log::error!("somebody has deleted a file of {}, and what was in it", self.folder.display());
                     self.go_on();
@@ -299,6 +303,7 @@ fn read(place: Place, path: &Path, length: u64, is_over: bool) -> io::Result<Bat
         folder: None,
         end,
         is_last: is_end && is_over,
+        is_all: is_end,
     })
 }
 

@@ -135,6 +135,35 @@ fn a_batch_that_was_not_taken_over_comes_again() {
 }
 
 #[test]
+fn a_batch_says_whether_it_is_all_that_there_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let dead = open(folder.path(), "a");
+    dead.append(&row(1));
+    drop(dead);
+    let spool = open(folder.path(), "b");
+    let large = LedgerRow { key_name: "x".repeat(1 << 19).into(), ..row(2) };
+    while spool.inner.lock().segments.len() < 2 {
+        spool.append(&large);
+    }
+    let mut drain = Drain::new(&spool);
+    drain.adopt().unwrap();
+    let next = |drain: &mut Drain<'_>| {
+        let batch = drain.next_batch().unwrap();
+        drain.done(&batch).unwrap();
+        (batch.rows.first().map(|row| row.id), batch.is_all)
+    };
+    assert_eq!(next(&mut drain), (Some(row(1).id), false), "one of another process");
+    while spool.inner.lock().segments.len() > 1 {
+        assert_eq!(next(&mut drain), (Some(large.id), false), "a full file, and one behind it");
+    }
+    let batch = drain.next_batch().unwrap();
+    spool.append(&row(3));
+    assert!(batch.is_all, "what has come since does not count");
+    drain.done(&batch).unwrap();
+    assert_eq!(next(&mut drain), (Some(row(3).id), true));
+}
+
+#[test]
 fn a_dead_process_is_drained_by_the_next_one_and_a_living_one_is_left_alone() {
     let folder = tempfile::tempdir().unwrap();
     let dead = open(folder.path(), "a");
