@@ -1,6 +1,8 @@
 //! For the tests of decoders: an answer put together again from its events, with the order that every decoder guarantees checked on the
 //! way.
 
+pub(super) mod signed;
+
 use super::chat::ReasoningKind;
 use super::event::{Event, FinishReason, ReasoningPiece, Sink};
 use crate::domain::{Fault, Usage};

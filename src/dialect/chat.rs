@@ -80,6 +80,19 @@ pub struct Message {
 }
 
 impl Message {
+    /// One that says this and nothing else.
+    pub fn new(role: Role, parts: Vec<Part>) -> Self {
+        Self {
+            role,
+            name: None,
+            parts,
+            tool_calls: Vec::new(),
+            tool_call_id: None,
+            reasoning: Vec::new(),
+            cache_control: None,
+        }
+    }
+
     /// The id of the call that a tool's message answers; `at` is its place in the conversation.
     ///
     /// # Errors

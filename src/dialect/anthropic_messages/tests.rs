@@ -8,84 +8,11 @@ mod requests;
 mod structured;
 
 use super::request;
+use crate::dialect::assembled::signed::Assembled;
 use crate::dialect::chat::{Message, ModelTraits, Part, PartKind, Rendered, Request, Role};
-use crate::dialect::event::{End, Event, ReasoningPiece, Sink};
-use crate::domain::{Fault, Usage};
+use crate::dialect::event::End;
+use crate::domain::Fault;
 use serde_json::Value;
-
-/// An answer put together again from its events, with the order that every decoder guarantees checked on the way.
-#[derive(Clone, Debug, Default, PartialEq)]
-struct Assembled {
-    start: Option<(String, String)>,
-    text: String,
-    refusal: String,
-    /// Text, signature and encrypted data of each block.
-    reasoning: Vec<[String; 3]>,
-    /// Id, name and arguments of each call.
-    calls: Vec<[String; 3]>,
-    annotations: Vec<Value>,
-    /// OpenAI's word and the provider's own.
-    finish: Option<(&'static str, String)>,
-    usage: Option<Usage>,
-    error: Option<Fault>,
-}
-
-impl Sink for Assembled {
-    fn event(&mut self, event: Event<'_>) {
-        assert!(self.error.is_none(), "nothing follows an error, but {event:?} did");
-        match event {
-            Event::Start { id, model } => {
-                assert!(self.start.is_none(), "one start");
-                self.start = Some((id.to_owned(), model.to_owned()));
-                return;
-            }
-            Event::Usage(usage) => self.usage = Some(usage),
-            Event::Error(fault) => {
-                self.error = Some(fault);
-                return;
-            }
-            _ => {
-                assert!(self.finish.is_none(), "no output follows the finish, but {event:?} did");
-                self.output(event);
-            }
-        }
-        assert!(self.start.is_some(), "the start comes first");
-    }
-}
-
-impl Assembled {
-    fn output(&mut self, event: Event<'_>) {
-        match event {
-            Event::Text { choice: 0, text } => self.text.push_str(text),
-            Event::Refusal { choice: 0, text } => self.refusal.push_str(text),
-            Event::Reasoning { choice: 0, delta } => {
-                assert_eq!(delta.format, "anthropic-claude-v1");
-                let index = delta.index as usize;
-                if index >= self.reasoning.len() {
-                    self.reasoning.resize(index + 1, Default::default());
-                }
-                let (slot, piece) = match delta.piece {
-                    ReasoningPiece::Text(text) => (0, text),
-                    ReasoningPiece::Signature(text) => (1, text),
-                    ReasoningPiece::Encrypted(text) => (2, text),
-                    ReasoningPiece::Summary(text) => panic!("Anthropic has no summaries, but {text:?} came"),
-                };
-                self.reasoning[index][slot].push_str(piece);
-            }
-            Event::Call { choice: 0, index, id, name } => {
-                assert_eq!(index as usize, self.calls.len(), "indices without gaps");
-                assert!(!id.is_empty(), "every call has an id");
-                self.calls.push([id.to_owned(), name.to_owned(), String::new()]);
-            }
-            Event::Arguments { choice: 0, index, json } => self.calls[index as usize][2].push_str(json),
-            Event::Annotation { choice: 0, value } => self.annotations.push(value.clone()),
-            Event::Finish { choice: 0, reason, native } => {
-                self.finish = Some((reason.as_str(), native.to_owned()));
-            }
-            other => panic!("unexpected {other:?}"),
-        }
-    }
-}
 
 /// Reads a stream in chunks of so many bytes, up to a clean end.
 fn read_stream(stream: &str, chunk: usize, answer_tool: Option<&str>) -> Result<Assembled, Fault> {
@@ -111,15 +38,7 @@ fn target() -> ModelTraits {
 }
 
 fn message(role: Role, text: &str) -> Message {
-    Message {
-        role,
-        name: None,
-        parts: if text.is_empty() { Vec::new() } else { vec![part(PartKind::Text(text.into()))] },
-        tool_calls: Vec::new(),
-        tool_call_id: None,
-        reasoning: Vec::new(),
-        cache_control: None,
-    }
+    Message::new(role, if text.is_empty() { Vec::new() } else { vec![part(PartKind::Text(text.into()))] })
 }
 
 fn part(kind: PartKind) -> Part {

@@ -3,20 +3,12 @@
 //! Everything is optional: a union is an object with one member, and a member that is newer than this code leaves all of them empty.
 //! The padding that Bedrock puts into each event (`p`, against the guessing of texts by lengths) is passed over.
 
+pub(super) use crate::dialect::text::{Text, text};
+
 use crate::dialect::openai_chat::usage::count;
 use crate::domain::Usage;
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use std::borrow::Cow;
-
-/// A text that is borrowed inside an `Option` too, which serde does for a newtype only.
-#[derive(Debug, Default, Deserialize)]
-pub(super) struct Text<'a>(#[serde(borrow)] pub Cow<'a, str>);
-
-/// The text, or nothing.
-pub(super) fn text<'t>(text: &'t Option<Text<'_>>) -> &'t str {
-    text.as_ref().map_or("", |text| &text.0)
-}
 
 /// A whole answer.
 #[derive(Debug, Deserialize)]

@@ -3,19 +3,11 @@
 //! Every field is optional: which ones count is decided by `type`, and what a newer version of the API adds must not break an answer
 //! that is otherwise understood. Where the start of a message has an empty list, later events have an object in the same place.
 
+pub(super) use crate::dialect::text::{Text, text};
+
 use crate::domain::Usage;
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use std::borrow::Cow;
-
-/// A text that is borrowed inside an `Option` too, which serde does for a newtype only.
-#[derive(Debug, Default, Deserialize)]
-pub(super) struct Text<'a>(#[serde(borrow)] pub Cow<'a, str>);
-
-/// The text, or nothing.
-pub(super) fn text<'t>(text: &'t Option<Text<'_>>) -> &'t str {
-    text.as_ref().map_or("", |text| &text.0)
-}
 
 /// One event of a stream, whatever its type.
 #[derive(Debug, Deserialize)]

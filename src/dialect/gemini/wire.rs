@@ -3,16 +3,14 @@
 //! Source: `GenerateContentResponse` in the public reference, and recorded traffic (numbers for enumerations, `content` without
 //! `parts`, nulls).
 
+pub use crate::dialect::text::Text;
+
 use crate::dialect::openai_chat::usage::count;
 use serde::de::{Deserializer, Error as _, Visitor};
 use serde::{Deserialize, de};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::fmt;
-
-/// A text, borrowed where possible also inside an `Option`.
-#[derive(Debug, Deserialize)]
-pub struct Text<'a>(#[serde(borrow)] pub Cow<'a, str>);
 
 /// One piece of a stream, or a unary answer.
 #[derive(Debug, Deserialize)]

@@ -1,20 +1,12 @@
 //! The JSON of Ollama's answers, borrowed from the provider's bytes wherever a text needs no unescaping. A whole answer is one chunk.
 
+pub(super) use crate::dialect::text::{Text, text};
+
 use crate::dialect::openai_chat::usage::count;
 use crate::domain::Usage;
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
-use std::borrow::Cow;
-
-/// A text that is borrowed inside an `Option` too, which serde does for a newtype only.
-#[derive(Debug, Default, Deserialize)]
-pub(super) struct Text<'a>(#[serde(borrow)] pub Cow<'a, str>);
-
-/// The text, or nothing.
-pub(super) fn text<'t>(text: &'t Option<Text<'_>>) -> &'t str {
-    text.as_ref().map_or("", |text| &text.0)
-}
 
 /// One line of a stream, or a whole answer.
 #[derive(Debug, Deserialize)]

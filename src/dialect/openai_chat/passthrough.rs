@@ -1,14 +1,7 @@
 //! A compatible provider's answer on its way to an OpenAI client: the bytes pass, watched, and repaired only where a quirk shows. Chat
 //! completions and text completions alike: they differ in their choices alone.
 //!
-//! ```text
-//!                     first byte
-//!   Start ── `{` or `[` ─────────> Unary ──finish──> checked (or, where a stream was asked for, turned into one)
-//!     │                              └──── too large to be held ──> Flowing
-//!     └────── anything else ─────> Frames ── [DONE] ──> Done
-//! ```
-//!
-//! A stream's frames are forwarded one by one as they came, but for: the usage chunk that only the gateway asked for, `[DONE]`
+//! [`State`] says how far it has come; `[DONE]` ends a stream. Frames are forwarded one by one as they came, but for: the usage chunk that only the gateway asked for, `[DONE]`
 //! (written once, by [`Passthrough::close`]), errors (they end the attempt), and chunks with something to repair, which are
 //! written anew with the rest of their bytes unchanged.
 
@@ -19,35 +12,21 @@ use super::chunk::{Inspector, Seen, Shape, member};
 use super::{error, response, scan, stream, usage, write};
 use crate::dialect::client::Client;
 use crate::dialect::event::{End, Event, Observed};
-use crate::dialect::flowing::{Flowing, truncated};
+use crate::dialect::flowing::truncated;
 use crate::dialect::openai_completions::stream as texts;
-use crate::dialect::sse::{Frame, Opening, Parser};
+use crate::dialect::passing::{Passing, State};
+use crate::dialect::sse::Frame;
 use crate::dialect::table::Setup;
 use crate::domain::{Fault, FaultKind};
 
 /// Passes one answer on.
 pub struct Passthrough {
-    state: State,
+    passing: Passing,
     chunks: Chunks,
-    /// The provider's body while it is held: an answer that is not streamed.
-    body: Vec<u8>,
     /// Whether the client asked for a stream.
     stream: bool,
     /// Used where the provider answers a stream's request with a whole answer.
     setup: Setup,
-}
-
-enum State {
-    /// Nothing but white space has come of a stream.
-    Start,
-    /// A whole answer is being collected.
-    Unary,
-    /// A whole answer that was too large to be held: it passes as it comes.
-    Flowing(Flowing),
-    /// A stream.
-    Frames(Parser),
-    /// `[DONE]` has come.
-    Done,
 }
 
 /// What is done with the chunks of a stream; apart from [`Passthrough`] so that it can be lent to the parser's callback.
@@ -102,7 +81,7 @@ impl Passthrough {
         write::string(&setup.id, &mut id);
         write::string(&setup.model, &mut model);
         Self {
-            state: if setup.stream { State::Start } else { State::Unary },
+            passing: Passing::new(setup.stream),
             chunks: Chunks {
                 inspector: Inspector::new(shape, setup.quirks, setup.exclude_reasoning, setup.id.clone())
                     .of_texts(texts),
@@ -115,7 +94,6 @@ impl Passthrough {
                 model,
                 created: setup.created,
             },
-            body: Vec::new(),
             stream: setup.stream,
             setup: setup.clone(),
         }
@@ -123,17 +101,13 @@ impl Passthrough {
 
     /// How much of an answer that is not streamed is held, in bytes.
     pub fn held_bytes(&self) -> usize {
-        self.body.len()
+        self.passing.body.len()
     }
 
     /// Lets a whole answer that grows too large to be held pass as it comes, and appends what was held. It is not repaired then, and its
     /// usage is not read. `false` where that cannot be, because the client wants a stream, or no reasoning.
     pub fn let_flow(&mut self, observed: &mut Observed, out: &mut Vec<u8>) -> bool {
-        if self.stream || self.setup.exclude_reasoning || !matches!(self.state, State::Unary) {
-            return false;
-        }
-        self.state = State::Flowing(Flowing::of(&mut self.body, observed, out));
-        true
+        !self.stream && !self.setup.exclude_reasoning && self.passing.let_flow(observed, out)
     }
 
     /// Takes the provider's next bytes and appends what the client gets.
@@ -141,26 +115,9 @@ impl Passthrough {
     /// # Errors
     /// `Malformed` when this is no stream of chunks. What the provider says in-band goes to `observed.error`.
     pub fn push(&mut self, bytes: &[u8], observed: &mut Observed, out: &mut Vec<u8>) -> Result<(), Fault> {
-        let bytes = if let State::Start = self.state {
-            let Some((opening, bytes)) = Opening::of(bytes)? else { return Ok(()) };
-            self.state = match opening {
-                Opening::Json => State::Unary,
-                Opening::Events => State::Frames(Parser::new()),
-            };
-            bytes
-        } else {
-            bytes
-        };
-        match &mut self.state {
-            State::Start | State::Done => {}
-            State::Unary => self.body.extend_from_slice(bytes),
-            State::Flowing(flowing) => flowing.push(bytes, out),
-            State::Frames(parser) => {
-                parser.push(bytes, |frame| self.chunks.frame(&frame, observed, out))?;
-                if self.chunks.done {
-                    self.state = State::Done;
-                }
-            }
+        self.passing.push(bytes, out, |frame, out| self.chunks.frame(frame, observed, out))?;
+        if self.chunks.done {
+            self.passing.state = State::Done;
         }
         Ok(())
     }
@@ -170,7 +127,7 @@ impl Passthrough {
     /// # Errors
     /// `Empty`, `Truncated` or `Malformed` when what was held is no answer.
     pub fn finish(&mut self, end: End, observed: &mut Observed, out: &mut Vec<u8>) -> Result<(), Fault> {
-        match &mut self.state {
+        match &mut self.passing.state {
             State::Start | State::Done => Ok(()),
             State::Frames(parser) if end == End::Clean => {
                 parser.finish(|frame| self.chunks.frame(&frame, observed, out).map_err(|_| truncated()))?;
@@ -180,15 +137,15 @@ impl Passthrough {
             }
             State::Flowing(flowing) => flowing.finish(end, observed),
             State::Frames(_) => Ok(()),
-            State::Unary if end == End::Cut => Err(truncated()),
-            State::Unary if self.stream => self.stream_of_body(observed, out),
-            State::Unary => self.check_body(observed, out),
+            State::Whole if end == End::Cut => Err(truncated()),
+            State::Whole if self.stream => self.stream_of_body(observed, out),
+            State::Whole => self.check_body(observed, out),
         }
     }
 
     /// Appends what ends a stream: the usage that was held back, then `[DONE]`.
     pub fn close(&mut self, out: &mut Vec<u8>) {
-        if self.stream && !matches!(self.state, State::Unary) {
+        if self.stream && !matches!(self.passing.state, State::Whole) {
             self.chunks.close(out);
         }
     }
@@ -205,7 +162,7 @@ impl Passthrough {
 
     /// A whole answer: valid, with a choice, and unchanged but for repairs and padding.
     fn check_body(&mut self, observed: &mut Observed, out: &mut Vec<u8>) -> Result<(), Fault> {
-        let body = checked(self.body.trim_ascii())?;
+        let body = checked(self.passing.body.trim_ascii())?;
         let inspector = &mut self.chunks.inspector;
         let seen = inspector.inspect(body, observed).map_err(|invalid| broken(&invalid, body))?;
         if let Some(fault) = in_band_error(b"", body, &seen) {
@@ -230,10 +187,10 @@ impl Passthrough {
 
     /// A whole answer although a stream was asked for: the client gets a stream of it.
     fn stream_of_body(&mut self, observed: &mut Observed, out: &mut Vec<u8>) -> Result<(), Fault> {
-        let body = checked(self.body.trim_ascii())?;
+        let body = checked(self.passing.body.trim_ascii())?;
         if self.chunks.texts {
             self.chunks.whole_text(body, observed, out)?;
-            self.state = State::Done;
+            self.passing.state = State::Done;
             return Ok(());
         }
         let mut encoder = stream::StreamEncoder::new(&self.setup);

@@ -57,7 +57,7 @@ impl Conversation {
     pub fn add_input(&mut self, input: Option<Value>) -> Result<(), Fault> {
         let path = Path::top("input");
         match input {
-            Some(Value::String(text)) => self.messages.push(message(Role::User, vec![text_part(text)])),
+            Some(Value::String(text)) => self.messages.push(Message::new(Role::User, vec![text_part(text)])),
             Some(Value::Array(items)) if !items.is_empty() => {
                 for (place, value) in items.into_iter().enumerate() {
                     self.item(value, &path.item(place))?;
@@ -151,7 +151,7 @@ impl Conversation {
     /// The assistant's message that is being put together.
     fn turn(&mut self) -> &mut Message {
         if self.messages.last().is_none_or(|last| last.role != Role::Assistant) {
-            self.messages.push(message(Role::Assistant, Vec::new()));
+            self.messages.push(Message::new(Role::Assistant, Vec::new()));
         }
         let last = self.messages.len() - 1;
         &mut self.messages[last]
@@ -172,7 +172,7 @@ impl Conversation {
         if role == Role::Assistant {
             self.turn().parts.extend(parts);
         } else {
-            self.messages.push(message(role, parts));
+            self.messages.push(Message::new(role, parts));
         }
         Ok(())
     }
@@ -194,7 +194,7 @@ impl Conversation {
     }
 
     fn result(&mut self, id: String, parts: Vec<Part>) {
-        self.messages.push(Message { tool_call_id: Some(id), ..message(Role::Tool, parts) });
+        self.messages.push(Message { tool_call_id: Some(id), ..Message::new(Role::Tool, parts) });
     }
 
     fn reasoning(&mut self, fields: &mut Fields<'_>) -> Result<(), Fault> {
@@ -236,18 +236,6 @@ fn shown(fields: &mut Fields<'_>) -> Result<Vec<ReasoningDetail>, Fault> {
     Ok(details)
 }
 
-fn message(role: Role, parts: Vec<Part>) -> Message {
-    Message {
-        role,
-        name: None,
-        parts,
-        tool_calls: Vec::new(),
-        tool_call_id: None,
-        reasoning: Vec::new(),
-        cache_control: None,
-    }
-}
-
 /// A part of plain text.
 pub fn text_part(text: String) -> Part {
     Part { kind: PartKind::Text(text), cache_control: None }
@@ -255,7 +243,7 @@ pub fn text_part(text: String) -> Part {
 
 /// The message that `instructions` are.
 pub fn instructions(text: String) -> Message {
-    message(Role::System, vec![text_part(text)])
+    Message::new(Role::System, vec![text_part(text)])
 }
 
 /// A content or an output: a text, or a list of parts.

@@ -1,11 +1,8 @@
 //! A provider's own Responses on their way to a client: the bytes pass, watched.
 //!
 //! ```text
-//!                     first byte
-//!   Start ── `{` or `[` ─────────> Unary ──finish──> checked (or, where a stream was asked for, turned into one)
-//!     │                              └──── too large to be held ──> Flowing
-//!     └────── anything else ─────> Frames ── completed · incomplete ──> Ended (that event waits for `close`)
-//!                                    └────── error · failed ──────────> the attempt ends
+//!   Frames (see [`State`]) ── completed · incomplete ──> ended (that event waits for `close`)
+//!     └────────────────────── error · failed ──────────> the attempt ends
 //! ```
 //!
 //! The last event is held back until HTTP says that the body is complete, so that an answer which breaks off is never told as a whole
@@ -15,13 +12,14 @@ use super::output::{Answer, Status};
 use super::stream::write_event;
 use super::{error, retold, usage};
 use crate::dialect::event::{End, Event, FinishReason, Observed};
-use crate::dialect::flowing::{Flowing, truncated};
+use crate::dialect::flowing::truncated;
 use crate::dialect::openai_chat::chunk::member;
 use crate::dialect::openai_chat::error as chat_error;
 use crate::dialect::openai_chat::passthrough::is_event_line;
 use crate::dialect::openai_chat::scan::{self, Cursor, Invalid};
 use crate::dialect::openai_chat::write;
-use crate::dialect::sse::{Frame, Opening, Parser};
+use crate::dialect::passing::{Passing, State};
+use crate::dialect::sse::Frame;
 use crate::dialect::table::Setup;
 use crate::domain::Fault;
 use serde_json::Value;
@@ -29,23 +27,10 @@ use std::ops::Range;
 
 /// Passes one answer on.
 pub struct Passthrough {
-    state: State,
+    passing: Passing,
     events: Events,
-    /// The provider's body while it is held: an answer that is not streamed.
-    body: Vec<u8>,
     /// Whether the client asked for a stream.
     stream: bool,
-}
-
-enum State {
-    /// Nothing but white space has come of a stream.
-    Start,
-    /// A whole answer is being collected.
-    Unary,
-    /// A whole answer that was too large to be held: it passes as it comes.
-    Flowing(Flowing),
-    /// A stream.
-    Frames(Parser),
 }
 
 /// What is known of a stream's events; apart from [`Passthrough`] so that it can be lent to the parser's callback.
@@ -81,7 +66,7 @@ impl Passthrough {
     /// The machine for an answer.
     pub fn new(setup: &Setup) -> Self {
         Self {
-            state: if setup.stream { State::Start } else { State::Unary },
+            passing: Passing::new(setup.stream),
             events: Events {
                 answer: Answer::new(setup.id.clone(), &setup.model, setup.created, setup.asked.clone()),
                 is_identified: false,
@@ -91,14 +76,13 @@ impl Passthrough {
                 failure: Vec::new(),
                 failed: false,
             },
-            body: Vec::new(),
             stream: setup.stream,
         }
     }
 
     /// How much of an answer that is not streamed is held, in bytes.
     pub fn held_bytes(&self) -> usize {
-        self.body.len()
+        self.passing.body.len()
     }
 
     /// The id that the provider has given the answer, once it has come.
@@ -109,11 +93,7 @@ impl Passthrough {
     /// Lets a whole answer that grows too large to be held pass as it comes, and appends what was held. Its usage is not read then.
     /// `false` where that cannot be.
     pub fn let_flow(&mut self, observed: &mut Observed, out: &mut Vec<u8>) -> bool {
-        if self.stream || !matches!(self.state, State::Unary) {
-            return false;
-        }
-        self.state = State::Flowing(Flowing::of(&mut self.body, observed, out));
-        true
+        !self.stream && self.passing.let_flow(observed, out)
     }
 
     /// Takes the provider's next bytes and appends what the client gets.
@@ -121,23 +101,7 @@ impl Passthrough {
     /// # Errors
     /// `Malformed` when this is no stream of events. What the provider says in-band goes to `observed.error`.
     pub fn push(&mut self, bytes: &[u8], observed: &mut Observed, out: &mut Vec<u8>) -> Result<(), Fault> {
-        let bytes = if let State::Start = self.state {
-            let Some((opening, bytes)) = Opening::of(bytes)? else { return Ok(()) };
-            self.state = match opening {
-                Opening::Json => State::Unary,
-                Opening::Events => State::Frames(Parser::new()),
-            };
-            bytes
-        } else {
-            bytes
-        };
-        match &mut self.state {
-            State::Start => {}
-            State::Unary => self.body.extend_from_slice(bytes),
-            State::Flowing(flowing) => flowing.push(bytes, out),
-            State::Frames(parser) => parser.push(bytes, |frame| self.events.frame(&frame, observed, out))?,
-        }
-        Ok(())
+        self.passing.push(bytes, out, |frame, out| self.events.frame(frame, observed, out))
     }
 
     /// Ends the answer: a held one is checked and appended.
@@ -145,15 +109,15 @@ impl Passthrough {
     /// # Errors
     /// `Truncated` or `Malformed` when what was held is no answer.
     pub fn finish(&mut self, end: End, observed: &mut Observed, out: &mut Vec<u8>) -> Result<(), Fault> {
-        match &mut self.state {
-            State::Start => Ok(()),
+        match &mut self.passing.state {
+            State::Start | State::Done => Ok(()),
             State::Frames(parser) if end == End::Clean => {
                 parser.finish(|frame| self.events.frame(&frame, observed, out).map_err(|_| truncated()))
             }
             State::Frames(_) => Ok(()),
             State::Flowing(flowing) => flowing.finish(end, observed),
-            State::Unary if end == End::Cut => Err(truncated()),
-            State::Unary => self.check_body(observed, out),
+            State::Whole if end == End::Cut => Err(truncated()),
+            State::Whole => self.check_body(observed, out),
         }
     }
 
@@ -182,7 +146,7 @@ impl Passthrough {
 
     /// A whole answer: a response that has ended, or that goes on in the background.
     fn check_body(&mut self, observed: &mut Observed, out: &mut Vec<u8>) -> Result<(), Fault> {
-        let body = self.body.trim_ascii();
+        let body = self.passing.body.trim_ascii();
         if body.is_empty() {
             return Ok(());
         }

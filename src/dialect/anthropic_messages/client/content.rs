@@ -22,7 +22,7 @@ pub(super) fn messages(fields: &mut Fields<'_>, lost: &mut Lost) -> Result<Vec<M
         let mut content = Content::default();
         content.read(value, &Path::top("system"), lost)?;
         if !content.parts.is_empty() {
-            out.push(message(Role::System, content.parts));
+            out.push(Message::new(Role::System, content.parts));
         }
     }
     let path = Path::top("messages");
@@ -34,18 +34,6 @@ pub(super) fn messages(fields: &mut Fields<'_>, lost: &mut Lost) -> Result<Vec<M
         return Err(path.fault("messages must not be empty"));
     }
     Ok(out)
-}
-
-fn message(role: Role, parts: Vec<Part>) -> Message {
-    Message {
-        role,
-        name: None,
-        parts,
-        tool_calls: Vec::new(),
-        tool_call_id: None,
-        reasoning: Vec::new(),
-        cache_control: None,
-    }
 }
 
 fn one(value: Value, path: &Path<'_>, lost: &mut Lost, out: &mut Vec<Message>) -> Result<(), Fault> {
@@ -63,7 +51,7 @@ fn one(value: Value, path: &Path<'_>, lost: &mut Lost, out: &mut Vec<Message>) -
     out.append(&mut content.results);
     let says_something = !(content.parts.is_empty() && content.calls.is_empty() && content.reasoning.is_empty());
     if says_something {
-        let mut read = message(role, content.parts);
+        let mut read = Message::new(role, content.parts);
         read.tool_calls = content.calls;
         read.reasoning = content.reasoning;
         read.cache_control = content.cache_control;
@@ -174,7 +162,7 @@ impl Content {
         if failed {
             say_that_it_failed(&mut inner.parts);
         }
-        let mut result = message(Role::Tool, inner.parts);
+        let mut result = Message::new(Role::Tool, inner.parts);
         (result.tool_call_id, result.cache_control) = (Some(id), mark);
         self.results.push(result);
         Ok(())

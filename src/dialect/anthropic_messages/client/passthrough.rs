@@ -1,13 +1,6 @@
 //! Anthropic's answer on its way to a client of its own format: the bytes pass, watched.
 //!
-//! ```text
-//!             first byte
-//!   Start ── `{` ─────────────> Whole ──finish──> checked (or, where a stream was asked for, turned into one)
-//!     │                           └──── too large to be held ──> Flowing
-//!     └────── anything else ──> Frames
-//! ```
-//!
-//! Frames are forwarded one by one as they came, pings and comments too, but for two: an `error` ends the attempt, and `message_stop` waits
+//! [`State`] says how far it has come. Frames are forwarded one by one as they came, pings and comments too, but for two: an `error` ends the attempt, and `message_stop` waits
 //! for the end of HTTP, so that a stream that is cut behind it does not look complete.
 
 use super::{error, stream};
@@ -15,8 +8,9 @@ use crate::dialect::anthropic_messages::response;
 use crate::dialect::anthropic_messages::stream::Machine;
 use crate::dialect::anthropic_messages::wire::{self, Outline};
 use crate::dialect::event::{End, Event, Observed};
-use crate::dialect::flowing::{Flowing, truncated};
-use crate::dialect::sse::{Frame, Opening, Parser};
+use crate::dialect::flowing::truncated;
+use crate::dialect::passing::{Passing, State};
+use crate::dialect::sse::Frame;
 use crate::dialect::table::Setup;
 use crate::domain::Fault;
 use memchr::memmem;
@@ -26,23 +20,10 @@ static STOP: LazyLock<memmem::Finder<'static>> = LazyLock::new(|| memmem::Finder
 
 /// Passes one answer on.
 pub struct Passthrough {
-    state: State,
+    passing: Passing,
     frames: Frames,
-    /// The provider's body while it is held.
-    body: Vec<u8>,
     /// Used where the provider answers a stream's request with a whole answer.
     setup: Setup,
-}
-
-enum State {
-    /// Nothing but white space has come of a stream.
-    Start,
-    /// A whole answer is being collected.
-    Whole,
-    /// A whole answer that was too large to be held.
-    Flowing(Flowing),
-    /// A stream.
-    Frames(Parser),
 }
 
 struct Frames {
@@ -57,26 +38,21 @@ impl Passthrough {
     /// The machine for an answer.
     pub fn new(setup: &Setup) -> Self {
         Self {
-            state: if setup.stream { State::Start } else { State::Whole },
+            passing: Passing::new(setup.stream),
             frames: Frames { watch: Machine::new(None), begun: false, stop: Vec::new() },
-            body: Vec::new(),
             setup: setup.clone(),
         }
     }
 
     /// How much of an answer that is not streamed is held, in bytes.
     pub fn held_bytes(&self) -> usize {
-        self.body.len()
+        self.passing.body.len()
     }
 
     /// Lets a whole answer that grows too large to be held pass as it comes, and appends what was held; its usage is not read then.
     /// `false` where the client wants a stream.
     pub fn let_flow(&mut self, observed: &mut Observed, out: &mut Vec<u8>) -> bool {
-        if self.setup.stream || !matches!(self.state, State::Whole) {
-            return false;
-        }
-        self.state = State::Flowing(Flowing::of(&mut self.body, observed, out));
-        true
+        !self.setup.stream && self.passing.let_flow(observed, out)
     }
 
     /// Takes the provider's next bytes and appends what the client gets.
@@ -84,23 +60,7 @@ impl Passthrough {
     /// # Errors
     /// `Malformed` when this is no stream of events. What the provider says in-band goes to `observed.error`.
     pub fn push(&mut self, bytes: &[u8], observed: &mut Observed, out: &mut Vec<u8>) -> Result<(), Fault> {
-        let bytes = if let State::Start = self.state {
-            let Some((opening, bytes)) = Opening::of(bytes)? else { return Ok(()) };
-            self.state = match opening {
-                Opening::Json => State::Whole,
-                Opening::Events => State::Frames(Parser::new()),
-            };
-            bytes
-        } else {
-            bytes
-        };
-        match &mut self.state {
-            State::Start => {}
-            State::Whole => self.body.extend_from_slice(bytes),
-            State::Flowing(flowing) => flowing.push(bytes, out),
-            State::Frames(parser) => parser.push(bytes, |frame| self.frames.frame(&frame, observed, out))?,
-        }
-        Ok(())
+        self.passing.push(bytes, out, |frame, out| self.frames.frame(frame, observed, out))
     }
 
     /// Ends the answer: a held one is checked and appended.
@@ -108,8 +68,8 @@ impl Passthrough {
     /// # Errors
     /// `Empty`, `Truncated` or `Malformed` when what was held is no answer, or what the provider says in it.
     pub fn finish(&mut self, end: End, observed: &mut Observed, out: &mut Vec<u8>) -> Result<(), Fault> {
-        match &mut self.state {
-            State::Start => Ok(()),
+        match &mut self.passing.state {
+            State::Start | State::Done => Ok(()),
             State::Frames(parser) if end == End::Clean => {
                 parser.finish(|frame| self.frames.frame(&frame, observed, out))
             }
@@ -118,7 +78,7 @@ impl Passthrough {
             State::Whole if end == End::Cut => Err(truncated()),
             State::Whole if self.setup.stream => {
                 let mut encoder = stream::StreamEncoder::new(&self.setup);
-                response::decode(&self.body, None, &mut |event: Event<'_>| {
+                response::decode(&self.passing.body, None, &mut |event: Event<'_>| {
                     observed.note(&event);
                     encoder.write(&event, out);
                 })?;
@@ -128,8 +88,8 @@ impl Passthrough {
                 Ok(())
             }
             State::Whole => {
-                response::decode(&self.body, None, &mut |event: Event<'_>| observed.note(&event))?;
-                out.extend_from_slice(self.body.trim_ascii());
+                response::decode(&self.passing.body, None, &mut |event: Event<'_>| observed.note(&event))?;
+                out.extend_from_slice(self.passing.body.trim_ascii());
                 Ok(())
             }
         }

@@ -21,7 +21,7 @@ pub(super) fn messages(fields: &mut Fields<'_>, lost: &mut Lost) -> Result<Vec<M
     let path = Path::top("systemInstruction");
     match fields.any("systemInstruction") {
         None => {}
-        Some(Value::String(text)) => reader.out.push(message(Role::System, vec![part(PartKind::Text(text))])),
+        Some(Value::String(text)) => reader.out.push(Message::new(Role::System, vec![part(PartKind::Text(text))])),
         Some(value) => {
             let mut content = named(value, &path)?;
             let mut turn = Turn::default();
@@ -29,7 +29,7 @@ pub(super) fn messages(fields: &mut Fields<'_>, lost: &mut Lost) -> Result<Vec<M
                 reader.part(value, &path.member("parts").item(place), &mut turn)?;
             }
             if !turn.parts.is_empty() {
-                reader.out.push(message(Role::System, turn.parts));
+                reader.out.push(Message::new(Role::System, turn.parts));
             }
         }
     }
@@ -42,18 +42,6 @@ pub(super) fn messages(fields: &mut Fields<'_>, lost: &mut Lost) -> Result<Vec<M
         return Err(path.fault("contents must not be empty"));
     }
     Ok(reader.out)
-}
-
-fn message(role: Role, parts: Vec<Part>) -> Message {
-    Message {
-        role,
-        name: None,
-        parts,
-        tool_calls: Vec::new(),
-        tool_call_id: None,
-        reasoning: Vec::new(),
-        cache_control: None,
-    }
 }
 
 fn part(kind: PartKind) -> Part {
@@ -115,7 +103,7 @@ impl Reader<'_> {
         }
         self.out.append(&mut turn.results);
         if !turn.parts.is_empty() {
-            self.out.push(message(Role::User, turn.parts));
+            self.out.push(Message::new(Role::User, turn.parts));
         }
         Ok(())
     }
@@ -124,7 +112,7 @@ impl Reader<'_> {
     fn end_model(&mut self) {
         let Some(mut turn) = self.model.take() else { return };
         turn.thoughts.flush();
-        let mut read = message(Role::Assistant, turn.parts);
+        let mut read = Message::new(Role::Assistant, turn.parts);
         (read.tool_calls, read.reasoning) = (turn.calls, turn.thoughts.details);
         if !(read.parts.is_empty() && read.tool_calls.is_empty() && read.reasoning.is_empty()) {
             self.out.push(read);
@@ -224,7 +212,7 @@ impl Reader<'_> {
             Some(at) => self.calls.remove(at).id,
             None => given.or_else(|| name.clone()).ok_or_else(|| path.member("name").must_be("given"))?,
         };
-        let mut result = message(Role::Tool, parts);
+        let mut result = Message::new(Role::Tool, parts);
         (result.tool_call_id, result.name) = (Some(id), name);
         Ok(result)
     }

@@ -5,8 +5,7 @@ use crate::dialect::gemini::request::{path, render};
 use serde_json::{Map, Value, json};
 
 fn message(role: Role, text: &str) -> Message {
-    let parts = if text.is_empty() { vec![] } else { vec![part(PartKind::Text(text.to_owned()))] };
-    Message { role, name: None, parts, tool_calls: vec![], tool_call_id: None, reasoning: vec![], cache_control: None }
+    Message::new(role, if text.is_empty() { vec![] } else { vec![part(PartKind::Text(text.to_owned()))] })
 }
 
 fn part(kind: PartKind) -> Part {
