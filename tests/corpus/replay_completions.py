@@ -10,7 +10,6 @@ finish reasons, log probabilities, counts. Accepted differences stand in `comple
 
 import collections
 import concurrent.futures
-import http.client
 import json
 import os
 import sys
@@ -97,7 +96,7 @@ def compare(replay, gateway, entry, exchange, name):
     small = len(recorded) <= SMALL[bool(entry["stream"])]
     suffix = {"whole": "", "chop": "-chop1" if small else "-chop7", "crlf": "-crlf1-chop13"}[name]
     request = ask(entry, exchange, suffix)
-    status, body, cut = post(gateway.port, request)
+    status, _, body, cut = gateway.ask("/v1/completions", request)
     if entry["status"] != 200:
         return [] if names_the_same(recorded, entry, status, body) else refusal(entry, recorded, status, body)
     text = body.decode("utf-8", "replace")
@@ -128,19 +127,6 @@ def ask(entry, exchange, suffix):
     # The key of the request, not one of the pool: a recorded 401 must not take a pooled key out of service.
     request["extra"] = {"retry": 0, "byok": "key-of-this-request"}
     return request
-
-
-def post(port, request):
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=150)
-    headers = {"authorization": f"Bearer {KEY}", "content-type": "application/json"}
-    connection.request("POST", "/v1/completions", json.dumps(request).encode(), headers)
-    response = connection.getresponse()
-    try:
-        return response.status, response.read(), False
-    except http.client.IncompleteRead as partial:
-        return response.status, partial.partial, True
-    finally:
-        connection.close()
 
 
 class Reading:

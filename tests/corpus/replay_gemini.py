@@ -10,7 +10,6 @@ What is compared: the body that the provider received with the one that the clie
 one: equal bytes; an array, which the gateway frames anew, equal items; for an error the same status, word and message.
 """
 
-import http.client
 import json
 import sys
 
@@ -63,17 +62,8 @@ def one(folder, replay, gateway, entry, name):
 
 def send(gateway, path, request):
     """Sends a client's request; returns status, body, whether HTTP broke off, and how the tokens were counted."""
-    connection = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=150)
-    try:
-        connection.request("POST", path, json.dumps(request).encode(), {"x-goog-api-key": KEY, "content-type": "application/json"})
-        response = connection.getresponse()
-        try:
-            said, cut = response.read(), False
-        except http.client.IncompleteRead as partial:
-            said, cut = partial.partial, True
-        return response.status, said, cut, response.getheader("x-orbyt-token-count")
-    finally:
-        connection.close()
+    status, head, said, cut = gateway.ask(path, request, {"x-goog-api-key": KEY, "content-type": "application/json"})
+    return status, said, cut, head["x-orbyt-token-count"]
 
 
 def answer_problems(entry, recorded, status, text, cut, events):

@@ -10,7 +10,6 @@ What is compared: the body and the `anthropic-` headers that the provider receiv
 name and `extra`), and the answer with the recorded one: equal bytes, or for an error the same type and message.
 """
 
-import http.client
 import json
 import sys
 
@@ -62,18 +61,9 @@ def send(gateway, request, recorded, api):
     headers = {name: value if isinstance(value, str) else ",".join(value) for name, value in headers.items()}
     headers |= {"x-api-key": KEY, "content-type": "application/json"}
     path = "/v1/messages" if api == "anthropic.messages" else "/v1/messages/count_tokens"
-    connection = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=150)
-    try:
-        connection.request("POST", path, json.dumps(request).encode(), headers)
-        response = connection.getresponse()
-        try:
-            said, cut = response.read(), False
-        except http.client.IncompleteRead as partial:
-            said, cut = partial.partial, True
-        estimated = response.getheader("x-orbyt-token-count")
-        return response.status, said, cut, f"the tokens were {estimated}" if estimated else None
-    finally:
-        connection.close()
+    status, head, said, cut = gateway.ask(path, request, headers)
+    estimated = head["x-orbyt-token-count"]
+    return status, said, cut, f"the tokens were {estimated}" if estimated else None
 
 
 def translated(folder, gateway, entry, name):

@@ -109,12 +109,14 @@ def compare(replay, gateway, entry, exchange, name):
     wanted = base64.b64decode(recorded["body_b64"]) if "body_b64" in recorded else recorded.get("body_text", "").encode()
     suffix = ("-chop1" if len(wanted) <= 4_000 else "-chop97") if name == "chop" else ""
     content_type, body, parts = ask(entry, exchange, f"{entry['provider']}/replay-{entry['id']}{suffix}")
-    status, said, kind, cut = post(gateway.port, path_of(entry, exchange), content_type, body)
+    headers = {"authorization": f"Bearer {KEY}", "content-type": content_type}
+    status, told, said, cut = gateway.ask(path_of(entry, exchange), body, headers)
     if entry["status"] != 200:
         return refusal(entry, wanted.decode(), status, said)
     found = [] if status == 200 else [("status", f"{status}: {said[:300]!r}")]
     found += [("cut", "the answer broke off")] if cut else []
     found += [("bytes", f"{len(said)} for {len(wanted)}: {said[:100]!r}")] if said != wanted else []
+    kind = told["content-type"]
     types = {key.lower(): value for key, value in recorded["headers"].items()}.get("content-type")
     types = types[0] if isinstance(types, list) else types
     found += [("content type", f"{kind} for {types}")] if types and kind != types else []
@@ -166,19 +168,6 @@ def parts_of(content_type, body):
         if disposition and content.endswith(b"\r\n"):
             found.append((disposition[1], content[:-2]))
     return found
-
-
-def post(port, path, content_type, body):
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=150)
-    headers = {"authorization": f"Bearer {KEY}", "content-type": content_type}
-    connection.request("POST", path, body, headers)
-    response = connection.getresponse()
-    try:
-        return response.status, response.read(), response.getheader("content-type"), False
-    except http.client.IncompleteRead as partial:
-        return response.status, partial.partial, response.getheader("content-type"), True
-    finally:
-        connection.close()
 
 
 def sent_differences(received, wanted, model):

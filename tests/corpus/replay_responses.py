@@ -10,7 +10,6 @@ stand in `responses_exceptions.toml`.
 
 import collections
 import concurrent.futures
-import http.client
 import json
 import os
 import sys
@@ -84,7 +83,7 @@ def compare(replay, gateway, entry, exchange, name):
     small = len(recorded) <= SMALL[bool(entry["stream"])]
     suffix = {"whole": "", "chop": "-chop1" if small else "-chop7", "crlf": "-crlf1-chop13"}[name]
     request = ask(entry, exchange, suffix)
-    status, body, cut = post(gateway.port, request)
+    status, _, body, cut = gateway.ask("/v1/responses", request)
     if entry["status"] != 200:
         return refusal(entry, recorded, status, body)
     text = body.decode("utf-8", "replace")
@@ -115,19 +114,6 @@ def ask(entry, exchange, suffix):
     # The key of the request, not one of the pool: a recorded 401, or a limit told in-band, must not take a pooled key out of service.
     request["extra"] = {"retry": 0, "byok": "sk-byok-of-this-request"}
     return request
-
-
-def post(port, request):
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=150)
-    headers = {"authorization": f"Bearer {KEY}", "content-type": "application/json"}
-    connection.request("POST", "/v1/responses", json.dumps(request).encode(), headers)
-    response = connection.getresponse()
-    try:
-        return response.status, response.read(), False
-    except http.client.IncompleteRead as partial:
-        return response.status, partial.partial, True
-    finally:
-        connection.close()
 
 
 def events(text):

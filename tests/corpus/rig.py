@@ -146,6 +146,20 @@ class Gateway(Child):
         if self.process.poll() is not None:
             raise RuntimeError(f"the gateway ended with status {self.process.returncode}")
 
+    def ask(self, path, body, headers=None):
+        """Sends a body (bytes, or a value as JSON) over a connection of its own; returns status, headers, body, and whether HTTP broke off."""
+        headers = {"authorization": f"Bearer {KEY}", "content-type": "application/json"} if headers is None else headers
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=150)
+        try:
+            connection.request("POST", path, body if isinstance(body, bytes) else json.dumps(body).encode(), headers)
+            response = connection.getresponse()
+            try:
+                return response.status, response.headers, response.read(), False
+            except http.client.IncompleteRead as partial:
+                return response.status, response.headers, partial.partial, True
+        finally:
+            connection.close()
+
     def post(self, request):
         """Sends a chat request; returns status, content type, body, and whether HTTP broke off. A connection is kept for each thread."""
         body = json.dumps(request).encode()
