@@ -13,6 +13,7 @@ use super::serve::{Front, Stopping};
 use super::viewer::Viewer;
 use crate::domain::RequestId;
 use crate::store::ports::database::Access;
+use crate::telemetry::live::Elsewhere;
 use crate::telemetry::recent::Explanation;
 use axum::Router;
 use axum::body::to_bytes;
@@ -210,9 +211,28 @@ pub(super) async fn payloads(
         }
     }
     let shown = found.and_then(|payloads| serde_json::to_value(&*payloads).ok());
-    let missing = "Nothing that this request carried is kept: it is too old, or it or its key said that nothing is to be, or \
-                   telemetry.ring_bytes is off.";
-    shown.map(|shown| json(StatusCode::OK, &shown)).ok_or_else(|| Problem::new(StatusCode::NOT_FOUND, missing))
+    shown
+        .map(|shown| json(StatusCode::OK, &shown))
+        .ok_or_else(|| Problem::new(StatusCode::NOT_FOUND, not_here(&shared, &viewer, &id)))
+}
+
+/// Why there is nothing of what a request carried, and which node may have it.
+fn not_here(shared: &Shared, viewer: &Viewer, id: &RequestId) -> String {
+    let reach = viewer.reach(Operation::SeePayloads, None).unwrap_or_default();
+    let elsewhere = shared.deps.live.elsewhere(id);
+    let Some(Elsewhere { node, .. }) =
+        elsewhere.filter(|it| reach.iter().any(|access| access.reaches(it.org.as_deref())))
+    else {
+        return "Nothing that this request carried is kept: it is too old, or it or its key said that nothing is to be, or \
+                telemetry.ring_bytes is off."
+            .to_owned();
+    };
+    let at = node.console.map(|console| format!(", which listens on {console} there")).unwrap_or_default();
+    format!(
+        "What this request carried is not in the database: node {} alone has it in memory, while it is among the last ones there. \
+         Ask the console of that node{at}.",
+        node.name
+    )
 }
 
 fn json(status: StatusCode, value: &serde_json::Value) -> Response {

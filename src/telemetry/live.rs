@@ -25,7 +25,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 use tokio::sync::watch;
 
-pub use hub::Elsewhere;
+pub use hub::{Elsewhere, Node};
 pub use stand::{Batch, Place, Seen, Watcher};
 
 /// Where a request stands.
@@ -190,7 +190,7 @@ impl Live {
     }
 
     /// What another node has told, and how many of its events were lost on the way.
-    pub fn hear(&self, node: &Arc<str>, events: impl IntoIterator<Item = LiveEvent>, lost: u64) {
+    pub fn hear(&self, node: &Arc<Node>, events: impl IntoIterator<Item = LiveEvent>, lost: u64) {
         if self.0.is_wanted.load(Relaxed) {
             self.0.hear(node, events, lost);
         }

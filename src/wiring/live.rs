@@ -13,11 +13,12 @@ use crate::config::Snapshot;
 use crate::store::ports::nodes::{Heard, Nodes, Topic};
 use crate::store::redis::Redis;
 use crate::telemetry::Telemetry;
-use crate::telemetry::live::{Audience, LiveEvent, Seen};
+use crate::telemetry::live::{Audience, LiveEvent, Node, Seen};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::runtime::Runtime;
@@ -45,8 +46,14 @@ pub(super) fn other_nodes(redis: Option<&Redis>, state: Option<&State>) -> Optio
 /// Tells and hears from now on, where there is a way to other nodes.
 pub(super) fn begin(control: &Runtime, telemetry: &Arc<Telemetry>, nodes: Option<Arc<dyn Nodes>>, snapshot: &Snapshot) {
     if let Some(nodes) = nodes {
-        control.spawn(keep_up(telemetry.clone(), nodes, node_name(snapshot)));
+        let own = Node { name: node_name(snapshot), console: console_of(&snapshot.console.listen) };
+        control.spawn(keep_up(telemetry.clone(), nodes, own));
     }
+}
+
+/// Where people of other machines find the console, if they do; else where those of this one do.
+fn console_of(listen: &[SocketAddr]) -> Option<SocketAddr> {
+    listen.iter().find(|address| !address.ip().is_loopback()).or(listen.first()).copied()
 }
 
 /// What this node is called.
@@ -71,6 +78,9 @@ struct Told<'a> {
     process: Cow<'a, str>,
     #[serde(borrow)]
     node: Cow<'a, str>,
+    /// Where its console listens; nodes of earlier versions do not say so.
+    #[serde(borrow, default)]
+    console: Option<Cow<'a, str>>,
     #[serde(default)]
     lost: u64,
     #[serde(borrow)]
@@ -78,12 +88,12 @@ struct Told<'a> {
 }
 
 /// Tells and hears, for as long as the gateway runs.
-async fn keep_up(telemetry: Arc<Telemetry>, nodes: Arc<dyn Nodes>, name: Arc<str>) {
-    telemetry.live.is_called(name.clone());
+async fn keep_up(telemetry: Arc<Telemetry>, nodes: Arc<dyn Nodes>, own: Node) {
+    telemetry.live.is_called(own.name.clone());
     let process: Arc<str> = format!("{:016x}", fastrand::u64(..)).into();
     let watched = watch::Sender::new(None);
     let until = watched.subscribe();
-    let tells = Teller { telemetry: telemetry.clone(), nodes: nodes.clone(), process: process.clone(), name, until };
+    let tells = Teller { telemetry: telemetry.clone(), nodes: nodes.clone(), process: process.clone(), own, until };
     let hears = Hearer { telemetry, nodes, process, watching: HashMap::new(), watched };
     tokio::join!(tells.keep_telling(), hears.keep_hearing());
 }
@@ -165,19 +175,21 @@ impl Hearer {
 }
 
 /// What a message says, unless it is this process's own: the node, its events, and how many there were that are lost.
-fn read(text: &str, own: &str) -> Option<(Arc<str>, Vec<LiveEvent>, u64)> {
+fn read(text: &str, own: &str) -> Option<(Arc<Node>, Vec<LiveEvent>, u64)> {
     if text.len() > LONGEST {
         return None;
     }
-    let Told { process, node, lost, events } = serde_json::from_str(text).ok()?;
+    let Told { process, node, console, lost, events } = serde_json::from_str(text).ok()?;
     if process == own {
         return None;
     }
     let count = events.len();
     let events: Vec<LiveEvent> = events.iter().filter_map(|event| serde_json::from_str(event.get()).ok()).collect();
     let lost = lost.saturating_add((count - events.len()) as u64);
-    let node: String = node.chars().filter(|it| !it.is_control()).take(MOST_OF_A_NAME).collect();
-    Some((node.into(), events, lost))
+    let name: String = node.chars().filter(|it| !it.is_control()).take(MOST_OF_A_NAME).collect();
+    // An address and nothing else: it is shown to people.
+    let console = console.and_then(|console| console.parse().ok());
+    Some((Arc::new(Node { name: name.into(), console }), events, lost))
 }
 
 /// Tells the others what happens here, while somebody watches there.
@@ -185,7 +197,7 @@ struct Teller {
     telemetry: Arc<Telemetry>,
     nodes: Arc<dyn Nodes>,
     process: Arc<str>,
-    name: Arc<str>,
+    own: Node,
     until: watch::Receiver<Option<Instant>>,
 }
 
@@ -216,8 +228,7 @@ impl Teller {
             };
             let Some(Seen { missed, batch }) = seen else { return false };
             lost += missed;
-            let (messages, told, too_long) =
-                pack(&self.process, &self.name, lost, batch.events(), self.nodes.longest());
+            let (messages, told, too_long) = pack(&self.process, &self.own, lost, batch.events(), self.nodes.longest());
             let metrics = &self.telemetry.metrics;
             metrics.live_events("lost", missed + too_long);
             match self.nodes.tell(Topic::Live, messages).await {
@@ -237,10 +248,11 @@ impl Teller {
 
 /// Messages no longer than `longest`, of which the first says how many events were `lost` before them. With how many events are in them, and how
 /// many were too long for any; those are told as lost, too.
-fn pack(process: &str, name: &str, lost: u64, events: &[Arc<LiveEvent>], longest: usize) -> (Vec<String>, u64, u64) {
+fn pack(process: &str, own: &Node, lost: u64, events: &[Arc<LiveEvent>], longest: usize) -> (Vec<String>, u64, u64) {
     // A name is text of the configuration; as JSON it has its quotes.
-    let name = serde_json::to_string(name).unwrap_or_else(|_| "\"\"".to_owned());
-    let head = |lost: u64| format!(r#"{{"process":"{process}","node":{name},"lost":{lost},"events":["#);
+    let name = serde_json::to_string(&*own.name).unwrap_or_else(|_| "\"\"".to_owned());
+    let console = own.console.map(|console| format!(r#""console":"{console}","#)).unwrap_or_default();
+    let head = |lost: u64| format!(r#"{{"process":"{process}","node":{name},{console}"lost":{lost},"events":["#);
     let room = longest.saturating_sub(head(u64::MAX).len() + "]}".len());
     let texts = events.iter().filter_map(|event| serde_json::to_string(&**event).ok());
     let (texts, too_long): (Vec<String>, Vec<String>) = texts.partition(|text| text.len() <= room);
@@ -278,11 +290,12 @@ mod tests {
         let long = "m".repeat(900);
         let mut events: Vec<_> = (0..40).map(|number| event(number, &long[..number as usize * 10])).collect();
         events.push(event(40, &"n".repeat(5000)));
-        let (messages, told, too_long) = pack("p1", "a \"name\"", 7, &events, 2000);
+        let own = Node { name: "a \"name\"".into(), console: Some(([127, 0, 0, 1], 4000).into()) };
+        let (messages, told, too_long) = pack("p1", &own, 7, &events, 2000);
         assert_eq!((told, too_long), (40, 1));
         assert!(messages.len() > 5 && messages.iter().all(|message| message.len() <= 2000));
         let read: Vec<_> = messages.iter().map(|message| read(message, "p2").unwrap()).collect();
-        assert!(read.iter().all(|(node, events, _)| &**node == "a \"name\"" && !events.is_empty()));
+        assert!(read.iter().all(|(node, events, _)| **node == own && !events.is_empty()));
         assert_eq!(read.iter().map(|(_, _, lost)| lost).sum::<u64>(), 8);
         let numbers: Vec<u64> = read.iter().flat_map(|(_, events, _)| events).map(|event| event.at_ms).collect();
         assert_eq!(numbers, (0..40).collect::<Vec<_>>());
@@ -291,9 +304,17 @@ mod tests {
 
     #[test]
     fn losses_are_told_though_nothing_else_is() {
-        let (messages, ..) = pack("p1", "a", 3, &[], 2000);
-        let (_, events, lost) = read(&messages[0], "p2").unwrap();
-        assert_eq!((messages.len(), events.len(), lost), (1, 0, 3));
+        let own = Node { name: "a".into(), console: None };
+        let (messages, ..) = pack("p1", &own, 3, &[], 2000);
+        let (node, events, lost) = read(&messages[0], "p2").unwrap();
+        assert_eq!((messages.len(), &*node, events.len(), lost), (1, &own, 0, 3));
+    }
+
+    #[test]
+    fn a_console_is_told_by_the_address_that_others_may_reach() {
+        let [near, far] = ["127.0.0.1:4000", "10.0.0.5:4000"].map(|text| text.parse::<SocketAddr>().unwrap());
+        assert_eq!(console_of(&[near, far]), Some(far));
+        assert_eq!((console_of(&[near]), console_of(&[])), (Some(near), None));
     }
 
     #[test]
@@ -302,9 +323,12 @@ mod tests {
         let events = format!(
             r#"[{{"id":"{id}","at_ms":1,"state":"success"}},{{"id":"{id}","at_ms":1,"state":"paused"}},7,"x"]"#
         );
-        let (node, events, lost) =
-            read(&format!(r#"{{"process":"p","node":"a\u0007b","new":{{}},"events":{events}}}"#), "p2").unwrap();
-        assert_eq!((&*node, events.len(), lost), ("ab", 1, 3));
+        let (node, events, lost) = read(
+            &format!(r#"{{"process":"p","node":"a\u0007b","console":"evil.example/","new":{{}},"events":{events}}}"#),
+            "p2",
+        )
+        .unwrap();
+        assert_eq!((&*node.name, node.console, events.len(), lost), ("ab", None, 1, 3));
         for wrong in
             ["", "null", "{}", r#"{"process":"p","node":"a","events":{}}"#, r#"{"process":"p","node":"a","events":["#]
         {

@@ -19,6 +19,7 @@ use crate::telemetry::live::Elsewhere;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use maud::{Markup, html};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 /// What is known of a request: the ledger's row once it is over and written, and what it carried.
@@ -93,7 +94,7 @@ pub(super) async fn page(
             None => {
                 section.panel {
                     header { h2 { "Payloads" } }
-                    div.body { p.muted { (no_payloads(&shared, elsewhere.as_ref())) } }
+                    div.body { (no_payloads(&shared, *id, elsewhere.as_ref())) }
                 }
             }
         }
@@ -109,10 +110,10 @@ fn unwritten(id: RequestId, elsewhere: Option<&Elsewhere>) -> Markup {
                 @match elsewhere {
                     None => { (badge("live", "under way")) " What is known of it so far is below; the rest follows when it is over." }
                     Some(Elsewhere { node, has_ended: false, .. }) => {
-                        (badge("live", "under way")) " It is on node " strong { (node) } ". The rest follows when it is over."
+                        (badge("live", "under way")) " It is on node " strong { (node.name) } ". The rest follows when it is over."
                     }
                     Some(Elsewhere { node, has_ended: true, .. }) => {
-                        (badge("", "over")) " It was on node " strong { (node) } ". The rest follows from the database that the nodes share; where each has its own, the console of that node shows it."
+                        (badge("", "over")) " It was on node " strong { (node.name) } ". The rest follows from the database that the nodes share; where each has its own, the console of that node shows it."
                     }
                 }
             }
@@ -120,19 +121,43 @@ fn unwritten(id: RequestId, elsewhere: Option<&Elsewhere>) -> Markup {
     }
 }
 
-/// Why nothing is shown of what a request carried.
-fn no_payloads(shared: &Shared, elsewhere: Option<&Elsewhere>) -> String {
-    match (elsewhere, shared.deps.live.node()) {
-        (Some(Elsewhere { node, .. }), _) => format!(
-            "What this request carried is not in the database, and this node has never had it: it was on node {node}, whose console shows it \
-             while it is among the last ones there."
-        ),
-        (None, Some(node)) => format!(
-            "What this request carried is not kept: it is not among the last ones in the memory of this node ({node}; if it was on another, look \
-             at the console of that), or it or its key asked for that."
-        ),
-        (None, None) => "What this request carried is not kept: it is not among the last ones in memory, or it or its key asked for that.".to_owned(),
+/// Why nothing is shown of what a request carried, and where it may be.
+fn no_payloads(shared: &Shared, id: RequestId, elsewhere: Option<&Elsewhere>) -> Markup {
+    let Some(Elsewhere { node, .. }) = elsewhere else {
+        let here = shared
+            .deps
+            .live
+            .node()
+            .map(|node| format!(" of this node ({node}; if it was on another, look at the console of that)"));
+        let here = here.unwrap_or_default();
+        return html! {
+            p.muted { "What this request carried is not kept: it is not among the last ones in the memory" (here) ", or it or its key asked for that." }
+        };
+    };
+    html! {
+        p {
+            (badge("warn", "on another node")) " Node " strong { (node.name) } " alone has what this request carried, in its memory, while it is among the last \
+             ones there: it is not in the database. "
+            @match node.console {
+                Some(console) => { "Open it at the console of that node: " code { (address_of(console, id)) } (reached(console)) }
+                None => { "Open this page at the console of that node." }
+            }
+        }
+        p.muted.small { "What later requests carry can be kept in the database, and shown by the console of each node: see " a href="/docs/payloads" { "telemetry.payloads" } "." }
     }
+}
+
+/// Where a request's page is at another console. It is no link: whoever can write to the store that nodes share could make one up.
+fn address_of(console: SocketAddr, id: RequestId) -> String {
+    match console.ip().is_unspecified() {
+        true => format!("http://<the node's address>:{}/requests/{id}", console.port()),
+        false => format!("http://{console}/requests/{id}"),
+    }
+}
+
+/// What is to be known of an address.
+fn reached(console: SocketAddr) -> &'static str {
+    if console.ip().is_loopback() { " (from its own machine, or by a tunnel to it)." } else { "." }
 }
 
 fn facts(row: &LedgerRow<'_>, elsewhere: Option<&Elsewhere>) -> Markup {
@@ -168,7 +193,7 @@ fn facts(row: &LedgerRow<'_>, elsewhere: Option<&Elsewhere>) -> Markup {
                     (fact("Cache", row.cache.name().to_owned()))
                     (fact("Key", row.key_name.to_string()))
                     (fact("Project", row.project.to_string()))
-                    @if let Some(Elsewhere { node, .. }) = elsewhere { (fact("Node", node.to_string())) }
+                    @if let Some(Elsewhere { node, .. }) = elsewhere { (fact("Node", node.name.to_string())) }
                     (linked("User", "user", &row.user))
                     (linked("Session", "session", &row.session_id))
                     (linked("Trace", "trace", &row.trace_id))

@@ -7,6 +7,7 @@ use crate::domain::RequestId;
 use crate::store::ports::database::Access;
 use parking_lot::Mutex;
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
@@ -24,11 +25,20 @@ const LINGERS: Duration = Duration::from_secs(8);
 /// Of so many requests of other nodes it is known where they are, twice.
 const MOST_ELSEWHERE: usize = 8192;
 
+/// Another node, as it calls itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Node {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Where its console listens, as seen from there.
+    pub console: Option<SocketAddr>,
+}
+
 /// Where a request is that is not on this node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Elsewhere {
-    /// The node's name.
-    pub node: Arc<str>,
+    /// The node.
+    pub node: Arc<Node>,
     /// The request's organisation.
     pub org: Option<Arc<str>>,
     /// Whether it is over.
@@ -116,10 +126,10 @@ impl Hub {
         watcher
     }
 
-    pub(super) fn hear(&self, node: &Arc<str>, events: impl IntoIterator<Item = LiveEvent>, lost: u64) {
+    pub(super) fn hear(&self, node: &Arc<Node>, events: impl IntoIterator<Item = LiveEvent>, lost: u64) {
         let mut known = self.elsewhere.lock();
         for mut event in events {
-            event.node = Some(node.clone());
+            event.node = Some(node.name.clone());
             if known[0].len() >= MOST_ELSEWHERE {
                 known[1] = std::mem::take(&mut known[0]);
             }
@@ -216,6 +226,10 @@ mod tests {
         LiveEvent::new(RequestId::of(0, number), number, State::Pending)
     }
 
+    fn other() -> Arc<Node> {
+        Arc::new(Node { name: "other".into(), console: None })
+    }
+
     fn of(org: &str, number: u64) -> LiveEvent {
         LiveEvent { org: Some(org.into()), ..event(number) }
     }
@@ -257,7 +271,7 @@ mod tests {
         let of_a = Audience::Viewers(Access::Org("org_a".into()));
         let (mut all, mut a, mut nodes) =
             (live.watch(ALL, None), live.watch(of_a, None), live.watch(Audience::Nodes, None));
-        live.hear(&"other".into(), [of("org_a", 1), of("org_b", 2), event(3)], 7);
+        live.hear(&other(), [of("org_a", 1), of("org_b", 2), event(3)], 7);
         for told in [of("org_b", 4), event(5), of("org_a", 6)] {
             live.send(|| told.clone());
         }
@@ -275,7 +289,7 @@ mod tests {
         assert_eq!(numbers(&seen(&mut nodes, 3).await.0), [(4, false), (5, false), (6, false)]);
         assert_eq!(live.watchers(), 2);
         let elsewhere = live.elsewhere(&RequestId::of(0, 1)).unwrap();
-        assert_eq!((&*elsewhere.node, elsewhere.org.as_deref()), ("other", Some("org_a")));
+        assert_eq!((&*elsewhere.node.name, elsewhere.org.as_deref()), ("other", Some("org_a")));
         assert_eq!(live.elsewhere(&RequestId::of(0, 4)), None);
     }
 
@@ -301,8 +315,7 @@ mod tests {
     #[test]
     fn where_requests_are_is_known_of_so_many() {
         let hub = Hub::default();
-        let node: Arc<str> = "other".into();
-        hub.hear(&node, (0..5 * MOST_ELSEWHERE as u64).map(event), 0);
+        hub.hear(&other(), (0..5 * MOST_ELSEWHERE as u64).map(event), 0);
         let known = hub.elsewhere.lock();
         assert!(known.iter().map(HashMap::len).sum::<usize>() <= 2 * MOST_ELSEWHERE);
         assert!(known[0].contains_key(&RequestId::of(0, 5 * MOST_ELSEWHERE as u64 - 1)));
