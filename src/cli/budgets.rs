@@ -9,6 +9,7 @@ use crate::domain::audit::AuditEvent;
 use crate::domain::budget::{Account, Budget, Credit, Payer, Span, day_of};
 use crate::domain::tenancy::DEFAULT_ORG;
 use crate::store::ports::database::{Access, Database};
+use crate::telemetry::redact::looks_secret;
 use crate::wiring::state::new_id;
 use serde_json::json;
 use std::fmt::Write;
@@ -49,6 +50,9 @@ pub async fn set(database: &dyn Database, args: &SetBudgetArgs, now: u64) -> Res
             (org, Payer::Key, key)
         }
         (_, _, Some(user)) if user.is_empty() => return Err("--user: must not be empty".to_owned()),
+        (_, _, Some(user)) if looks_secret(user) => {
+            return Err("--user: this looks like a secret, which is kept nowhere; the budget of each user ('*') holds for such users".to_owned());
+        }
         (_, _, Some(user)) => (org_named(database, args.org.as_deref()).await?.id, Payer::User, user.as_str().into()),
         _ => {
             let org = org_named(database, args.org.as_deref()).await?.id;

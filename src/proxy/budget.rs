@@ -36,7 +36,8 @@ impl Funds {
     /// Reserves the most that the request can cost; `None` when it draws on no account.
     ///
     /// # Errors
-    /// 402 that says whose budget does not suffice; 503 when budgets cannot be checked and `limits.on_outage` is `deny`.
+    /// 402 that says whose budget does not suffice; 503 when whoever keeps the budgets does not answer: Redis where `limits.on_outage` is
+    /// `deny`, or, for the last requests of a process that an upgrade has replaced, its successor.
     pub(super) async fn reserve(
         core: &Core,
         client: &ClientCtx,
@@ -75,7 +76,7 @@ impl Funds {
             }
             Err(Refused::Outage) => {
                 core.telemetry.metrics.limited("outage");
-                let message = "the budgets of this request cannot be checked right now: the gateway's shared store does not answer";
+                let message = "the budgets of this request cannot be checked right now: whoever keeps them does not answer. Please try again";
                 Err(ApiError::new(Reason::LimitsUnavailable, message))
             }
         }

@@ -43,7 +43,7 @@ pub enum Reason {
     AllTargetsDown,
     /// No provider is configured at all.
     NoProvider,
-    /// The store of the limits does not answer, and `limits.on_outage` is `deny`.
+    /// Whoever keeps the limits or budgets does not answer, and nobody else may decide.
     LimitsUnavailable,
     /// The gateway is shutting down.
     ShuttingDown,
@@ -157,7 +157,7 @@ impl Reason {
                 503,
                 "server_error",
                 "limits_unavailable",
-                "Redis, which keeps the limits, does not answer, and `limits.on_outage` is `deny`; try again",
+                "Redis, which keeps limits and budgets, does not answer, and `limits.on_outage` is `deny`; or, during an upgrade, the process that keeps the budgets does not; try again",
             ),
             Self::ShuttingDown => (503, "server_error", "shutting_down", "The gateway is going down; try again"),
             Self::DeadlineExceeded => (

@@ -151,6 +151,11 @@ impl Redactor {
     }
 }
 
+/// Whether a text looks like a secret, or has one in it, so that it is never shown as it is.
+pub fn looks_secret(text: &str) -> bool {
+    Redactor::default().redact(text) != text
+}
+
 /// The text with each span replaced once, overlapping spans as one.
 fn replaced(text: &str, mut spans: Vec<Range<usize>>) -> String {
     spans.sort_unstable_by_key(|span| span.start);

@@ -228,6 +228,20 @@ async fn each_user_of_an_organisation_has_a_budget_of_their_own() {
 }
 
 #[tokio::test]
+async fn who_is_called_like_a_secret_has_no_budget_of_their_own() {
+    let (_sim, gateway) = gateway("").await;
+    let user = "sk-canary0123456789abcdef";
+    let output = orbyt(&gateway.data_dir(), None, &["budgets", "set", "5", "--user", user], "");
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success() && told.contains("--user: this looks like a secret"), "{told}");
+    let wanted = json!({"org": "org_default", "payer": "user", "subject": user, "span": "day", "amount_usd": "5"});
+    let refused = crate::admin_api::Client::administrator(&gateway).post("/budgets", &wanted).await;
+    let text = refused.body_text();
+    assert!(refused.status == 422 && text.contains("subject looks like a secret") && !told.contains(user), "{text}");
+    assert_eq!(run(&gateway, &["budgets", "list"]).lines().count(), 1, "the heading");
+}
+
+#[tokio::test]
 async fn a_model_without_a_price_is_what_the_operator_says() {
     for (choice, expected) in [("deny", 402), ("allow", 200), ("estimate", 200)] {
         let sim = Sim::start(SimDialect::OpenAi).unwrap();

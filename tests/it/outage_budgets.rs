@@ -119,3 +119,27 @@ async fn without_a_copy_budgets_count_from_zero_until_the_database_is_back_and_i
     until_spending_is(&second, None).await;
     assert_eq!(spent(&second, "org", "total").await, paid);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_budget_that_is_set_while_the_ledger_does_not_answer_counts_what_was_spent_once_it_does() {
+    let (sim, database, state) =
+        (Sim::start(SimDialect::OpenAi).unwrap(), Database::create().await, tempfile::tempdir().unwrap());
+    let gateway = start(&sim, &database.url(), state.path()).await;
+    let (paid, holds) = (pays(&gateway, 2).await, database.superuser().await);
+    let started = Instant::now();
+    let written = async || -> String {
+        holds.query_one("SELECT coalesce(sum(cost), 0)::text FROM spend", &[]).await.unwrap().get(0)
+    };
+    while written().await != paid.picos().to_string() {
+        assert!(started.elapsed() < PATIENCE, "the ledger does not get it\n{}", gateway.output());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    // The rest of the database answers.
+    holds.batch_execute("BEGIN; LOCK TABLE spend IN ACCESS EXCLUSIVE MODE").await.unwrap();
+    said(state.path(), Some(&database.url()), &["budgets", "set", "100", "--org", "default"], "");
+    until_spending_is(&gateway, Some("unknown")).await;
+    gateway.printed("they count from zero until it can").await;
+    holds.batch_execute("ROLLBACK").await.unwrap();
+    until_spending_is(&gateway, None).await;
+    assert_eq!(spent(&gateway, "org", "total").await, paid);
+}

@@ -12,6 +12,7 @@ use crate::domain::Money;
 use crate::domain::budget::{self, Account, Payer, Span, day_of};
 use crate::store::ports::audit::noted;
 use crate::store::ports::database::{Access, Database};
+use crate::telemetry::redact::looks_secret;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -226,6 +227,11 @@ async fn subject(
         (_, None) => Err(missing()),
         (PayerName::User, Some(user)) => {
             let user = checked_text("subject", Some(user))?.ok_or_else(missing)?;
+            // The ledger would know them by another name.
+            if looks_secret(&user) {
+                let message = "subject looks like a secret, which is kept nowhere; the budget of each user (*) holds for such users.";
+                return Err(Problem::invalid("subject", message));
+            }
             Ok((Payer::User, user.into()))
         }
         (PayerName::Project, Some(id)) => {

@@ -38,7 +38,8 @@ pub enum Refused {
         /// Where it stands.
         balance: Balance,
     },
-    /// The store that nodes share cannot be asked, and the operator wants nothing to pass then ([`OnOutage::Deny`]).
+    /// Whoever keeps the accounts cannot be asked, and nobody else may decide: the store that nodes share, where the operator wants nothing to
+    /// pass then ([`OnOutage::Deny`]), or the process that has taken this one's accounts over.
     Outage,
 }
 

@@ -83,25 +83,20 @@ struct Known {
 impl Shared {
     /// Changes what is known of an account, if there is room for it.
     fn know(&self, account: &Account, change: impl FnOnce(&mut Known)) {
-        let mut known = self.known.lock();
-        let is_full = known.len() >= MOST_KNOWN;
-        match known.entry(account.clone()) {
-            Entry::Occupied(entry) => change(entry.into_mut()),
-            Entry::Vacant(entry) if !is_full => change(entry.insert(Known::default())),
-            Entry::Vacant(_) => {}
-        }
+        entry(&mut self.known.lock(), account).map(change);
     }
 
     /// Redis has said this of an account, `booked` of which was spent without it.
     fn note(&self, account: &Account, said: Balance, booked: Money) {
-        self.know(account, |known| {
-            if booked > Money::ZERO {
-                self.local.unspend(account, booked);
-            }
-            // It may have lost what the ledger knows.
-            let before = known.ledger - self.local.balance_of(account).spent;
-            known.basis = Some(Balance { spent: said.spent.max(before), ..said });
-        });
+        // Held until both are done: in between it would count twice.
+        let mut all = self.known.lock();
+        if booked > Money::ZERO {
+            self.local.unspend(account, booked);
+        }
+        let Some(known) = entry(&mut all, account) else { return };
+        // It may have lost what the ledger knows.
+        let before = known.ledger - self.local.balance_of(account).spent;
+        known.basis = Some(Balance { spent: said.spent.max(before), ..said });
     }
 
     /// Some of what the ledger has said.
@@ -127,6 +122,15 @@ impl Shared {
             }
         }
         count
+    }
+}
+
+/// What is known of an account; `None` where it is not known, and there is no room for it.
+fn entry<'a>(known: &'a mut HashMap<Account, Known>, account: &Account) -> Option<&'a mut Known> {
+    let is_full = known.len() >= MOST_KNOWN;
+    match known.entry(account.clone()) {
+        Entry::Occupied(entry) => Some(entry.into_mut()),
+        Entry::Vacant(entry) => (!is_full).then(|| entry.insert(Known::default())),
     }
 }
 
@@ -530,5 +534,18 @@ mod tests {
         assert!(spend(11).await.is_err());
         spend(10).await.unwrap();
         assert_eq!(accounts.balances()[0].1.spent, Money::from_picos(100));
+    }
+
+    #[test]
+    fn what_was_spent_in_an_outage_leaves_the_share_once_it_is_booked_though_the_account_is_not_known() {
+        let shared = Shared::default();
+        shared.known.lock().extend((0..MOST_KNOWN).map(|number| (account(&number.to_string()), Known::default())));
+        let (other, five) = (account("other"), Money::from_picos(5));
+        let draws = [Draw { account: other.clone(), limit: Money::from_picos(10) }];
+        let taken = shared.local.take(&draws, five, AGAIN, 0).unwrap();
+        shared.local.settle(taken, five, 0);
+        shared.note(&other, Balance { spent: five, reserved: Money::ZERO }, five);
+        assert!(!shared.known.lock().contains_key(&other), "there is no room for it");
+        assert_eq!(shared.local.balance_of(&other).spent, Money::ZERO);
     }
 }

@@ -30,16 +30,20 @@ const FEW_USERS: usize = 1000;
 const MOST_USERS: u32 = 65_536;
 
 impl Follower {
-    /// Takes over budgets, once what was spent of those that are new is known.
+    /// Takes over budgets, once it was looked up what was spent of those that are new. Where the ledger does not say, they are in force all the
+    /// same, and count from zero until it does.
     pub(super) async fn take_budgets(&self, state: &State, budgets: Arc<BudgetBook>) {
         if self.parents.lock().followed.budgets == budgets {
             return;
         }
         let known: HashSet<Account> = self.core.accounts.balances().into_iter().map(|(account, _)| account).collect();
         let new = self.accounts_of(&budgets).into_iter().filter(|account| !known.contains(account));
-        self.observe(state, new.collect()).await;
-        self.observe_users(state, &budgets).await;
+        let is_known = self.observe(state, new.collect()).await && self.observe_users(state, &budgets).await;
         self.publish(|parents| parents.followed.budgets = budgets);
+        if !is_known {
+            log::warn!("the ledger cannot be asked what was spent of new budgets: they count from zero until it can");
+            self.core.spending_of.lock().get_or_insert(Spending::Unknown);
+        }
     }
 
     /// The accounts of today that are known beforehand.
