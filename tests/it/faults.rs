@@ -108,28 +108,33 @@ async fn a_client_that_hangs_up_ends_the_call_to_the_provider() {
             let request = Stage::request(sim, fault, stream).to_string();
             let key = format!("Bearer {}", KEY);
             let url = format!("{}/v1/chat/completions", stage.gateway.url);
-            let headers = [("authorization", key.as_str())];
-            let reading = async {
-                let mut exchange = client::open("POST", &url, &headers, request.as_bytes()).await?;
-                while exchange.piece().await.is_some() {}
-                Ok::<(), std::io::Error>(())
-            };
-            // The request has arrived, and with it what the provider has to say before it falls silent.
-            let arrived = async {
-                assert!(sim.until(PATIENCE, |calls| calls.len() == 1).await);
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            };
-            tokio::select! {
-                ended = reading => panic!("it ended by itself: {ended:?}"),
-                () = arrived => {}
-            }
-            let left = Instant::now();
-            let noticed = sim.until(PATIENCE, |calls| calls.iter().all(|call| call.client_gone.is_some()));
-            assert!(noticed.await, "{fault:?} {stream} {:?}", sim.dialect());
+            let left = hangs_up(sim, &url, ("authorization", &key), request.as_bytes()).await;
             let calls = sim.calls();
             assert_eq!(calls.len(), 1, "{fault:?} {stream} {:?}", sim.dialect());
             let after = calls[0].client_gone.unwrap().saturating_duration_since(left);
             assert!(after < Duration::from_secs(1), "{after:?}");
         }
     }
+}
+
+/// Sends a request, and hangs up once it has arrived at the provider, which falls silent then. Returns when that was, after the provider has noticed.
+pub async fn hangs_up(sim: &Sim, url: &str, header: (&str, &str), request: &[u8]) -> Instant {
+    let reading = async {
+        let mut exchange = client::open("POST", url, &[header], request).await?;
+        while exchange.piece().await.is_some() {}
+        Ok::<(), std::io::Error>(())
+    };
+    // The request has arrived, and with it what the provider has to say before it falls silent.
+    let arrived = async {
+        assert!(sim.until(PATIENCE, |calls| calls.len() == 1).await);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    };
+    tokio::select! {
+        ended = reading => panic!("it ended by itself: {ended:?}"),
+        () = arrived => {}
+    }
+    let left = Instant::now();
+    let noticed = sim.until(PATIENCE, |calls| calls.iter().all(|call| call.client_gone.is_some()));
+    assert!(noticed.await, "{:?} after {:?}: {}", sim.dialect(), left.elapsed(), String::from_utf8_lossy(request));
+    left
 }

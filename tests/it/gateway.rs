@@ -150,6 +150,13 @@ pub struct Gateway {
 }
 
 impl Gateway {
+    /// One in front of a provider of each format.
+    pub async fn in_front_of_all() -> (Self, [Sim; SimDialect::ALL.len()]) {
+        let sims = SimDialect::ALL.map(|dialect| Sim::start(dialect).unwrap());
+        let builder = sims.iter().fold(Self::builder(), |it, sim| it.provider(sim.dialect().provider_id(), sim));
+        (builder.start().await, sims)
+    }
+
     pub fn builder() -> Builder {
         Builder { sections: String::new(), providers: String::new(), variables: Vec::new(), largest_file: None }
     }

@@ -130,19 +130,9 @@ impl Pieces for Answer {
     }
 }
 
-/// A gateway in front of a provider of each format.
-async fn all() -> (Gateway, [Sim; SimDialect::ALL.len()]) {
-    let sims = SimDialect::ALL.map(|dialect| Sim::start(dialect).unwrap());
-    let mut builder = Gateway::builder();
-    for sim in &sims {
-        builder = builder.provider(sim.dialect().provider_id(), sim);
-    }
-    (builder.start().await, sims)
-}
-
 #[tokio::test]
 async fn every_provider_answers_whole_and_in_both_framings() {
-    let (gateway, sims) = all().await;
+    let (gateway, sims) = Gateway::in_front_of_all().await;
     for sim in &sims {
         let model = format!("{}/sim-ok", sim.dialect().provider_id());
         let mut seen = Vec::new();
@@ -172,7 +162,7 @@ async fn every_provider_answers_whole_and_in_both_framings() {
 
 #[tokio::test]
 async fn functions_pictures_and_results_reach_every_provider() {
-    let (gateway, sims) = all().await;
+    let (gateway, sims) = Gateway::in_front_of_all().await;
     // One in each of the two kinds of schema, and one without.
     let tools = json!([{"function_declarations": [
         {"name": "alpha", "description": "A.", "parameters": {"type": "OBJECT", "properties": {"at": {"type": "STRING"}}, "required": ["at"]}},
@@ -216,7 +206,7 @@ async fn functions_pictures_and_results_reach_every_provider() {
 
 #[tokio::test]
 async fn answers_in_json_follow_their_schema_everywhere() {
-    let (gateway, sims) = all().await;
+    let (gateway, sims) = Gateway::in_front_of_all().await;
     for sim in &sims {
         let model = format!("{}/sim-ok", sim.dialect().provider_id());
         for how in ALL {
@@ -235,7 +225,7 @@ async fn answers_in_json_follow_their_schema_everywhere() {
 
 #[tokio::test]
 async fn the_same_format_on_both_sides_passes_byte_by_byte() {
-    let (gateway, [_, _, google, ..]) = all().await;
+    let (gateway, [_, _, google, ..]) = Gateway::in_front_of_all().await;
     let answer_body = r#"{"candidates":[{"content":{"parts":[{"executableCode":{"language":"PYTHON","code":"1"}},{"text":"\u00e9"}],"role":"model"},"finishReason":"MALFORMED_FUNCTION_CALL","zeta":1.50}],"usageMetadata":{"promptTokenCount":3,"totalTokenCount":3},"modelVersion":"x"}"#;
     google.always(Step::Reply { status: 200, headers: Vec::new(), body: answer_body.to_owned() });
     let text = r#"{"zeta":{"y":[1.50,2]},"extra":{"retry":0},"tools":[{"google_search":{}},{"codeExecution":{}}],
@@ -254,7 +244,7 @@ async fn the_same_format_on_both_sides_passes_byte_by_byte() {
 
 #[tokio::test]
 async fn a_blocked_prompt_is_googles_own_answer() {
-    let (gateway, [_, _, google, ..]) = all().await;
+    let (gateway, [_, _, google, ..]) = Gateway::in_front_of_all().await;
     let blocked = r#"{"promptFeedback": {"blockReason": "PROHIBITED_CONTENT"}, "usageMetadata": {"promptTokenCount": 4, "totalTokenCount": 4}}"#;
     google.always(Step::Reply { status: 200, headers: Vec::new(), body: blocked.to_owned() });
     for how in ALL {
@@ -267,7 +257,7 @@ async fn a_blocked_prompt_is_googles_own_answer() {
 
 #[tokio::test]
 async fn a_key_is_taken_from_header_and_query_and_stays_out_of_the_log() {
-    let (gateway, _sims) = all().await;
+    let (gateway, _sims) = Gateway::in_front_of_all().await;
     let (plain, good) = (("content-type", "application/json"), asking("x"));
     let path = "/v1beta/models/google/sim-ok:generateContent";
     let bearer = format!("Bearer {KEY}");
@@ -296,7 +286,7 @@ async fn a_key_is_taken_from_header_and_query_and_stays_out_of_the_log() {
 
 #[tokio::test]
 async fn what_only_google_can_do_is_a_clear_400_elsewhere() {
-    let (gateway, _sims) = all().await;
+    let (gateway, _sims) = Gateway::in_front_of_all().await;
     for provider in ["openai", "anthropic", "cohere", "ollama", "bedrock"] {
         for (member, value, field) in [
             ("tools", json!([{"googleSearch": {}}]), "tools[0].googleSearch"),
@@ -322,7 +312,7 @@ async fn what_only_google_can_do_is_a_clear_400_elsewhere() {
 
 #[tokio::test]
 async fn errors_are_googles() {
-    let (gateway, _sims) = all().await;
+    let (gateway, _sims) = Gateway::in_front_of_all().await;
     let good = asking("x");
     let nobody = [("x-goog-api-key", "nobodys"), ("content-type", "application/json")];
     let cases = [
@@ -351,7 +341,7 @@ async fn errors_are_googles() {
 
 #[tokio::test]
 async fn tokens_are_counted_where_they_can_be_and_estimated_elsewhere() {
-    let (gateway, sims) = all().await;
+    let (gateway, sims) = Gateway::in_front_of_all().await;
     for sim in &sims {
         let id = sim.dialect().provider_id();
         for body in [
@@ -485,7 +475,7 @@ async fn a_loop_of_twenty_steps_keeps_its_beginning_and_its_signatures() {
 #[tokio::test]
 async fn a_conversation_moves_from_google_to_anthropic_and_back() {
     for model in ["google/gemini-2.5-flash", "google/gemini-3-pro-preview"] {
-        let (gateway, [_, anthropic, google, ..]) = all().await;
+        let (gateway, [_, anthropic, google, ..]) = Gateway::in_front_of_all().await;
         let mut body = json!({
             "contents": [{"role": "user", "parts": [{"text": "look at it"}]}],
             "generationConfig": {"maxOutputTokens": 8000, "thinkingConfig": {"includeThoughts": true, "thinkingBudget": 2000}},

@@ -75,19 +75,9 @@ impl Message {
     }
 }
 
-/// A gateway in front of a provider of each format.
-async fn all() -> (Gateway, [Sim; SimDialect::ALL.len()]) {
-    let sims = SimDialect::ALL.map(|dialect| Sim::start(dialect).unwrap());
-    let mut builder = Gateway::builder();
-    for sim in &sims {
-        builder = builder.provider(sim.dialect().provider_id(), sim);
-    }
-    (builder.start().await, sims)
-}
-
 #[tokio::test]
 async fn every_provider_answers_streamed_or_not() {
-    let (gateway, sims) = all().await;
+    let (gateway, sims) = Gateway::in_front_of_all().await;
     for sim in &sims {
         let model = format!("{}/sim-ok", sim.dialect().provider_id());
         let mut seen = Vec::new();
@@ -115,7 +105,7 @@ async fn every_provider_answers_streamed_or_not() {
 
 #[tokio::test]
 async fn tools_pictures_and_results_reach_every_provider() {
-    let (gateway, sims) = all().await;
+    let (gateway, sims) = Gateway::in_front_of_all().await;
     let tools = json!([
         {"name": "alpha", "description": "A.", "input_schema": {"type": "object", "properties": {"at": {"type": "string"}}, "required": ["at"]}},
         {"name": "beta", "input_schema": {"type": "object", "properties": {}}},
@@ -157,7 +147,7 @@ async fn tools_pictures_and_results_reach_every_provider() {
 
 #[tokio::test]
 async fn the_same_format_on_both_sides_passes_byte_by_byte() {
-    let (gateway, [_, anthropic, ..]) = all().await;
+    let (gateway, [_, anthropic, ..]) = Gateway::in_front_of_all().await;
     let answer_body = r#"{"id":"msg_1","type":"message","role":"assistant","model":"x","content":[{"type":"server_tool_use","id":"srvtoolu_1","name":"web_search","input":{"b":1,"a":2}},{"type":"text","text":"\u00e9"}],"stop_reason":"pause_turn","stop_sequence":null,"usage":{"input_tokens":3,"output_tokens":4},"container":null}"#;
     anthropic.always(Step::Reply { status: 200, headers: Vec::new(), body: answer_body.to_owned() });
     let body: Value = serde_json::from_str(
@@ -187,7 +177,7 @@ async fn the_same_format_on_both_sides_passes_byte_by_byte() {
 
 #[tokio::test]
 async fn what_only_anthropic_can_do_is_a_clear_400_elsewhere() {
-    let (gateway, _sims) = all().await;
+    let (gateway, _sims) = Gateway::in_front_of_all().await;
     for provider in ["openai", "google", "cohere", "ollama", "bedrock"] {
         let mut body = asking(&format!("{provider}/sim-ok"), "x", false);
         body["tools"] = json!([{"type": "web_search_20250305", "name": "web_search"}]);
@@ -205,7 +195,7 @@ async fn what_only_anthropic_can_do_is_a_clear_400_elsewhere() {
 
 #[tokio::test]
 async fn errors_are_anthropics() {
-    let (gateway, _sims) = all().await;
+    let (gateway, _sims) = Gateway::in_front_of_all().await;
     let good = asking("anthropic/sim-ok", "x", false);
     let headers = [("x-api-key", "nobodys"), ("content-type", "application/json")];
     let cases = [
@@ -233,7 +223,7 @@ async fn errors_are_anthropics() {
 
 #[tokio::test]
 async fn tokens_are_counted_where_they_can_be_and_estimated_elsewhere() {
-    let (gateway, sims) = all().await;
+    let (gateway, sims) = Gateway::in_front_of_all().await;
     for sim in &sims {
         let id = sim.dialect().provider_id();
         let mut body = asking(&format!("{id}/sim-ok"), &"word ".repeat(100), false);
@@ -265,7 +255,7 @@ async fn tokens_are_counted_where_they_can_be_and_estimated_elsewhere() {
 /// A provider that fails in the middle of a conversation: another of another format goes on, and then the first again.
 #[tokio::test]
 async fn a_conversation_moves_from_anthropic_to_openai_and_back() {
-    let (gateway, [openai, anthropic, ..]) = all().await;
+    let (gateway, [openai, anthropic, ..]) = Gateway::in_front_of_all().await;
     let mut body = json!({
         "model": "anthropic/claude-sonnet-4-20250514", "max_tokens": 8000, "stream": true,
         "thinking": {"type": "enabled", "budget_tokens": 2000},
