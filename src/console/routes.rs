@@ -13,7 +13,7 @@ use super::serve::{Front, Stopping};
 use super::viewer::Viewer;
 use crate::domain::RequestId;
 use crate::store::ports::database::Access;
-use crate::telemetry::live::Elsewhere;
+use crate::telemetry::live::{Elsewhere, Node};
 use crate::telemetry::recent::Explanation;
 use axum::Router;
 use axum::body::to_bytes;
@@ -42,6 +42,14 @@ pub(super) struct Shared {
     pub changes: watch::Sender<()>,
     /// Ends the live streams when the console stops.
     pub stopping: Stopping,
+}
+
+impl Shared {
+    /// Whether what calls itself so is a process of this node: one that an upgrade has replaced, whose console is this one now.
+    pub fn is_own(&self, node: &Node) -> bool {
+        let listens = |console| (self.deps.snapshot)().console.listen.contains(&console);
+        self.deps.live.node() == Some(&node.name) && node.console.is_some_and(listens)
+    }
 }
 
 /// All routes.
@@ -227,6 +235,11 @@ fn not_here(shared: &Shared, viewer: &Viewer, id: &RequestId) -> String {
                 telemetry.ring_bytes is off."
             .to_owned();
     };
+    if shared.is_own(&node) {
+        return "What this request carried is not in the database, but in the memory of a process that an upgrade has replaced, which has no \
+                console any more."
+            .to_owned();
+    }
     let at = node.console.map(|console| format!(", which listens on {console} there")).unwrap_or_default();
     format!(
         "What this request carried is not in the database: node {} alone has it in memory, while it is among the last ones there. \

@@ -15,7 +15,7 @@ use crate::store::ports::database::StoreError;
 use crate::store::ports::live::{KeyStatus, TargetStatus};
 use crate::telemetry::LiveEvent;
 use crate::telemetry::alerts::Board;
-use crate::telemetry::live::State;
+use crate::telemetry::live::{Node, State};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
@@ -271,6 +271,36 @@ fn a_request_is_explained_to_the_administrator() {
     let other = format!("/api/v1/requests/{}/explain", RequestId::of(3, 4));
     fixture.get_with(&other, TOKEN).assert_problem(404);
     fixture.get_with("/api/v1/requests/x/explain", TOKEN).assert_problem(400);
+}
+
+#[test]
+fn it_is_said_which_node_has_what_a_request_carried() {
+    let fixture = start();
+    fixture.live.is_called("here".into());
+    let _watching = fixture.watch();
+    let told = |number: u64, name: &str, console: Option<&str>| {
+        let console = console.map(|address| address.parse().unwrap());
+        fixture.live.hear(&Arc::new(Node { name: name.into(), console }), [event(number)], 0);
+        let id = RequestId::of(0, number);
+        let page = fixture.get_with(&format!("/requests/{id}"), TOKEN).body;
+        let answer = fixture.get_with(&format!("/api/v1/requests/{id}/payloads"), TOKEN);
+        answer.assert_problem(404);
+        (page, answer.body, format!("/requests/{id}</code>"))
+    };
+    let (page, answer, path) = told(1, "there", Some("10.0.0.5:4000"));
+    assert!(page.contains("Node <strong>there</strong> alone has"), "{page}");
+    assert!(page.contains(&format!("<code>http://10.0.0.5:4000{path}.")), "{page}");
+    assert!(answer.contains("node there alone") && answer.contains("10.0.0.5:4000"), "{answer}");
+    let (page, _, path) = told(2, "there", Some("127.0.0.1:4000"));
+    assert!(page.contains(&format!("<code>http://127.0.0.1:4000{path} (from its own machine")), "{page}");
+    let (page, _, path) = told(3, "there", Some("0.0.0.0:4000"));
+    assert!(page.contains(&format!("&gt;:4000{path}")) && !page.contains("0.0.0.0"), "{page}");
+    let (page, answer, _) = told(4, "there", None);
+    assert!(page.contains("Open this page at the console of that node.") && answer.contains("node there"), "{page}");
+    // A process before this one, whose console this is now.
+    let (page, answer, path) = told(5, "here", Some("127.0.0.1:4000"));
+    assert!(page.contains("an upgrade has replaced") && !page.contains(&path), "{page}");
+    assert!(answer.contains("an upgrade has replaced"), "{answer}");
 }
 
 #[test]

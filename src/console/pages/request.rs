@@ -134,6 +134,11 @@ fn no_payloads(shared: &Shared, id: RequestId, elsewhere: Option<&Elsewhere>) ->
             p.muted { "What this request carried is not kept: it is not among the last ones in the memory" (here) ", or it or its key asked for that." }
         };
     };
+    if shared.is_own(node) {
+        return html! {
+            p.muted { "What this request carried is in the memory of a process of this node (" (node.name) ") that an upgrade has replaced, and goes with it: it is not in the database, and that process has no console any more." }
+        };
+    }
     html! {
         p {
             (badge("warn", "on another node")) " Node " strong { (node.name) } " alone has what this request carried, in its memory, while it is among the last \
