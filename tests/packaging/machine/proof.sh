@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # Runs in the machine of systemd.sh, started by its systemd, once after each boot: what docs/service.md and docs/upgrades.md say, done for real.
-# What it says goes to the second serial line; the last one is PROVEN, or FAILED with what was wrong.
+# The last line that it says is PROVEN, or FAILED with what was wrong.
 set -uo pipefail
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C.UTF-8 DEBIAN_FRONTEND=noninteractive
 cd /proof
 ulimit -n "$(ulimit -Hn)"
 
 # An emulated machine is slow.
-if grep -q proof.accelerator=kvm /proc/cmdline; then
+if [ "$(cat pace)" = native ]; then
     pace=1 streams=100 rate=50 watchdog=4
 else
     pace=6 streams=40 rate=10 watchdog=20
