@@ -72,6 +72,11 @@ mkdir "$root/proof"
 cp "target/debian/orbyt_0.0.1-1_$architecture.deb" "target/debian/orbyt_0.0.2-1_$architecture.deb" tests/packaging/machine/proof.sh \
     tests/packaging/machine/client.py "$root/proof/"
 strip -o "$root/proof/sim" "$sim"
+# What make install needs of the repository.
+mkdir -p "$root/proof/source/target"
+cp -r README.md CHANGELOG.md LICENSE docs conf systemd packaging scripts "$root/proof/source/"
+cp -r target/package "$root/proof/source/target/"
+cp target/package/cargo/release/orbyt "$root/proof/source/orbyt"
 echo machine >"$root/etc/hostname"
 : >"$root/etc/fstab"
 unit() { # unit HOW-TO-SAY-IT...: what is to be shown, as a service

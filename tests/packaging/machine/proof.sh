@@ -345,6 +345,20 @@ second_boot() {
     answers
     dpkg --purge orbyt || fail "it cannot be purged"
     [ ! -e /var/lib/orbyt ] && [ ! -e /etc/orbyt ] || fail "something is left"
+
+    step "from the source: make install makes user, folders and service, make uninstall takes the service away"
+    userdel orbyt || fail "the user cannot go"
+    (cd source && scripts/install.sh orbyt target/package) || fail "it does not install"
+    systemctl enable --now orbyt || fail "it does not start"
+    /usr/local/bin/orbyt health || fail "it is not healthy"
+    owned /etc/orbyt/credentials "root 700"
+    owned /etc/orbyt/orbyt.env "root 600"
+    owned /var/lib/orbyt "orbyt 700"
+    systemctl start orbyt-upgrade || fail "it does not upgrade"
+    (cd source && scripts/install.sh --remove) || fail "it does not go"
+    pgrep -x orbyt && fail "it still runs"
+    [ ! -e /usr/local/bin/orbyt ] && [ ! -e /etc/systemd/system/orbyt.service ] || fail "program or unit are left"
+    [ -e /var/lib/orbyt/orbyt.db ] && [ -e /etc/orbyt/orbyt.toml ] || fail "state or configuration went with it"
     printf 'PROVEN\n'
     over
 }
