@@ -10,6 +10,7 @@ MACHINE := $(shell uname -m)
 # Where cargo puts what it builds, and the binary that is packaged; `make deb BINARY=…` takes another one.
 TARGET = $(or $(CARGO_TARGET_DIR),target)
 BINARY ?= $(TARGET)/release/orbyt
+SIM ?= $(TARGET)/debug/examples/sim
 export PATH := $(CURDIR)/target/tools/bin:$(PATH)
 
 .PHONY: help demo run build release test test-rust test-sdks test-console test-snippets test-frameworks sdk corpus bench check fmt install uninstall package deb test-deb test-systemd dist
@@ -18,6 +19,8 @@ help:
 	@echo "make demo     the gateway with simulated providers: needs no network and no key (ARGS=--once to end by itself)"
 	@echo "make run      the gateway with your providers, from the environment or .env (ARGS='-c conf/orbyt.toml')"
 	@echo "make test     all tests: Rust, the official SDKs for Python and Node, the console in a browser, the snippets of the documents"
+	@echo "make test-deb, make test-systemd   as root: the Debian package, and the service in a machine of its own (some minutes; BINARY= SIM=)"
+	@echo "make test-frameworks   the snippets for LangChain, LlamaIndex and the AI SDK (installs much); make sdk: our own SDKs, packed"
 	@echo "make check    format, lints, house rules, licences"
 	@echo "make install  after make package: the release build as a service, with manual and completions (PREFIX=$(PREFIX) DESTDIR=)"
 	@echo "make deb      a Debian package in target/debian; make dist: an archive with checksums and SBOM in target/dist"
@@ -124,13 +127,16 @@ deb: package
 	@scripts/tools.sh cargo-deb
 	@scripts/deb.sh $(BINARY)
 
-test-deb:
-	@tests/packaging/deb.sh
-
-# Some minutes, as root, with debootstrap, qemu and KVM: the package under the systemd of a machine of its own. Not part of make test.
-test-systemd: build
+# As root, with debootstrap: the package in a Debian of its own. Not part of make test, as the next one.
+test-deb: package
 	@scripts/tools.sh cargo-deb
-	@tests/packaging/systemd.sh
+	@tests/packaging/deb.sh $(BINARY)
+
+# Some minutes, as root, with debootstrap and systemd-nspawn or qemu: the package under the systemd of a machine of its own.
+# SIM names simulated providers that are built already, as BINARY does the gateway.
+test-systemd: package $(if $(filter $(TARGET)/debug/examples/sim,$(SIM)),build)
+	@scripts/tools.sh cargo-deb
+	@tests/packaging/systemd.sh $(BINARY) $(SIM)
 
 dist: package
 	@scripts/dist.sh $(BINARY) target/package target/dist/orbyt-$(VERSION)-$(MACHINE)-linux

@@ -53,6 +53,9 @@ const IN_MEMORY: &str = r#"ledger = false
 ring_bytes = "off"
 "#;
 
+/// Behind [`COMMON`]: the ledger, and no ring of payloads.
+const NO_RING: &str = "ring_bytes = \"off\"\n";
+
 /// Everything is on that a request can pass, in memory: a strategy over two targets, limits by key and model, a cap with its queue,
 /// limits of provider keys, the cache, hedging, explanations.
 const EVERYTHING: &str = r#"
@@ -156,6 +159,7 @@ struct Bench {
     installed: Gateway,
     everything: Gateway,
     trusted: Gateway,
+    shown: Gateway,
     _mock: Process,
 }
 
@@ -168,12 +172,13 @@ impl Bench {
         let orbyt = start("plain", &[COMMON, IN_MEMORY], Key::Configured)?;
         let installed = start("installed", &[COMMON], Key::Configured)?;
         let everything = start("everything", &[COMMON, IN_MEMORY, EVERYTHING], Key::Configured)?;
-        let trusted = start("trusted", &[COMMON, EVERYTHING], Key::Stored)?;
-        let bench = Self { folder, mock, bare, orbyt, installed, everything, trusted, _mock: mock_process };
+        let trusted = start("trusted", &[COMMON, NO_RING, EVERYTHING], Key::Stored)?;
+        let shown = start("shown", &[COMMON, EVERYTHING], Key::Stored)?;
+        let bench = Self { folder, mock, bare, orbyt, installed, everything, trusted, shown, _mock: mock_process };
         for address in [bench.mock, bench.bare.1] {
             first_answer(address, KEY, Instant::now()).await?;
         }
-        for gateway in [&bench.orbyt, &bench.installed, &bench.everything, &bench.trusted] {
+        for gateway in [&bench.orbyt, &bench.installed, &bench.everything, &bench.trusted, &bench.shown] {
             first_answer(gateway.listen, &gateway.key, Instant::now()).await?;
         }
         Ok(bench)
@@ -278,8 +283,10 @@ enum Through {
     Repeats,
     /// The same, and every request asks the same: the cache answers.
     Cache,
-    /// Everything, and behind it a key and its budget from the database, the ledger and the ring.
+    /// Everything, and behind it a key and its budget from the database, and the ledger.
     Trusted,
+    /// The same with the ring of payloads.
+    Shown,
 }
 
 /// One thing to measure.
@@ -292,8 +299,8 @@ struct Case {
     stream: bool,
 }
 
-const CASES: [Case; 14] = {
-    use Through::{Bare, Cache, Everything, Installed, Orbyt, Repeats, Trusted};
+const CASES: [Case; 15] = {
+    use Through::{Bare, Cache, Everything, Installed, Orbyt, Repeats, Shown, Trusted};
     const fn case(name: &'static str, against: usize, through: Through, model: &'static str, stream: bool) -> Case {
         Case { name, against, through, model, stream }
     }
@@ -306,12 +313,13 @@ const CASES: [Case; 14] = {
         case("Orbyt, JSON from the cache", 0, Cache, "everything", false),
         case("Orbyt as installed, with ledger and ring, JSON", 0, Installed, "openai/bench", false),
         case("Orbyt with everything, key in the database, budget, ledger, JSON", 0, Trusted, "everything", false),
-        case("bare Pingora, stream", 8, Bare, "bench", true),
-        case("Orbyt, stream passed through", 8, Orbyt, "openai/bench", true),
-        case("Orbyt, stream from Anthropic", 8, Orbyt, "anthropic/bench", true),
-        case("Orbyt with everything on, stream", 8, Everything, "everything", true),
-        case("Orbyt as installed, with ledger and ring, stream", 8, Installed, "openai/bench", true),
-        case("Orbyt with everything, key in the database, budget, ledger, stream", 8, Trusted, "everything", true),
+        case("the same with the ring of payloads, JSON", 0, Shown, "everything", false),
+        case("bare Pingora, stream", 9, Bare, "bench", true),
+        case("Orbyt, stream passed through", 9, Orbyt, "openai/bench", true),
+        case("Orbyt, stream from Anthropic", 9, Orbyt, "anthropic/bench", true),
+        case("Orbyt with everything on, stream", 9, Everything, "everything", true),
+        case("Orbyt as installed, with ledger and ring, stream", 9, Installed, "openai/bench", true),
+        case("Orbyt with everything, key in the database, budget, ledger, stream", 9, Trusted, "everything", true),
     ]
 };
 
@@ -383,6 +391,7 @@ async fn one_case(bench: &Bench, case: &Case, window: Duration) -> Result<Cost, 
         Through::Installed => &bench.installed,
         Through::Everything | Through::Repeats | Through::Cache => &bench.everything,
         Through::Trusted => &bench.trusted,
+        Through::Shown => &bench.shown,
     };
     let mut request = load::request(gateway.listen, &gateway.key, case.model, case.stream);
     match case.through {

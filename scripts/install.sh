@@ -26,7 +26,8 @@ fi
 binary=$1 assets=$2
 put() { install -D -m "$1" "$2" "$3"; }
 put 755 "$binary" "$root$prefix/bin/orbyt"
-strip --strip-unneeded "$root$prefix/bin/orbyt"
+# It only makes it smaller, and belongs to compilers.
+if command -v strip >/dev/null; then strip --strip-unneeded "$root$prefix/bin/orbyt"; fi
 for page in "$assets"/man/*.1.gz; do put 644 "$page" "$share/man/man1/$(basename "$page")"; done
 put 644 "$assets/completions/orbyt" "$share/bash-completion/completions/orbyt"
 put 644 "$assets/completions/_orbyt" "$share/zsh/site-functions/_orbyt"

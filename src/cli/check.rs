@@ -22,7 +22,8 @@ pub fn report(source: &Source, out: &mut impl Write) -> io::Result<Option<Snapsh
             let again = super::start::reload_with(source, &followed);
             let Loaded { snapshot, warnings, .. } = again.unwrap_or(loaded);
             lines(out, "warning", &warnings)?;
-            if snapshot.providers.is_empty() {
+            let is_without = snapshot.providers.is_empty();
+            if is_without {
                 writeln!(out, "warning: no provider: set a key such as OPENAI_API_KEY, or add a [[provider]]")?;
             }
             let keys: usize = snapshot.providers.iter().map(|provider| provider.keys.len()).sum();
@@ -31,7 +32,7 @@ pub fn report(source: &Source, out: &mut impl Write) -> io::Result<Option<Snapsh
                 "ok: {}, {}, {}",
                 count(snapshot.providers.len(), "provider"),
                 count(keys, "provider key"),
-                count(warnings.len(), "warning"),
+                count(warnings.len() + usize::from(is_without), "warning"),
             )?;
             Ok(Some(snapshot))
         }
@@ -157,6 +158,14 @@ mod tests {
         );
         assert_eq!(lines[1..], ["ok: 1 provider, 1 provider key, 1 warning"]);
         assert!(!text.contains("in-clear"));
+    }
+
+    #[test]
+    fn that_there_is_no_provider_counts_as_a_warning() {
+        let (is_sound, text) = run("");
+        assert!(is_sound);
+        assert!(text.starts_with("warning: no provider: "), "{text}");
+        assert!(text.ends_with("ok: 0 providers, 0 provider keys, 1 warning\n"), "{text}");
     }
 
     #[test]

@@ -58,6 +58,7 @@ pub fn curl(url: &str, key: &str, model: Option<&str>) -> String {
     let model = model.unwrap_or("auto");
     format!(
         "\n  curl {url}/v1/chat/completions \\\n    -H \"Authorization: Bearer {key}\" \\\n    \
+         -H \"Content-Type: application/json\" \\\n    \
          -d '{{\"model\": \"{model}\", \"messages\": [{{\"role\": \"user\", \"content\": \"Hello\"}}]}}'\n"
     )
 }
@@ -104,7 +105,7 @@ pub fn no_provider() -> String {
 fn credentials(text: &mut String, snapshot: &Snapshot, first_start: &FirstStart) {
     match first_start {
         FirstStart::Show { key, admin_token } => {
-            *text += "\n  Made on this first start and shown only now: note them.\n";
+            *text += "\n  Made on this first start and shown only now: note them. The token is for the console.\n";
             let _ = writeln!(text, "  API key     {}", key.reveal());
             if let Some(token) = admin_token {
                 let _ = writeln!(text, "  admin token {}", token.reveal());

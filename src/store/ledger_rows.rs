@@ -203,7 +203,8 @@ pub(super) type Accounts = BTreeMap<Account, Spending>;
 
 /// The last revision of each request of a batch, in the order of their first.
 pub(super) fn latest<'a>(batch: &'a [LedgerRow<'static>]) -> Vec<&'a LedgerRow<'static>> {
-    let mut places: HashMap<RequestId, usize> = HashMap::with_capacity(batch.len());
+    let mut places: HashMap<RequestId, usize, _> =
+        HashMap::with_capacity_and_hasher(batch.len(), ahash::RandomState::new());
     let mut rows: Vec<&'a LedgerRow<'static>> = Vec::with_capacity(batch.len());
     for row in batch {
         let place = *places.entry(row.id).or_insert(rows.len());

@@ -44,6 +44,8 @@ cleanup() {
 }
 trap cleanup EXIT
 tar -C "$root" -xf "$base"
+# A folder of mktemp's is root's alone, and so would be the root folder of those in it.
+chmod 755 "$root"
 mount -t proc proc "$root/proc" 2>/dev/null || echo "note: no /proc in there"
 cp "target/debian/orbyt_0.0.1-1_$architecture.deb" "target/debian/orbyt_0.0.2-1_$architecture.deb" "$root/root/"
 
@@ -80,7 +82,7 @@ env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/ STATE_DIRECTORY=/var/lib/orbyt 
 gateway=$!
 for _ in $(seq 200); do
     inside orbyt health --console http://127.0.0.1:39302 2>/dev/null && break
-    kill -0 "$gateway" || { cat target/packaging/gateway.log; fail "the gateway ended"; }
+    kill -0 "$gateway" 2>/dev/null || { cat target/packaging/gateway.log; fail "the gateway ended"; }
     sleep 0.1
 done
 inside orbyt health --console http://127.0.0.1:39302 || fail "the gateway is not healthy"

@@ -213,7 +213,8 @@ fn introduce<W: Write>(screen: &mut Screen<W>, gateway: &DemoGateway, sims: &Sim
 
 /// Shows every request, for as long as it is let.
 async fn serve_on<W: Write>(screen: &mut Screen<W>, gateway: &DemoGateway, mut live: Live) -> io::Result<()> {
-    screen.line(Ink::Strong, "Serving on. Requests show up here; Ctrl-C ends it.")?;
+    let devtools = format!("{}/devtools", gateway.console_url);
+    screen.line(Ink::Strong, &format!("Serving on. Requests show up here and at {devtools}; Ctrl-C ends it."))?;
     let [first, second] = [SimDialect::OpenAi, SimDialect::Anthropic].map(SimDialect::provider_id);
     let hint = format!(
         "  Any fault by name: \"model\": \"{first}/sim-{}\", \"extra\": {{\"fallback_models\": [\"{second}/sim-{}\"]}}",

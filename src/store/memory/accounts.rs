@@ -10,10 +10,11 @@
 use crate::domain::Money;
 use crate::domain::budget::{Account, Draw, Payer, day_of};
 use crate::store::ports::accounts::{Accounts, Balance, Refused, Reservation};
+use ahash::HashMap;
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// How many accounts of users are remembered: clients make up users as they like. Beyond it the one that has spent least of those looked

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # Runs in the machine of systemd.sh, started by its systemd, once after each boot: what docs/service.md and docs/upgrades.md say, done for real.
-# What it says goes to the second serial line; the last one is PROVEN, or FAILED with what was wrong.
+# The last line that it says is PROVEN, or FAILED with what was wrong.
 set -uo pipefail
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C.UTF-8 DEBIAN_FRONTEND=noninteractive
 cd /proof
 ulimit -n "$(ulimit -Hn)"
 
 # An emulated machine is slow.
-if grep -q proof.accelerator=kvm /proc/cmdline; then
+if [ "$(cat pace)" = native ]; then
     pace=1 streams=100 rate=50 watchdog=4
 else
     pace=6 streams=40 rate=10 watchdog=20
@@ -345,6 +345,20 @@ second_boot() {
     answers
     dpkg --purge orbyt || fail "it cannot be purged"
     [ ! -e /var/lib/orbyt ] && [ ! -e /etc/orbyt ] || fail "something is left"
+
+    step "from the source: make install makes user, folders and service, make uninstall takes the service away"
+    userdel orbyt || fail "the user cannot go"
+    (cd source && scripts/install.sh orbyt target/package) || fail "it does not install"
+    systemctl enable --now orbyt || fail "it does not start"
+    /usr/local/bin/orbyt health || fail "it is not healthy"
+    owned /etc/orbyt/credentials "root 700"
+    owned /etc/orbyt/orbyt.env "root 600"
+    owned /var/lib/orbyt "orbyt 700"
+    systemctl start orbyt-upgrade || fail "it does not upgrade"
+    (cd source && scripts/install.sh --remove) || fail "it does not go"
+    pgrep -x orbyt && fail "it still runs"
+    [ ! -e /usr/local/bin/orbyt ] && [ ! -e /etc/systemd/system/orbyt.service ] || fail "program or unit are left"
+    [ -e /var/lib/orbyt/orbyt.db ] && [ -e /etc/orbyt/orbyt.toml ] || fail "state or configuration went with it"
     printf 'PROVEN\n'
     over
 }
