@@ -25,6 +25,7 @@ use super::taping;
 use super::work::batches;
 use crate::config::snapshot::{CacheBackend, Snapshot, Timeouts};
 use crate::dialect::chat;
+use crate::dialect::client::Client;
 use crate::dialect::openai_chat::envelope::Envelope;
 use crate::dialect::openai_responses::asked::Asked as ResponseAsked;
 use crate::dialect::own_names::own_names;
@@ -396,7 +397,8 @@ impl<'a> Walk<'a> {
         let mut lane = Lane::new(target, translator, self.snapshot.gate.max_bytes, timeouts)
             .streamed(self.envelope.streams_at_once())
             .last(last)
-            .asked(self.asked_with(lease));
+            .paced(&self.snapshot.gate)
+            .asked(self.asked_with(target, lease));
         let (core, dialect, body) = (self.core, target.dialect(), message.body.clone());
         let late = self.late_after(target).filter(|_| message.more.is_empty());
         let tape = taping::attempt(self.client, self.attempt_number(), target, lease);
@@ -431,6 +433,8 @@ impl<'a> Walk<'a> {
             content_type: self.envelope.content_type(),
             relays: matches!(self.envelope.work, Work::Relay(_)),
             keeps: self.envelope.keep.then_some(self.envelope),
+            notes_owner: self.envelope.client == Client::OpenAiResponses
+                && (self.envelope.keep || self.envelope.background),
             probe: (self.is_probe && !self.has_own_keys()).then(|| breaker_policy(&self.snapshot)),
             byok: self.envelope.extensions.byok.as_ref(),
         };
@@ -487,6 +491,7 @@ impl<'a> Walk<'a> {
             choices: self.envelope.n.map_or(1, |n| u32::try_from(n).unwrap_or(u32::MAX)),
             include_usage: self.envelope.include_usage,
             exclude_reasoning: self.envelope.exclude_reasoning,
+            input_tokens: self.envelope.estimated_input_tokens,
             id: self.envelope.client.answer_id(&self.client.record.id.hex()).into(),
             created: self.client.created(),
             model: target.model.upstream.clone(),

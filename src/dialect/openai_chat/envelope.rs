@@ -44,6 +44,8 @@ pub struct Envelope {
     pub keeps_preset: bool,
     /// Responses: whether the answer is to be kept, so that another request can go on from it (`store`).
     pub keep: bool,
+    /// Responses: whether the answer is made in the background, and goes on when nobody waits for it any more.
+    pub background: bool,
     /// Responses: the answer that the request goes on from (`previous_response_id`).
     pub previous: Option<String>,
     /// Bound of the output in tokens.
@@ -154,6 +156,7 @@ pub(in crate::dialect) enum Field {
     MaxOutputTokens,
     Text,
     Store,
+    Background,
     PreviousResponseId,
     Preset,
     Contents,
@@ -199,6 +202,7 @@ impl Field {
             "max_output_tokens" => Self::MaxOutputTokens,
             "text" => Self::Text,
             "store" => Self::Store,
+            "background" => Self::Background,
             "previous_response_id" => Self::PreviousResponseId,
             "preset" => Self::Preset,
             "contents" => Self::Contents,
@@ -245,6 +249,7 @@ impl Envelope {
             array: false,
             include_usage: false,
             keep: false,
+            background: false,
             keeps_preset: false,
             previous: None,
             max_tokens: None,

@@ -33,6 +33,7 @@ pub fn scan(body: Bytes) -> Result<Envelope, Fault> {
     envelope.max_tokens = envelope.count(Field::MaxOutputTokens, "max_output_tokens")?;
     envelope.user = text(&envelope, Field::User, "user")?.filter(|user| !user.is_empty());
     envelope.keep = envelope.boolean(Field::Store, "store")?.unwrap_or(true);
+    envelope.background = envelope.boolean(Field::Background, "background")?.unwrap_or(false);
     envelope.previous = text(&envelope, Field::PreviousResponseId, "previous_response_id")?;
     let reasoning = envelope.last(Field::Reasoning).unwrap_or_default();
     let excludes = inside(reasoning, b"exclude").is_some_and(|place| &reasoning[place] == b"true");

@@ -112,6 +112,11 @@ impl Passthrough {
         if self.stream || !matches!(self.state, State::Unary) {
             return false;
         }
+        // Who keeps it is noted by its id, which stands at the beginning.
+        if let Some(id) = first_id(&self.body) {
+            self.events.answer.id = id.into();
+            self.events.is_identified = true;
+        }
         self.state = State::Flowing(Flowing::of(&mut self.body, observed, out));
         true
     }
@@ -207,6 +212,7 @@ impl Passthrough {
                 "the provider answered a request for a stream with a response that is not complete",
             ));
         }
+        observed.over = Some(!matches!(response["status"].as_str(), Some("queued" | "in_progress")));
         self.events.identify(&response);
         observed.output_bytes += body.len() as u64;
         note_response(body, observed);
@@ -274,12 +280,16 @@ impl Events {
                     _ => FinishReason::Stop,
                 };
                 finished(reason, observed);
+                observed.over = Some(true);
                 self.ended = true;
                 self.last.extend_from_slice(frame.raw);
             }
             b"error" | b"response.failed" => {
                 self.fail(seen, data, observed);
                 self.failed = kind == b"response.failed";
+                if self.failed {
+                    observed.over = Some(true);
+                }
                 self.failure.extend_from_slice(frame.raw);
             }
             // Some send the body of an error answer, which is no event that a client knows.
@@ -314,6 +324,27 @@ impl Events {
         if let Some(created) = value["created_at"].as_u64() {
             self.answer.created = created;
         }
+    }
+}
+
+/// The id of a response of which only the beginning has come.
+fn first_id(body: &[u8]) -> Option<String> {
+    enum Halt {
+        Found(Range<usize>),
+        Broken,
+    }
+    impl From<Invalid> for Halt {
+        fn from(_: Invalid) -> Self {
+            Self::Broken
+        }
+    }
+    let walked = Cursor::new(body, 0).object(|cursor, key| {
+        let value = cursor.value()?;
+        if scan::inner(&body[key]) == b"id" { Err(Halt::Found(value)) } else { Ok(()) }
+    });
+    match walked {
+        Err(Halt::Found(place)) => serde_json::from_slice(&body[place]).ok().filter(|id: &String| !id.is_empty()),
+        _ => None,
     }
 }
 

@@ -4,8 +4,8 @@
 //!   message_start  ( content_block_start  content_block_delta*  content_block_stop )*  message_delta  message_stop
 //! ```
 //!
-//! `message_start` is written with the first block, so that it has the input tokens where the provider counts them early; the
-//! `message_delta` at the end repeats all counts, as Anthropic's own does. A stream that is broken off ends with an `error` event.
+//! `message_start` is written with the first block, so that it has the input tokens where the provider counts them early, else an estimate;
+//! the `message_delta` at the end has all counts, as Anthropic's own does. A stream that is broken off ends with an `error` event.
 
 use super::blocks::{Blocks, Writer};
 use super::error;
@@ -33,6 +33,7 @@ pub struct StreamEncoder {
 struct Head {
     id: String,
     model: String,
+    /// What the provider has counted; until then, its input by estimate: agents that reckon with this event take no input for a free one.
     usage: Usage,
     written: bool,
 }
@@ -41,7 +42,8 @@ impl StreamEncoder {
     /// An encoder for one answer.
     pub fn new(setup: &Setup) -> Self {
         let (id, model) = (setup.id.to_string(), setup.model.to_string());
-        Self { blocks: Blocks::default(), head: Head { id, model, usage: Usage::default(), written: false }, begun: 0 }
+        let usage = Usage { prompt_tokens: setup.input_tokens, ..Usage::default() };
+        Self { blocks: Blocks::default(), head: Head { id, model, usage, written: false }, begun: 0 }
     }
 
     /// Writes what an event means to the client.
