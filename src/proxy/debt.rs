@@ -110,8 +110,11 @@ impl Debt {
             Some(usage) => self.prices.as_ref().and_then(|prices| prices.cost(usage)),
             None => Some(Money::ZERO),
         };
-        let row = booked.row.as_deref().and_then(|row| serde_json::from_slice::<LedgerRow<'static>>(row).ok());
-        if let (Some(ledger), Some(row)) = (&self.ledger, row) {
+        if let Some((ledger, row)) = self.ledger.as_ref().zip(booked.row) {
+            let row: LedgerRow<'static> = match serde_json::from_slice(&row) {
+                Ok(row) => row,
+                Err(error) => return log::error!("what was booked at most stays so: {error}"),
+            };
             ledger.append(&LedgerRow { revision: AMENDED, usage, cost_picos: cost.map(picos), estimated, ..row });
         }
         let more = cost.unwrap_or(Money::ZERO) - booked.cost;
@@ -157,4 +160,85 @@ pub(super) fn close(core: &Core, session: &Session, client: &mut ClientCtx, acco
     owing.debt.delivered(client.output_bytes);
     let cost = client.record.cost.unwrap_or(Money::ZERO);
     owing.debt.book(Booked { row: ledger::copy(core, session, client), accounts, cost });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::Usage;
+    use crate::domain::budget::{Payer, Span};
+    use crate::store::memory::MemoryAccounts;
+
+    fn account() -> Account {
+        Account { payer: Payer::Key, subject: "k".into(), span: Span::Total, from_day: 0 }
+    }
+
+    /// A token costs a pico-dollar in, ten out; a thousand of them are booked.
+    fn debt() -> (Arc<MemoryAccounts>, Arc<Debt>, Booked) {
+        let accounts = Arc::new(MemoryAccounts::default());
+        let booked = Money::from_picos(1000);
+        let none = Reservation { accounts: vec![account()], amount: Money::ZERO, number: u64::MAX, node: None };
+        accounts.settle(none, booked, 0);
+        let price = |picos| Some(Money::from_picos(picos));
+        let prices = Prices { input: price(1), output: price(10), ..Prices::default() };
+        let debt = Arc::new(Debt {
+            state: Mutex::new(State::Waiting),
+            prices: Some(prices),
+            input_tokens: 100,
+            seen_bytes: AtomicU64::new(0),
+            accounts: accounts.clone(),
+            ledger: None,
+        });
+        (accounts, debt, Booked { row: None, accounts: vec![account()], cost: booked })
+    }
+
+    fn end(failed: bool, usage: Option<(u64, u64)>, output_bytes: u64) -> ResponseEnd {
+        let usage = usage.map(|(prompt_tokens, completion_tokens)| Usage {
+            prompt_tokens,
+            completion_tokens,
+            total_tokens: prompt_tokens + completion_tokens,
+            ..Usage::default()
+        });
+        ResponseEnd { failed, usage, output_bytes }
+    }
+
+    #[test]
+    fn it_is_settled_once_whoever_hears_first_and_before_or_after_its_request_is_over() {
+        for is_early in [false, true] {
+            let (accounts, debt, booked) = debt();
+            let mut booked = Some(booked);
+            if !is_early {
+                debt.book(booked.take().unwrap());
+            }
+            std::thread::scope(|scope| {
+                for _ in 0..8 {
+                    scope.spawn(|| debt.ended(&end(false, Some((90, 30)), 0)));
+                }
+            });
+            booked.into_iter().for_each(|booked| debt.book(booked));
+            debt.ended(&end(true, None, 0));
+            assert_eq!(accounts.balance_of(&account()).spent.picos(), 390, "{is_early}");
+        }
+    }
+
+    #[test]
+    fn what_the_provider_does_not_count_is_what_was_seen_or_nothing_when_it_failed() {
+        for (told, seen_bytes, picos) in [
+            (end(false, Some((90, 30)), 0), 9000, 390),
+            (end(true, Some((90, 0)), 0), 0, 90),
+            (end(true, None, 400), 400, 0),
+            (end(false, None, 0), 0, 100),
+            (end(false, None, 41), 7, 210),
+            (end(false, None, 7), 41, 210),
+            (end(false, Some((u64::MAX, 1)), 0), 0, 100),
+            (end(false, Some((1000, 1000)), 0), 0, 11_000),
+        ] {
+            let (accounts, debt, booked) = debt();
+            debt.delivered(seen_bytes);
+            debt.delivered(1.min(seen_bytes));
+            debt.book(booked);
+            debt.ended(&told);
+            assert_eq!(accounts.balance_of(&account()).spent.picos(), picos, "{told:?} {seen_bytes}");
+        }
+    }
 }

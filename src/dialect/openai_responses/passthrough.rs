@@ -212,9 +212,10 @@ impl Passthrough {
                 "the provider answered a request for a stream with a response that is not complete",
             ));
         }
-        observed.over = Some(!matches!(response["status"].as_str(), Some("queued" | "in_progress")));
+        let goes_on = matches!(response["status"].as_str(), Some("queued" | "in_progress"));
+        observed.over = Some(!goes_on);
         self.events.identify(&response);
-        observed.output_bytes += body.len() as u64;
+        observed.output_bytes += if goes_on { 0 } else { body.len() as u64 };
         note_response(body, observed);
         finished(reason(&response), observed);
         if self.stream {
