@@ -382,8 +382,8 @@ pub(super) fn note_usage(client: &mut ClientCtx, lane: &Lane<'_>, whole: bool) {
     // Of sound and pictures the first byte is output; of a conversation the first word.
     let has_begun = client.record.status == 200 && (output_bytes > 0 || asked.work != Work::Converse);
     let told = Delivered { usage, output_bytes, whole, any: whole || has_begun, sound: observed.sound };
-    let goes_on = |_: &&Box<Most>| client.record.status == 200 && observed.over != Some(true);
-    let most = asked.most.as_ref().filter(goes_on);
+    let goes_on = client.record.status == 200 && observed.over != Some(true);
+    let most = asked.most.as_deref().filter(|_| goes_on);
     if let Some(owing) = &mut client.owing {
         owing.goes_on = most.is_some();
     }

@@ -251,3 +251,15 @@ async fn an_answer_that_is_too_large_to_be_held_can_be_looked_up() {
     assert_eq!((told.status, &told.json()["status"]), (200, &json!("completed")));
     assert_eq!(bench.agreed().await, cost(&told.json()["usage"]));
 }
+
+#[tokio::test]
+async fn limits_of_tokens_count_what_it_can_become() {
+    let bench = Bench::start("100", "[[limits.rule]]\nscope = 'key'\ntokens_per_day = 10000\n").await;
+    let mut body = asking("sim-slow", false);
+    body["max_output_tokens"] = json!(5000);
+    assert_eq!(bench.send("POST", "", &body).await.status, 200);
+    bench.gateway.shows("orbyt_requests_in_flight 0\n").await;
+    let next = bench.send("POST", "", &asking("sim-ok", false)).await;
+    let left: u64 = next.header("x-ratelimit-remaining-tokens").parse().unwrap();
+    assert!((4000..5000).contains(&left), "{left}");
+}
