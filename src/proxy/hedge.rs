@@ -138,10 +138,9 @@ impl Walk<'_> {
         let beside = second.target.clone();
         let translator = self.translator(&beside, &second.message);
         let last = self.is_last(second.at, Instant::now());
-        let mut other = Lane::new(&beside, translator, self.snapshot.gate.max_bytes, second.timeouts)
+        let mut other = Lane::new(&beside, translator, &self.snapshot.gate, second.timeouts)
             .streamed(self.envelope.stream)
             .last(last)
-            .paced(&self.snapshot.gate)
             .asked(self.asked_with(&beside, &second.lease));
         let mut pieces = self.pieces_of(&second);
         let raced = self.race(lane, exchange.as_mut(), Some((&mut other, &mut pieces)), self.deadline).await;

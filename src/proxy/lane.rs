@@ -104,15 +104,19 @@ pub(super) struct Lane<'a> {
 }
 
 impl<'a> Lane<'a> {
-    pub(super) fn new(target: &'a Target, translator: Translator, max_bytes: usize, timeouts: Timeouts) -> Self {
+    pub(super) fn new(target: &'a Target, translator: Translator, gate: &Gate, timeouts: Timeouts) -> Self {
         let now = Instant::now();
+        let pace = |tokens: u32| {
+            let bytes = f64::from(tokens) * gate.throughput_window.as_secs_f64() * BYTES_A_TOKEN as f64;
+            Pace { bytes: bytes as u64, window: gate.throughput_window }
+        };
         Self {
             target,
-            max_bytes,
+            max_bytes: gate.max_bytes,
             timeouts,
             stream: true,
             last: false,
-            pace: None,
+            pace: gate.min_throughput.map(pace),
             translator,
             state: State::Waiting,
             out: Vec::new(),
@@ -141,15 +145,6 @@ impl<'a> Lane<'a> {
     /// Whether nothing else is left to try.
     pub(super) fn last(self, last: bool) -> Self {
         Self { last, ..self }
-    }
-
-    /// What the gate asks of its pace.
-    pub(super) fn paced(self, gate: &Gate) -> Self {
-        let pace = |tokens: u32| {
-            let bytes = f64::from(tokens) * gate.throughput_window.as_secs_f64() * BYTES_A_TOKEN as f64;
-            Pace { bytes: bytes as u64, window: gate.throughput_window }
-        };
-        Self { pace: gate.min_throughput.map(pace), ..self }
     }
 
     /// What its output has yet to show.

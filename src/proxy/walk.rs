@@ -25,9 +25,9 @@ use super::taping;
 use super::work::batches;
 use crate::config::snapshot::{CacheBackend, Snapshot, Timeouts};
 use crate::dialect::chat;
-use crate::dialect::client::Client;
 use crate::dialect::openai_chat::envelope::Envelope;
 use crate::dialect::openai_responses::asked::Asked as ResponseAsked;
+use crate::dialect::openai_responses::envelope::is_noted;
 use crate::dialect::own_names::own_names;
 use crate::dialect::relay::rerank;
 use crate::dialect::table::{Setup, Translator};
@@ -394,10 +394,9 @@ impl<'a> Walk<'a> {
         let peer = attempt::peer(&outgoing);
         let translator = self.translator(target, message);
         let last = self.is_last(self.at, Instant::now());
-        let mut lane = Lane::new(target, translator, self.snapshot.gate.max_bytes, timeouts)
+        let mut lane = Lane::new(target, translator, &self.snapshot.gate, timeouts)
             .streamed(self.envelope.streams_at_once())
             .last(last)
-            .paced(&self.snapshot.gate)
             .asked(self.asked_with(target, lease));
         let (core, dialect, body) = (self.core, target.dialect(), message.body.clone());
         let late = self.late_after(target).filter(|_| message.more.is_empty());
@@ -433,8 +432,7 @@ impl<'a> Walk<'a> {
             content_type: self.envelope.content_type(),
             relays: matches!(self.envelope.work, Work::Relay(_)),
             keeps: self.envelope.keep.then_some(self.envelope),
-            notes_owner: self.envelope.client == Client::OpenAiResponses
-                && (self.envelope.keep || self.envelope.background),
+            notes_owner: is_noted(self.envelope),
             probe: (self.is_probe && !self.has_own_keys()).then(|| breaker_policy(&self.snapshot)),
             byok: self.envelope.extensions.byok.as_ref(),
         };

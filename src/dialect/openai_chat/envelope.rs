@@ -392,28 +392,23 @@ impl Envelope {
         Ok(())
     }
 
+    /// A text among the members.
+    pub(in crate::dialect) fn string(&self, field: Field, name: &'static str) -> Result<Option<String>, Fault> {
+        let Some(text) = self.last(field) else { return Ok(None) };
+        let is_string = text.starts_with(b"\"");
+        let read = is_string.then(|| serde_json::from_slice(text).ok()).flatten();
+        read.map(Some).ok_or_else(|| must_be(name, "a string"))
+    }
+
     /// Reads `user`.
     pub(in crate::dialect) fn read_user(&mut self) -> Result<(), Fault> {
-        self.user = match self.last(Field::User) {
-            Some(text) if text.starts_with(b"\"") => {
-                serde_json::from_slice(text).map_err(|_| must_be("user", "a string"))?
-            }
-            Some(_) => return Err(must_be("user", "a string")),
-            None => None,
-        };
-        self.user = self.user.take().filter(|user| !user.is_empty());
+        self.user = self.string(Field::User, "user")?.filter(|user| !user.is_empty());
         Ok(())
     }
 
     /// Reads `model`. A preset may bring it, which is seen when the extensions have been read.
     pub(in crate::dialect) fn read_model(&mut self) -> Result<(), Fault> {
-        self.model = match self.last(Field::Model) {
-            Some(text) if text.starts_with(b"\"") => {
-                serde_json::from_slice(text).map_err(|_| must_be("model", "a string"))?
-            }
-            Some(_) => return Err(must_be("model", "a string")),
-            None => String::new(),
-        };
+        self.model = self.string(Field::Model, "model")?.unwrap_or_default();
         let may_follow = self.last(Field::Extra).or(self.last(Field::Preset)).is_some();
         if self.model.trim().is_empty() && !may_follow {
             return Err(Fault::bad_request("model", "you must provide a model"));
