@@ -374,8 +374,11 @@ pub(super) fn key(
     put(preset.unwrap_or_default().as_bytes());
     for target in targets {
         // A reload may have moved a provider.
-        let base = target.provider.base.to_string();
-        [&*target.provider.id, &base, &*target.model.upstream].iter().for_each(|text| put(text.as_bytes()));
+        let base = &target.provider.base;
+        put(&[u8::from(base.tls)]);
+        for text in [&*target.provider.id, base.authority(), &base.path, &*target.model.upstream] {
+            put(text.as_bytes());
+        }
     }
     hash.finalize().into()
 }

@@ -12,6 +12,7 @@ use super::semantic::Found;
 use crate::store::ports::answers::AnswerKey;
 use ahash::HashMap;
 use parking_lot::Mutex;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use tokio::sync::watch;
 
@@ -25,9 +26,9 @@ pub(super) enum Flight {
     Abandoned,
 }
 
-/// All flights, by what they are after.
+/// All flights, by what they are after, each with the news for those who wait: there are none until somebody does, which is rare.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Flights(Arc<Mutex<HashMap<AnswerKey, watch::Receiver<Flight>>>>);
+pub(super) struct Flights(Arc<Mutex<HashMap<AnswerKey, Option<watch::Sender<Flight>>>>>);
 
 /// A request's part in a flight.
 pub(super) enum Part {
@@ -38,13 +39,16 @@ pub(super) enum Part {
 impl Flights {
     /// Takes part in the flight for a key; who finds none leads a new one.
     pub(super) fn join(&self, key: AnswerKey) -> Part {
-        let mut flights = self.0.lock();
-        if let Some(flight) = flights.get(&key) {
-            return Part::Follower(Follower(flight.clone()));
+        match self.0.lock().entry(key) {
+            Entry::Occupied(mut flight) => {
+                let news = flight.get_mut().get_or_insert_with(|| watch::Sender::new(Flight::Aloft));
+                Part::Follower(Follower(news.subscribe()))
+            }
+            Entry::Vacant(flight) => {
+                flight.insert(None);
+                Part::Leader(Leader { flights: self.clone(), key, end: Flight::Abandoned })
+            }
         }
-        let (news, flight) = watch::channel(Flight::Aloft);
-        flights.insert(key, flight);
-        Part::Leader(Leader { flights: self.clone(), key, news, end: Flight::Abandoned })
     }
 }
 
@@ -52,7 +56,6 @@ impl Flights {
 pub(super) struct Leader {
     flights: Flights,
     key: AnswerKey,
-    news: watch::Sender<Flight>,
     end: Flight,
 }
 
@@ -76,8 +79,10 @@ impl Leader {
 impl Drop for Leader {
     fn drop(&mut self) {
         // Removed first, so that whoever hears of the end and joins again finds no flight that is over.
-        self.flights.0.lock().remove(&self.key);
-        self.news.send_replace(std::mem::replace(&mut self.end, Flight::Abandoned));
+        let news = self.flights.0.lock().remove(&self.key);
+        if let Some(news) = news.flatten() {
+            news.send_replace(std::mem::replace(&mut self.end, Flight::Abandoned));
+        }
     }
 }
 

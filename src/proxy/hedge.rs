@@ -102,18 +102,20 @@ impl Walk<'_> {
         Some(usual.max(hedging.min_delay))
     }
 
-    /// Runs an attempt, and another one beside it once it is late. The exchange is owned, so that it ends when another serves.
+    /// Runs an attempt, and another one beside it once it is late. The exchange can be taken out of its place, so that it ends when another
+    /// serves.
     pub(super) async fn run_hedged(
         &mut self,
         target: &Target,
         lease: &mut Lease,
         lane: &mut Lane<'_>,
-        mut exchange: Pieces<'_>,
+        mut exchange: Pin<&mut Option<impl Stream<Item = Result<Piece, Broken>> + Send>>,
         late: Duration,
     ) -> Outcome {
         let until = lane.begun + late;
-        match self.race(lane, exchange.as_mut(), None, until).await {
-            Raced::First(taken) => self.relay(lane).run(taken, exchange.as_mut()).await,
+        let Some(mut running) = exchange.as_mut().as_pin_mut() else { return Outcome::Gone };
+        match self.race(lane, running.as_mut(), None, until).await {
+            Raced::First(taken) => self.relay(lane).run(taken, running).await,
             // Few are late, so what that takes is kept out of the future of every request.
             Raced::Late | Raced::Second(_) => Box::pin(self.run_beside(target, lease, lane, exchange)).await,
             over => self.over(over),
@@ -126,10 +128,11 @@ impl Walk<'_> {
         target: &Target,
         lease: &mut Lease,
         lane: &mut Lane<'_>,
-        mut exchange: Pieces<'_>,
+        mut exchange: Pin<&mut Option<impl Stream<Item = Result<Piece, Broken>> + Send>>,
     ) -> Outcome {
+        let Some(mut running) = exchange.as_mut().as_pin_mut() else { return Outcome::Gone };
         let Some(mut second) = self.second() else {
-            return self.relay(lane).run(Taken::More, exchange.as_mut()).await;
+            return self.relay(lane).run(Taken::More, running).await;
         };
         let number = self.attempt_number() + 1;
         let (provider, model) = (&second.target.provider.id, &second.target.model.upstream);
@@ -143,24 +146,24 @@ impl Walk<'_> {
             .last(last)
             .asked(self.asked_with(&beside, &second.lease));
         let mut pieces = self.pieces_of(&second);
-        let raced = self.race(lane, exchange.as_mut(), Some((&mut other, &mut pieces)), self.deadline).await;
+        let raced = self.race(lane, running.as_mut(), Some((&mut other, &mut pieces)), self.deadline).await;
         match raced {
             Raced::First(taken) if taken.is_output() => {
                 self.core.telemetry.metrics.hedged("lost");
                 self.overtaken(&mut second.lease, &other);
                 drop((pieces, second));
-                self.relay(lane).run(taken, exchange.as_mut()).await
+                self.relay(lane).run(taken, running).await
             }
             Raced::Second(taken) if taken.is_output() => {
                 self.core.telemetry.metrics.hedged("won");
-                drop(exchange);
+                exchange.set(None);
                 self.overtaken(lease, lane);
                 let (provider, model) = (&target.provider.id, &target.model.upstream);
                 self.core.targets.note_wait(provider, model, self.envelope.stream, lane.begun.elapsed());
                 self.hand_over(second, &mut other, pieces, taken).await
             }
             Raced::First(failed) => {
-                drop(exchange);
+                exchange.set(None);
                 match self.race(&mut other, pieces.as_mut(), None, self.deadline).await {
                     Raced::First(taken) if taken.is_output() => {
                         self.core.telemetry.metrics.hedged("won");
@@ -180,7 +183,7 @@ impl Walk<'_> {
                 self.core.telemetry.metrics.hedged("failed");
                 self.failed_beside(&mut second.lease, &other, taken);
                 drop((pieces, second));
-                self.relay(lane).run(Taken::More, exchange.as_mut()).await
+                self.relay(lane).run(Taken::More, running).await
             }
             over => self.over_beside(over, &mut second.lease, &other),
         }
@@ -278,10 +281,14 @@ impl Walk<'_> {
     ) -> Raced {
         let mut phase = self.core.phase.subscribe();
         let mut ending = pin!(async move { phase.wait_for(|phase| *phase == Phase::Ending).await.is_ok() });
+        let mut timer = pin!(sleep_until(until.into()));
         loop {
             let clock_of = |lane: &Lane<'_>| lane.fault_at().map_or(self.deadline, |(at, _)| at.min(self.deadline));
             let wake = [Some(&*first), second.as_ref().map(|(lane, _)| &**lane)].into_iter().flatten().map(clock_of);
-            let wake = wake.fold(until, Instant::min);
+            let wake = wake.fold(until, Instant::min).into();
+            if timer.is_elapsed() || wake < timer.deadline() {
+                timer.as_mut().reset(wake);
+            }
             let from_second = async {
                 match &mut second {
                     Some((_, pieces)) => pieces.next().await,
@@ -300,7 +307,7 @@ impl Walk<'_> {
                     }
                 },
                 _ = self.session.read_body_or_idle(true) => return Raced::Gone,
-                () = sleep_until(wake.into()) => {
+                () = &mut timer => {
                     let (now, total) = (Instant::now(), self.client.started.elapsed());
                     if now >= self.deadline {
                         return Raced::First(first.expire(Clock::Total, total));

@@ -416,7 +416,7 @@ impl<'a> Walk<'a> {
                 self.relay(&mut lane).run(Taken::More, exchange).await
             }
             Some(late) => {
-                let exchange = Box::pin(exchange(&core.connections, &peer, dialect, head, body, tape));
+                let exchange = pin!(Some(exchange(&core.connections, &peer, dialect, head, body, tape)));
                 self.run_hedged(target, lease, &mut lane, exchange, late).await
             }
         };

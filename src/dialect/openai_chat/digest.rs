@@ -4,8 +4,9 @@
 //! of it), what names the asker, and, where nothing is streamed, the options of a stream. A null member is an absent one at the top
 //! level. Everything else counts, also what nobody here knows.
 //!
-//! Each value is fed to SHA-256 with its type and length before it, each member of an object as a digest of its own, ordered by key. So
-//! no two different values feed the same bytes. Numbers count as they are written: `1.0` is not `1`.
+//! Each value is fed to SHA-256 with its type and length before it, the members of an object ordered by key, those that are objects or
+//! lists themselves as digests of their own. So no two different values feed the same bytes. Numbers count as they are written: `1.0` is
+//! not `1`.
 
 use super::scan::{Cursor, Invalid};
 use crate::dialect::extensions::MEMBERS;
@@ -42,8 +43,7 @@ pub fn asked(body: &[u8], stream: bool) -> Result<Asked, Invalid> {
             let number = cursor.clone().value()?;
             temperature = std::str::from_utf8(&body[number]).ok().and_then(|number| number.parse().ok());
         }
-        let digest = digest(cursor)?;
-        members.push((name, digest));
+        members.push((name, Member::read(cursor)?));
         Ok::<(), Invalid>(())
     })?;
     let mut hash = Sha256::new();
@@ -57,10 +57,39 @@ fn is_beside_the_point(name: &[u8], stream: bool) -> bool {
     is_one_of(&MEMBERS) || is_one_of(&BESIDE_THE_POINT) || !stream && name == b"stream_options"
 }
 
-fn digest(cursor: &mut Cursor<'_>) -> Result<[u8; 32], Invalid> {
-    let mut hash = Sha256::new();
-    put(cursor, &mut hash)?;
-    Ok(hash.finalize().into())
+/// What a member of an object is fed as, once they are in order.
+enum Member<'a> {
+    /// A string's text.
+    Text(Cow<'a, [u8]>),
+    /// A number or a word, as it is written.
+    Word(&'a [u8]),
+    /// The digest of an object or a list.
+    Digest([u8; 32]),
+}
+
+impl<'a> Member<'a> {
+    /// The value under the cursor, which moves behind it.
+    fn read(cursor: &mut Cursor<'a>) -> Result<Self, Invalid> {
+        let whole = cursor.text();
+        Ok(match cursor.peek() {
+            Some(b'{' | b'[') => {
+                let mut hash = Sha256::new();
+                put(cursor, &mut hash)?;
+                Self::Digest(hash.finalize().into())
+            }
+            Some(b'"') => Self::Text(text(&whole[cursor.value()?])),
+            _ => Self::Word(&whole[cursor.value()?]),
+        })
+    }
+
+    fn put(&self, hash: &mut Sha256) {
+        match self {
+            Self::Text(text) => put_bytes(b"\"", text, hash),
+            // It ends where the next type begins.
+            Self::Word(word) => put_bytes(b"#", word, hash),
+            Self::Digest(digest) => put_bytes(b"=", digest, hash),
+        }
+    }
 }
 
 /// Feeds the value under the cursor and moves behind it.
@@ -70,7 +99,7 @@ fn put(cursor: &mut Cursor<'_>, hash: &mut Sha256) -> Result<(), Invalid> {
         Some(b'{') => {
             let mut members = Vec::new();
             cursor.object(|cursor, key| {
-                members.push((text(&whole[key]), digest(cursor)?));
+                members.push((text(&whole[key]), Member::read(cursor)?));
                 Ok::<(), Invalid>(())
             })?;
             put_members(members, hash);
@@ -80,26 +109,18 @@ fn put(cursor: &mut Cursor<'_>, hash: &mut Sha256) -> Result<(), Invalid> {
             cursor.array(|cursor| put(cursor, hash))?;
             hash.update(b"]");
         }
-        Some(b'"') => {
-            let place = cursor.value()?;
-            put_bytes(b"\"", &text(&whole[place]), hash);
-        }
-        // A number or a word, which ends where the next type begins.
-        _ => {
-            let place = cursor.value()?;
-            put_bytes(b"#", &whole[place], hash);
-        }
+        _ => Member::read(cursor)?.put(hash),
     }
     Ok(())
 }
 
-fn put_members(mut members: Vec<(Cow<'_, [u8]>, [u8; 32])>, hash: &mut Sha256) {
+fn put_members(mut members: Vec<(Cow<'_, [u8]>, Member<'_>)>, hash: &mut Sha256) {
     // Stable: of several members with one key the last one counts, so their order does.
     members.sort_by(|one, other| one.0.cmp(&other.0));
     put_bytes(b"{", &members.len().to_le_bytes(), hash);
-    for (key, digest) in &members {
+    for (key, member) in &members {
         put_bytes(b":", key, hash);
-        hash.update(digest);
+        member.put(hash);
     }
 }
 

@@ -1,132 +1,101 @@
 //! The cache of answers of one node: bounded in number and in bytes, the least recently used ones go first.
+//!
+//! One list under one lock, held for a look-up or an exchange of an entry and never while memory is given back. A cache with a background
+//! of its own (moka) cost about twice as much for each answer that nobody asks for again, which is most of them.
 
 use crate::store::ports::answers::{AnswerKey, Answers, AnswersHeld, StoredAnswer};
 use ahash::RandomState;
 use async_trait::async_trait;
-use moka::Expiry;
-use moka::policy::EvictionPolicy;
-use moka::sync::Cache;
+use lru::LruCache;
+use parking_lot::Mutex;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::{Duration, Instant};
 
-/// One part in so many of the room is set aside for answers that are not weighed yet.
-const ASIDE: u64 = 128;
-/// Longer than this nothing is kept.
-const LONGEST: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+/// So many answers whose time is over go at most with each new one, so that nobody waits for long.
+const SWEPT: usize = 8;
 
 /// The answers.
-///
-/// Both bounds are held by one: an entry weighs its bytes, but at least its share of all bytes (`max_bytes / max_entries`), and the
-/// weights together stay below `max_bytes`. With many small answers the number is what binds, with large ones the bytes.
-///
-/// What is put in is weighed against the bounds some time later, many answers in one go, because that costs as much for one as for many.
-/// Meanwhile it takes room that is set aside for it.
 pub struct MemoryAnswers {
-    cache: Cache<AnswerKey, Arc<StoredAnswer>, RandomState>,
-    bytes: Arc<AtomicU64>,
-    scale: Scale,
-    /// The weight of what was put in since the bounds were last looked at.
-    unweighed: AtomicU64,
+    kept: Mutex<Kept>,
+    max_entries: usize,
+    max_bytes: u64,
+}
+
+struct Kept {
+    answers: LruCache<AnswerKey, Arc<StoredAnswer>, RandomState>,
+    bytes: u64,
+}
+
+impl Kept {
+    fn empty() -> Self {
+        Self { answers: LruCache::unbounded_with_hasher(RandomState::new()), bytes: 0 }
+    }
+
+    fn take(&mut self, key: &AnswerKey) -> Option<Arc<StoredAnswer>> {
+        let answer = self.answers.pop(key)?;
+        self.bytes -= answer.size() as u64;
+        Some(answer)
+    }
+
+    fn take_oldest(&mut self) -> Option<Arc<StoredAnswer>> {
+        let (_, answer) = self.answers.pop_lru()?;
+        self.bytes -= answer.size() as u64;
+        Some(answer)
+    }
+
+    /// Whether the time of the least recently used one is over.
+    fn is_stale(&self, now_unix_ms: u64) -> bool {
+        self.answers.peek_lru().is_some_and(|(_, answer)| answer.left(now_unix_ms).is_zero())
+    }
 }
 
 impl MemoryAnswers {
     /// An empty one with these bounds.
     pub fn new(max_entries: u32, max_bytes: u64) -> Self {
-        let scale = Scale::new(max_entries, max_bytes);
-        let bytes = Arc::new(AtomicU64::new(0));
-        let counted = bytes.clone();
-        let cache = Cache::builder()
-            .max_capacity(scale.capacity - scale.aside)
-            .weigher(move |_, answer: &Arc<StoredAnswer>| scale.weight(answer.size() as u64))
-            // What is asked for again is asked for soon; a policy by frequency would turn new answers away from a full cache.
-            .eviction_policy(EvictionPolicy::lru())
-            .expire_after(ByOwnTtl)
-            .eviction_listener(move |_, answer: Arc<StoredAnswer>, _| {
-                counted.fetch_sub(answer.size() as u64, Relaxed);
-            })
-            .build_with_hasher(RandomState::new());
-        Self { cache, bytes, scale, unweighed: AtomicU64::new(0) }
+        let max_entries = usize::try_from(max_entries.max(1)).unwrap_or(usize::MAX);
+        Self { kept: Mutex::new(Kept::empty()), max_entries, max_bytes }
     }
 }
 
 #[async_trait]
 impl Answers for MemoryAnswers {
     async fn get(&self, key: &AnswerKey, now_unix_ms: u64) -> Option<Arc<StoredAnswer>> {
-        self.cache.get(key).filter(|answer| !answer.left(now_unix_ms).is_zero())
+        let mut kept = self.kept.lock();
+        let answer = kept.answers.get(key)?.clone();
+        if !answer.left(now_unix_ms).is_zero() {
+            return Some(answer);
+        }
+        kept.take(key);
+        None
     }
 
     async fn put(&self, key: AnswerKey, answer: Arc<StoredAnswer>) {
-        let bytes = answer.size() as u64;
-        let weight = u64::from(self.scale.weight(bytes));
-        self.bytes.fetch_add(bytes, Relaxed);
-        self.cache.insert(key, answer);
-        if self.unweighed.fetch_add(weight, Relaxed) + weight > self.scale.aside {
-            self.unweighed.store(0, Relaxed);
-            self.cache.run_pending_tasks();
+        let (now, size) = (answer.stored_unix_ms, answer.size() as u64);
+        let mut kept = self.kept.lock();
+        // What goes is freed after the lock.
+        let mut gone = Vec::new();
+        gone.extend(kept.take(&key));
+        while gone.len() < SWEPT && kept.is_stale(now) {
+            gone.extend(kept.take_oldest());
         }
+        if size <= self.max_bytes {
+            while kept.answers.len() >= self.max_entries || kept.bytes > self.max_bytes - size {
+                gone.extend(kept.take_oldest());
+            }
+            kept.bytes += size;
+            kept.answers.put(key, answer);
+        }
+        drop(kept);
     }
 
     async fn clear(&self) -> bool {
-        self.cache.invalidate_all();
-        self.cache.run_pending_tasks();
+        let all = std::mem::replace(&mut *self.kept.lock(), Kept::empty());
+        drop(all);
         true
     }
 
     fn held(&self) -> AnswersHeld {
-        self.cache.run_pending_tasks();
-        AnswersHeld { entries: self.cache.entry_count(), bytes: self.bytes.load(Relaxed) }
-    }
-}
-
-/// How bytes become weights, which have 32 bits: in units of so many bytes, with a least weight.
-#[derive(Clone, Copy)]
-struct Scale {
-    unit: u64,
-    least: u32,
-    /// What all weights together may be.
-    capacity: u64,
-    /// How much of that is set aside for what was not weighed yet: nothing where it would not be one answer in a hundred.
-    aside: u64,
-}
-
-impl Scale {
-    fn new(max_entries: u32, max_bytes: u64) -> Self {
-        let unit = (max_bytes >> 31) + 1;
-        let (units, entries) = (max_bytes / unit, u64::from(max_entries.max(1)));
-        let least = units / entries;
-        // A multiple of the least weight, so that exactly so many entries of it fit.
-        let capacity = if least == 0 { units } else { least * entries };
-        let aside = capacity / ASIDE;
-        Self {
-            unit,
-            least: u32::try_from(least).unwrap_or(u32::MAX),
-            capacity,
-            aside: if aside < least { 0 } else { aside },
-        }
-    }
-
-    fn weight(self, bytes: u64) -> u32 {
-        u32::try_from(bytes.div_ceil(self.unit)).unwrap_or(u32::MAX).max(self.least)
-    }
-}
-
-/// Frees the memory of an answer whose time is over. That it is not served any more does not hang on this clock.
-struct ByOwnTtl;
-
-impl Expiry<AnswerKey, Arc<StoredAnswer>> for ByOwnTtl {
-    fn expire_after_create(&self, _: &AnswerKey, answer: &Arc<StoredAnswer>, _: Instant) -> Option<Duration> {
-        Some(answer.ttl.min(LONGEST))
-    }
-
-    fn expire_after_update(
-        &self,
-        _: &AnswerKey,
-        answer: &Arc<StoredAnswer>,
-        _: Instant,
-        _: Option<Duration>,
-    ) -> Option<Duration> {
-        Some(answer.ttl.min(LONGEST))
+        let kept = self.kept.lock();
+        AnswersHeld { entries: kept.answers.len() as u64, bytes: kept.bytes }
     }
 }
 
@@ -136,6 +105,7 @@ mod tests {
     use bytes::Bytes;
     use futures::FutureExt;
     use proptest::prelude::*;
+    use std::time::Duration;
 
     const TTL: Duration = Duration::from_secs(300);
 
@@ -178,13 +148,20 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_asks_for_goes_by_the_clock_of_the_store() {
-        let answers = MemoryAnswers::new(10, 1 << 20);
-        put(&answers, 1, Arc::new(StoredAnswer { ttl: Duration::from_nanos(1), ..(*answer(5, 0)).clone() }));
-        // By the time that is given it would still be young.
-        assert_eq!(get(&answers, 1, 0), None);
-        put(&answers, 1, Arc::new(StoredAnswer { ttl: Duration::MAX, ..(*answer(5, 0)).clone() }));
-        assert!(get(&answers, 1, 0).is_some());
+    fn answers_whose_time_is_over_go_as_others_come() {
+        let answers = MemoryAnswers::new(100, 1 << 20);
+        (0..20).for_each(|number| put(&answers, number, answer(5, 0)));
+        assert_eq!(get(&answers, 0, TTL.as_millis() as u64), None);
+        assert_eq!(answers.held().entries, 19);
+        let mut held = Vec::new();
+        for number in 20..24 {
+            put(&answers, number, answer(5, 300_000));
+            held.push(answers.held().entries);
+        }
+        assert_eq!(held, [12, 5, 3, 4]);
+        assert_eq!(answers.held().bytes, 4 * answer(5, 0).size() as u64);
+        put(&answers, 30, Arc::new(StoredAnswer { ttl: Duration::MAX, ..(*answer(5, 0)).clone() }));
+        assert!(get(&answers, 30, u64::MAX - 1).is_some());
     }
 
     #[test]
@@ -217,22 +194,11 @@ mod tests {
     }
 
     #[test]
-    fn the_number_is_a_bound_between_two_looks_at_it() {
-        let answers = MemoryAnswers::new(1000, 1 << 30);
-        for number in 0..5000 {
-            put(&answers, number, answer(5, 0));
-            assert!(answers.bytes.load(Relaxed) <= 1000 * answer(5, 0).size() as u64);
-        }
-        assert!(answers.held().entries > 900, "{:?}", answers.held());
-    }
-
-    #[test]
-    fn huge_bounds_are_bounds_too() {
-        let scale = Scale::new(1, u64::MAX);
-        assert!(scale.capacity > u64::from(u32::MAX / 4) && scale.capacity <= u64::from(u32::MAX));
-        assert_eq!(u64::from(scale.weight(1)), scale.capacity);
-        let many = Scale::new(u32::MAX, 1 << 20);
-        assert_eq!((many.weight(700), many.capacity), (700, 1 << 20));
+    fn all_are_forgotten() {
+        let answers = MemoryAnswers::new(10, 1 << 20);
+        put(&answers, 1, answer(5, 0));
+        assert_eq!(answers.clear().now_or_never(), Some(true));
+        assert_eq!((get(&answers, 1, 0), answers.held()), (None, AnswersHeld::default()));
     }
 
     proptest! {
@@ -246,8 +212,6 @@ mod tests {
             let answers = MemoryAnswers::new(max_entries, max_bytes);
             for (number, bytes) in sizes {
                 put(&answers, number, answer(bytes, 0));
-                // Before anybody asks, too.
-                prop_assert!(answers.bytes.load(Relaxed) <= max_bytes);
                 let held = answers.held();
                 prop_assert!(held.entries <= u64::from(max_entries) && held.bytes <= max_bytes, "{held:?}");
                 let seen: usize = (0..40).filter_map(|n| get(&answers, n, 0)).map(|answer| answer.size()).sum();

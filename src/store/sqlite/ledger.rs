@@ -8,20 +8,19 @@ use crate::store::ports::ledger::{Cursor, Filter, Kept, Ledger, Page, Subject};
 use crate::store::rows::stored_time;
 use async_trait::async_trait;
 use rusqlite::types::Value;
-use rusqlite::{Transaction, params, params_from_iter};
+use rusqlite::{Statement, Transaction, params, params_from_iter};
 
 /// So many rows are deleted at once; others may use the file in between.
 const AT_ONCE: u64 = 2000;
 
-fn insert(transaction: &Transaction<'_>, it: &Columns<'_>) -> Result<bool, Trouble> {
-    let mut put = transaction.prepare_cached(
-        "INSERT INTO requests (id, revision, arrived_at, day, org_id, project_id, key_id, key_name, user_id, trace_id, session_id, \
-         requested_model, provider, model, status, ended, latency_us, prompt_tokens, completion_tokens, cost, record, \
-         cached_tokens, cache_write_tokens, reasoning_tokens, charge, ttft_us, cache) \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, \
-         ?22, ?23, ?24, ?25, ?26, ?27) \
-         ON CONFLICT (id) DO NOTHING",
-    )?;
+const INSERT: &str = "INSERT INTO requests (id, revision, arrived_at, day, org_id, project_id, key_id, key_name, user_id, trace_id, \
+     session_id, requested_model, provider, model, status, ended, latency_us, prompt_tokens, completion_tokens, cost, record, \
+     cached_tokens, cache_write_tokens, reasoning_tokens, charge, ttft_us, cache) \
+     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27) \
+     ON CONFLICT (id) DO NOTHING";
+
+/// Puts a row in by way of [`INSERT`], unless it is there.
+fn insert(put: &mut Statement<'_>, it: &Columns<'_>) -> Result<bool, Trouble> {
     let count = put.execute(params![
         it.id,
         it.revision,
@@ -126,9 +125,10 @@ fn spend(transaction: &Transaction<'_>, accounts: &Accounts) -> Result<(), Troub
 
 fn write(transaction: &Transaction<'_>, batch: &[LedgerRow<'static>]) -> Result<Kept, Trouble> {
     let (mut kept, mut accounts) = (Kept::default(), Accounts::new());
+    let mut put = transaction.prepare_cached(INSERT)?;
     for row in latest(batch) {
         let columns = Columns::of(row);
-        let added = if insert(transaction, &columns)? {
+        let added = if insert(&mut put, &columns)? {
             kept.inserted += 1;
             columns.spending()
         } else if let Some(earlier) = amend(transaction, &columns)? {
