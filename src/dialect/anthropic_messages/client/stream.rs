@@ -33,8 +33,10 @@ pub struct StreamEncoder {
 struct Head {
     id: String,
     model: String,
-    /// What the provider has counted; until then, its input by estimate: agents that reckon with this event take no input for a free one.
-    usage: Usage,
+    /// What the provider has counted.
+    usage: Option<Usage>,
+    /// Its input by estimate, until then: agents that reckon with this event would take none for a free one.
+    input_tokens: u64,
     written: bool,
 }
 
@@ -42,8 +44,11 @@ impl StreamEncoder {
     /// An encoder for one answer.
     pub fn new(setup: &Setup) -> Self {
         let (id, model) = (setup.id.to_string(), setup.model.to_string());
-        let usage = Usage { prompt_tokens: setup.input_tokens, ..Usage::default() };
-        Self { blocks: Blocks::default(), head: Head { id, model, usage, written: false }, begun: 0 }
+        Self {
+            blocks: Blocks::default(),
+            head: Head { id, model, usage: None, input_tokens: setup.input_tokens, written: false },
+            begun: 0,
+        }
     }
 
     /// Writes what an event means to the client.
@@ -56,7 +61,7 @@ impl StreamEncoder {
                     }
                 }
             }
-            Event::Usage(usage) => self.head.usage = *usage,
+            Event::Usage(usage) => self.head.usage = Some(*usage),
             event => {
                 let Self { blocks, head, begun } = self;
                 blocks.take(event, &mut Frames { head, begun, out });
@@ -77,7 +82,7 @@ impl StreamEncoder {
         write::raw("event: message_delta\ndata: {\"type\":\"message_delta\",\"delta\":{", out);
         write::string_member("stop_reason", &stop_reason, out);
         write::raw(",\"stop_sequence\":null},\"usage\":", out);
-        write_usage(&head.usage, out);
+        write_usage(&head.usage.unwrap_or_default(), out);
         write::raw("}\n\n", out);
         out.extend_from_slice(MESSAGE_STOP);
     }
@@ -98,7 +103,8 @@ impl Head {
         write::raw(",\"type\":\"message\",\"role\":\"assistant\"", out);
         write::string_member("model", &self.model, out);
         write::raw(",\"content\":[],\"stop_reason\":null,\"stop_sequence\":null,\"usage\":", out);
-        write_usage(&Usage { completion_tokens: 0, ..self.usage }, out);
+        let estimate = || Usage { prompt_tokens: self.input_tokens, ..Usage::default() };
+        write_usage(&Usage { completion_tokens: 0, ..self.usage.unwrap_or_else(estimate) }, out);
         write::raw("}}\n\n", out);
     }
 }
