@@ -196,7 +196,7 @@ mod tests {
         let usage = usage.map(|(prompt_tokens, completion_tokens)| Usage {
             prompt_tokens,
             completion_tokens,
-            total_tokens: prompt_tokens + completion_tokens,
+            total_tokens: u64::saturating_add(prompt_tokens, completion_tokens),
             ..Usage::default()
         });
         ResponseEnd { failed, usage, output_bytes }
