@@ -233,6 +233,7 @@ fn measure(sample: &Sample) -> Result<(f64, f64, f64), String> {
         choices: 1,
         include_usage: true,
         exclude_reasoning: false,
+        input_tokens: 0,
         id: "chatcmpl-bench".into(),
         created: 1_763_640_000,
         model: "bench".into(),

@@ -201,6 +201,35 @@ fn the_source_tree_keeps_the_house_rules() {
     assert!(idle.is_empty(), "these exemptions are no longer needed: {idle:?}");
 }
 
+/// Direct dependencies: where to stop and think before one more is taken in, all that it brings with it included.
+const DIRECT_DEPENDENCIES: usize = 80;
+
+/// What is built is what was looked at: `make check` looks at its licences and advisories, and this at where it comes from.
+#[test]
+fn every_dependency_is_pinned_by_its_checksum_and_comes_from_one_registry() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |name: &str| -> toml::Table {
+        std::fs::read_to_string(root.join(name)).unwrap_or_else(|error| panic!("{name}: {error}")).parse().unwrap()
+    };
+    let (manifest, lock) = (read("Cargo.toml"), read("Cargo.lock"));
+    let packages = lock["package"].as_array().unwrap();
+    for package in packages.iter().filter(|package| package["name"].as_str() != Some("orbyt")) {
+        let source = package.get("source").and_then(|source| source.as_str());
+        assert_eq!(source, Some("registry+https://github.com/rust-lang/crates.io-index"), "{package}");
+        let checksum = package.get("checksum").and_then(|checksum| checksum.as_str());
+        assert!(checksum.is_some_and(|checksum| checksum.len() == 64), "{package}");
+    }
+    let direct = manifest["dependencies"].as_table().unwrap();
+    assert!(direct.len() <= DIRECT_DEPENDENCIES, "{} direct dependencies", direct.len());
+    // What is marked alpha there is taken over on purpose, release by release.
+    let pingora = direct["pingora"]["version"].as_str();
+    assert!(pingora.is_some_and(|version| version.starts_with('=')), "{pingora:?}");
+    // A panic ends the request that it happens in, and not the process with all others.
+    let aborts = |profile: &toml::Value| profile.get("panic").is_some_and(|panic| panic.as_str() == Some("abort"));
+    let profiles = manifest["profile"].as_table().unwrap();
+    assert!(!profiles.values().any(aborts), "a profile lets a panic end the process");
+}
+
 fn read_tree(root: &Path) -> Vec<Source> {
     let mut files = Vec::new();
     for folder in ["src", "tests", "benches", "examples"] {

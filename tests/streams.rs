@@ -120,7 +120,7 @@ fn a_stream_put_together_again_equals_the_whole_answer_for_every_pair() {
             for client in CLIENTS {
                 let setup = |stream, answer_tool: &Option<String>| Setup {
                     array: false,
-                    client, provider: *provider, stream, choices: 1, include_usage: stream, exclude_reasoning: false,
+                    client, provider: *provider, stream, choices: 1, include_usage: stream, exclude_reasoning: false, input_tokens: 9,
                     id: "answer-1".into(), created: 7, model: "m".into(), answer_tool: answer_tool.clone(),
                     quirks: Quirks::NONE, asked: Some(Arc::clone(&asked)),
                 };

@@ -293,6 +293,8 @@ fn gate(raw: &RawGate) -> Gate {
     Gate {
         max_bytes: usize::try_from(or(&raw.max_bytes, 8 << 20)).unwrap_or(usize::MAX),
         max_wait: or(&raw.max_wait, None),
+        min_throughput: or(&raw.min_throughput, None),
+        throughput_window: or(&raw.throughput_window, Duration::from_secs(2)),
         keepalive: or(&raw.keepalive, Some(Duration::from_secs(15))).unwrap_or_default(),
         keepalive_before_commit: or(&raw.keepalive_before_commit, false),
     }

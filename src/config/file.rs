@@ -322,6 +322,8 @@ fn gate(section: &Section<'_>) -> RawGate {
     RawGate {
         max_bytes: section.size("max_bytes"),
         max_wait: section.duration_or_off("max_wait"),
+        min_throughput: section.limit_or_off("min_throughput"),
+        throughput_window: section.duration("throughput_window"),
         keepalive: section.duration_or_off("keepalive"),
         keepalive_before_commit: section.boolean("keepalive_before_commit"),
     }

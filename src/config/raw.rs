@@ -338,6 +338,8 @@ pub struct RawTimeouts {
 pub struct RawGate {
     pub max_bytes: Setting<u64>,
     pub max_wait: Setting<Option<Duration>>,
+    pub min_throughput: Setting<Option<u32>>,
+    pub throughput_window: Setting<Duration>,
     pub keepalive: Setting<Option<Duration>>,
     pub keepalive_before_commit: Setting<bool>,
 }

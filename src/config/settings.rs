@@ -159,6 +159,8 @@ pub const SETTINGS: &[Setting] = &[
     set("timeouts", "total", r#""600s""#, "From the client's request to the end of the answer."),
     set("gate", "max_bytes", r#""8MiB""#, "Most bytes of an answer held back before the client sees any."),
     set("gate", "max_wait", r#""off""#, "Longest time an answer is held back; `off` waits for the first output."),
+    set("gate", "min_throughput", r#""off""#, "Tokens a second that a stream has to show before the client sees any of it, while another target is left: a slower one is left for that."),
+    set("gate", "throughput_window", r#""2s""#, "How long after its first output it has for that. A stream that is fast enough is not held for so long, but until it has shown as many tokens."),
     set("gate", "keepalive", r#""15s""#, "How often a comment keeps a silent stream alive; `off` for never."),
     set("gate", "keepalive_before_commit", "false", "Whether comments are sent before the first output too: then no other target can take over any more."),
     set("limits", "global_per_second", r#""off""#, "Requests a second, all clients together."),

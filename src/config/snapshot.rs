@@ -322,6 +322,10 @@ pub struct Gate {
     pub max_bytes: usize,
     /// Time held back at most; `None` means until the first output.
     pub max_wait: Option<Duration>,
+    /// Tokens a second that a stream has to show before it is committed while another target is left; `None` for none.
+    pub min_throughput: Option<u32>,
+    /// For how long after its first output it may show them.
+    pub throughput_window: Duration,
     /// How often a comment keeps a silent stream alive; zero means never.
     pub keepalive: Duration,
     /// Whether comments are sent before the commit too, which gives the status away.

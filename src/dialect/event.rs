@@ -226,6 +226,9 @@ pub struct Observed {
     pub filtered: bool,
     /// The sound that the provider says it has heard, where it bills that.
     pub sound: Option<std::time::Duration>,
+    /// Whether the provider says that the answer is over, well or not, or that it goes on in the background; `None` where it says nothing of
+    /// that.
+    pub over: Option<bool>,
     /// The provider's in-band error.
     pub error: Option<Fault>,
 }

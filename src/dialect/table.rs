@@ -159,6 +159,8 @@ pub struct Setup {
     pub include_usage: bool,
     /// The client does not want to see reasoning (`reasoning.exclude`).
     pub exclude_reasoning: bool,
+    /// The estimate of its input, for clients that are told of it before a provider has counted.
+    pub input_tokens: u64,
     /// The one id of the answer, used when the provider has none.
     pub id: Arc<str>,
     /// Unix seconds, the one `created` of the answer.

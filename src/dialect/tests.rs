@@ -16,6 +16,7 @@ fn setup(client: Client, provider: Dialect, stream: bool) -> Setup {
         choices: 1,
         include_usage: true,
         exclude_reasoning: false,
+        input_tokens: 0,
         id: "id".into(),
         created: 1,
         model: "m".into(),

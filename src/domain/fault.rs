@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-/// The four clocks of an attempt.
+/// The clocks of an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Clock {
     /// From the start of an attempt to an established connection.
@@ -12,17 +12,20 @@ pub enum Clock {
     FirstOutput,
     /// Between two pieces of an answer.
     Idle,
+    /// From the first output to as much of it as `gate.min_throughput` asks for.
+    Throughput,
     /// From the client's request to the end of the answer.
     Total,
 }
 
 impl Clock {
-    /// The name of its setting under `[timeouts]`.
+    /// The name of its setting under `[timeouts]`; of the throughput, under `[gate]`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Connect => "connect",
             Self::FirstOutput => "first_output",
             Self::Idle => "idle",
+            Self::Throughput => "min_throughput",
             Self::Total => "total",
         }
     }
@@ -91,6 +94,7 @@ impl FaultKind {
             Self::Timeout(Clock::Connect) => "timeout_connect",
             Self::Timeout(Clock::FirstOutput) => "timeout_first_output",
             Self::Timeout(Clock::Idle) => "timeout_idle",
+            Self::Timeout(Clock::Throughput) => "timeout_throughput",
             Self::Timeout(Clock::Total) => "timeout_total",
             Self::ServerError => "server_error",
             Self::Overloaded => "overloaded",
@@ -132,7 +136,7 @@ impl FaultKind {
             self,
             Self::Connect
                 | Self::Reset
-                | Self::Timeout(Clock::Connect | Clock::FirstOutput | Clock::Idle)
+                | Self::Timeout(Clock::Connect | Clock::FirstOutput | Clock::Idle | Clock::Throughput)
                 | Self::ServerError
                 | Self::Overloaded
                 | Self::Malformed

@@ -51,3 +51,14 @@ impl Usage {
         whole.into_iter().chain(parts.into_iter().flatten()).all(|count| count <= MOST) && self.total_tokens <= 2 * MOST
     }
 }
+
+/// How a response ended that went on after its request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ResponseEnd {
+    /// The provider says that it has failed.
+    pub failed: bool,
+    /// What it has used, where the provider counts that.
+    pub usage: Option<Usage>,
+    /// About how much output it has, in bytes.
+    pub output_bytes: u64,
+}

@@ -20,6 +20,7 @@ use crate::dialect::openai_completions::envelope::generated;
 use crate::dialect::relay;
 use crate::dialect::relay::pieces::Pieces;
 use crate::dialect::work::{Endpoint, Work};
+use crate::domain::usage::ResponseEnd;
 use crate::domain::{KeyId, Money, Usage};
 use crate::provider::{ModelRow, PictureKind, Prices};
 use std::borrow::Cow;
@@ -143,13 +144,13 @@ pub(super) fn most(client: &ClientCtx, envelope: &Envelope, plan: &Plan) -> Resu
     let snapshot = &client.snapshot;
     let own = OwnKeys::of(envelope.extensions.byok.as_ref(), client.holder.as_ref());
     let planned = plan.targets.iter().map(|(_, target)| target).chain(&plan.successors);
-    let writes_cache = memchr::memmem::find(envelope.body(), b"cache_control").is_some();
+    let writes_cache = writes_cache(envelope);
     let pieces = Pieces::of(envelope);
     let mut most = Money::ZERO;
     for target in planned.filter(|target| own.key(plan, target).is_none()) {
         most = most.max(bound(snapshot, envelope, &pieces, target, writes_cache)?);
     }
-    if snapshot.hedging.is_some() && !matches!(envelope.work, Work::Relay(_)) {
+    if snapshot.hedging.is_some() && !matches!(envelope.work, Work::Relay(_)) && !envelope.background {
         // A second target may be asked too, and charge for what nobody takes.
         most = most + most;
     }
@@ -162,6 +163,10 @@ pub(super) fn most(client: &ClientCtx, envelope: &Envelope, plan: &Plan) -> Resu
         most += input.bound(envelope.body().len() as u64, 0, false).unwrap_or(Money::ZERO);
     }
     Ok(most)
+}
+
+fn writes_cache(envelope: &Envelope) -> bool {
+    memchr::memmem::find(envelope.body(), b"cache_control").is_some()
 }
 
 fn bound(
@@ -208,6 +213,8 @@ fn output_bound(snapshot: &Snapshot, envelope: &Envelope, model: &ModelRow) -> u
         Work::Converse => {
             let one = match (envelope.max_tokens, model.max_output) {
                 (Some(asked), Some(most)) => asked.min(most),
+                // Nobody waits for the end of one in the background.
+                (None, None) if envelope.background => model.context.unwrap_or(assumed),
                 (asked, most) => asked.or(most).unwrap_or(assumed),
             };
             let is_text = envelope.client == Client::OpenAiCompletions;
@@ -235,6 +242,63 @@ pub(super) struct Asked {
     pub(super) work: Work,
     /// What is paid for by the piece; `None` for what never is.
     pub(super) pieces: Option<Box<Pieces>>,
+    /// What an answer in the background can come to; `None` for one that ends with its request.
+    pub(super) most: Option<Box<Most>>,
+}
+
+/// The most that an answer can come to at a target.
+#[derive(Clone, Debug)]
+pub(super) struct Most {
+    output_tokens: u64,
+    /// `None` where the price is unknown.
+    cost: Option<Money>,
+    /// What it is reckoned with in the end.
+    pub(super) prices: Option<Prices>,
+}
+
+impl Most {
+    fn of(snapshot: &Snapshot, envelope: &Envelope, target: &Target) -> Self {
+        let model = &target.model;
+        let known = reckoned(snapshot, model, envelope.work).filter(|reckoned| !reckoned.is_guess);
+        let prices = known.map(|reckoned| reckoned.prices.into_owned());
+        let (input, output_tokens) = (input_bound(envelope, model), output_bound(snapshot, envelope, model));
+        let cost = prices.as_ref().and_then(|prices| prices.bound(input, output_tokens, writes_cache(envelope)));
+        Self { output_tokens, cost, prices }
+    }
+
+    /// The bill of an answer that goes on: until its end is known, it is the most that it can be.
+    fn bill(&self, asked: &Asked) -> Bill {
+        let (prompt_tokens, completion_tokens) = (asked.input_tokens, self.output_tokens);
+        let total_tokens = prompt_tokens.saturating_add(completion_tokens);
+        let usage = Some(Usage { prompt_tokens, completion_tokens, total_tokens, ..Usage::default() });
+        let cost = if asked.own_key { Some(Money::ZERO) } else { self.cost };
+        Bill { usage, cost, estimated: true, priced_as: None }
+    }
+}
+
+/// What an answer in the background has used in the end, with an input of so many tokens by estimate of which so much output was seen; and
+/// whether that is an estimate.
+pub(super) fn used(end: &ResponseEnd, input_tokens: u64, seen_bytes: u64) -> (Option<Usage>, bool) {
+    match end.usage.filter(Usage::is_plausible) {
+        Some(counted) => (Some(counted), false),
+        None if end.failed => (None, false),
+        // It was cancelled, or its provider does not count.
+        None => {
+            let completion_tokens = end.output_bytes.max(seen_bytes).div_ceil(BYTES_A_TOKEN);
+            let total_tokens = input_tokens.saturating_add(completion_tokens);
+            (Some(Usage { prompt_tokens: input_tokens, completion_tokens, total_tokens, ..Usage::default() }), true)
+        }
+    }
+}
+
+/// A model that nobody knows a bound for of how long an answer in the background may become.
+pub(super) fn unbounded<'p>(envelope: &Envelope, plan: &'p Plan) -> Option<&'p Arc<str>> {
+    if !envelope.background || envelope.max_tokens.is_some() {
+        return None;
+    }
+    let planned = plan.targets.iter().map(|(_, target)| target).chain(&plan.successors);
+    let mut models = planned.map(|target| &target.model);
+    models.find(|model| model.max_output.or(model.context).is_none()).map(|model| &model.id)
 }
 
 /// How an attempt ended, as far as its price is concerned.
@@ -318,7 +382,12 @@ pub(super) fn note_usage(client: &mut ClientCtx, lane: &Lane<'_>, whole: bool) {
     // Of sound and pictures the first byte is output; of a conversation the first word.
     let has_begun = client.record.status == 200 && (output_bytes > 0 || asked.work != Work::Converse);
     let told = Delivered { usage, output_bytes, whole, any: whole || has_begun, sound: observed.sound };
-    let bill = bill(&client.snapshot, &lane.target.model, asked, told);
+    let goes_on = client.record.status == 200 && observed.over != Some(true);
+    let most = asked.most.as_deref().filter(|_| goes_on);
+    if let Some(owing) = &mut client.owing {
+        owing.goes_on = most.is_some();
+    }
+    let bill = most.map_or_else(|| bill(&client.snapshot, &lane.target.model, asked, told), |most| most.bill(asked));
     let record = &mut client.record;
     (record.usage, record.estimated, record.cost) = (bill.usage, bill.estimated, bill.cost);
     (record.priced_as, record.byok) = (bill.priced_as, asked.own_key);
@@ -326,11 +395,12 @@ pub(super) fn note_usage(client: &mut ClientCtx, lane: &Lane<'_>, whole: bool) {
 
 impl Walk<'_> {
     /// What the bill of an attempt has to know of it.
-    pub(super) fn asked_with(&self, lease: &Lease) -> Asked {
+    pub(super) fn asked_with(&self, target: &Target, lease: &Lease) -> Asked {
         let Envelope { estimated_input_tokens: input_tokens, counts_tokens: counts, work, .. } = *self.envelope;
         let (own_key, key) = (lease.is_byok(), lease.key().map(|key| key.id));
         let pieces = matches!(work, Work::Relay(_)).then(|| Box::new(Pieces::of(self.envelope)));
-        Asked { input_tokens, own_key, key, counts, work, pieces }
+        let most = self.envelope.background.then(|| Box::new(Most::of(&self.snapshot, self.envelope, target)));
+        Asked { input_tokens, own_key, key, counts, work, pieces, most }
     }
 }
 
@@ -340,8 +410,15 @@ mod tests {
     use crate::dialect::relay::pieces::Sound;
     use crate::provider::Catalog;
 
-    const ASKED: Asked =
-        Asked { input_tokens: 100, own_key: false, key: None, counts: false, work: Work::Converse, pieces: None };
+    const ASKED: Asked = Asked {
+        input_tokens: 100,
+        own_key: false,
+        key: None,
+        counts: false,
+        work: Work::Converse,
+        pieces: None,
+        most: None,
+    };
 
     fn delivered(usage: Option<(u64, u64)>, output_bytes: u64, whole: bool, any: bool) -> Delivered {
         let usage = usage.map(|(prompt_tokens, completion_tokens)| Usage {

@@ -1,7 +1,7 @@
 //! Budgets and credits: the most that a request can cost is reserved before its plan is walked, and settled with what it did cost when it is
 //! over, whichever way that comes about.
 
-use super::bill::{NoPrice, most};
+use super::bill::{NoPrice, most, unbounded};
 use super::core::{ClientCtx, Core};
 use super::error::{ApiError, Reason};
 use super::ledger;
@@ -53,6 +53,9 @@ impl Funds {
             core.telemetry.metrics.limited("budget");
             error
         };
+        if let Some(model) = unbounded(envelope, plan) {
+            return Err(no_bound(model));
+        }
         let amount = most(client, envelope, plan).map_err(|none| told(no_price(&none)))?;
         if let Some(bound) = envelope.extensions.max_cost.filter(|bound| amount > *bound) {
             let message = format!(
@@ -80,6 +83,12 @@ impl Funds {
                 Err(ApiError::new(Reason::LimitsUnavailable, message))
             }
         }
+    }
+
+    /// The accounts that the request draws on.
+    pub(super) fn accounts(&self) -> Vec<Account> {
+        let reserved = self.reservation.as_ref().map(|reservation| &reservation.accounts);
+        reserved.or(self.booked.as_ref().map(|(accounts, _)| accounts)).cloned().unwrap_or_default()
     }
 
     /// Settles with what the request costs as far as anybody knows, before it is over.
@@ -114,7 +123,7 @@ impl Drop for Funds {
 }
 
 /// Unix milliseconds. Reservations and days go by the wall clock, because nodes share them.
-fn now_unix_ms() -> u64 {
+pub(super) fn now_unix_ms() -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
 }
@@ -142,6 +151,14 @@ fn no_price(NoPrice(model): &NoPrice) -> ApiError {
          (orbyt catalog import), or set money.unknown_price"
     );
     ApiError::new(Reason::BudgetExceeded, message).param("model").hopeless()
+}
+
+/// Nobody may ever ask how long it has become.
+fn no_bound(model: &str) -> ApiError {
+    let message = format!(
+        "an answer in the background needs max_output_tokens where a budget is to be kept: how long one of {model} may become is not known"
+    );
+    ApiError::new(Reason::InvalidRequest, message).param("max_output_tokens")
 }
 
 fn short_of(what: &str, amount: Money) -> ApiError {

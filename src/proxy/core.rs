@@ -2,6 +2,7 @@
 
 use super::budget::Funds;
 use super::cache::CacheNote;
+use super::debt::Owing;
 use super::dns::Dns;
 use super::error::ApiError;
 use super::exchange::Connections;
@@ -213,6 +214,8 @@ pub(super) struct ClientCtx {
     pub(super) tenant: Option<KeyHash>,
     /// Who keeps the response that it goes on from.
     pub(super) owner: Option<Box<Owner>>,
+    /// What its answer may still cost when it is over.
+    pub(super) owing: Option<Box<Owing>>,
     /// What its answer's head says of the cache; `None` when that is off.
     pub(super) cache: Option<CacheNote>,
     /// Takes down what it is answered, for the cache.
@@ -247,6 +250,7 @@ impl ClientCtx {
             standings: None,
             tenant: None,
             owner: None,
+            owing: None,
             cache: None,
             recorder: None,
             entry: Entry::default(),

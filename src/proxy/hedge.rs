@@ -89,8 +89,8 @@ impl Walk<'_> {
     /// When an attempt at the target is late; `None` when no other is to be asked then.
     pub(super) fn late_after(&self, target: &Target) -> Option<Duration> {
         let (hedging, gate) = (self.snapshot.hedging?, &self.snapshot.gate);
-        // A picture that is asked for twice is paid for twice, and late by itself.
-        if matches!(self.envelope.work, Work::Relay(_)) {
+        // A picture that is asked for twice is paid for twice, and late by itself. What goes on in the background is cancelled by nobody.
+        if matches!(self.envelope.work, Work::Relay(_)) || self.envelope.background {
             return None;
         }
         let early = self.envelope.stream && (gate.max_wait.is_some() || gate.keepalive_before_commit);
@@ -141,10 +141,10 @@ impl Walk<'_> {
         let beside = second.target.clone();
         let translator = self.translator(&beside, &second.message);
         let last = self.is_last(second.at, Instant::now());
-        let mut other = Lane::new(&beside, translator, self.snapshot.gate.max_bytes, second.timeouts)
+        let mut other = Lane::new(&beside, translator, &self.snapshot.gate, second.timeouts)
             .streamed(self.envelope.stream)
             .last(last)
-            .asked(self.asked_with(&second.lease));
+            .asked(self.asked_with(&beside, &second.lease));
         let mut pieces = self.pieces_of(&second);
         let raced = self.race(lane, running.as_mut(), Some((&mut other, &mut pieces)), self.deadline).await;
         match raced {

@@ -13,7 +13,8 @@
 use super::bill::Asked;
 use super::exchange::{Broken, Piece};
 use super::names::Target;
-use crate::config::snapshot::Timeouts;
+use super::quota::BYTES_A_TOKEN;
+use crate::config::snapshot::{Gate, Timeouts};
 use crate::dialect::embeddings::bedrock;
 use crate::dialect::event::End;
 use crate::dialect::table::Translator;
@@ -62,6 +63,15 @@ pub(super) enum Taken {
     Fault(Fault),
 }
 
+/// How fast a stream has to be while another target is left (`gate.min_throughput`).
+#[derive(Clone, Copy, Debug)]
+struct Pace {
+    /// So many bytes of output show it.
+    bytes: u64,
+    /// Within this time after the first output.
+    window: Duration,
+}
+
 /// An answer on its way.
 pub(super) struct Lane<'a> {
     pub(super) target: &'a Target,
@@ -70,6 +80,8 @@ pub(super) struct Lane<'a> {
     stream: bool,
     /// Nothing else is left to try: the first output may take the rest of the time.
     last: bool,
+    /// What its output has to show before it is the client's.
+    pace: Option<Pace>,
     pub(super) translator: Translator,
     pub(super) state: State,
     /// What the client has not got yet.
@@ -92,14 +104,19 @@ pub(super) struct Lane<'a> {
 }
 
 impl<'a> Lane<'a> {
-    pub(super) fn new(target: &'a Target, translator: Translator, max_bytes: usize, timeouts: Timeouts) -> Self {
+    pub(super) fn new(target: &'a Target, translator: Translator, gate: &Gate, timeouts: Timeouts) -> Self {
         let now = Instant::now();
+        let pace = |tokens: u32| {
+            let bytes = f64::from(tokens) * gate.throughput_window.as_secs_f64() * BYTES_A_TOKEN as f64;
+            Pace { bytes: bytes as u64, window: gate.throughput_window }
+        };
         Self {
             target,
-            max_bytes,
+            max_bytes: gate.max_bytes,
             timeouts,
             stream: true,
             last: false,
+            pace: gate.min_throughput.map(pace),
             translator,
             state: State::Waiting,
             out: Vec::new(),
@@ -128,6 +145,11 @@ impl<'a> Lane<'a> {
     /// Whether nothing else is left to try.
     pub(super) fn last(self, last: bool) -> Self {
         Self { last, ..self }
+    }
+
+    /// What its output has yet to show.
+    fn awaited_pace(&self) -> Option<Pace> {
+        self.pace.filter(|pace| self.stream && !self.last && self.translator.observed().output_bytes < pace.bytes)
     }
 
     /// Takes a piece and whatever else is there already, so that pieces which came together are written together.
@@ -246,7 +268,7 @@ impl<'a> Lane<'a> {
                 if held > MAX_WHOLE_ANSWER {
                     return Taken::Fault(Fault::malformed("the provider's answer is larger than 64 MiB"));
                 }
-                let output = self.stream && self.translator.observed().output;
+                let output = self.stream && self.translator.observed().output && self.awaited_pace().is_none();
                 if output || self.out.len() > self.max_bytes { Taken::Flow } else { Taken::More }
             }
             State::Committed if !self.out.is_empty() => Taken::Flow,
@@ -260,6 +282,9 @@ impl<'a> Lane<'a> {
             Clock::Connect => (self.timeouts.connect, "no connection"),
             Clock::FirstOutput => (self.timeouts.first_output, "no output from the provider"),
             Clock::Idle => (self.timeouts.idle, "nothing more from the provider"),
+            Clock::Throughput => {
+                (self.pace.map(|pace| pace.window).unwrap_or_default(), "too little output from the provider")
+            }
             Clock::Total => (total, "no complete answer"),
         };
         if clock == Clock::Idle
@@ -283,6 +308,9 @@ impl<'a> Lane<'a> {
             State::Committed | State::Refused(_) => Some(idle),
             // An answer that is not streamed comes in one go once it comes.
             State::Held if !self.stream && self.translator.held_bytes() > 0 => Some(idle),
+            State::Held if let (Some(first), Some(pace)) = (self.first_output, self.awaited_pace()) => {
+                Some((self.begun + first + pace.window, Clock::Throughput))
+            }
             State::Waiting | State::Held => first_output,
         }
     }

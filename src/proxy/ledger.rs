@@ -123,6 +123,12 @@ pub(super) fn close(core: &Core, session: &Session, client: &ClientCtx) {
     spool.append(&LedgerRow { revision, ..row });
 }
 
+/// The row of a request that is over, as JSON; `None` where none is taken down.
+pub(super) fn copy(core: &Core, session: &Session, client: &ClientCtx) -> Option<Vec<u8>> {
+    let holder = client.holder.as_ref().filter(|_| core.ledger.get().is_some())?;
+    serde_json::to_vec(&row(core, session, client, holder, client.record.ended)).ok()
+}
+
 fn row<'a>(
     core: &Core,
     session: &'a Session,

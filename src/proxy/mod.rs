@@ -23,6 +23,7 @@ mod byok;
 mod cache;
 pub mod core;
 mod count;
+mod debt;
 mod dns;
 mod door;
 mod embed;

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! This asks nothing of a model: it takes nothing from limits and budgets, is not retried elsewhere, and says nothing about the health of a
-//! target.
+//! target. But of a response that went on after its request it may tell the end, and then that one's bill is known ([`super::debt`]).
 
 use super::accept::OfResponse;
 use super::attempt::{self, Outgoing};
@@ -21,9 +21,10 @@ use super::respond::{self, Framing};
 use super::responses::not_found;
 use crate::config::snapshot::Timeouts;
 use crate::dialect::client::Client;
+use crate::dialect::openai_responses::end::{self, Watch};
 use crate::domain::{Clock, Ended, Fault, FaultKind, KeyId, Secret};
 use crate::provider::classify::classify;
-use crate::store::ports::responses::Owner;
+use crate::store::ports::responses::{Owed, Owner};
 use bytes::Bytes;
 use futures::stream::{Stream, StreamExt};
 use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE};
@@ -48,6 +49,8 @@ struct Question<'a> {
     lease: &'a Lease,
     token: Option<Secret>,
     until: Instant,
+    /// What is to be booked of the response once its end is heard.
+    debt: Option<&'a dyn Owed>,
 }
 
 /// Asks the provider of a response what the client asks of it, and passes the answer on. True when the provider has it no longer.
@@ -90,7 +93,8 @@ pub(super) async fn ask(
     })?;
     let timeouts = provider.timeouts.unwrap_or(snapshot.timeouts);
     let token = core.tokens.of_key(provider, lease.key(), timeouts.first_output).await.map_err(|fault| told(&fault))?;
-    let question = Question { target, method, path, timeouts, lease: &lease, token, until };
+    let debt = owner.debt.as_ref().map(|debt| &*debt.0);
+    let question = Question { target, method, path, timeouts, lease: &lease, token, until, debt };
     // What comes of it says nothing about the key: it is given back as it was.
     let answered = question.put(core, session, client).await;
     if answered.is_ok() {
@@ -197,6 +201,10 @@ impl Question<'_> {
         if head.status >= 300 {
             return Err(refusal(&self.target, &head, &body).into());
         }
+        if let Some(debt) = self.debt {
+            debt.delivered(end::output_bytes(&body));
+            end::of(&body).into_iter().for_each(|end| debt.ended(&end));
+        }
         let framing = Framing::Length(body.len());
         let mut answer = respond::head(session, client, head.status, "application/json", framing);
         put_own(&mut answer, content_type, client, &self.target);
@@ -219,6 +227,7 @@ impl Question<'_> {
         let mut ending = pin!(async move { phase.wait_for(|phase| *phase == Phase::Ending).await.is_ok() });
         let written = respond::accepted(core, session.write_response_header(head.into())).await;
         written.map_err(|why| why.ends(client))?;
+        let mut watched = self.debt.map(Watched::new);
         loop {
             let (bytes, last) = tokio::select! {
                 piece = self.next(&mut pieces) => match piece {
@@ -238,6 +247,9 @@ impl Question<'_> {
                     return Err(Stop::Cut);
                 }
             };
+            if let Some(watched) = &mut watched {
+                watched.push(&bytes);
+            }
             let written = respond::accepted(core, session.write_response_body(bytes, last)).await;
             written.map_err(|why| why.ends(client))?;
             if last {
@@ -258,6 +270,33 @@ impl Question<'_> {
                 Err(Fault::new(FaultKind::Timeout(Clock::Idle), "nothing more from the provider of the response"))
             }
         }
+    }
+}
+
+/// A stream that passes and may tell how the response ends. However it is broken off, what was seen of it is noted.
+struct Watched<'a> {
+    watch: Watch,
+    debt: &'a dyn Owed,
+}
+
+impl<'a> Watched<'a> {
+    fn new(debt: &'a dyn Owed) -> Self {
+        Self { watch: Watch::default(), debt }
+    }
+
+    fn push(&mut self, bytes: &[u8]) {
+        if self.watch.push(bytes)
+            && let Some(end) = self.watch.end()
+        {
+            self.debt.delivered(self.watch.output_bytes());
+            self.debt.ended(end);
+        }
+    }
+}
+
+impl Drop for Watched<'_> {
+    fn drop(&mut self) {
+        self.debt.delivered(self.watch.output_bytes());
     }
 }
 

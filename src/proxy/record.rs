@@ -1,7 +1,8 @@
 //! The last stage: closes the record and tells the world, once for each request, whichever way it ended.
 
+use super::budget::Funds;
 use super::core::{ClientCtx, Core};
-use super::ledger;
+use super::{debt, ledger};
 use crate::domain::Ended;
 use crate::telemetry::traces::{self, Finished};
 use pingora::protocols::http::ServerSession as Session;
@@ -24,9 +25,12 @@ pub(super) fn close(core: &Core, session: &Session, client: &mut ClientCtx) {
     client.seat = None;
     ledger::close(core, session, client);
     // After the ledger has it, which so knows of everything that is booked.
-    if let Some(funds) = client.funds.take() {
+    let funds = client.funds.take();
+    let accounts = funds.as_ref().filter(|_| client.owing.is_some()).map(Funds::accounts);
+    if let Some(funds) = funds {
         funds.settle(client.record.charge());
     }
+    debt::close(core, session, client, accounts.unwrap_or_default());
     if let Some(tape) = client.tape.take() {
         tape.finish(&client.record);
     }

@@ -25,7 +25,6 @@ use super::respond::{self, Framing, Unwritten};
 use super::responses;
 use super::taping;
 use crate::config::snapshot::Gate;
-use crate::dialect::client::Client;
 use crate::dialect::extensions::Byok;
 use crate::dialect::openai_chat::envelope::Envelope;
 use crate::domain::{Clock, Ended, Fault, FaultKind};
@@ -84,6 +83,8 @@ pub(super) struct Rules<'a> {
     pub(super) relays: bool,
     /// The request whose answer is kept.
     pub(super) keeps: Option<&'a Envelope>,
+    /// Who keeps the answer is noted, where its provider does.
+    pub(super) notes_owner: bool,
     /// The attempt is the one that a half-open breaker lets through: its first output is enough to let others through.
     pub(super) probe: Option<Policy>,
     /// The client's own keys, which no text may repeat.
@@ -110,7 +111,7 @@ impl<'a, 'l> Relay<'a, 'l> {
         rules: Rules<'a>,
         lane: &'a mut Lane<'l>,
     ) -> Self {
-        let is_owned = rules.keeps.is_none_or(|envelope| envelope.client != Client::OpenAiResponses);
+        let is_owned = !rules.notes_owner;
         Self { session, client, core, rules, lane, last_write: Instant::now(), is_owned }
     }
 
@@ -161,8 +162,8 @@ impl<'a, 'l> Relay<'a, 'l> {
 
     /// Gives the client what came of pieces.
     async fn follow(&mut self, taken: Taken) -> Step {
-        if !self.is_owned && matches!(taken, Taken::Flow | Taken::Complete) {
-            self.is_owned = responses::note_owner(self.core, self.client, self.lane).await;
+        if matches!(taken, Taken::Flow | Taken::Complete) {
+            self.note_owner().await;
         }
         match taken {
             Taken::More => Step::GoOn,
@@ -181,8 +182,17 @@ impl<'a, 'l> Relay<'a, 'l> {
         }
     }
 
+    /// Notes who keeps the answer, before the client hears its id.
+    async fn note_owner(&mut self) {
+        if !self.is_owned {
+            self.is_owned = responses::note_owner(self.core, self.client, self.lane).await;
+        }
+    }
+
     /// Sends the head and everything that was held back.
     async fn commit(&mut self) -> Step {
+        // A timer may commit what nothing has followed yet.
+        self.note_owner().await;
         if let Err(step) = self.write_head(Framing::Stream).await {
             return step;
         }

@@ -13,6 +13,7 @@
 
 use super::accept::OfResponse;
 use super::core::{ClientCtx, Core, Stop};
+use super::debt::{Debt, Owing};
 use super::error::{ApiError, Reason};
 use super::lane::Lane;
 use super::names::Target;
@@ -25,7 +26,7 @@ use crate::dialect::openai_responses::request::not_found as unknown_previous;
 use crate::dialect::openai_responses::{envelope as form, kept as told};
 use crate::domain::secret::KeyHash;
 use crate::domain::{Ended, KeyId};
-use crate::store::ports::responses::{Bounds, Kept, Known, Owner};
+use crate::store::ports::responses::{self as ports, Bounds, Kept, Known, Owner};
 use bytes::Bytes;
 use http::Method;
 use pingora::protocols::http::ServerSession as Session;
@@ -76,13 +77,16 @@ pub(super) async fn keep(core: &Core, client: &ClientCtx, envelope: &Envelope, r
 
 /// Notes who keeps a response, once its provider has given it an id; false while it has not. What a client's own key has brought about is in
 /// the client's own account, which is not asked without that key.
-pub(super) async fn note_owner(core: &Core, client: &ClientCtx, lane: &Lane<'_>) -> bool {
+pub(super) async fn note_owner(core: &Core, client: &mut ClientCtx, lane: &Lane<'_>) -> bool {
     let Some(id) = lane.translator.foreign_response() else { return false };
     let is_plain =
         id.len() <= LONGEST_ID && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte));
     if let Some(bounds) = bounds(&client.snapshot).filter(|_| is_plain && !lane.asked.own_key) {
         let (provider, model) = (lane.target.provider.id.clone(), lane.target.model.upstream.clone());
-        let owner = Known::There(Owner { provider, model, key: lane.asked.key });
+        let debt = Debt::of(core, lane);
+        client.owing = debt.clone().map(|debt| Box::new(Owing { debt, goes_on: false }));
+        let debt = debt.map(|debt| ports::Debt(debt));
+        let owner = Known::There(Owner { provider, model, key: lane.asked.key, debt });
         core.responses.put(&tenant(client), id, owner, bounds, Instant::now()).await;
     }
     true

@@ -27,6 +27,7 @@ use crate::config::snapshot::{CacheBackend, Snapshot, Timeouts};
 use crate::dialect::chat;
 use crate::dialect::openai_chat::envelope::Envelope;
 use crate::dialect::openai_responses::asked::Asked as ResponseAsked;
+use crate::dialect::openai_responses::envelope::is_noted;
 use crate::dialect::own_names::own_names;
 use crate::dialect::relay::rerank;
 use crate::dialect::table::{Setup, Translator};
@@ -393,10 +394,10 @@ impl<'a> Walk<'a> {
         let peer = attempt::peer(&outgoing);
         let translator = self.translator(target, message);
         let last = self.is_last(self.at, Instant::now());
-        let mut lane = Lane::new(target, translator, self.snapshot.gate.max_bytes, timeouts)
+        let mut lane = Lane::new(target, translator, &self.snapshot.gate, timeouts)
             .streamed(self.envelope.streams_at_once())
             .last(last)
-            .asked(self.asked_with(lease));
+            .asked(self.asked_with(target, lease));
         let (core, dialect, body) = (self.core, target.dialect(), message.body.clone());
         let late = self.late_after(target).filter(|_| message.more.is_empty());
         let tape = taping::attempt(self.client, self.attempt_number(), target, lease);
@@ -431,6 +432,7 @@ impl<'a> Walk<'a> {
             content_type: self.envelope.content_type(),
             relays: matches!(self.envelope.work, Work::Relay(_)),
             keeps: self.envelope.keep.then_some(self.envelope),
+            notes_owner: is_noted(self.envelope),
             probe: (self.is_probe && !self.has_own_keys()).then(|| breaker_policy(&self.snapshot)),
             byok: self.envelope.extensions.byok.as_ref(),
         };
@@ -487,6 +489,7 @@ impl<'a> Walk<'a> {
             choices: self.envelope.n.map_or(1, |n| u32::try_from(n).unwrap_or(u32::MAX)),
             include_usage: self.envelope.include_usage,
             exclude_reasoning: self.envelope.exclude_reasoning,
+            input_tokens: self.envelope.estimated_input_tokens,
             id: self.envelope.client.answer_id(&self.client.record.id.hex()).into(),
             created: self.client.created(),
             model: target.model.upstream.clone(),

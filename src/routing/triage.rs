@@ -46,7 +46,7 @@ pub fn triage(fault: &Fault, progress: &Progress, left: &RouteLeft) -> Verdict {
         | FaultKind::Truncated
         | FaultKind::Empty => retry_same(fault, progress, left).unwrap_or_else(|| onwards(left)),
         // Who was silent for a minute will be silent for another: asking the same target again costs the client its deadline.
-        FaultKind::Timeout(Clock::FirstOutput | Clock::Idle) => onwards(left),
+        FaultKind::Timeout(Clock::FirstOutput | Clock::Idle | Clock::Throughput) => onwards(left),
         FaultKind::RateLimited => match onwards_with_keys(progress, left) {
             // Nobody else can serve: waiting is all that is left.
             Verdict::Reject => retry_same(fault, progress, left).unwrap_or(Verdict::Reject),
@@ -155,6 +155,7 @@ mod tests {
             (K::BadRequest, PROGRESS, ALL, Verdict::Reject),
             (K::Timeout(Clock::FirstOutput), PROGRESS, ALL, Verdict::NextProvider),
             (K::Timeout(Clock::Idle), PROGRESS, MODEL_ONLY, Verdict::NextModel),
+            (K::Timeout(Clock::Throughput), PROGRESS, ALL, Verdict::NextProvider),
             (K::Timeout(Clock::FirstOutput), PROGRESS, NOTHING, Verdict::Reject),
             (K::Timeout(Clock::Total), PROGRESS, ALL, Verdict::Reject),
             (K::Internal, PROGRESS, ALL, Verdict::Alert),

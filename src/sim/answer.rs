@@ -16,6 +16,8 @@ pub(super) struct Question {
     /// OpenAI: asked for as a text completion, and answered as one.
     pub texts: bool,
     pub stream: bool,
+    /// OpenAI: the response is made in the background.
+    pub background: bool,
     /// OpenAI: the client wants a usage chunk. The others always send usage.
     pub include_usage: bool,
     /// Gemini without `alt=sse`: the stream is one JSON array.
@@ -71,6 +73,8 @@ pub(super) struct Answer {
     pub responses: bool,
     /// [`Question::texts`].
     pub texts: bool,
+    /// [`Question::background`].
+    pub background: bool,
     pub model: String,
     pub reasoning: Vec<String>,
     pub choices: Vec<Choice>,
@@ -133,6 +137,7 @@ pub(super) fn answer(question: &Question, number: u64) -> Answer {
         number,
         responses: question.responses,
         texts: question.texts,
+        background: question.background,
         model: question.model.clone(),
         reasoning,
         choices,

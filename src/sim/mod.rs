@@ -96,7 +96,8 @@ impl Call {
 
     /// Whether it asked for an answer (and not for an embedding or a list of models).
     pub fn is_generation(&self) -> bool {
-        self.method == "POST" && !self.is_embedding() && !self.is_token_request()
+        let is_cancelling = self.path.ends_with("/cancel");
+        self.method == "POST" && !self.is_embedding() && !self.is_token_request() && !is_cancelling
     }
 
     /// Whether it asked for embeddings.
@@ -208,6 +209,12 @@ impl Sim {
     /// `does-not-exist`.
     pub fn only_models(&self, models: &[&str]) -> &Self {
         self.shared.state.lock().models = Some(models.iter().map(|&model| model.to_owned()).collect());
+        self
+    }
+
+    /// Ends the responses that are made in the background: `completed`, `incomplete` or `failed`. Until then they are queued.
+    pub fn end_responses(&self, status: &'static str) -> &Self {
+        self.shared.state.lock().kept.values_mut().for_each(|kept| kept.end(status));
         self
     }
 

@@ -16,6 +16,11 @@ pub(super) fn route(request: &Request) -> Result<Route, Complaint> {
         ("POST", _) if completions::PATHS.contains(&path) => Ok(Route::Generate),
         ("GET", "/models") => Ok(Route::ListModels),
         ("GET", _) if path.starts_with("/models/") => Ok(Route::Model(path["/models/".len()..].to_owned())),
+        (method, _) if path.starts_with("/responses/") => {
+            let asked = responses::asked(method, &path["/responses/".len()..]);
+            let (id, asked) = asked.ok_or_else(|| Complaint::NoSuchPath { path: request.path.clone() })?;
+            Ok(Route::Response(id, asked))
+        }
         (_, "/chat/completions" | "/responses" | "/models") => Err(Complaint::BadMethod),
         _ => Err(Complaint::NoSuchPath { path: request.path.clone() }),
     }

@@ -28,6 +28,7 @@ pub(super) fn read(request: &Request) -> Result<Question, Complaint> {
         model: model.to_owned(),
         responses: true,
         stream: body["stream"] == true,
+        background: body["background"] == true,
         tools: items(&body["tools"]).iter().filter_map(tool).collect(),
         tool_choice: match &body["tool_choice"] {
             Value::String(word) if word == "none" => ToolChoice::None,
@@ -169,8 +170,67 @@ fn response(answer: &Answer, status: &str, output: &[Value]) -> Value {
     json!({
         "id": format!("resp_sim{}", answer.number), "object": "response", "created_at": CREATED, "status": status,
         "error": null, "incomplete_details": incomplete, "model": answer.model, "output": output,
-        "parallel_tool_calls": true, "tool_choice": "auto", "tools": [], "usage": done.then_some(usage)
+        "parallel_tool_calls": true, "tool_choice": "auto", "tools": [], "usage": done.then_some(usage),
+        "background": answer.background
     })
+}
+
+/// A response that is made in the background: kept until it is asked for.
+#[derive(Clone, Debug)]
+pub(super) struct Kept {
+    answer: Answer,
+    /// `queued`, `cancelled`, or what [`super::Sim::end_responses`] says.
+    status: &'static str,
+}
+
+/// What is asked of one by its id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Asked {
+    Whole,
+    Cancel,
+}
+
+/// The id and what is asked of it, by a method and a path below `/responses/`.
+pub(super) fn asked(method: &str, below: &str) -> Option<(String, Asked)> {
+    match (method, below.split_once('/')) {
+        ("GET", None) => Some((below.to_owned(), Asked::Whole)),
+        ("POST", Some((id, "cancel"))) => Some((id.to_owned(), Asked::Cancel)),
+        _ => None,
+    }
+}
+
+impl Kept {
+    pub fn new(answer: &Answer) -> (String, Self) {
+        (format!("resp_sim{}", answer.number), Self { answer: answer.clone(), status: "queued" })
+    }
+
+    /// It ends, unless it has.
+    pub fn end(&mut self, status: &'static str) {
+        if self.status == "queued" {
+            self.status = status;
+        }
+    }
+
+    /// It as it is now. One that was cancelled or has failed counts nothing.
+    pub fn whole(&self) -> Value {
+        let mut whole = match self.status {
+            status @ ("completed" | "incomplete") => response(&self.answer, status, &output(&self.answer)),
+            _ => response(&self.answer, "in_progress", &[]),
+        };
+        whole["status"] = json!(self.status);
+        if self.status == "failed" {
+            whole["error"] = json!({ "code": "server_error", "message": "The model has failed." });
+        }
+        whole
+    }
+
+    /// Its events from a place on. The last one ends it.
+    pub fn events(&mut self, after: Option<usize>) -> Reply {
+        self.end("completed");
+        let events = frames(&self.answer).into_iter().skip(after.map_or(0, |after| after + 1));
+        let body: Vec<u8> = events.flat_map(|frame| frame.to_sse("\n")).collect();
+        Reply { status: 200, content_type: "text/event-stream; charset=utf-8", headers: Vec::new(), body }
+    }
 }
 
 fn status(answer: &Answer) -> &'static str {
@@ -179,6 +239,9 @@ fn status(answer: &Answer) -> &'static str {
 }
 
 pub(super) fn unary(answer: &Answer) -> Reply {
+    if answer.background {
+        return Reply::pretty(200, &Kept::new(answer).1.whole());
+    }
     Reply::pretty(200, &response(answer, status(answer), &output(answer)))
 }
 

@@ -4,10 +4,12 @@ use super::act::{self, Act};
 use super::answer::answer;
 use super::cloud;
 use super::http::{self, Request};
+use super::responses::{self, Kept};
 use super::script::{Script, Step, is_unknown};
 use super::wire::{Complaint, Reply, Route, SimDialect};
 use super::{Call, SimFault, vectors, works};
 use parking_lot::{Condvar, Mutex};
+use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -36,6 +38,8 @@ pub(super) struct State {
     pub connections: usize,
     pub keys: Option<Vec<String>>,
     pub models: Option<Vec<String>>,
+    /// Responses that are made in the background, by their ids.
+    pub kept: HashMap<String, Kept>,
 }
 
 /// The address is kept while nobody listens: a bound socket that does not listen refuses connections.
@@ -252,14 +256,24 @@ impl Shared {
                 if pause.is_zero() { acts } else { [vec![Act::Pause(pause)], acts].concat() }
             }
             Ok(Served::Answer(question)) => {
-                act::with_answer(fault, dialect, &question, &answer(&question, number), pause)
+                let answer = answer(&question, number);
+                if answer.background {
+                    state.kept.extend([Kept::new(&answer)]);
+                }
+                act::with_answer(fault, dialect, &question, &answer, pause)
             }
             Err(complaint) => complain(&complaint),
         };
         (step, acts)
     }
 
-    fn answer(&self, state: &State, request: &Request, route: &Route, key: Option<&str>) -> Result<Served, Complaint> {
+    fn answer(
+        &self,
+        state: &mut State,
+        request: &Request,
+        route: &Route,
+        key: Option<&str>,
+    ) -> Result<Served, Complaint> {
         let key = key.ok_or(Complaint::NoKey)?;
         let accepted = match &state.keys {
             Some(keys) => keys.iter().any(|one| one == key),
@@ -275,6 +289,19 @@ impl Shared {
         };
         match route {
             Route::ListModels => Ok(Served::Reply(self.dialect.list_models(&models()))),
+            Route::Response(id, asked) => {
+                let kept = state.kept.get_mut(id);
+                let kept = kept.ok_or_else(|| Complaint::NoSuchPath { path: request.path.clone() })?;
+                if *asked == responses::Asked::Cancel {
+                    kept.end("cancelled");
+                }
+                let value =
+                    |name: &str| request.query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
+                if value("stream") == Some("true") {
+                    return Ok(Served::Reply(kept.events(value("starting_after").and_then(|text| text.parse().ok()))));
+                }
+                Ok(Served::Reply(Reply::pretty(200, &kept.whole())))
+            }
             Route::Model(model) => known(model).map(|()| Served::Reply(self.dialect.one_model(model))),
             // A token is four bytes here, as in the counts of answers.
             Route::CountTokens => {

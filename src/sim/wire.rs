@@ -2,7 +2,7 @@
 
 use super::answer::{Answer, Question};
 use super::http::Request;
-use super::{anthropic, bedrock, cohere, gemini, ollama, openai, vectors, works};
+use super::{anthropic, bedrock, cohere, gemini, ollama, openai, responses, vectors, works};
 use serde_json::{Value, json};
 use works::Work;
 
@@ -134,6 +134,8 @@ pub(super) enum Route {
     Work(Work),
     ListModels,
     Model(String),
+    /// A response that is made in the background.
+    Response(String, responses::Asked),
 }
 
 impl SimDialect {

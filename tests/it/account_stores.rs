@@ -140,3 +140,30 @@ async fn which_settlements_were_booked_is_remembered_for_days_and_takes_no_room(
     assert!(ask(&of_set("PTTL")).await > 86_400_000);
     assert!(ask(&of_set("ZCARD")).await <= 300, "those that are never said again are forgotten");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_given_back_stays_so_though_the_ledger_says_it_later() {
+    let server = RedisServer::start().await;
+    let (redis, accounts) = node(&format!("127.0.0.1:{}", server.port));
+    until_up(&redis, true).await;
+    assert!(spend(&accounts, 100).await && spend(&accounts, 5).await);
+    accounts.settled().await;
+    let give_back = |amount: i128| {
+        let none = Reservation { accounts: vec![account()], amount: Money::ZERO, number: u64::MAX, node: None };
+        accounts.settle(none, picos(-amount), 0);
+    };
+    accounts.observe(&account(), picos(105));
+    accounts.settled().await;
+    give_back(70);
+    accounts.settled().await;
+    accounts.observe(&account(), picos(105));
+    accounts.settled().await;
+    accounts.observe(&account(), picos(35));
+    assert_eq!(spent(&accounts).await, 35, "the ledger said so before it knew");
+    // What others have spent without Redis counts beside it.
+    accounts.observe(&account(), picos(150));
+    accounts.settled().await;
+    assert!(spent(&accounts).await >= 80);
+    give_back(1000);
+    assert_eq!(spent(&accounts).await, 0, "never less than nothing");
+}

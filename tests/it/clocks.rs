@@ -100,6 +100,32 @@ async fn a_provider_that_cannot_be_reached_in_time_is_left_for_the_next() {
 }
 
 #[tokio::test]
+async fn a_stream_that_begins_at_once_and_then_trickles_is_left_for_the_next() {
+    let (slow, spare) = (sim(), sim());
+    let config = "[gate]\nmin_throughput = 50\nthroughput_window = \"500ms\"";
+    let gateway = gateway(config, &[&slow, &spare]).await;
+    let text = "one two three four five six seven eight nine ten ".repeat(4);
+    let request = |model: &str, spare: &[&str]| {
+        let mut request = saying(model, text.trim(), true);
+        request["extra"] = json!({"fallback_models": spare});
+        request
+    };
+    slow.always(Step::Paced(100 * MS));
+    let answer = gateway.chat(&request("one/sim-ok", &["two/sim-ok"])).await;
+    assert_eq!((answer.status, answer.header("x-provider"), &*answer.text()), (200, "two", text.trim()));
+    let line = gateway.log_line(&answer).await;
+    assert_eq!(line["tried"][0]["reason"], "timeout_throughput", "{line}");
+    // What is fast enough is not held to its end, and with nobody else to ask slow is better than nothing.
+    slow.reset();
+    let answer = gateway.chat(&request("one/sim-ok", &["two/sim-ok"])).await;
+    assert_eq!((answer.status, answer.header("x-provider"), &*answer.text()), (200, "one", text.trim()));
+    slow.always(Step::Paced(30 * MS));
+    let answer = gateway.chat(&request("one/sim-ok", &[])).await;
+    assert_eq!((answer.status, &*answer.text()), (200, text.trim()));
+    assert!(answer.looks_complete());
+}
+
+#[tokio::test]
 async fn a_provider_that_is_silent_is_left_for_the_next() {
     let (silent, spare) = (sim(), sim());
     let gateway = gateway("[timeouts]\nfirst_output = \"300ms\"", &[&silent, &spare]).await;
@@ -314,4 +340,55 @@ async fn a_provider_that_sends_nothing_but_comments_does_not_outlast_the_deadlin
     let answer = gateway.chat(&request).await;
     assert_eq!(answer.status, 504, "{}", answer.body_text());
     took(&answer, 890 * MS, 3000 * MS);
+}
+
+/// A number of the gateway's own metrics.
+async fn metric(gateway: &Gateway, name: &str) -> f64 {
+    let metrics = gateway.metrics().await;
+    let line = metrics.lines().find_map(|line| line.strip_prefix(&format!("{name} "))).unwrap();
+    line.parse().unwrap()
+}
+
+#[tokio::test]
+async fn clients_that_leave_leave_nothing_behind() {
+    const AT_ONCE: usize = 40;
+    let first = sim();
+    let gateway = gateway("", &[&first]).await;
+    let round = async || {
+        for (model, stream) in [
+            ("one/sim-timeout", false),
+            ("one/sim-timeout", true),
+            ("one/sim-stall", true),
+            ("one/sim-stall-after-tokens", true),
+        ] {
+            first.forget_calls();
+            let mut leaving = Vec::new();
+            for number in 0..AT_ONCE {
+                let mut connection = Connection::to(&gateway).await;
+                let mut request = saying(model, "one two three four", stream);
+                request["user"] = json!(format!("user-{number}"));
+                connection.write(chat_request(&request.to_string())).await;
+                leaving.push(connection);
+            }
+            assert!(first.until(PATIENCE, |calls| calls.len() == AT_ONCE).await);
+            drop(leaving);
+            let gone = first.until(PATIENCE, |calls| calls.iter().all(|call| call.client_gone.is_some())).await;
+            assert!(gone, "{model} {stream}: calls to the provider go on for nobody");
+        }
+        gateway.shows("orbyt_requests_in_flight 0\n").await;
+    };
+    round().await;
+    let (memory, files) = (memory(&gateway).await, metric(&gateway, "process_open_fds").await);
+    for _ in 0..3 {
+        round().await;
+    }
+    // What a request takes while it is held, let alone a body, would be many times this after some five hundred of them.
+    let grown = self::memory(&gateway).await - memory;
+    assert!(grown < 24e6, "{grown} bytes more after {} requests", 3 * 4 * AT_ONCE);
+    let started = Instant::now();
+    while metric(&gateway, "process_open_fds").await >= files + 10.0 {
+        assert!(started.elapsed() < PATIENCE, "connections stay open");
+        tokio::time::sleep(10 * MS).await;
+    }
+    assert_eq!(gateway.chat(&saying("one/sim-ok", "hello", false)).await.status, 200);
 }

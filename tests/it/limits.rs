@@ -441,3 +441,22 @@ async fn a_limit_that_is_taken_away_is_gone_from_the_next_request_on() {
         assert!(started.elapsed() < PATIENCE, "{}", gateway.output());
     }
 }
+
+#[tokio::test]
+async fn a_request_need_not_bound_its_output_whether_there_is_a_limit_of_tokens_or_not() {
+    // One that demands a bound itself, and one that does not.
+    let (strict, sim) = (Sim::start(SimDialect::Anthropic).unwrap(), sim());
+    for rule in ["", "[[limits.rule]]\nscope = 'key'\ntokens_per_day = 100000\n"] {
+        let builder = Gateway::builder().config(rule).provider("anthropic", &strict).provider("openai", &sim);
+        let gateway = builder.start().await;
+        for model in ["anthropic/sim-ok", "openai/sim-ok"] {
+            let chat = gateway.chat(&saying(model, "hello", false)).await;
+            assert_eq!((chat.status, &*chat.text()), (200, "hello"), "{model} {rule}");
+            let key = format!("Bearer {KEY}");
+            let headers = [("authorization", key.as_str()), ("content-type", "application/json")];
+            let response = gateway.ask("/v1/responses", &headers, &json!({"model": model, "input": "hello"})).await;
+            assert_eq!(response.status, 200, "{model} {rule} {}", response.body_text());
+        }
+    }
+    assert!(strict.calls().iter().all(|call| call.json()["max_tokens"].is_u64()));
+}

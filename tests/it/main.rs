@@ -11,6 +11,7 @@ mod alerts;
 mod api_keys;
 mod audit;
 mod auth;
+mod background;
 mod backup;
 mod bodies;
 mod budget_routes;

@@ -85,6 +85,12 @@ async fn every_provider_answers_streamed_or_not() {
             let answer = gateway.messages("/v1/messages", &asking(&model, "five words are said here", stream)).await;
             let what = format!("{model} {stream} {} {}", answer.status, answer.body_text());
             assert_eq!((answer.status, answer.is_stream()), (200, stream), "{what}");
+            if stream {
+                // Agents that reckon what a request costs look here.
+                let first = &answer.events()[0];
+                let told = first["message"]["usage"]["input_tokens"].as_u64();
+                assert!(first["type"] == "message_start" && told > Some(0), "{what}");
+            }
             let message = Message::of(&answer);
             assert!(message.complete, "{what}");
             assert_eq!(message.text(), "five words are said here", "{what}");

@@ -26,6 +26,7 @@ fn setup(client: Client, provider: Dialect, stream: bool) -> Setup {
         choices: 1,
         include_usage: stream,
         exclude_reasoning: false,
+        input_tokens: 0,
         id: "answer-1".into(),
         created: 7,
         model: "m".into(),

@@ -50,6 +50,7 @@ fn run<'a>(
         choices: 1,
         include_usage: options & 2 != 0,
         exclude_reasoning: options & 4 != 0,
+        input_tokens: 0,
         id: "chatcmpl-fuzz".into(),
         created: 1,
         model: "model".into(),

@@ -44,6 +44,8 @@ pub struct Envelope {
     pub keeps_preset: bool,
     /// Responses: whether the answer is to be kept, so that another request can go on from it (`store`).
     pub keep: bool,
+    /// Responses: whether the answer is made in the background, and goes on when nobody waits for it any more.
+    pub background: bool,
     /// Responses: the answer that the request goes on from (`previous_response_id`).
     pub previous: Option<String>,
     /// Bound of the output in tokens.
@@ -154,6 +156,7 @@ pub(in crate::dialect) enum Field {
     MaxOutputTokens,
     Text,
     Store,
+    Background,
     PreviousResponseId,
     Preset,
     Contents,
@@ -199,6 +202,7 @@ impl Field {
             "max_output_tokens" => Self::MaxOutputTokens,
             "text" => Self::Text,
             "store" => Self::Store,
+            "background" => Self::Background,
             "previous_response_id" => Self::PreviousResponseId,
             "preset" => Self::Preset,
             "contents" => Self::Contents,
@@ -245,6 +249,7 @@ impl Envelope {
             array: false,
             include_usage: false,
             keep: false,
+            background: false,
             keeps_preset: false,
             previous: None,
             max_tokens: None,
@@ -387,28 +392,23 @@ impl Envelope {
         Ok(())
     }
 
+    /// A text among the members.
+    pub(in crate::dialect) fn string(&self, field: Field, name: &'static str) -> Result<Option<String>, Fault> {
+        let Some(text) = self.last(field) else { return Ok(None) };
+        let is_string = text.starts_with(b"\"");
+        let read = is_string.then(|| serde_json::from_slice(text).ok()).flatten();
+        read.map(Some).ok_or_else(|| must_be(name, "a string"))
+    }
+
     /// Reads `user`.
     pub(in crate::dialect) fn read_user(&mut self) -> Result<(), Fault> {
-        self.user = match self.last(Field::User) {
-            Some(text) if text.starts_with(b"\"") => {
-                serde_json::from_slice(text).map_err(|_| must_be("user", "a string"))?
-            }
-            Some(_) => return Err(must_be("user", "a string")),
-            None => None,
-        };
-        self.user = self.user.take().filter(|user| !user.is_empty());
+        self.user = self.string(Field::User, "user")?.filter(|user| !user.is_empty());
         Ok(())
     }
 
     /// Reads `model`. A preset may bring it, which is seen when the extensions have been read.
     pub(in crate::dialect) fn read_model(&mut self) -> Result<(), Fault> {
-        self.model = match self.last(Field::Model) {
-            Some(text) if text.starts_with(b"\"") => {
-                serde_json::from_slice(text).map_err(|_| must_be("model", "a string"))?
-            }
-            Some(_) => return Err(must_be("model", "a string")),
-            None => String::new(),
-        };
+        self.model = self.string(Field::Model, "model")?.unwrap_or_default();
         let may_follow = self.last(Field::Extra).or(self.last(Field::Preset)).is_some();
         if self.model.trim().is_empty() && !may_follow {
             return Err(Fault::bad_request("model", "you must provide a model"));

@@ -24,6 +24,7 @@ fn setup(provider: Dialect, stream: bool, quirks: Quirks) -> Setup {
         choices: 1,
         include_usage: true,
         exclude_reasoning: false,
+        input_tokens: 0,
         id: "cmpl-0a1b".into(),
         created: 7,
         model: "asked-for".into(),

@@ -31,9 +31,10 @@ pub fn scan(body: Bytes) -> Result<Envelope, Fault> {
     // Every answer of this format ends with its usage.
     envelope.include_usage = envelope.stream;
     envelope.max_tokens = envelope.count(Field::MaxOutputTokens, "max_output_tokens")?;
-    envelope.user = text(&envelope, Field::User, "user")?.filter(|user| !user.is_empty());
+    envelope.read_user()?;
     envelope.keep = envelope.boolean(Field::Store, "store")?.unwrap_or(true);
-    envelope.previous = text(&envelope, Field::PreviousResponseId, "previous_response_id")?;
+    envelope.background = envelope.boolean(Field::Background, "background")?.unwrap_or(false);
+    envelope.previous = envelope.string(Field::PreviousResponseId, "previous_response_id")?;
     let reasoning = envelope.last(Field::Reasoning).unwrap_or_default();
     let excludes = inside(reasoning, b"exclude").is_some_and(|place| &reasoning[place] == b"true");
     let input = envelope.last(Field::Input).unwrap_or_default();
@@ -62,14 +63,9 @@ pub fn scan(body: Bytes) -> Result<Envelope, Fault> {
     Ok(envelope)
 }
 
-fn text(envelope: &Envelope, field: Field, name: &'static str) -> Result<Option<String>, Fault> {
-    match envelope.last(field) {
-        None => Ok(None),
-        Some(text) if text.starts_with(b"\"") => {
-            serde_json::from_slice(text).map(Some).map_err(|_| must_be(name, "a string"))
-        }
-        Some(_) => Err(must_be(name, "a string")),
-    }
+/// Whether it is noted who keeps the answer: it is to be stored, or goes on when nobody waits for it.
+pub fn is_noted(envelope: &Envelope) -> bool {
+    envelope.client == Client::OpenAiResponses && (envelope.keep || envelope.background)
 }
 
 /// The kind of format that `text` asks for, as JSON.

@@ -15,6 +15,7 @@
 //! traffic.
 
 pub mod asked;
+pub mod end;
 pub mod envelope;
 pub mod error;
 pub mod items;

@@ -93,7 +93,15 @@ impl Passthrough {
     /// Lets a whole answer that grows too large to be held pass as it comes, and appends what was held. Its usage is not read then.
     /// `false` where that cannot be.
     pub fn let_flow(&mut self, observed: &mut Observed, out: &mut Vec<u8>) -> bool {
-        !self.stream && self.passing.let_flow(observed, out)
+        if self.stream || !matches!(self.passing.state, State::Whole) {
+            return false;
+        }
+        // Who keeps it is noted by its id, which stands at the beginning.
+        if let Some(id) = first_id(&self.passing.body) {
+            self.events.answer.id = id.into();
+            self.events.is_identified = true;
+        }
+        self.passing.let_flow(observed, out)
     }
 
     /// Takes the provider's next bytes and appends what the client gets.
@@ -171,8 +179,10 @@ impl Passthrough {
                 "the provider answered a request for a stream with a response that is not complete",
             ));
         }
+        let goes_on = matches!(response["status"].as_str(), Some("queued" | "in_progress"));
+        observed.over = Some(!goes_on);
         self.events.identify(&response);
-        observed.output_bytes += body.len() as u64;
+        observed.output_bytes += if goes_on { 0 } else { body.len() as u64 };
         note_response(body, observed);
         finished(reason(&response), observed);
         if self.stream {
@@ -238,12 +248,16 @@ impl Events {
                     _ => FinishReason::Stop,
                 };
                 finished(reason, observed);
+                observed.over = Some(true);
                 self.ended = true;
                 self.last.extend_from_slice(frame.raw);
             }
             b"error" | b"response.failed" => {
                 self.fail(seen, data, observed);
                 self.failed = kind == b"response.failed";
+                if self.failed {
+                    observed.over = Some(true);
+                }
                 self.failure.extend_from_slice(frame.raw);
             }
             // Some send the body of an error answer, which is no event that a client knows.
@@ -278,6 +292,27 @@ impl Events {
         if let Some(created) = value["created_at"].as_u64() {
             self.answer.created = created;
         }
+    }
+}
+
+/// The id of a response of which only the beginning has come.
+fn first_id(body: &[u8]) -> Option<String> {
+    enum Halt {
+        Found(Range<usize>),
+        Broken,
+    }
+    impl From<Invalid> for Halt {
+        fn from(_: Invalid) -> Self {
+            Self::Broken
+        }
+    }
+    let walked = Cursor::new(body, 0).object(|cursor, key| {
+        let value = cursor.value()?;
+        if scan::inner(&body[key]) == b"id" { Err(Halt::Found(value)) } else { Ok(()) }
+    });
+    match walked {
+        Err(Halt::Found(place)) => serde_json::from_slice(&body[place]).ok().filter(|id: &String| !id.is_empty()),
+        _ => None,
     }
 }
 

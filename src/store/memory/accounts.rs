@@ -22,6 +22,9 @@ use std::time::Duration;
 const MOST_USERS: usize = 65_536;
 /// How many are looked at then.
 const LOOKED_AT: usize = 64;
+/// After so long the ledger says what was given back, in milliseconds. It is written several times a second; before that, what it says is too
+/// much by so much.
+const LEDGER_KNOWS_MS: u64 = 60_000;
 
 /// The accounts of one process.
 #[derive(Debug, Default)]
@@ -36,6 +39,10 @@ struct Books {
     /// When each of them is over.
     ends: BTreeSet<(u64, u64)>,
     next: u64,
+    /// What was given back of accounts a short while ago, and until when the ledger may not know of it.
+    given_back: HashMap<Account, Vec<(u64, Money)>>,
+    /// The latest time that was told, in Unix milliseconds.
+    now: u64,
 }
 
 #[derive(Debug)]
@@ -60,6 +67,7 @@ pub struct OpenReservation {
 
 impl Books {
     fn give_up_overdue(&mut self, now: u64) {
+        self.now = self.now.max(now);
         while let Some((until, number)) = self.ends.first().copied().filter(|(until, _)| *until <= now) {
             self.ends.remove(&(until, number));
             if let Some(open) = self.open.remove(&number) {
@@ -74,6 +82,24 @@ impl Books {
                 balance.reserved = balance.reserved - amount;
             }
         }
+    }
+
+    /// Takes so much of what was spent of an account for nothing.
+    fn give_back(&mut self, account: &Account, amount: Money) {
+        let Some(balance) = self.accounts.get_mut(account) else { return };
+        balance.spent = (balance.spent - amount).max(Money::ZERO);
+        self.given_back.entry(account.clone()).or_default().push((self.now.saturating_add(LEDGER_KNOWS_MS), amount));
+    }
+
+    /// How much the ledger may count for an account that was given back.
+    fn untold(&mut self, account: &Account) -> Money {
+        let Some(amounts) = self.given_back.get_mut(account) else { return Money::ZERO };
+        amounts.retain(|(until, _)| *until > self.now);
+        let sum = amounts.iter().map(|(_, amount)| *amount).sum();
+        if amounts.is_empty() {
+            self.given_back.remove(account);
+        }
+        sum
     }
 
     fn begin(&mut self, accounts: Vec<Account>, amount: Money, until: u64) -> Reservation {
@@ -174,18 +200,20 @@ impl Accounts for MemoryAccounts {
             books.ends.remove(&(open.until, reservation.number));
             books.release(&open.accounts, open.amount);
         }
-        if spent > Money::ZERO {
-            for account in &reservation.accounts {
-                let balance = books.balance(account);
-                balance.spent += spent;
+        for account in &reservation.accounts {
+            if spent > Money::ZERO {
+                books.balance(account).spent += spent;
+            } else if spent < Money::ZERO {
+                books.give_back(account, Money::ZERO - spent);
             }
         }
     }
 
     fn observe(&self, account: &Account, spent: Money) {
         let books = &mut *self.0.lock();
+        let untold = books.untold(account);
         let balance = books.balance(account);
-        balance.spent = balance.spent.max(spent);
+        balance.spent = balance.spent.max(spent - untold);
     }
 
     fn balances(&self) -> Vec<(Account, Balance)> {
@@ -199,6 +227,7 @@ impl Accounts for MemoryAccounts {
         books.accounts.retain(|account, balance| {
             account.span.first_day(day) == account.from_day || balance.reserved > Money::ZERO
         });
+        books.given_back.retain(|_, amounts| amounts.iter().any(|(until, _)| *until > now));
         books.users = books.accounts.keys().filter(|account| account.payer == Payer::User).count();
     }
 }
@@ -223,6 +252,33 @@ mod tests {
     }
 
     const TTL: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn what_is_given_back_stays_so_though_the_ledger_says_it_later() {
+        let accounts = MemoryAccounts::default();
+        let booked = |spent: i128, now| {
+            let none = Reservation { accounts: vec![account("a")], amount: Money::ZERO, number: u64::MAX, node: None };
+            accounts.settle(none, Money::from_picos(spent), now);
+        };
+        let observe = |spent| accounts.observe(&account("a"), Money::from_picos(spent));
+        booked(100, 0);
+        booked(5, 0);
+        observe(105);
+        booked(-70, 1000);
+        assert_eq!(of(&accounts, "a"), (35, 0));
+        observe(105);
+        assert_eq!(of(&accounts, "a"), (35, 0), "the ledger does not know yet");
+        observe(35);
+        // Others have spent, and the ledger knows everything by now.
+        booked(0, 1000 + LEDGER_KNOWS_MS);
+        observe(50);
+        assert_eq!(of(&accounts, "a"), (50, 0));
+        booked(-80, 1000 + LEDGER_KNOWS_MS);
+        assert_eq!(of(&accounts, "a"), (0, 0), "never less than nothing");
+        let never = Reservation { accounts: vec![account("b")], amount: Money::ZERO, number: 0, node: None };
+        accounts.settle(never, Money::from_picos(-1), 0);
+        assert_eq!(accounts.balances().len(), 1, "one that is forgotten is not made for it");
+    }
 
     #[test]
     fn all_accounts_or_none() {

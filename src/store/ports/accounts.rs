@@ -55,6 +55,9 @@ pub trait Accounts: Send + Sync {
 
     /// Ends a reservation: what was spent is booked, the rest is free again. One that was given up in the meantime is booked all the same.
     /// Never waits, because it is called when things are dropped.
+    ///
+    /// Less than nothing gives back so much of what was booked before: then the ledger was told already, though it may not say so for a
+    /// while.
     fn settle(&self, reservation: Reservation, spent: Money, now: u64);
 
     /// Takes note of what was spent of an account according to the ledger: less than that it cannot be.

@@ -2,8 +2,10 @@
 //! providers keep, which provider that is.
 
 use crate::domain::KeyId;
+use crate::domain::usage::ResponseEnd;
 use async_trait::async_trait;
 use bytes::Bytes;
+use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -32,7 +34,30 @@ pub struct Owner {
     pub model: Arc<str>,
     /// The key that it was asked for with: others of the same provider may belong to another account. `None` where none is needed.
     pub key: Option<KeyId>,
+    /// What is still to be booked of it; `None` where its bill is known.
+    pub debt: Option<Debt>,
 }
+
+/// A response that went on after its request, and is booked at the most that it can cost until somebody hears how it has ended.
+pub trait Owed: fmt::Debug + Send + Sync {
+    /// Takes note that a client has seen so many bytes of its output, by one look at it.
+    fn delivered(&self, output_bytes: u64);
+
+    /// Books what it has used in the place of the most that it could. Said again, it does nothing.
+    fn ended(&self, end: &ResponseEnd);
+}
+
+/// What is still to be booked of a response. Copies are the same one.
+#[derive(Clone, Debug)]
+pub struct Debt(pub Arc<dyn Owed>);
+
+impl PartialEq for Debt {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Debt {}
 
 /// A response that is known.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,9 +73,11 @@ impl Known {
     pub fn size(&self) -> usize {
         /// About what a place in the store takes beside the response itself.
         const PLACE: usize = 128;
+        /// About what a debt takes: a row of the ledger, mostly.
+        const DEBT: usize = 3072;
         match self {
             Self::Here(kept) => kept.size(),
-            Self::There(owner) => PLACE + owner.model.len(),
+            Self::There(owner) => PLACE + owner.model.len() + owner.debt.as_ref().map_or(0, |_| DEBT),
         }
     }
 }

@@ -266,6 +266,14 @@ impl Accounts for RedisAccounts {
     }
 
     fn settle(&self, reservation: Reservation, spent: Money, now: u64) {
+        if spent < Money::ZERO {
+            // It may have been booked here or there: who has all of it says what is left.
+            let Reservation { accounts, amount, .. } = reservation;
+            for account in &accounts {
+                self.shared.know(account, |known| known.ledger = (known.ledger + spent).max(Money::ZERO));
+            }
+            return self.teller().tell(Settlement { node: None, accounts, amount, spent, at: Instant::now() });
+        }
         let node = match &reservation.node {
             Some(node) => Some(Held::taken_back(self.link.clone(), node.clone())),
             None => {
@@ -292,7 +300,8 @@ impl Accounts for RedisAccounts {
             // There may be very many users. As long as the connection lives, Redis has forgotten nothing.
             let told = known.told.as_ref().filter(|_| account.payer == Payer::User);
             is_told = told.zip(lane.as_ref()).is_some_and(|((told, name), lane)| *told == spent && *name == lane.node);
-            known.ledger = known.ledger.max(spent);
+            // Less than before, when something was given back.
+            known.ledger = spent;
             let before = || spent - self.shared.local.balance_of(account).spent;
             known.basis.get_or_insert_with(|| Balance { spent: before().max(Money::ZERO), reserved: Money::ZERO });
         });
@@ -412,7 +421,7 @@ impl Told {
     /// What this node has spent by itself, which Redis knows now.
     fn spent_without(&self) -> Money {
         match self {
-            Self::Settled { settlement, .. } if settlement.node.is_none() => settlement.spent,
+            Self::Settled { settlement, .. } if settlement.node.is_none() => settlement.spent.max(Money::ZERO),
             _ => Money::ZERO,
         }
     }
@@ -424,7 +433,7 @@ impl Told {
                 let mut call = prepared(&BOOK, accounts);
                 call.key(format!("{{orbyt}}:settled:{process}"));
                 // Without a name there is no reservation of that name.
-                call.arg(node.as_ref().map_or("", Held::name)).arg(digits(*amount)).arg(digits(*spent));
+                call.arg(node.as_ref().map_or("", Held::name)).arg(digits(*amount)).arg(signed(*spent));
                 call.arg(age(*at)).arg(number).arg(lowest).arg(REMEMBERED);
                 for account in accounts {
                     call.arg(remembered(account));
@@ -468,6 +477,11 @@ fn remembered(account: &Account) -> u64 {
 /// An amount in decimal digits; there is none below nothing.
 fn digits(amount: Money) -> String {
     amount.max(Money::ZERO).picos().to_string()
+}
+
+/// The same, with a minus for what is given back.
+fn signed(amount: Money) -> String {
+    amount.picos().to_string()
 }
 
 fn money(digits: &str) -> Money {

@@ -4,8 +4,8 @@
 //!   message_start  ( content_block_start  content_block_delta*  content_block_stop )*  message_delta  message_stop
 //! ```
 //!
-//! `message_start` is written with the first block, so that it has the input tokens where the provider counts them early; the
-//! `message_delta` at the end repeats all counts, as Anthropic's own does. A stream that is broken off ends with an `error` event.
+//! `message_start` is written with the first block, so that it has the input tokens where the provider counts them early, else an estimate;
+//! the `message_delta` at the end has all counts, as Anthropic's own does. A stream that is broken off ends with an `error` event.
 
 use super::blocks::{Blocks, Writer};
 use super::error;
@@ -33,7 +33,10 @@ pub struct StreamEncoder {
 struct Head {
     id: String,
     model: String,
-    usage: Usage,
+    /// What the provider has counted.
+    usage: Option<Usage>,
+    /// Its input by estimate, until then: agents that reckon with this event would take none for a free one.
+    input_tokens: u64,
     written: bool,
 }
 
@@ -41,7 +44,11 @@ impl StreamEncoder {
     /// An encoder for one answer.
     pub fn new(setup: &Setup) -> Self {
         let (id, model) = (setup.id.to_string(), setup.model.to_string());
-        Self { blocks: Blocks::default(), head: Head { id, model, usage: Usage::default(), written: false }, begun: 0 }
+        Self {
+            blocks: Blocks::default(),
+            head: Head { id, model, usage: None, input_tokens: setup.input_tokens, written: false },
+            begun: 0,
+        }
     }
 
     /// Writes what an event means to the client.
@@ -54,7 +61,7 @@ impl StreamEncoder {
                     }
                 }
             }
-            Event::Usage(usage) => self.head.usage = *usage,
+            Event::Usage(usage) => self.head.usage = Some(*usage),
             event => {
                 let Self { blocks, head, begun } = self;
                 blocks.take(event, &mut Frames { head, begun, out });
@@ -75,7 +82,7 @@ impl StreamEncoder {
         write::raw("event: message_delta\ndata: {\"type\":\"message_delta\",\"delta\":{", out);
         write::string_member("stop_reason", &stop_reason, out);
         write::raw(",\"stop_sequence\":null},\"usage\":", out);
-        write_usage(&head.usage, out);
+        write_usage(&head.usage.unwrap_or_default(), out);
         write::raw("}\n\n", out);
         out.extend_from_slice(MESSAGE_STOP);
     }
@@ -96,7 +103,8 @@ impl Head {
         write::raw(",\"type\":\"message\",\"role\":\"assistant\"", out);
         write::string_member("model", &self.model, out);
         write::raw(",\"content\":[],\"stop_reason\":null,\"stop_sequence\":null,\"usage\":", out);
-        write_usage(&Usage { completion_tokens: 0, ..self.usage }, out);
+        let estimate = || Usage { prompt_tokens: self.input_tokens, ..Usage::default() };
+        write_usage(&Usage { completion_tokens: 0, ..self.usage.unwrap_or_else(estimate) }, out);
         write::raw("}}\n\n", out);
     }
 }

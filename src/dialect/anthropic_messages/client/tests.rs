@@ -18,6 +18,7 @@ fn setup(provider: Dialect, stream: bool) -> Setup {
         choices: 1,
         include_usage: true,
         exclude_reasoning: false,
+        input_tokens: 0,
         id: "msg_made".into(),
         created: 1,
         model: "a-model".into(),

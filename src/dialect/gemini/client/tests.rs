@@ -19,6 +19,7 @@ fn setup(provider: Dialect, stream: bool, array: bool) -> Setup {
         choices: 1,
         include_usage: true,
         exclude_reasoning: false,
+        input_tokens: 0,
         id: "made".into(),
         created: 1,
         model: "a-model".into(),

@@ -15,6 +15,7 @@ fn setup(stream: bool, include_usage: bool, quirks: Quirks) -> Setup {
         choices: 1,
         include_usage,
         exclude_reasoning: false,
+        input_tokens: 0,
         id: "chatcmpl-0a1b".into(),
         created: 7,
         model: "asked-for".into(),

@@ -20,6 +20,7 @@ fn setup(include_usage: bool) -> Setup {
         choices: 1,
         include_usage,
         exclude_reasoning: false,
+        input_tokens: 0,
         id: "chatcmpl-1".into(),
         created: 7,
         model: "ours".into(),

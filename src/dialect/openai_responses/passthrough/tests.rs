@@ -15,6 +15,7 @@ fn setup(stream: bool) -> Setup {
         choices: 1,
         include_usage: true,
         exclude_reasoning: false,
+        input_tokens: 0,
         id: "resp_ours".into(),
         created: 7,
         model: "m".into(),
@@ -271,4 +272,47 @@ fn a_number_beyond_all_others_ends_no_process() {
     let (out, _, fault) = pass(true, &[(prelude() + &huge).as_bytes()], End::Clean);
     assert_eq!(fault.unwrap().kind, FaultKind::Truncated);
     assert!(out.contains("response.failed") && !out.contains("response.completed"), "{out}");
+}
+
+#[test]
+fn one_too_large_to_be_held_is_known_by_its_id_though_its_end_has_not_come() {
+    let told = |beginning: &str| {
+        let (mut machine, mut observed, mut out) = (Passthrough::new(&setup(false)), Observed::default(), Vec::new());
+        machine.push(beginning.as_bytes(), &mut observed, &mut out).unwrap();
+        assert!(machine.id().is_none() && machine.let_flow(&mut observed, &mut out));
+        machine.id().map(str::to_owned)
+    };
+    let id = Some("resp_1".to_owned());
+    assert_eq!(told(r#"{"id": "resp_1", "object": "response", "output": [{"text": "a lon"#), id);
+    assert_eq!(told(r#"{"background": false, "tools": [{"id": "x"}], "id":"resp_1","output":["#), id);
+    for unknown in
+        [r#"{"output": [{"id": "msg_1", "te"#, r#"{"id": "resp"#, r#"{"id": null, "#, r#"{"id": "", "#, "{", "[1"]
+    {
+        assert_eq!(told(unknown), None, "{unknown}");
+    }
+}
+
+#[test]
+fn what_goes_on_in_the_background_is_told_from_what_is_over() {
+    let whole = |status: &str| {
+        let (mut machine, mut observed, mut out) = (Passthrough::new(&setup(false)), Observed::default(), Vec::new());
+        let body = format!(r#"{{"id":"resp_1","status":"{status}","output":[],"usage":null}}"#);
+        machine.push(body.as_bytes(), &mut observed, &mut out).unwrap();
+        machine.finish(End::Clean, &mut observed, &mut out).unwrap();
+        observed.over
+    };
+    assert_eq!((whole("queued"), whole("in_progress")), (Some(false), Some(false)));
+    assert_eq!((whole("completed"), whole("incomplete"), whole("cancelled")), (Some(true), Some(true), Some(true)));
+    let streamed = |kind: &str| {
+        let (mut machine, mut observed, mut out) = (Passthrough::new(&setup(true)), Observed::default(), Vec::new());
+        let event = format!("data: {{\"type\":\"{kind}\",\"response\":{{\"id\":\"resp_1\",\"output\":[]}}}}\n\n");
+        let _ = machine.push(event.as_bytes(), &mut observed, &mut out);
+        observed.over
+    };
+    for kind in ["response.created", "response.queued", "response.in_progress", "error"] {
+        assert_eq!(streamed(kind), None, "{kind}");
+    }
+    for kind in ["response.completed", "response.incomplete", "response.failed"] {
+        assert_eq!(streamed(kind), Some(true), "{kind}");
+    }
 }

@@ -29,6 +29,7 @@ fn setup() -> Setup {
         choices: 1,
         include_usage: true,
         exclude_reasoning: false,
+        input_tokens: 0,
         id: "resp_00ff".into(),
         created: 7,
         model: "m".into(),

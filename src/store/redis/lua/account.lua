@@ -4,6 +4,7 @@
 --   spent       what was settled
 --   r:<node>    what requests at a node have reserved
 --   raised      by how much the ledger was ahead of what was settled, and when: <milliseconds>:<amount>, with commas
+--   returned    what was given back a short while ago, which the ledger may not know of yet, in the same form
 -- Amounts are whole pico-dollars, in decimal digits. They do not fit into Lua's numbers, so each is reckoned with as two: thousandths of a
 -- dollar, and what is left.
 --
@@ -52,6 +53,9 @@ local function rest(a, b)
   return { a[1] - b[1], a[2] - b[2] }
 end
 
+-- After so long the ledger knows what was given back, in milliseconds.
+local LEDGER_KNOWS = 60000
+
 -- So many milliseconds ago, in milliseconds.
 local function ago(age)
   local time = redis.call('TIME')
@@ -73,6 +77,26 @@ local function reserved_of(key, me)
         redis.call('HDEL', key, flat[n])
       end
     end
+  end
+  return total
+end
+
+-- What was given back of an account that the ledger did not know of so long ago, and the list of it, for which it adds `more`.
+local function returned(key, at, more)
+  local total, left = { 0, 0 }, {}
+  for time, amount in string.gmatch(redis.call('HGET', key, 'returned') or '', '(%d+):(%d+)') do
+    if tonumber(time) + LEDGER_KNOWS > at then
+      total = sum(total, read(amount))
+      table.insert(left, time .. ':' .. amount)
+    end
+  end
+  if more then
+    table.insert(left, string.format('%.0f', ago(0)) .. ':' .. written(more))
+  end
+  if #left == 0 then
+    redis.call('HDEL', key, 'returned')
+  else
+    redis.call('HSET', key, 'returned', table.concat(left, ','))
   end
   return total
 end

@@ -4,13 +4,15 @@
 -- What the ledger has said since may include it: of what the ledger was ahead by then, so much is explained, and is not added again.
 --
 -- KEYS: the last is no account but the set of the process's settlements that were booked. ARGV: the node under whose name it was reserved,
--- the amount that was, what was spent, how many milliseconds ago, the settlement's number, the lowest number that the process may still say,
--- for how long the set is remembered (milliseconds), then for each account for how long it is (0: for ever).
+-- the amount that was, what was spent (with a minus: what is given back), how many milliseconds ago, the settlement's number, the lowest number
+-- that the process may still say, for how long the set is remembered (milliseconds), then for each account for how long it is (0: for ever).
 
 -- What is told within this time (milliseconds) may have been told in another order.
 local AT_ONCE = 20
 
-local me, amount, spent, settled = ARGV[1], read(ARGV[2]), read(ARGV[3]), KEYS[#KEYS]
+local gives_back = string.sub(ARGV[3], 1, 1) == '-'
+local me, amount, settled = ARGV[1], read(ARGV[2]), KEYS[#KEYS]
+local spent = read(gives_back and string.sub(ARGV[3], 2) or ARGV[3])
 local at, number, lowest = ago(ARGV[4]) - AT_ONCE, tonumber(ARGV[5]), tonumber(ARGV[6])
 
 local function is_new()
@@ -64,7 +66,13 @@ for place = 2, #KEYS - 1 do
         redis.call('HSET', key, 'r:' .. me, written(left))
       end
     end
-    local total = sum(read(redis.call('HGET', key, 'spent') or nil), untold(key))
+    local total = read(redis.call('HGET', key, 'spent') or nil)
+    if gives_back then
+      total = rest(total, spent)
+      returned(key, ago(0), spent)
+    else
+      total = sum(total, untold(key))
+    end
     redis.call('HSET', key, 'spent', written(total))
     local ttl = tonumber(ARGV[place + 6])
     if ttl > 0 then

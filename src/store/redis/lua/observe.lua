@@ -8,6 +8,9 @@
 local MOST = 32
 
 local told, known = read(ARGV[2]), read(redis.call('HGET', KEYS[2], 'spent') or nil)
+if redis.call('HEXISTS', KEYS[2], 'returned') == 1 then
+  told = rest(told, returned(KEYS[2], ago(ARGV[3])))
+end
 if less(known, told) then
   local raised = {}
   for time, by in string.gmatch(redis.call('HGET', KEYS[2], 'raised') or '', '(%d+):(%d+)') do
