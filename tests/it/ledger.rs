@@ -96,7 +96,10 @@ async fn killed_ten_times(url: Option<&str>) {
     let mut seen = HashSet::new();
     for round in 0..10 {
         let gateway = start(&sim, url, state.path()).await;
+        let before = sim.calls().len();
         let asking = load(&gateway, 8, Arc::default()).await;
+        // Who of the eight asks again has seen an answer.
+        assert!(sim.until(PATIENCE, |calls| calls.len() > before + 8).await, "{}", gateway.output());
         // At another moment of the writer's each time.
         tokio::time::sleep(Duration::from_millis(150 + 37 * round)).await;
         gateway.signal(libc::SIGKILL);
