@@ -146,9 +146,12 @@ pub(super) fn most(client: &ClientCtx, envelope: &Envelope, plan: &Plan) -> Resu
     let planned = plan.targets.iter().map(|(_, target)| target).chain(&plan.successors);
     let writes_cache = writes_cache(envelope);
     let pieces = Pieces::of(envelope);
+    // Each that is too slow is paid for, and so is the one after it.
+    let adds_up = snapshot.gate.min_throughput.is_some() && envelope.stream && !envelope.background;
     let mut most = Money::ZERO;
     for target in planned.filter(|target| own.key(plan, target).is_none()) {
-        most = most.max(bound(snapshot, envelope, &pieces, target, writes_cache)?);
+        let bound = bound(snapshot, envelope, &pieces, target, writes_cache)?;
+        most = if adds_up { most + bound } else { most.max(bound) };
     }
     if snapshot.hedging.is_some() && !matches!(envelope.work, Work::Relay(_)) && !envelope.background {
         // A second target may be asked too, and charge for what nobody takes.
@@ -382,7 +385,7 @@ pub(super) fn note_usage(client: &mut ClientCtx, lane: &Lane<'_>, whole: bool) {
     // Of sound and pictures the first byte is output; of a conversation the first word.
     let has_begun = client.record.status == 200 && (output_bytes > 0 || asked.work != Work::Converse);
     let told = Delivered { usage, output_bytes, whole, any: whole || has_begun, sound: observed.sound };
-    let goes_on = client.record.status == 200 && observed.over != Some(true);
+    let goes_on = lane.goes_on_alone() && observed.over != Some(true);
     let most = asked.most.as_deref().filter(|_| goes_on);
     if let Some(owing) = &mut client.owing {
         owing.goes_on = most.is_some();

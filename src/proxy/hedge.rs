@@ -377,16 +377,30 @@ impl Walk<'_> {
     fn overtaken(&mut self, lease: &mut Lease, lane: &Lane<'_>) {
         let target = lane.target;
         let usage = lane.translator.observed().usage.filter(Usage::is_plausible);
+        let tokens = usage.map_or(self.envelope.estimated_input_tokens, |usage| usage.total_tokens);
+        lease.heard(Some(tokens), lane.limits);
+        self.book_untaken(lease, lane);
+        self.note_key(target, lease, KeyOutcome::Unknown);
+        let record = self.record_of(target, lease.key_name(), lane.begun);
+        self.push(AttemptRecord { status: lane.status, verdict: OVERTAKEN, ..record });
+    }
+
+    /// Books what an answer is likely to cost that had begun and that nobody takes.
+    fn book_untaken(&mut self, lease: &Lease, lane: &Lane<'_>) {
+        let usage = lane.translator.observed().usage.filter(Usage::is_plausible);
         let input = self.envelope.estimated_input_tokens;
-        lease.heard(Some(usage.map_or(input, |usage| usage.total_tokens)), lane.limits);
-        let cost = likely(&self.snapshot, &target.model, self.envelope.work, usage, input);
+        let cost = likely(&self.snapshot, &lane.target.model, self.envelope.work, usage, input);
         // A key of the client's own pays for itself.
         if let Some(cost) = cost.filter(|_| !lease.is_byok()) {
             *self.client.record.hedge_cost.get_or_insert(Money::ZERO) += cost;
         }
-        self.note_key(target, lease, KeyOutcome::Unknown);
-        let record = self.record_of(target, lease.key_name(), lane.begun);
-        self.push(AttemptRecord { status: lane.status, verdict: OVERTAKEN, ..record });
+    }
+
+    /// Books what an attempt is likely to cost that was given up because its output came too slowly.
+    pub(super) fn book_too_slow(&mut self, lease: &Lease, lane: &Lane<'_>, outcome: &Outcome) {
+        if matches!(outcome, Outcome::Failed(fault) if fault.kind == FaultKind::Timeout(Clock::Throughput)) {
+            self.book_untaken(lease, lane);
+        }
     }
 
     /// The books of an attempt that failed beside another: nothing follows from it.

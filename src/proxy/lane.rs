@@ -149,7 +149,14 @@ impl<'a> Lane<'a> {
 
     /// What its output has yet to show.
     fn awaited_pace(&self) -> Option<Pace> {
-        self.pace.filter(|pace| self.stream && !self.last && self.translator.observed().output_bytes < pace.bytes)
+        // What shows nothing of itself, as when a model thinks, has no pace yet.
+        let shown = self.translator.observed().output_bytes;
+        self.pace.filter(|pace| self.stream && !self.last && (1..pace.bytes).contains(&shown))
+    }
+
+    /// Whether the provider has begun what it ends whether or not anybody listens: asking another one would be a second answer.
+    pub(super) fn goes_on_alone(&self) -> bool {
+        self.asked.most.is_some() && self.translator.foreign_response().is_some()
     }
 
     /// Takes a piece and whatever else is there already, so that pieces which came together are written together.
@@ -268,8 +275,12 @@ impl<'a> Lane<'a> {
                 if held > MAX_WHOLE_ANSWER {
                     return Taken::Fault(Fault::malformed("the provider's answer is larger than 64 MiB"));
                 }
-                let output = self.stream && self.translator.observed().output && self.awaited_pace().is_none();
-                if output || self.out.len() > self.max_bytes { Taken::Flow } else { Taken::More }
+                let output = self.translator.observed().output && self.awaited_pace().is_none();
+                if self.stream && (output || self.goes_on_alone()) || self.out.len() > self.max_bytes {
+                    Taken::Flow
+                } else {
+                    Taken::More
+                }
             }
             State::Committed if !self.out.is_empty() => Taken::Flow,
             _ => Taken::More,

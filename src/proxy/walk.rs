@@ -452,6 +452,7 @@ impl<'a> Walk<'a> {
         if matches!(outcome, Outcome::Served | Outcome::Broken(_) | Outcome::Cut(_) | Outcome::Gone) {
             note_usage(self.client, lane, matches!(outcome, Outcome::Served));
         }
+        self.book_too_slow(lease, lane, &outcome);
         let rate = observed.usage.and_then(|usage| rate(stream, usage.completion_tokens, took, lane.first_output));
         if matches!(outcome, Outcome::Served) && !lease.is_byok() {
             let (provider, model) = (&target.provider.id, &target.model.upstream);

@@ -4,10 +4,10 @@ use crate::api_keys::said;
 use crate::budgets::{agreed, cost, error, run, spent};
 use crate::gateway::{Gateway, KEY, PATIENCE};
 use orbyt::domain::Money;
-use orbyt::sim::client::{self, Answer, BodyEnd};
-use orbyt::sim::{Sim, SimDialect};
+use orbyt::sim::client::{self, Answer, BodyEnd, Exchange};
+use orbyt::sim::{Act, Sim, SimDialect, Step};
 use serde_json::{Value, json};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// A tenth of a cent for each token. Of the last model nobody knows how long its answers may become.
 const MODELS: &str = "[[provider.model]]\nid = 'sim-ok'\ninput = '1000'\noutput = '1000'\nmax_output = 100\n\
@@ -54,6 +54,21 @@ impl Bench {
         begun.json()["id"].as_str().unwrap().to_owned()
     }
 
+    /// Asks for a stream in the background, up to its first event, which has its id.
+    async fn stream(&self, model: &str) -> (Exchange, String) {
+        let key = format!("Bearer {KEY}");
+        let headers = [("authorization", key.as_str()), ("content-type", "application/json")];
+        let (url, body) = (format!("{}/v1/responses", self.gateway.url), asking(model, true).to_string());
+        let mut stream = client::open("POST", &url, &headers, body.as_bytes()).await.unwrap();
+        let mut text = String::new();
+        while !text.contains("response.created") {
+            let piece = tokio::time::timeout(PATIENCE, stream.piece()).await.unwrap().expect("more of the stream");
+            text.push_str(&String::from_utf8(piece).unwrap());
+        }
+        let id = text.split("\"id\":\"").nth(1).unwrap().split('"').next().unwrap();
+        (stream, id.to_owned())
+    }
+
     async fn spent(&self) -> Money {
         spent(&self.gateway, "org", "total").await
     }
@@ -75,7 +90,7 @@ impl Bench {
                 return rows;
             }
             assert!(started.elapsed() < PATIENCE, "{rows:#?}");
-            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
 }
@@ -215,18 +230,8 @@ async fn a_key_of_the_clients_own_pays_for_what_goes_on() {
 
 #[tokio::test]
 async fn who_keeps_an_answer_is_known_before_its_client_has_the_id() {
-    let bench = Bench::start("5", "[gate]\nmax_wait = '50ms'\n").await;
-    let key = format!("Bearer {KEY}");
-    let headers = [("authorization", key.as_str()), ("content-type", "application/json")];
-    let url = format!("{}/v1/responses", bench.gateway.url);
-    let body = asking("sim-stall", true).to_string();
-    let mut stream = client::open("POST", &url, &headers, body.as_bytes()).await.unwrap();
-    let mut text = String::new();
-    while !text.contains("response.created") {
-        let piece = tokio::time::timeout(PATIENCE, stream.piece()).await.unwrap().expect("more of the stream");
-        text.push_str(&String::from_utf8(piece).unwrap());
-    }
-    let id = text.split("\"id\":\"").nth(1).unwrap().split('"').next().unwrap().to_owned();
+    let bench = Bench::start("5", "").await;
+    let (stream, id) = bench.stream("sim-stall").await;
     let cancelled = bench.send("POST", &format!("/{id}/cancel"), &Value::Null).await;
     assert_eq!((cancelled.status, &cancelled.json()["status"]), (200, &json!("cancelled")), "{id}");
     // Its end is known before the request is over: then that is what it costs.
@@ -235,6 +240,29 @@ async fn who_keeps_an_answer_is_known_before_its_client_has_the_id() {
     assert_eq!(rows[0]["ended"], "client_gone");
     let paid = bench.agreed().await;
     assert!(paid > Money::ZERO && paid < dollars("0.02"), "{paid}");
+}
+
+#[tokio::test]
+async fn who_leaves_before_there_is_any_output_owes_what_goes_on() {
+    let bench = Bench::start("5", "").await;
+    let (stream, id) = bench.stream("sim-stall").await;
+    drop(stream);
+    let rows = bench.rows(|rows| rows.len() == 1).await;
+    assert_eq!((&rows[0]["ended"], &rows[0]["usage"]["completion_tokens"]), (&json!("client_gone"), &json!(50)));
+    assert!(bench.agreed().await > dollars("0.05"));
+    bench.sim.end_responses("completed");
+    let told = bench.get(&format!("/{id}")).await;
+    assert_eq!(bench.agreed().await, cost(&told.json()["usage"]));
+}
+
+#[tokio::test]
+async fn what_no_provider_has_begun_is_owed_by_nobody_though_the_client_was_answered() {
+    let bench = Bench::start("5", "[gate]\nkeepalive_before_commit = true\nkeepalive = '20ms'\n").await;
+    let refusal = b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n".to_vec();
+    bench.sim.on_model("sim-ok", Step::Acts(vec![Act::Pause(Duration::from_millis(300)), Act::Write(refusal)]));
+    let answer = bench.send("POST", "", &asking("sim-ok", true)).await;
+    assert!(answer.status == 200 && answer.body_text().contains("response.failed"), "{}", answer.body_text());
+    assert_eq!(bench.agreed().await, Money::ZERO, "{}", answer.body_text());
 }
 
 #[tokio::test]

@@ -237,11 +237,19 @@ impl Gateway {
         self.url.trim_start_matches("http://")
     }
 
-    /// Sends it a signal (`libc::SIGTERM`, …).
+    /// Sends it a signal (`libc::SIGTERM`, …). After `SIGKILL` it is gone, with its locks: on a busy machine that takes a moment.
     pub fn signal(&self, signal: i32) {
         let pid = libc::pid_t::try_from(self.child.id()).unwrap();
         // SAFETY: `kill` only sends; the process is a child that has not been waited for, so its id is not another's.
         assert_eq!(unsafe { libc::kill(pid, signal) }, 0, "the signal was not sent");
+        if signal == libc::SIGKILL {
+            // SAFETY: all bytes zero are a value of this plain structure.
+            let mut told = unsafe { std::mem::zeroed::<libc::siginfo_t>() };
+            // SAFETY: it only waits for the same child, which stays to be waited for, and writes what it is told into `told`.
+            let waited =
+                unsafe { libc::waitid(libc::P_PID, pid.cast_unsigned(), &raw mut told, libc::WEXITED | libc::WNOWAIT) };
+            assert_eq!(waited, 0, "it was not waited for");
+        }
     }
 
     /// Waits until it has ended; `None` when that takes longer than `patience`.

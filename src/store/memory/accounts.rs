@@ -88,7 +88,14 @@ impl Books {
     fn give_back(&mut self, account: &Account, amount: Money) {
         let Some(balance) = self.accounts.get_mut(account) else { return };
         balance.spent = (balance.spent - amount).max(Money::ZERO);
-        self.given_back.entry(account.clone()).or_default().push((self.now.saturating_add(LEDGER_KNOWS_MS), amount));
+        let (now, until) = (self.now, self.now.saturating_add(LEDGER_KNOWS_MS) / 1000 * 1000);
+        let amounts = self.given_back.entry(account.clone()).or_default();
+        amounts.retain(|(until, _)| *until > now);
+        // One a second, so that they stay few.
+        match amounts.last_mut() {
+            Some((last, sum)) if *last == until => *sum += amount,
+            _ => amounts.push((until, amount)),
+        }
     }
 
     /// How much the ledger may count for an account that was given back.

@@ -157,7 +157,8 @@ impl Succession {
             self.0.listens_at(None);
         } else if is_given {
             self.take_back();
-        } else if matches!(*self.0.role.read(), Role::Keeping) {
+        } else if protocol > 1 && matches!(*self.0.role.read(), Role::Keeping) {
+            // Version 1 hangs up at this answer, and serves: its place is not to be taken from it.
             self.listen_again();
         }
         heard.map(|_| ())

@@ -91,7 +91,14 @@ local function returned(key, at, more)
     end
   end
   if more then
-    table.insert(left, string.format('%.0f', ago(0)) .. ':' .. written(more))
+    -- One a second, so that they stay few.
+    local second = string.format('%.0f', math.floor(ago(0) / 1000) * 1000 + 999)
+    local last, amount = string.match(left[#left] or '', '(%d+):(%d+)')
+    if last == second then
+      left[#left] = second .. ':' .. written(sum(read(amount), more))
+    else
+      table.insert(left, second .. ':' .. written(more))
+    end
   end
   if #left == 0 then
     redis.call('HDEL', key, 'returned')
