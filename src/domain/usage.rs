@@ -30,10 +30,10 @@ pub struct Usage {
     pub billed_completion_tokens: Option<u64>,
 }
 
-/// More tokens than any request has: four thousand million.
-const MOST: u64 = 1 << 32;
-
 impl Usage {
+    /// More tokens than any request has: four thousand million.
+    pub const MOST: u64 = 1 << 32;
+
     /// Whether it can be a count at all. What a provider says by mistake, or to do harm, is not booked.
     pub fn is_plausible(&self) -> bool {
         let parts = [
@@ -48,7 +48,8 @@ impl Usage {
         ];
         let whole = [self.prompt_tokens, self.completion_tokens];
         // The total need not be theirs, but is no larger than both may be.
-        whole.into_iter().chain(parts.into_iter().flatten()).all(|count| count <= MOST) && self.total_tokens <= 2 * MOST
+        whole.into_iter().chain(parts.into_iter().flatten()).all(|count| count <= Self::MOST)
+            && self.total_tokens <= 2 * Self::MOST
     }
 }
 

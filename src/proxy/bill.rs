@@ -264,7 +264,9 @@ impl Most {
         let model = &target.model;
         let known = reckoned(snapshot, model, envelope.work).filter(|reckoned| !reckoned.is_guess);
         let prices = known.map(|reckoned| reckoned.prices.into_owned());
-        let (input, output_tokens) = (input_bound(envelope, model), output_bound(snapshot, envelope, model));
+        // A client may name any number; one that no answer comes to would be summed up with the others.
+        let output_tokens = output_bound(snapshot, envelope, model).min(Usage::MOST);
+        let input = input_bound(envelope, model);
         let cost = prices.as_ref().and_then(|prices| prices.bound(input, output_tokens, writes_cache(envelope)));
         Self { output_tokens, cost, prices }
     }

@@ -256,6 +256,19 @@ async fn who_leaves_before_there_is_any_output_owes_what_goes_on() {
 }
 
 #[tokio::test]
+async fn a_bound_that_no_answer_comes_to_spoils_no_sum() {
+    let bench = Bench::start("5", "[money]\nunknown_price = 'allow'\n").await;
+    for (number, most) in [u64::MAX, 1 << 63, 50].into_iter().enumerate() {
+        let mut body = asking("free", false);
+        body["max_output_tokens"] = json!(most);
+        assert_eq!(bench.send("POST", "", &body).await.json()["status"], "queued");
+        let rows = bench.rows(|rows| rows.len() == number + 1).await;
+        assert_eq!(rows[number]["usage"]["completion_tokens"], json!(most.min(1 << 32)));
+    }
+    assert!(bench.gateway.metrics().await.contains("orbyt_ledger_refused_total 0"));
+}
+
+#[tokio::test]
 async fn what_no_provider_has_begun_is_owed_by_nobody_though_the_client_was_answered() {
     let bench = Bench::start("5", "[gate]\nkeepalive_before_commit = true\nkeepalive = '20ms'\n").await;
     let refusal = b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n".to_vec();
