@@ -232,7 +232,7 @@ drains() {
     systemctl daemon-reload
     ask stream "$key" house/sim-slow 120 >stream 2>stream.err &
     local stream=$!
-    sleep 1
+    until_true 5 "a stream in flight" in_flight
     local begun=$SECONDS
     systemctl stop orbyt || fail "it does not stop"
     wait "$stream" || { cat stream.err; fail "the stream was cut"; }
@@ -242,6 +242,11 @@ drains() {
     systemctl daemon-reload
     systemctl start orbyt || fail "it does not start again"
     until_true 20 "the stream in the ledger" all_recorded stream
+}
+
+in_flight() {
+    python3 -c 'import urllib.request as url
+assert b"\norbyt_requests_in_flight 0\n" not in url.urlopen("http://127.0.0.1:4000/metrics").read()'
 }
 
 dies() {
