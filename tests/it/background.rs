@@ -54,11 +54,11 @@ impl Bench {
         begun.json()["id"].as_str().unwrap().to_owned()
     }
 
-    /// Asks for a stream in the background, up to its first event, which has its id.
-    async fn stream(&self, model: &str) -> (Exchange, String) {
+    /// Asks for a stream, up to its first event, which has its id.
+    async fn stream(&self, asking: &Value) -> (Exchange, String) {
         let key = format!("Bearer {KEY}");
         let headers = [("authorization", key.as_str()), ("content-type", "application/json")];
-        let (url, body) = (format!("{}/v1/responses", self.gateway.url), asking(model, true).to_string());
+        let (url, body) = (format!("{}/v1/responses", self.gateway.url), asking.to_string());
         let mut stream = client::open("POST", &url, &headers, body.as_bytes()).await.unwrap();
         let mut text = String::new();
         while !text.contains("response.created") {
@@ -231,7 +231,7 @@ async fn a_key_of_the_clients_own_pays_for_what_goes_on() {
 #[tokio::test]
 async fn who_keeps_an_answer_is_known_before_its_client_has_the_id() {
     let bench = Bench::start("5", "").await;
-    let (stream, id) = bench.stream("sim-stall").await;
+    let (stream, id) = bench.stream(&asking("sim-stall", true)).await;
     let cancelled = bench.send("POST", &format!("/{id}/cancel"), &Value::Null).await;
     assert_eq!((cancelled.status, &cancelled.json()["status"]), (200, &json!("cancelled")), "{id}");
     // Its end is known before the request is over: then that is what it costs.
@@ -243,9 +243,20 @@ async fn who_keeps_an_answer_is_known_before_its_client_has_the_id() {
 }
 
 #[tokio::test]
+async fn who_keeps_an_answer_is_known_also_when_a_clock_gives_its_id_away() {
+    let bench = Bench::start("5", "[gate]\nmax_wait = '50ms'\n").await;
+    let mut asking = asking("sim-stall", true);
+    asking["background"] = json!(false);
+    let (_stream, id) = bench.stream(&asking).await;
+    // The simulated provider keeps no answer of this kind: that it is asked is what counts.
+    bench.get(&format!("/{id}")).await;
+    assert!(bench.sim.calls().iter().any(|call| call.path.ends_with(&id)), "{id}");
+}
+
+#[tokio::test]
 async fn who_leaves_before_there_is_any_output_owes_what_goes_on() {
     let bench = Bench::start("5", "").await;
-    let (stream, id) = bench.stream("sim-stall").await;
+    let (stream, id) = bench.stream(&asking("sim-stall", true)).await;
     drop(stream);
     let rows = bench.rows(|rows| rows.len() == 1).await;
     assert_eq!((&rows[0]["ended"], &rows[0]["usage"]["completion_tokens"]), (&json!("client_gone"), &json!(50)));

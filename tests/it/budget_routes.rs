@@ -7,6 +7,7 @@ use orbyt::domain::Money;
 use orbyt::sim::client::{self, Answer};
 use orbyt::sim::{Act, Sim, SimDialect, Step};
 use serde_json::{Value, json};
+use std::time::Duration;
 
 /// The one provider, and prices for each kind of work: a tenth of a cent for a token, or so much for each piece.
 const PRICES: &str = "
@@ -267,6 +268,26 @@ async fn a_route_without_a_price_is_what_the_operator_says() {
 fn all_logged(gateway: &Gateway) -> Money {
     let names = ["cost_usd", "hedge_cost_usd", "embedding_cost_usd"];
     gateway.log().iter().flat_map(|line| names.map(|name| logged(line, name))).sum()
+}
+
+#[tokio::test]
+async fn an_answer_that_came_too_slowly_is_charged_beside_the_one_that_serves() {
+    let slow =
+        "[retry]\nmax = 0\n[breaker]\nenabled = false\n[gate]\nmin_throughput = 50\nthroughput_window = '500ms'\n";
+    let (one, two) = (Sim::start(SimDialect::OpenAi).unwrap(), Sim::start(SimDialect::OpenAi).unwrap());
+    let model = "[[provider.model]]\nid = 'sim-ok'\ninput = '1000'\noutput = '1000'\nmax_output = 100\n";
+    let config = format!("{slow}{}{}", provider("one", &one, model), provider("two", &two, model));
+    let gateway = Gateway::builder().config(&config).start().await;
+    run(&gateway, &["budgets", "set", "1000", "--org", "default"]);
+    one.on_model("sim-ok", Step::Paced(Duration::from_millis(100)));
+    let mut body = saying("one/sim-ok", &"one two three four five ".repeat(8), true);
+    body["extra"] = json!({"fallback_models": ["two/sim-ok"]});
+    let answer = gateway.chat(&body).await;
+    assert_eq!((answer.status, answer.header("x-provider")), (200, "two"), "{}", answer.body_text());
+    let line = gateway.log_line(&answer).await;
+    assert!(logged(&line, "hedge_cost_usd") > Money::ZERO && logged(&line, "cost_usd") > Money::ZERO, "{line}");
+    until_reserved_nothing(&gateway).await;
+    assert_eq!(agreed(&gateway, &gateway.data_dir(), None).await, all_logged(&gateway), "to the pico-dollar");
 }
 
 #[tokio::test]

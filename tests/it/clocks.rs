@@ -283,9 +283,7 @@ async fn a_client_that_leaves_while_its_request_waits_for_a_retry_ends_it() {
 
 /// The resident memory of the gateway in bytes, as it says itself.
 async fn memory(gateway: &Gateway) -> f64 {
-    let metrics = gateway.metrics().await;
-    let line = metrics.lines().find_map(|line| line.strip_prefix("process_resident_memory_bytes ")).unwrap();
-    line.parse().unwrap()
+    metric(gateway, "process_resident_memory_bytes").await
 }
 
 #[tokio::test]

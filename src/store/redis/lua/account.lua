@@ -81,6 +81,15 @@ local function reserved_of(key, me)
   return total
 end
 
+-- Keeps a list of times and amounts of an account.
+local function keep(key, name, list)
+  if #list == 0 then
+    redis.call('HDEL', key, name)
+  else
+    redis.call('HSET', key, name, table.concat(list, ','))
+  end
+end
+
 -- What was given back of an account that the ledger did not know of so long ago, and the list of it, for which it adds `more`.
 local function returned(key, at, more)
   local total, left = { 0, 0 }, {}
@@ -100,10 +109,6 @@ local function returned(key, at, more)
       table.insert(left, second .. ':' .. written(more))
     end
   end
-  if #left == 0 then
-    redis.call('HDEL', key, 'returned')
-  else
-    redis.call('HSET', key, 'returned', table.concat(left, ','))
-  end
+  keep(key, 'returned', left)
   return total
 end

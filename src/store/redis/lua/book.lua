@@ -45,11 +45,7 @@ local function untold(key)
       table.insert(left, time .. ':' .. written(ahead))
     end
   end
-  if #left == 0 then
-    redis.call('HDEL', key, 'raised')
-  else
-    redis.call('HSET', key, 'raised', table.concat(left, ','))
-  end
+  keep(key, 'raised', left)
   return more
 end
 
