@@ -56,6 +56,16 @@ ring_bytes = "off"
 /// Behind [`COMMON`]: the ledger, and no ring of payloads.
 const NO_RING: &str = "ring_bytes = \"off\"\n";
 
+/// What the model costs: without a price a budget lets nothing pass.
+const PRICED: &str = r#"
+[[provider]]
+id = "openai"
+[[provider.model]]
+id = "bench"
+input = "0.15"
+output = "0.60"
+"#;
+
 /// Everything is on that a request can pass, in memory: a strategy over two targets, limits by key and model, a cap with its queue,
 /// limits of provider keys, the cache, hedging, explanations.
 const EVERYTHING: &str = r#"
@@ -157,6 +167,7 @@ struct Bench {
     bare: (Process, SocketAddr),
     orbyt: Gateway,
     installed: Gateway,
+    booked: Gateway,
     everything: Gateway,
     trusted: Gateway,
     shown: Gateway,
@@ -171,14 +182,17 @@ impl Bench {
         let start = |name: &str, config: &[&str], key| start_orbyt(&folder.join(name), mock, &config.concat(), key);
         let orbyt = start("plain", &[COMMON, IN_MEMORY], Key::Configured)?;
         let installed = start("installed", &[COMMON], Key::Configured)?;
+        let booked = start("booked", &[COMMON, NO_RING, PRICED], Key::Stored)?;
         let everything = start("everything", &[COMMON, IN_MEMORY, EVERYTHING], Key::Configured)?;
         let trusted = start("trusted", &[COMMON, NO_RING, EVERYTHING], Key::Stored)?;
         let shown = start("shown", &[COMMON, EVERYTHING], Key::Stored)?;
-        let bench = Self { folder, mock, bare, orbyt, installed, everything, trusted, shown, _mock: mock_process };
+        let bench =
+            Self { folder, mock, bare, orbyt, installed, booked, everything, trusted, shown, _mock: mock_process };
         for address in [bench.mock, bench.bare.1] {
             first_answer(address, KEY, Instant::now()).await?;
         }
-        for gateway in [&bench.orbyt, &bench.installed, &bench.everything, &bench.trusted, &bench.shown] {
+        let Self { orbyt, installed, booked, everything, trusted, shown, .. } = &bench;
+        for gateway in [orbyt, installed, booked, everything, trusted, shown] {
             first_answer(gateway.listen, &gateway.key, Instant::now()).await?;
         }
         Ok(bench)
@@ -277,13 +291,15 @@ enum Through {
     Orbyt,
     /// The ledger in SQLite and the ring of payloads, as after `orbyt serve` in an empty folder.
     Installed,
+    /// A key and its budget from the database, and the ledger: all that is kept in a database.
+    Booked,
     /// With [`EVERYTHING`] on, in memory.
     Everything,
     /// The same, and one request in three asks what was asked before.
     Repeats,
     /// The same, and every request asks the same: the cache answers.
     Cache,
-    /// Everything, and behind it a key and its budget from the database, and the ledger.
+    /// [`EVERYTHING`] and [`Through::Booked`].
     Trusted,
     /// The same with the ring of payloads.
     Shown,
@@ -299,8 +315,8 @@ struct Case {
     stream: bool,
 }
 
-const CASES: [Case; 15] = {
-    use Through::{Bare, Cache, Everything, Installed, Orbyt, Repeats, Shown, Trusted};
+const CASES: [Case; 17] = {
+    use Through::{Bare, Booked, Cache, Everything, Installed, Orbyt, Repeats, Shown, Trusted};
     const fn case(name: &'static str, against: usize, through: Through, model: &'static str, stream: bool) -> Case {
         Case { name, against, through, model, stream }
     }
@@ -312,14 +328,16 @@ const CASES: [Case; 15] = {
         case("Orbyt with everything on, JSON, one in three again", 0, Repeats, "everything", false),
         case("Orbyt, JSON from the cache", 0, Cache, "everything", false),
         case("Orbyt as installed, with ledger and ring, JSON", 0, Installed, "openai/bench", false),
-        case("Orbyt with everything, key in the database, budget, ledger, JSON", 0, Trusted, "everything", false),
+        case("Orbyt, key in the database, budget, ledger, JSON", 0, Booked, "openai/bench", false),
+        case("Orbyt with everything on and that, JSON", 0, Trusted, "everything", false),
         case("the same with the ring of payloads, JSON", 0, Shown, "everything", false),
-        case("bare Pingora, stream", 9, Bare, "bench", true),
-        case("Orbyt, stream passed through", 9, Orbyt, "openai/bench", true),
-        case("Orbyt, stream from Anthropic", 9, Orbyt, "anthropic/bench", true),
-        case("Orbyt with everything on, stream", 9, Everything, "everything", true),
-        case("Orbyt as installed, with ledger and ring, stream", 9, Installed, "openai/bench", true),
-        case("Orbyt with everything, key in the database, budget, ledger, stream", 9, Trusted, "everything", true),
+        case("bare Pingora, stream", 10, Bare, "bench", true),
+        case("Orbyt, stream passed through", 10, Orbyt, "openai/bench", true),
+        case("Orbyt, stream from Anthropic", 10, Orbyt, "anthropic/bench", true),
+        case("Orbyt with everything on, stream", 10, Everything, "everything", true),
+        case("Orbyt as installed, with ledger and ring, stream", 10, Installed, "openai/bench", true),
+        case("Orbyt, key in the database, budget, ledger, stream", 10, Booked, "openai/bench", true),
+        case("Orbyt with everything on and that, stream", 10, Trusted, "everything", true),
     ]
 };
 
@@ -389,6 +407,7 @@ async fn one_case(bench: &Bench, case: &Case, window: Duration) -> Result<Cost, 
         }
         Through::Orbyt => &bench.orbyt,
         Through::Installed => &bench.installed,
+        Through::Booked => &bench.booked,
         Through::Everything | Through::Repeats | Through::Cache => &bench.everything,
         Through::Trusted => &bench.trusted,
         Through::Shown => &bench.shown,

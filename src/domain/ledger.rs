@@ -3,9 +3,10 @@
 //! A row borrows from the request while it is written and owns what it holds when it is read again. The spool has it in a compact form
 //! (fields by their place: a change of this type is a new version of the spool's format), databases and the console have it as JSON.
 
-use super::{CacheUse, Decision, Ended, Money, RequestId, Usage};
+use super::{AttemptRecord, CacheUse, Decision, Ended, Money, RequestId, Usage};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
+use std::time::Duration;
 
 /// Milliseconds of a day.
 const DAY_MS: u64 = 86_400_000;
@@ -127,6 +128,22 @@ pub struct LedgerAttempt<'a> {
     pub verdict: Cow<'a, str>,
 }
 
+impl<'a> From<&'a AttemptRecord> for LedgerAttempt<'a> {
+    fn from(it: &'a AttemptRecord) -> Self {
+        Self {
+            provider: Cow::Borrowed(&it.provider),
+            model: Cow::Borrowed(&it.model),
+            key_name: Cow::Borrowed(&it.key_name),
+            started_us: micros(it.started),
+            took_us: micros(it.took),
+            status: it.status,
+            reason: it.reason.map(Cow::Borrowed),
+            message: it.message.as_deref().map(Cow::Borrowed),
+            verdict: it.verdict.into(),
+        }
+    }
+}
+
 impl LedgerRow<'_> {
     /// The day on which it arrived.
     pub fn day(&self) -> u32 {
@@ -143,6 +160,11 @@ impl LedgerRow<'_> {
     pub fn cost(&self) -> Option<Money> {
         self.cost_picos.map(|picos| Money::from_picos(i128::from(picos)))
     }
+}
+
+/// A time as a row has it.
+pub fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// An amount as a row has it: beyond nine million dollars it stays at that.

@@ -5,6 +5,7 @@ use crate::dialect::client::Client;
 use crate::dialect::gemini::client::call::{Call, below_version};
 use crate::dialect::work::Endpoint;
 use http::Method;
+use std::borrow::Cow;
 
 /// The gateway's routes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -95,7 +96,7 @@ pub(super) fn route(method: &Method, path: &str) -> Result<Route, ApiError> {
             } else if let Some(endpoint) = Endpoint::of_path(below) {
                 (Route::Relay(endpoint), "POST")
             } else if let Some(id) = below.strip_prefix("/models/") {
-                (Route::Model(percent_decode(id)), "GET")
+                (Route::Model(percent_decode(id).into_owned()), "GET")
             } else if let Some(found) = below.strip_prefix("/responses/").and_then(|rest| of_responses(method, rest)) {
                 found
             } else if let Some(why) = not_here(below) {
@@ -126,7 +127,7 @@ fn of_responses(method: &Method, rest: &str) -> Option<(Route, &'static str)> {
         Some((id, "cancel")) => (id, OfResponse::Cancel, "POST"),
         Some(_) => return None,
     };
-    (!id.is_empty()).then(|| (Route::Response(percent_decode(id), of), allow))
+    (!id.is_empty()).then(|| (Route::Response(percent_decode(id).into_owned(), of), allow))
 }
 
 /// Why something that OpenAI and Anthropic have beside their answers is not here.
@@ -187,7 +188,10 @@ fn short(path: &str) -> String {
 }
 
 /// Undoes percent-encoding, which SDKs apply to the slash in a model's id. What is not an escape stays.
-pub(super) fn percent_decode(text: &str) -> String {
+pub(super) fn percent_decode(text: &str) -> Cow<'_, str> {
+    if !text.contains('%') {
+        return Cow::Borrowed(text);
+    }
     let bytes = text.as_bytes();
     let (mut out, mut at) = (Vec::with_capacity(bytes.len()), 0);
     while at < bytes.len() {
@@ -197,7 +201,7 @@ pub(super) fn percent_decode(text: &str) -> String {
         out.push(byte.unwrap_or(bytes[at]));
         at += if byte.is_some() { 3 } else { 1 };
     }
-    String::from_utf8_lossy(&out).into_owned()
+    Cow::Owned(String::from_utf8_lossy(&out).into_owned())
 }
 
 #[cfg(test)]

@@ -54,7 +54,7 @@ fn presented_key(headers: &HeaderMap) -> Option<&str> {
 /// The key in a query, escapes resolved.
 fn key_of_query(query: &str) -> Option<Cow<'_, str>> {
     let key = query.split('&').find_map(|pair| pair.strip_prefix("key=")).filter(|key| !key.is_empty())?;
-    Some(if key.contains('%') { percent_decode(key).into() } else { key.into() })
+    Some(percent_decode(key))
 }
 
 #[cfg(test)]

@@ -409,6 +409,14 @@ impl Walk<'_> {
     }
 }
 
+/// The tokens per second of an answer: of a stream after its first output, otherwise of the whole. `None` when there are too few of them
+/// to tell, or they came at once, as out of a buffer.
+pub(super) fn rate(stream: bool, tokens: u64, took: Duration, first_output: Option<Duration>) -> Option<f64> {
+    const FEWEST: u64 = 8;
+    let spent = took.saturating_sub(first_output.filter(|_| stream).unwrap_or_default());
+    (tokens >= FEWEST && spent >= Duration::from_millis(1)).then(|| tokens as f64 / spent.as_secs_f64())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

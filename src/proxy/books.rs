@@ -23,15 +23,18 @@ impl Walk<'_> {
         status: Option<u16>,
         begun: Instant,
     ) {
+        let now = Instant::now();
         let timeouts = target.provider.timeouts.unwrap_or(self.snapshot.timeouts);
         let request_refused =
             matches!(fault.kind, FaultKind::BadRequest | FaultKind::ContextLength | FaultKind::ContentFilter);
         match fault.kind {
             // A short deadline of the client's says nothing; a target that was silent for as long as it may be is unwell.
-            FaultKind::Timeout(Clock::Total) if begun.elapsed() < timeouts.first_output => self.abandon(target),
-            FaultKind::Timeout(Clock::Total) => self.healthy(target, lease, false, None),
-            kind if kind.counts_against_health() => self.healthy(target, lease, false, None),
-            _ if request_refused && status.is_some() => self.healthy(target, lease, true, None),
+            FaultKind::Timeout(Clock::Total) if now.duration_since(begun) < timeouts.first_output => {
+                self.abandon(target)
+            }
+            FaultKind::Timeout(Clock::Total) => self.healthy(target, lease, false, None, now),
+            kind if kind.counts_against_health() => self.healthy(target, lease, false, None, now),
+            _ if request_refused && status.is_some() => self.healthy(target, lease, true, None, now),
             _ => {
                 if status.is_some() {
                     self.core.targets.note_tried(&target.provider.id, &target.model.upstream);
@@ -48,9 +51,15 @@ impl Walk<'_> {
         }
     }
 
-    pub(super) fn healthy(&self, target: &Target, lease: &Lease, well: bool, first_output: Option<Duration>) {
+    pub(super) fn healthy(
+        &self,
+        target: &Target,
+        lease: &Lease,
+        well: bool,
+        first_output: Option<Duration>,
+        now: Instant,
+    ) {
         let (provider, model) = (&target.provider.id, &target.model.upstream);
-        let now = Instant::now();
         // What happens with a client's own key says little about ours; only a probe's place must be given back.
         if lease.is_byok() {
             return self.abandon(target);
@@ -72,8 +81,8 @@ impl Walk<'_> {
         self.last_fault.as_ref().map_or("", |fault| fault.kind.name())
     }
 
-    pub(super) fn note_key(&self, target: &Target, lease: &mut Lease, outcome: KeyOutcome) {
-        let Some(state) = lease.give_back(outcome) else { return };
+    pub(super) fn note_key(&self, target: &Target, lease: &mut Lease, outcome: KeyOutcome, now: Instant) {
+        let Some(state) = lease.give_back(outcome, now) else { return };
         let (provider, key, why) = (&*target.provider.id, &*lease.key_name(), self.last_reason());
         self.core.telemetry.state_change(match state {
             KeyState::Cooldown { left, .. } => StateChange::KeyCooldown { provider, key, rest: left, why },
@@ -103,13 +112,19 @@ impl Walk<'_> {
         }
     }
 
-    pub(super) fn record_of(&self, target: &Target, key_name: Arc<str>, begun: Instant) -> AttemptRecord {
+    pub(super) fn record_of(
+        &self,
+        target: &Target,
+        key_name: Arc<str>,
+        begun: Instant,
+        ended: Instant,
+    ) -> AttemptRecord {
         AttemptRecord {
             provider: target.provider.id.clone(),
             model: target.model.upstream.clone(),
             key_name,
             started: begun.duration_since(self.client.started),
-            took: begun.elapsed(),
+            took: ended.saturating_duration_since(begun),
             status: None,
             reason: None,
             message: None,

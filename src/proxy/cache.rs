@@ -297,7 +297,7 @@ impl Stage<'_> {
         respond::put_routing(&mut head, client, None);
         self.write(Piece::Head(head)).await?;
         self.client.record.ttft = Some(self.client.started.elapsed());
-        let last = answer.ends.len().saturating_sub(1);
+        let last = answer.cuts.len();
         for (place, piece) in answer.pieces().enumerate() {
             if place == last {
                 ledger::seal(self.session, self.client, Ended::Complete, None, piece.len());

@@ -233,7 +233,7 @@ pub(super) struct ClientCtx {
 impl ClientCtx {
     pub(super) fn new(core: &Arc<Core>) -> Self {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let id = RequestId::of(u32::try_from(now.as_secs()).unwrap_or(u32::MAX), fastrand::u64(..));
+        let id = RequestId::at(now, fastrand::u64(..));
         let record = RequestRecord::new(id, u64::try_from(now.as_millis()).unwrap_or(u64::MAX));
         Self {
             core: core.clone(),

@@ -110,7 +110,7 @@ mod tests {
             model: "m".into(),
             dropped: Vec::new(),
             body: "x".into(),
-            ends: vec![1],
+            cuts: Vec::new(),
             stored_unix_ms: 0,
             ttl: Duration::from_secs(1),
         });

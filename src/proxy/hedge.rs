@@ -140,8 +140,9 @@ impl Walk<'_> {
         self.core.telemetry.attempt_begins(&self.client.record, number, provider, model, &key);
         let beside = second.target.clone();
         let translator = self.translator(&beside, &second.message);
-        let last = self.is_last(second.at, Instant::now());
-        let mut other = Lane::new(&beside, translator, &self.snapshot.gate, second.timeouts)
+        let now = Instant::now();
+        let last = self.is_last(second.at, now);
+        let mut other = Lane::new(&beside, translator, &self.snapshot.gate, second.timeouts, now)
             .streamed(self.envelope.stream)
             .last(last)
             .asked(self.asked_with(&beside, &second.lease));
@@ -380,8 +381,9 @@ impl Walk<'_> {
         let tokens = usage.map_or(self.envelope.estimated_input_tokens, |usage| usage.total_tokens);
         lease.heard(Some(tokens), lane.limits);
         self.book_untaken(lease, lane);
-        self.note_key(target, lease, KeyOutcome::Unknown);
-        let record = self.record_of(target, lease.key_name(), lane.begun);
+        let now = Instant::now();
+        self.note_key(target, lease, KeyOutcome::Unknown, now);
+        let record = self.record_of(target, lease.key_name(), lane.begun, now);
         self.push(AttemptRecord { status: lane.status, verdict: OVERTAKEN, ..record });
     }
 
@@ -416,7 +418,7 @@ impl Walk<'_> {
         let (tried_keys, passing_fault) = (self.tried_keys.clone(), self.passing_fault.clone());
         let fault = self.book(target, lease, lane.begun, fault, lane.status);
         (self.tried_keys, self.passing_fault) = (tried_keys, passing_fault);
-        let record = self.record_of(target, lease.key_name(), lane.begun);
+        let record = self.record_of(target, lease.key_name(), lane.begun, Instant::now());
         let verdict = Verdict::NextProvider.name();
         self.push(AttemptRecord { verdict, ..self.with_fault(record, &fault, lane.status) });
     }

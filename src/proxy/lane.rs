@@ -104,8 +104,13 @@ pub(super) struct Lane<'a> {
 }
 
 impl<'a> Lane<'a> {
-    pub(super) fn new(target: &'a Target, translator: Translator, gate: &Gate, timeouts: Timeouts) -> Self {
-        let now = Instant::now();
+    pub(super) fn new(
+        target: &'a Target,
+        translator: Translator,
+        gate: &Gate,
+        timeouts: Timeouts,
+        now: Instant,
+    ) -> Self {
         let pace = |tokens: u32| {
             let bytes = f64::from(tokens) * gate.throughput_window.as_secs_f64() * BYTES_A_TOKEN as f64;
             Pace { bytes: bytes as u64, window: gate.throughput_window }
@@ -208,7 +213,7 @@ impl<'a> Lane<'a> {
         }
         match self.translator.finish(End::Clean, &mut self.out) {
             Ok(()) => {
-                self.first_output.get_or_insert(self.begun.elapsed());
+                self.first_output.get_or_insert(self.last_piece.saturating_duration_since(self.begun));
                 Taken::Complete
             }
             Err(fault) => Taken::Fault(fault),
@@ -264,7 +269,7 @@ impl<'a> Lane<'a> {
     /// Whether what is there is for the client.
     fn progress(&mut self) -> Taken {
         if self.first_output.is_none() && self.translator.observed().output {
-            self.first_output = Some(self.begun.elapsed());
+            self.first_output = Some(self.last_piece.saturating_duration_since(self.begun));
         }
         match self.state {
             State::Held => {

@@ -105,17 +105,17 @@ impl Lease {
     }
 
     /// Gives the key back with what was learnt about it; tells of a change of its state.
-    pub(super) fn give_back(&mut self, outcome: KeyOutcome) -> Option<KeyState> {
+    pub(super) fn give_back(&mut self, outcome: KeyOutcome, now: Instant) -> Option<KeyState> {
         let Origin::Pool(ticket) = self.origin else { return None };
         self.origin = Origin::Returned;
         let returned = Returned { outcome, tokens: self.tokens, limits: self.limits };
-        self.core.pool.give_back(&self.provider, &ticket, returned, Instant::now())
+        self.core.pool.give_back(&self.provider, &ticket, returned, now)
     }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.give_back(KeyOutcome::Unknown);
+        self.give_back(KeyOutcome::Unknown, Instant::now());
     }
 }
 
@@ -173,7 +173,7 @@ mod tests {
         let core = core();
         let own = Arc::new(ProviderKey::new("byok", crate::domain::Secret::new("own")));
         let mut held = lease(&core, Some(own));
-        assert_eq!(held.give_back(KeyOutcome::Refused), None);
+        assert_eq!(held.give_back(KeyOutcome::Refused, Instant::now()), None);
         drop(held);
         assert_eq!(state(&core), "unknown", "the pool has heard of it");
     }

@@ -17,7 +17,7 @@ use super::lane::Lane;
 use crate::config::keys::Holder;
 use crate::dialect::extensions::{Byok, Extensions};
 use crate::domain::budget::{LONGEST_USER, kept_user};
-use crate::domain::ledger::picos;
+use crate::domain::ledger::{micros, picos};
 use crate::domain::tenancy::{DEFAULT_ORG, DEFAULT_PROJECT};
 use crate::domain::{AttemptRecord, Decision, Ended, LedgerAttempt, LedgerRow, Money, RequestRecord, Secret, Usage};
 use crate::telemetry::Redactor;
@@ -188,15 +188,9 @@ fn row<'a>(
 
 fn attempt<'a>(it: &'a AttemptRecord, redactor: &Redactor) -> LedgerAttempt<'a> {
     LedgerAttempt {
-        provider: Cow::Borrowed(&it.provider),
         model: redactor.redact(clip(&it.model, LONGEST_NAME)),
-        key_name: Cow::Borrowed(&it.key_name),
-        started_us: micros(it.started),
-        took_us: micros(it.took),
-        status: it.status,
-        reason: it.reason.map(Cow::Borrowed),
         message: it.message.as_deref().map(|text| clip(text, LONGEST_MESSAGE).into()),
-        verdict: it.verdict.into(),
+        ..it.into()
     }
 }
 
@@ -262,10 +256,6 @@ fn trace_of(traceparent: &str) -> Option<&str> {
 /// The beginning of a text, at most so many bytes.
 fn clip(text: &str, most: usize) -> &str {
     if text.len() <= most { text } else { &text[..text.floor_char_boundary(most)] }
-}
-
-fn micros(duration: Duration) -> u64 {
-    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

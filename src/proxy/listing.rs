@@ -8,6 +8,7 @@ use super::error::{ApiError, Reason};
 use crate::dialect::client::Client;
 use http::HeaderMap;
 use serde_json::{Value, json};
+use std::borrow::Cow;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -132,7 +133,7 @@ impl Query<'_> {
     fn get(&self, name: &str) -> Option<String> {
         let pairs = self.0.split('&').filter_map(|pair| pair.split_once('='));
         let mut values = pairs.filter(|(key, _)| *key == name).map(|(_, value)| percent_decode(value));
-        values.next().filter(|value| !value.is_empty())
+        values.next().filter(|value| !value.is_empty()).map(Cow::into_owned)
     }
 
     /// How many models a page has; Google makes a size that is too large smaller, Anthropic refuses it.

@@ -43,9 +43,9 @@ impl Decisions {
         let deadline = now + Duration::from_secs(600);
         let wanted = Wanted { target, byok: None, tried: &[], tokens, deadline };
         let mut lease = Lease::take(&self.core, wanted, now).map_err(|_| "no key is ready")?;
-        lease.give_back(KeyOutcome::Good);
+        lease.give_back(KeyOutcome::Good, now);
         if let Some(quota) = client.quota.take() {
-            quota.settle(&client.record, 0);
+            quota.settle(&client.record, 0, now);
         }
         Ok(())
     }

@@ -109,7 +109,12 @@ pub(super) struct Busy {
 /// Whether a target has a place for the request.
 pub(super) enum Place {
     /// As long as the slot is held, if there is a cap at all.
-    Held(Option<Slot>),
+    Held {
+        /// What to let go of, where there is a cap.
+        slot: Option<Slot>,
+        /// Since when.
+        since: Instant,
+    },
     /// None: the next target's turn.
     PassedOver,
 }
@@ -119,11 +124,12 @@ impl Walk<'_> {
     ///
     /// # Errors
     /// The client has gone or the gateway shuts down while the request waits.
-    pub(super) async fn place(&mut self, target: &Target) -> Result<Place, Stop> {
-        let Some(caps) = target.provider.caps(&target.model.upstream) else { return Ok(Place::Held(None)) };
-        let now = Instant::now();
+    pub(super) async fn place(&mut self, target: &Target, now: Instant) -> Result<Place, Stop> {
+        let Some(caps) = target.provider.caps(&target.model.upstream) else {
+            return Ok(Place::Held { slot: None, since: now });
+        };
         let shed = match self.core.queues.ask(target, caps, &self.tenant(), 0, now) {
-            Asked::Held(slot) => return Ok(Place::Held(Some(slot))),
+            Asked::Held(slot) => return Ok(Place::Held { slot: Some(slot), since: now }),
             Asked::Shed(shed) => shed,
             // Where nobody may wait nobody does.
             Asked::Waiting(..) => return Ok(Place::PassedOver),
@@ -171,7 +177,7 @@ impl Walk<'_> {
         let size = if limits.queue_wait.is_some() { limits.queue_size } else { 0 };
         let until = self.deadline.min(begun + limits.queue_wait.unwrap_or_default());
         let (slot, rung) = match self.core.queues.ask(target, caps, &self.tenant(), size, until) {
-            Asked::Held(slot) => return Ok(Place::Held(Some(slot))),
+            Asked::Held(slot) => return Ok(Place::Held { slot: Some(slot), since: begun }),
             Asked::Shed(shed) => return Ok(self.shed(target, shed)),
             Asked::Waiting(slot, rung) => (slot, rung),
         };
@@ -194,7 +200,7 @@ impl Walk<'_> {
         self.client.waited += took;
         *self.client.record.queued.get_or_insert_default() += took;
         if waited? {
-            return Ok(Place::Held(Some(slot)));
+            return Ok(Place::Held { slot: Some(slot), since: Instant::now() });
         }
         drop(slot);
         Ok(self.shed(target, Shed { full: false, wait: Duration::ZERO }))

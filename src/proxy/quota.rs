@@ -70,9 +70,9 @@ impl Quota {
     }
 
     /// Settles with what the request has used in the end.
-    pub(super) fn settle(mut self, record: &RequestRecord, output_bytes: u64) {
+    pub(super) fn settle(mut self, record: &RequestRecord, output_bytes: u64, now: Instant) {
         if let Some(lease) = self.lease.take() {
-            self.store.settle(lease, used(record, self.input_tokens, output_bytes), Instant::now());
+            self.store.settle(lease, used(record, self.input_tokens, output_bytes), now);
         }
     }
 }

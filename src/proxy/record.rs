@@ -6,11 +6,13 @@ use super::{debt, ledger};
 use crate::domain::Ended;
 use crate::telemetry::traces::{self, Finished};
 use pingora::protocols::http::ServerSession as Session;
+use std::time::Instant;
 
 /// Closes a request's record.
 pub(super) fn close(core: &Core, session: &Session, client: &mut ClientCtx) {
     let record = &mut client.record;
-    record.latency = client.started.elapsed();
+    let now = Instant::now();
+    record.latency = now.saturating_duration_since(client.started);
     record.overhead = record.latency.saturating_sub(client.waited);
     if record.route.is_empty() {
         let head = session.req_header();
@@ -20,7 +22,7 @@ pub(super) fn close(core: &Core, session: &Session, client: &mut ClientCtx) {
         record.ended = if record.ended == Ended::Shutdown { Ended::Shutdown } else { Ended::ClientGone };
     }
     if let Some(quota) = client.quota.take() {
-        quota.settle(record, client.output_bytes);
+        quota.settle(record, client.output_bytes, now);
     }
     client.seat = None;
     ledger::close(core, session, client);
@@ -38,7 +40,7 @@ pub(super) fn close(core: &Core, session: &Session, client: &mut ClientCtx) {
     if core.telemetry.traces.is_on() {
         trace(core, session, client);
     }
-    core.telemetry.recent.keep(&mut client.record);
+    core.telemetry.recent.keep(&client.record);
 }
 
 /// Tells the OpenTelemetry collector of a request, unless that came without a valid key: strangers are not told of.

@@ -65,13 +65,13 @@ impl Recorder {
     }
 
     fn answer(self, record: &RequestRecord, now_unix_ms: u64) -> Option<Arc<StoredAnswer>> {
-        let (body, ends) = self.tape.finish()?;
+        let (body, cuts) = self.tape.finish()?;
         Some(Arc::new(StoredAnswer {
             provider: record.provider.clone()?,
             model: record.model.clone()?,
             dropped: record.dropped.iter().filter(|name| !self.unused.contains(name)).cloned().collect(),
             body,
-            ends,
+            cuts,
             stored_unix_ms: now_unix_ms,
             ttl: self.ttl,
         }))
@@ -84,7 +84,8 @@ pub(super) struct Tape {
     /// The first piece, while there is no other.
     only: Bytes,
     body: Vec<u8>,
-    ends: Vec<usize>,
+    cuts: Vec<usize>,
+    length: usize,
     /// The most that is kept; an answer beyond it is forgotten.
     most: usize,
     over: bool,
@@ -93,35 +94,35 @@ pub(super) struct Tape {
 impl Tape {
     /// One for answers of up to so many bytes.
     pub(super) fn new(most: usize) -> Self {
-        Self { only: Bytes::new(), body: Vec::new(), ends: Vec::new(), most, over: false }
+        Self { only: Bytes::new(), body: Vec::new(), cuts: Vec::new(), length: 0, most, over: false }
     }
 
     /// Takes the next piece down.
     pub(super) fn take_down(&mut self, piece: &Bytes) {
-        let length = self.ends.last().copied().unwrap_or(0);
-        self.over |= piece.len() > self.most - length;
+        self.over |= piece.len() > self.most - self.length;
         if self.over {
-            (self.only, self.body, self.ends) = (Bytes::new(), Vec::new(), Vec::new());
+            (self.only, self.body, self.cuts) = (Bytes::new(), Vec::new(), Vec::new());
             return;
         }
         if piece.is_empty() {
             return;
         }
-        if self.ends.is_empty() {
+        if self.length == 0 {
             self.only = piece.clone();
         } else {
             self.body.extend_from_slice(&std::mem::take(&mut self.only));
             self.body.extend_from_slice(piece);
+            self.cuts.push(self.length);
         }
-        self.ends.push(length + piece.len());
+        self.length += piece.len();
     }
 
-    /// The whole answer and where its pieces ended; `None` when it was too large or there was none.
+    /// The whole answer and where its pieces were cut; `None` when it was too large or there was none.
     fn finish(mut self) -> Option<(Bytes, Vec<usize>)> {
         self.body.shrink_to_fit();
-        self.ends.shrink_to_fit();
-        let body = if self.ends.len() == 1 { self.only } else { self.body.into() };
-        (!self.over && !self.ends.is_empty()).then_some((body, self.ends))
+        self.cuts.shrink_to_fit();
+        let body = if self.cuts.is_empty() { self.only } else { self.body.into() };
+        (!self.over && self.length > 0).then_some((body, self.cuts))
     }
 }
 
@@ -136,8 +137,8 @@ mod tests {
             pieces.iter().for_each(|piece| tape.take_down(&Bytes::from_static(piece)));
             tape.finish()
         };
-        assert_eq!(taken(&[b"ab", b"", b"c", b"de"]), Some((Bytes::from_static(b"abcde"), vec![2, 3, 5])));
-        assert_eq!(taken(&[b"", b"abcde"]), Some((Bytes::from_static(b"abcde"), vec![5])));
+        assert_eq!(taken(&[b"ab", b"", b"c", b"de"]), Some((Bytes::from_static(b"abcde"), vec![2, 3])));
+        assert_eq!(taken(&[b"", b"abcde"]), Some((Bytes::from_static(b"abcde"), Vec::new())));
         assert_eq!(taken(&[b"ab", b"cdef", b"g"]), None);
         assert_eq!(taken(&[b"abcdef"]), None);
         assert_eq!(Tape::new(5).finish(), None);

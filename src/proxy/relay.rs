@@ -112,7 +112,8 @@ impl<'a, 'l> Relay<'a, 'l> {
         lane: &'a mut Lane<'l>,
     ) -> Self {
         let is_owned = !rules.notes_owner;
-        Self { session, client, core, rules, lane, last_write: Instant::now(), is_owned }
+        let last_write = lane.last_piece;
+        Self { session, client, core, rules, lane, last_write, is_owned }
     }
 
     /// Runs the attempt to its end; `begin` is what the lane has led to already.

@@ -186,7 +186,7 @@ fn page(query: &str) -> Result<told::Page, ApiError> {
         Some("asc") => true,
         Some(_) => return Err(wrong("order", "asc or desc")),
     };
-    let after = value(query, "after").map(super::accept::percent_decode);
+    let after = value(query, "after").map(|after| super::accept::percent_decode(after).into_owned());
     Ok(told::Page { limit: number(query, "limit")?, after, ascending })
 }
 

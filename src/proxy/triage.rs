@@ -27,16 +27,17 @@ impl Walk<'_> {
     ) -> Result<Next, Stop> {
         match attempted.outcome {
             Outcome::Served => {
-                self.healthy(target, lease, true, attempted.first_output);
-                self.note_key(target, lease, KeyOutcome::Good);
-                let record = self.record_of(target, lease.key_name(), begun);
+                let ended = attempted.ended;
+                self.healthy(target, lease, true, attempted.first_output, ended);
+                self.note_key(target, lease, KeyOutcome::Good, ended);
+                let record = self.record_of(target, lease.key_name(), begun, ended);
                 self.push(AttemptRecord { status: attempted.status, ..record });
                 self.client.record.ended = Ended::Complete;
                 Ok(Next::Served)
             }
             Outcome::Gone => {
                 self.abandon(target);
-                let record = self.record_of(target, lease.key_name(), begun);
+                let record = self.record_of(target, lease.key_name(), begun, attempted.ended);
                 // A client that was too slow for a gateway that ends is not gone.
                 let is_shutdown = self.client.record.ended == Ended::Shutdown;
                 let ended = if is_shutdown { Ended::Shutdown } else { Ended::ClientGone };
@@ -65,7 +66,7 @@ impl Walk<'_> {
             }
             Outcome::Failed(fault) if self.client.record.ended == Ended::Shutdown => {
                 self.abandon(target);
-                let record = self.record_of(target, lease.key_name(), begun);
+                let record = self.record_of(target, lease.key_name(), begun, attempted.ended);
                 let verdict = Ended::Shutdown.name();
                 self.push(AttemptRecord { verdict, ..self.with_fault(record, &fault, attempted.status) });
                 Err(shutting_down().into())
@@ -96,9 +97,10 @@ impl Walk<'_> {
             self.note_health(target, lease, fault, status, begun);
             self.client.record.ended = Ended::Broken;
         }
-        self.note_key(target, lease, KeyOutcome::of(fault.kind, fault.retry_after));
+        let now = Instant::now();
+        self.note_key(target, lease, KeyOutcome::of(fault.kind, fault.retry_after), now);
         self.client.record.error_code = Some(fault.kind.name().to_owned());
-        let record = self.record_of(target, lease.key_name(), begun);
+        let record = self.record_of(target, lease.key_name(), begun, now);
         self.push(AttemptRecord { verdict: "broken", ..self.with_fault(record, fault, status) });
     }
 
@@ -116,7 +118,7 @@ impl Walk<'_> {
             self.plan.add_successors();
         }
         let verdict = self.verdict(target, lease, &fault);
-        let record = self.record_of(target, lease.key_name(), begun);
+        let record = self.record_of(target, lease.key_name(), begun, Instant::now());
         self.push(AttemptRecord { verdict: verdict.name(), ..self.with_fault(record, &fault, status) });
         let byok = lease.is_byok() && fault.kind == FaultKind::BadCredentials;
         match verdict {
@@ -156,7 +158,7 @@ impl Walk<'_> {
             self.passing_fault = None;
         }
         self.note_health(target, lease, &fault, status, begun);
-        self.note_key(target, lease, KeyOutcome::of(fault.kind, fault.retry_after));
+        self.note_key(target, lease, KeyOutcome::of(fault.kind, fault.retry_after), Instant::now());
         self.tried_keys.extend(lease.key().map(|key| key.id));
         fault
     }

@@ -7,7 +7,7 @@
 //! What follows from an attempt is in [`super::triage`], what is written down about it in [`super::books`].
 
 use super::attempt::{self, Outgoing};
-use super::bill::note_usage;
+use super::bill::{note_usage, rate};
 use super::budget::Funds;
 use super::core::{ClientCtx, Core, Phase, Stop, breaker_policy};
 use super::error::{ApiError, Reason};
@@ -81,13 +81,16 @@ pub(super) struct Attempted {
     /// What the provider told of the key's limits.
     pub(super) limits: RateLimits,
     pub(super) resend: bool,
+    /// When it was over.
+    pub(super) ended: Instant,
 }
 
 impl Attempted {
     /// An attempt that came to nothing before any answer.
     fn failed(fault: Fault) -> Self {
         let (status, first_output, limits) = (None, None, RateLimits::default());
-        Self { outcome: Outcome::Failed(fault), status, first_output, limits, resend: false }
+        let ended = Instant::now();
+        Self { outcome: Outcome::Failed(fault), status, first_output, limits, resend: false, ended }
     }
 }
 
@@ -192,16 +195,16 @@ impl<'a> Walk<'a> {
             }
             // The place at the last target is free before the next one is asked for.
             self.slot = None;
-            let Place::Held(slot) = self.place(&target).await? else {
+            let Place::Held { slot, since } = self.place(&target, now).await? else {
                 self.pass_over();
                 continue;
             };
             self.slot = slot;
-            let Some(lease) = self.lease(&target, Instant::now()) else {
+            let Some(lease) = self.lease(&target, since) else {
                 self.pass_over();
                 continue;
             };
-            match self.attempt(&target, lease).await? {
+            match self.attempt(&target, lease, since).await? {
                 Next::Served => return Ok(()),
                 Next::Stay { after } => {
                     self.slot = None;
@@ -312,12 +315,12 @@ impl<'a> Walk<'a> {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
         };
-        let record = self.record_of(target, "none".into(), Instant::now());
+        let now = Instant::now();
+        let record = self.record_of(target, "none".into(), now, now);
         self.push(AttemptRecord { reason: Some(reason), verdict: SKIPPED, ..record });
     }
 
-    async fn attempt(&mut self, target: &Target, mut lease: Lease) -> Result<Next, Stop> {
-        let begun = Instant::now();
+    async fn attempt(&mut self, target: &Target, mut lease: Lease, begun: Instant) -> Result<Next, Stop> {
         let (number, key) = (self.attempt_number(), lease.key_name());
         let (provider, model) = (&target.provider.id, &target.model.upstream);
         self.core.telemetry.attempt_begins(&self.client.record, number, provider, model, &key);
@@ -333,7 +336,7 @@ impl<'a> Walk<'a> {
         self.client.record.dropped = unused(&self.snapshot, self.envelope, &self.plan);
         self.client.record.dropped.extend(message.dropped.iter().cloned());
         let attempted = self.send(target, &mut lease, &message).await;
-        self.client.waited += begun.elapsed();
+        self.client.waited += attempted.ended.saturating_duration_since(begun);
         lease.heard(self.tokens_used(&attempted), attempted.limits);
         self.settle(target, &mut lease, begun, attempted)
     }
@@ -393,8 +396,9 @@ impl<'a> Walk<'a> {
         };
         let peer = attempt::peer(&outgoing);
         let translator = self.translator(target, message);
-        let last = self.is_last(self.at, Instant::now());
-        let mut lane = Lane::new(target, translator, &self.snapshot.gate, timeouts)
+        let now = Instant::now();
+        let last = self.is_last(self.at, now);
+        let mut lane = Lane::new(target, translator, &self.snapshot.gate, timeouts, now)
             .streamed(self.envelope.streams_at_once())
             .last(last)
             .asked(self.asked_with(target, lease));
@@ -447,7 +451,8 @@ impl<'a> Walk<'a> {
         lane: &Lane<'_>,
         outcome: Outcome,
     ) -> Attempted {
-        let (status, limits, stream, took) = (lane.status, lane.limits, self.envelope.stream, lane.begun.elapsed());
+        let (status, limits, stream, ended) = (lane.status, lane.limits, self.envelope.stream, Instant::now());
+        let took = ended.saturating_duration_since(lane.begun);
         let observed = lane.translator.observed();
         if matches!(outcome, Outcome::Served | Outcome::Broken(_) | Outcome::Cut(_) | Outcome::Gone) {
             note_usage(self.client, lane, matches!(outcome, Outcome::Served));
@@ -466,7 +471,7 @@ impl<'a> Walk<'a> {
         // Of a whole answer the rate says all; the time of its first output would be that of its length.
         let first_output = lane.first_output.filter(|_| stream || rate.is_none());
         let resend = lane.resend && self.client.record.ended != Ended::Shutdown;
-        Attempted { outcome, status, first_output, limits, resend }
+        Attempted { outcome, status, first_output, limits, resend, ended }
     }
 
     /// What makes an answer of the target's the client's.
@@ -574,14 +579,6 @@ pub(super) fn unused(snapshot: &Snapshot, envelope: &Envelope, plan: &Plan) -> V
     let compares = snapshot.cache.semantic.is_some();
     let ignored = envelope.extensions.without_effect(caches, compares).map(str::to_owned);
     ignored.chain(plan.unusable.iter().cloned()).collect()
-}
-
-/// The tokens per second of an answer: of a stream after its first output, otherwise of the whole. `None` when there are too few of them
-/// to tell, or they came at once, as out of a buffer.
-fn rate(stream: bool, tokens: u64, took: Duration, first_output: Option<Duration>) -> Option<f64> {
-    const FEWEST: u64 = 8;
-    let spent = took.saturating_sub(first_output.filter(|_| stream).unwrap_or_default());
-    (tokens >= FEWEST && spent >= Duration::from_millis(1)).then(|| tokens as f64 / spent.as_secs_f64())
 }
 
 pub(super) fn shutting_down() -> ApiError {

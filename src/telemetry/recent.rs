@@ -1,8 +1,11 @@
 //! The last requests with the plans that they had, for `orbyt explain`: a bounded ring in memory.
+//!
+//! What is kept is written down into one buffer, one request behind the other, and read when somebody asks. Kept as they are, ten thousand
+//! records are a hundred thousand small pieces of memory, of which every request takes some that no processor's cache has.
 
 use super::Redactor;
 use crate::domain::record::SKIPPED;
-use crate::domain::{AttemptRecord, Decision, LedgerAttempt, LedgerRow, RequestId, RequestRecord};
+use crate::domain::{Decision, Ended, LedgerAttempt, LedgerRow, RequestId, RequestRecord};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
@@ -60,101 +63,136 @@ impl Attempt {
     }
 }
 
-impl Explanation {
-    /// The explanation of a request of the ledger; `None` when it had no plan.
-    pub fn of(row: LedgerRow<'static>) -> Option<Self> {
-        let owned = |text: Cow<'static, str>| -> Arc<str> { text.as_ref().into() };
-        let attempt = |it: LedgerAttempt<'static>| Attempt {
-            provider: owned(it.provider),
-            model: owned(it.model),
-            key_name: owned(it.key_name),
+impl From<LedgerAttempt<'_>> for Attempt {
+    fn from(it: LedgerAttempt<'_>) -> Self {
+        Self {
+            provider: it.provider.as_ref().into(),
+            model: it.model.as_ref().into(),
+            key_name: it.key_name.as_ref().into(),
             started_us: it.started_us,
             took_us: it.took_us,
             status: it.status,
             reason: it.reason.map(Cow::into_owned),
             verdict: it.verdict.into_owned(),
-        };
+        }
+    }
+}
+
+impl Explanation {
+    /// The explanation of a request of the ledger; `None` when it had no plan.
+    pub fn of(row: LedgerRow<'static>) -> Option<Self> {
         Some(Self {
             request_id: row.id.to_string(),
             arrived_unix_ms: row.arrived_unix_ms,
-            requested_model: row.requested_model.map(owned),
+            requested_model: row.requested_model.as_deref().map(Arc::from),
             status: row.status,
             ended: row.ended.name().to_owned(),
-            attempts: row.attempts.into_iter().map(attempt).collect(),
+            attempts: row.attempts.into_iter().map(Attempt::from).collect(),
             decision: row.decision?.into_owned(),
         })
     }
 }
 
-/// What is kept of a request: moved out of its record, so that keeping costs no copy.
-struct Entry {
+/// What is kept of a request.
+#[derive(Serialize, Deserialize)]
+struct Entry<'a> {
     id: RequestId,
     arrived_unix_ms: u64,
-    requested_model: Option<Arc<str>>,
+    requested_model: Option<Cow<'a, str>>,
     status: u16,
-    ended: &'static str,
-    attempts: Vec<AttemptRecord>,
-    decision: Box<Decision>,
+    ended: Ended,
+    attempts: Vec<LedgerAttempt<'a>>,
+    decision: Cow<'a, Decision>,
+}
+
+impl<'a> Entry<'a> {
+    /// What is to be kept of this one, if it had a plan.
+    fn of(record: &'a RequestRecord) -> Option<Self> {
+        Some(Self {
+            id: record.id,
+            arrived_unix_ms: record.arrived_unix_ms,
+            requested_model: record.requested_model.as_deref().map(Cow::Borrowed),
+            status: record.status,
+            ended: record.ended,
+            // What a provider said about a fault may be long, and is not told.
+            attempts: record.attempts.iter().map(|it| LedgerAttempt { message: None, ..it.into() }).collect(),
+            decision: Cow::Borrowed(record.decision.as_deref()?),
+        })
+    }
 }
 
 /// The ring. Clones share it.
 #[derive(Clone, Default)]
-pub struct Recent(Arc<Mutex<VecDeque<Entry>>>);
+pub struct Recent(Arc<Mutex<Ring>>);
+
+/// Entries as bytes, the oldest first, and where each ends.
+#[derive(Default)]
+struct Ring {
+    bytes: VecDeque<u8>,
+    lengths: VecDeque<usize>,
+    /// What the next entry is written into, before it is known how long it is.
+    draft: Vec<u8>,
+}
+
+impl Ring {
+    fn keep(&mut self, entry: &Entry<'_>) -> Option<()> {
+        let mut draft = std::mem::take(&mut self.draft);
+        draft.clear();
+        self.draft = postcard::to_extend(entry, draft).ok()?;
+        if self.lengths.len() >= KEPT
+            && let Some(oldest) = self.lengths.pop_front()
+        {
+            self.bytes.drain(..oldest);
+        }
+        self.bytes.extend(&self.draft);
+        self.lengths.push_back(self.draft.len());
+        Some(())
+    }
+
+    fn find(&self, id: RequestId) -> Option<Entry<'static>> {
+        let mut end = self.bytes.len();
+        self.lengths.iter().rev().find_map(|length| {
+            let begin = end - length;
+            let bytes: Vec<u8> = self.bytes.range(begin..end).copied().collect();
+            end = begin;
+            postcard::from_bytes(&bytes).ok().filter(|entry: &Entry<'static>| entry.id == id)
+        })
+    }
+}
 
 impl fmt::Debug for Recent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Recent({} requests)", self.0.lock().len())
+        write!(f, "Recent({} requests)", self.0.lock().lengths.len())
     }
 }
 
 impl Recent {
-    /// Keeps what explains a finished request, if it had a plan; it is taken out of the record, which nobody needs any more.
-    pub fn keep(&self, record: &mut RequestRecord) {
-        let Some(decision) = record.decision.take() else { return };
-        let entry = Entry {
-            id: record.id,
-            arrived_unix_ms: record.arrived_unix_ms,
-            requested_model: record.requested_model.take(),
-            status: record.status,
-            ended: record.ended.name(),
-            attempts: std::mem::take(&mut record.attempts),
-            decision,
-        };
-        let mut ring = self.0.lock();
-        let oldest = if ring.len() >= KEPT { ring.pop_front() } else { None };
-        ring.push_back(entry);
-        // What falls out is freed after the lock.
-        drop(ring);
-        drop(oldest);
+    /// Keeps what explains a finished request, if it had a plan.
+    pub fn keep(&self, record: &RequestRecord) {
+        if let Some(entry) = Entry::of(record) {
+            self.0.lock().keep(&entry);
+        }
     }
 
     /// Why a request went where it went; `None` when it is not among the last ones. Names that clients made up pass the redactor.
     pub fn explain(&self, id: RequestId, redactor: &Redactor) -> Option<Explanation> {
-        let shown = |name: &Arc<str>| -> Arc<str> { redactor.redact(name).as_ref().into() };
-        let micros = |duration: std::time::Duration| u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
-        let ring = self.0.lock();
-        let entry = ring.iter().rev().find(|entry| entry.id == id)?;
-        let mut decision = Decision::clone(&entry.decision);
+        let entry = self.0.lock().find(id)?;
+        let shown = |name: &str| -> Arc<str> { redactor.redact(name).as_ref().into() };
+        let mut decision = entry.decision.into_owned();
         for candidate in &mut decision.candidates {
             candidate.model = shown(&candidate.model);
         }
-        let attempt = |attempt: &AttemptRecord| Attempt {
-            provider: attempt.provider.clone(),
-            model: shown(&attempt.model),
-            key_name: attempt.key_name.clone(),
-            started_us: micros(attempt.started),
-            took_us: micros(attempt.took),
-            status: attempt.status,
-            reason: attempt.reason.map(str::to_owned),
-            verdict: attempt.verdict.to_owned(),
-        };
         Some(Explanation {
             request_id: id.to_string(),
             arrived_unix_ms: entry.arrived_unix_ms,
-            requested_model: entry.requested_model.as_ref().map(shown),
+            requested_model: entry.requested_model.as_deref().map(shown),
             status: entry.status,
-            ended: entry.ended.to_owned(),
-            attempts: entry.attempts.iter().map(attempt).collect(),
+            ended: entry.ended.name().to_owned(),
+            attempts: entry
+                .attempts
+                .into_iter()
+                .map(|attempt| Attempt { model: shown(&attempt.model), ..attempt.into() })
+                .collect(),
             decision,
         })
     }
@@ -163,7 +201,7 @@ impl Recent {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{Ended, Secret};
+    use crate::domain::{AttemptRecord, Secret};
     use std::time::Duration;
 
     fn record(number: u64, model: &str) -> RequestRecord {
@@ -194,7 +232,7 @@ mod tests {
         let (recent, redactor) = (Recent::default(), Redactor::default());
         let kept = u64::try_from(KEPT).unwrap();
         for number in 0..=kept {
-            recent.keep(&mut record(number, "m"));
+            recent.keep(&record(number, "m"));
         }
         let found = |number| recent.explain(RequestId::of(0, number), &redactor);
         assert_eq!(found(0), None, "the oldest has made room");
@@ -203,16 +241,15 @@ mod tests {
         assert!(found(1).is_some());
         let mut without = record(kept + 1, "m");
         without.decision = None;
-        recent.keep(&mut without);
+        recent.keep(&without);
         assert_eq!(found(kept + 1), None, "what had no plan has nothing to explain");
-        assert_eq!(without.attempts.len(), 1);
     }
 
     #[test]
     fn a_key_in_the_place_of_a_model_is_not_shown() {
         let (recent, redactor) = (Recent::default(), Redactor::default());
         redactor.register([&Secret::new("sk-canary-0123456789")]);
-        recent.keep(&mut record(1, "p/sk-canary-0123456789"));
+        recent.keep(&record(1, "p/sk-canary-0123456789"));
         let shown = recent.explain(RequestId::of(0, 1), &redactor).unwrap();
         assert!(!serde_json::to_string(&shown).unwrap().contains("canary"), "{shown:?}");
     }

@@ -252,12 +252,12 @@ impl Writer {
         if spool.state().waiting > 0 {
             // The disk does not take it; the database may be on another one.
             let frames = spool.take_waiting();
-            if !self.write(&rows_of(&frames)).await {
+            if !self.write(rows_of(&frames).into()).await {
                 spool.keep(frames);
                 return Wrote::Stuck;
             }
         }
-        let batch = match drain.next_batch() {
+        let mut batch = match drain.next_batch() {
             Ok(batch) => batch,
             Err(error) => {
                 self.stick(format!("the spool cannot be read: {error}"));
@@ -272,8 +272,11 @@ impl Writer {
             // Who asks the ledger must not find there what it has not been told of, and would count it twice.
             books.settled_before_ledger(AGAIN).await;
         }
-        for rows in batch.rows.chunks(AT_ONCE) {
-            if !self.write(rows).await {
+        let (mut rows, mut count) = (std::mem::take(&mut batch.rows).into_iter(), 0);
+        while rows.len() > 0 {
+            let some: Arc<[_]> = rows.by_ref().take(AT_ONCE).collect();
+            count += some.len();
+            if !self.write(some).await {
                 return Wrote::Stuck;
             }
         }
@@ -298,23 +301,23 @@ impl Writer {
             self.stick(format!("{} cannot be deleted: {error}", batch.path.display()));
             return Wrote::Stuck;
         }
-        if batch.is_all && batch.rows.len() < AT_ONCE { Wrote::Few } else { Wrote::Many { is_all: batch.is_all } }
+        if batch.is_all && count < AT_ONCE { Wrote::Few } else { Wrote::Many { is_all: batch.is_all } }
     }
 
     /// Writes rows; `false` when they cannot be written now.
-    async fn write(&mut self, rows: &[LedgerRow<'static>]) -> bool {
+    async fn write(&mut self, rows: Arc<[LedgerRow<'static>]>) -> bool {
         if rows.is_empty() {
             return true;
         }
         let database = self.setup.state.database.clone();
-        match database.write(rows).await {
+        match database.write(&rows).await {
             Ok(kept) => {
                 self.count(kept);
                 true
             }
             // One row among them may be what it does not take.
             Err(StoreError::Refused(_) | StoreError::Rejected(_) | StoreError::Conflict(_)) => {
-                self.write_singly(&*database, rows).await
+                self.write_singly(&*database, &rows).await
             }
             Err(error @ (StoreError::Unavailable(_) | StoreError::Damaged(_))) => {
                 self.stick(error.to_string());
@@ -340,7 +343,7 @@ impl Writer {
 
     async fn write_singly(&mut self, database: &dyn Database, rows: &[LedgerRow<'static>]) -> bool {
         for row in rows {
-            match database.write(std::slice::from_ref(row)).await {
+            match database.write(&[row.clone()].into()).await {
                 Ok(kept) => self.count(kept),
                 Err(StoreError::Refused(why) | StoreError::Rejected(why) | StoreError::Conflict(why)) => {
                     if let Err(error) = set_aside(&self.setup.data_dir, row) {

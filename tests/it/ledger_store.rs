@@ -117,16 +117,20 @@ async fn spent(database: &dyn Database, subject: &Subject, days: (u32, u32)) -> 
 async fn a_row_is_taken_over_once_and_comes_back_as_it_was() {
     for (name, database, _folder) in both().await {
         let batch: Vec<_> = (0..50).map(|number| row(number, "a")).collect();
-        let kept = database.write(&batch).await.unwrap();
+        let kept = database.write(&batch.clone().into()).await.unwrap();
         assert_eq!(kept, Kept { inserted: 50, ..Kept::default() }, "{name}");
         let again = [&batch[40..], &[row(50, "a"), row(50, "a")]].concat();
-        assert_eq!(database.write(&again).await.unwrap(), Kept { inserted: 1, amended: 0, known: 10 }, "{name}");
+        assert_eq!(
+            database.write(&again.clone().into()).await.unwrap(),
+            Kept { inserted: 1, amended: 0, known: 10 },
+            "{name}"
+        );
         assert_eq!(database.find(&Access::System, id(7)).await.unwrap(), Some(read(row(7, "a"))), "{name}");
         assert_eq!(database.find(&Access::System, id(99)).await.unwrap(), None, "{name}");
         let today = (day_of(NOON), day_of(NOON));
         let org = Subject::Org("a".into());
         assert_eq!(spent(&*database, &org, today).await, 51 * CHARGE, "{name}");
-        assert_eq!(database.write(&[]).await.unwrap(), Kept::default(), "{name}");
+        assert_eq!(database.write(&Arc::default()).await.unwrap(), Kept::default(), "{name}");
     }
 }
 
@@ -135,17 +139,21 @@ async fn a_later_revision_takes_the_place_of_an_earlier_one_and_the_sums_follow(
     for (name, database, _folder) in both().await {
         let (org, today) = (Subject::Org("a".into()), (day_of(NOON), day_of(NOON)));
         let broken = LedgerRow { revision: 1, ended: Ended::ClientGone, cost_picos: Some(5), ..row(1, "a") };
-        database.write(&[row(1, "a"), row(2, "a")]).await.unwrap();
-        let kept = database.write(&[broken.clone(), row(2, "a")]).await.unwrap();
+        database.write(&[row(1, "a"), row(2, "a")].into()).await.unwrap();
+        let kept = database.write(&[broken.clone(), row(2, "a")].into()).await.unwrap();
         assert_eq!(kept, Kept { inserted: 0, amended: 1, known: 1 }, "{name}");
         assert_eq!(spent(&*database, &org, today).await, CHARGE + 5 + BESIDE, "{name}");
         // What comes late and is older changes nothing.
-        assert_eq!(database.write(&[row(1, "a")]).await.unwrap(), Kept { known: 1, ..Kept::default() }, "{name}");
+        assert_eq!(
+            database.write(&[row(1, "a")].into()).await.unwrap(),
+            Kept { known: 1, ..Kept::default() },
+            "{name}"
+        );
         assert_eq!(database.find(&Access::System, id(1)).await.unwrap(), Some(read(broken)), "{name}");
         // Both in one batch are one row.
         let unknown = LedgerRow { revision: 1, cost_picos: None, ..row(3, "a") };
         assert_eq!(
-            database.write(&[row(3, "a"), unknown]).await.unwrap(),
+            database.write(&[row(3, "a"), unknown].into()).await.unwrap(),
             Kept { inserted: 1, ..Kept::default() },
             "{name}"
         );
@@ -168,7 +176,7 @@ async fn what_each_user_has_spent_is_known_and_sums_that_are_too_large_do_not_st
             ..row(number, "a")
         };
         let (million, day) = (1_000_000, day_of(NOON));
-        database.write(&[of(1, "ada", 5), of(2, "bob", 7 * million), of(3, "ada", million)]).await.unwrap();
+        database.write(&[of(1, "ada", 5), of(2, "bob", 7 * million), of(3, "ada", million)].into()).await.unwrap();
         let users = async |org: &str, days: (u32, u32), most| {
             let users = database.spent_by_users(org, days.0, days.1, most).await.unwrap();
             users.into_iter().map(|(user, spent)| (user, spent.picos())).collect::<Vec<_>>()
@@ -180,8 +188,8 @@ async fn what_each_user_has_spent_is_known_and_sums_that_are_too_large_do_not_st
         assert_eq!(users("a", (day + 1, day + 1), 10).await, [], "{name}");
         // What a provider has counted wildly.
         let absurd = [of(4, "eve", i64::MAX), of(5, "eve", i64::MAX)];
-        assert_eq!(database.write(&absurd).await.unwrap().inserted, 2, "{name}");
-        assert_eq!(database.write(&[of(6, "eve", i64::MAX)]).await.unwrap().inserted, 1, "{name}");
+        assert_eq!(database.write(&absurd.clone().into()).await.unwrap().inserted, 2, "{name}");
+        assert_eq!(database.write(&[of(6, "eve", i64::MAX)].into()).await.unwrap().inserted, 1, "{name}");
         assert!(users("a", (day, day), 1).await[0].1 >= i128::from(i64::MAX), "{name}");
     }
 }
@@ -192,9 +200,9 @@ async fn spending_is_known_by_subject_and_day_to_the_pico_dollar() {
         let large = LedgerRow { cost_picos: Some(i64::MAX / 2), ..row(1, "a") };
         let on = |number: u64, days: u64| LedgerRow { arrived_unix_ms: NOON + days * DAY, ..row(number, "a") };
         let batch = [large, on(2, 1), on(3, 2), row(4, "b"), LedgerRow { cost_picos: None, ..row(5, "b") }];
-        database.write(&batch).await.unwrap();
+        database.write(&batch.clone().into()).await.unwrap();
         // More than SQLite has in one number.
-        database.write(&[LedgerRow { cost_picos: Some(i64::MAX / 2), ..on(6, 3) }]).await.unwrap();
+        database.write(&[LedgerRow { cost_picos: Some(i64::MAX / 2), ..on(6, 3) }].into()).await.unwrap();
         let day = day_of(NOON);
         let sum = async |subject: Subject, days| spent(&*database, &subject, days).await;
         let (most, one) = (i128::from(i64::MAX / 2) + BESIDE, CHARGE);
@@ -215,7 +223,7 @@ async fn lists_are_newest_first_in_pages_and_filtered() {
         // Two of each moment: their ids decide.
         let batch: Vec<_> =
             (0..20).map(|number| LedgerRow { arrived_unix_ms: NOON + number / 2, ..row(number, "a") }).collect();
-        database.write(&batch).await.unwrap();
+        database.write(&batch.clone().into()).await.unwrap();
         let list = async |filter: Filter, behind, most| {
             let page = database.list(&Access::System, &filter, behind, most).await.unwrap();
             (page.rows.iter().map(|row| row.id).collect::<Vec<_>>(), page.next)
@@ -252,7 +260,7 @@ async fn lists_are_newest_first_in_pages_and_filtered() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_organisation_sees_its_own_requests_alone() {
     for (name, database, _folder) in both().await {
-        database.write(&[row(1, "a"), row(2, "b")]).await.unwrap();
+        database.write(&[row(1, "a"), row(2, "b")].into()).await.unwrap();
         let access = Access::Org("a".into());
         let page = database.list(&access, &Filter::default(), None, 10).await.unwrap();
         assert_eq!(page.rows.iter().map(|row| row.id).collect::<Vec<_>>(), [id(1)], "{name}");
@@ -265,7 +273,7 @@ async fn an_organisation_sees_its_own_requests_alone() {
 async fn what_is_old_is_forgotten_by_days_and_what_was_spent_is_not() {
     for (name, database, _folder) in both().await {
         let on = |number: u64, days: u64| LedgerRow { arrived_unix_ms: NOON + days * DAY, ..row(number, "a") };
-        database.write(&(0..5).map(|number| on(number, number)).collect::<Vec<_>>()).await.unwrap();
+        database.write(&(0..5).map(|number| on(number, number)).collect::<Vec<_>>().into()).await.unwrap();
         assert_eq!(database.forget_before(day_of(NOON) + 3).await, Ok(3), "{name}");
         assert_eq!(database.forget_before(day_of(NOON) + 3).await, Ok(0), "{name}");
         let left = database.list(&Access::System, &Filter::default(), None, 10).await.unwrap().rows;
@@ -281,7 +289,7 @@ async fn a_day_that_cannot_be_dropped_keeps_no_other() {
     let folder = tempfile::tempdir().unwrap();
     let database = open(&folder, Some(postgres.url())).await;
     let on = |number: u64| LedgerRow { arrived_unix_ms: NOON + number * DAY, ..row(number, "a") };
-    database.write(&(0..3).map(on).collect::<Vec<_>>()).await.unwrap();
+    database.write(&(0..3).map(on).collect::<Vec<_>>().into()).await.unwrap();
     let somebody = postgres.superuser().await;
     // Not even to be looked at, as a count would.
     let lock = format!("BEGIN; LOCK TABLE requests_{} IN ACCESS EXCLUSIVE MODE", day_of(NOON) + 1);
@@ -306,7 +314,7 @@ async fn several_gateways_add_to_the_same_sums() {
                 let first = (piece + writer) % 10 * 20;
                 let batch: Vec<_> = (first..first + 20).map(|number| row(number, "a")).collect();
                 loop {
-                    match database.write(&batch).await {
+                    match database.write(&batch.clone().into()).await {
                         Ok(_) => break,
                         Err(StoreError::Unavailable(_)) => {}
                         Err(error) => panic!("{error}"),

@@ -258,7 +258,7 @@ async fn a_question_is_forgotten_when_its_answer_is_gone_and_not_when_it_was_lat
         model: "m".into(),
         dropped: Vec::new(),
         body: Bytes::from_static(b"a"),
-        ends: vec![1],
+        cuts: Vec::new(),
         stored_unix_ms: 0,
         ttl: Duration::from_secs(300),
     };

@@ -34,7 +34,7 @@ fn rows() -> Vec<LedgerRow<'static>> {
 #[tokio::test(flavor = "multi_thread")]
 async fn usage_is_summed_exactly_and_told_apart_by_whatever_is_asked_for() {
     for (name, database, _folder) in both().await {
-        database.write(&rows()).await.unwrap();
+        database.write(&rows().into()).await.unwrap();
         let access = Access::Org("a".into());
         let usage = async |query: UsageQuery| database.usage(&access, &UsageQuery { most: 50, ..query }).await.unwrap();
         let all = usage(UsageQuery::default()).await;
@@ -96,7 +96,7 @@ async fn usage_is_summed_exactly_and_told_apart_by_whatever_is_asked_for() {
 #[tokio::test(flavor = "multi_thread")]
 async fn sessions_are_listed_from_the_latest_on_and_page_by_page() {
     for (name, database, _folder) in both().await {
-        database.write(&rows()).await.unwrap();
+        database.write(&rows().into()).await.unwrap();
         let (mut seen, mut behind) = (Vec::new(), None);
         loop {
             let page =
@@ -122,7 +122,7 @@ async fn sessions_are_listed_from_the_latest_on_and_page_by_page() {
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_are_found_by_status_and_by_a_part_of_their_names() {
     for (name, database, _folder) in both().await {
-        database.write(&rows()).await.unwrap();
+        database.write(&rows().into()).await.unwrap();
         let found = async |filter: Filter| {
             let page = database.list(&Access::Org("a".into()), &filter, None, 100).await.unwrap();
             page.rows.iter().map(|row| row.id).collect::<Vec<_>>()

@@ -18,6 +18,8 @@ use crate::dialect::passing::{Passing, State};
 use crate::dialect::sse::Frame;
 use crate::dialect::table::Setup;
 use crate::domain::{Fault, FaultKind};
+use std::borrow::Cow;
+use std::sync::Arc;
 
 /// Passes one answer on.
 pub struct Passthrough {
@@ -40,9 +42,9 @@ struct Chunks {
     usage: HeldUsage,
     /// Whether `[DONE]` has come.
     done: bool,
-    /// The identity of the answer where the provider gives none, as JSON.
-    id: Vec<u8>,
-    model: Vec<u8>,
+    /// The identity of the answer where the provider gives none.
+    id: Arc<str>,
+    model: Arc<str>,
     created: u64,
 }
 
@@ -77,9 +79,6 @@ impl Passthrough {
     pub fn new(setup: &Setup) -> Self {
         let shape = if setup.stream { Shape::Chunk } else { Shape::Whole };
         let texts = setup.client == Client::OpenAiCompletions;
-        let (mut id, mut model) = (Vec::new(), Vec::new());
-        write::string(&setup.id, &mut id);
-        write::string(&setup.model, &mut model);
         Self {
             passing: Passing::new(setup.stream),
             chunks: Chunks {
@@ -90,8 +89,8 @@ impl Passthrough {
                 include_usage: setup.include_usage,
                 usage: HeldUsage::default(),
                 done: false,
-                id,
-                model,
+                id: setup.id.clone(),
+                model: setup.model.clone(),
                 created: setup.created,
             },
             stream: setup.stream,
@@ -156,7 +155,7 @@ impl Passthrough {
             let chunks = &self.chunks;
             let (id, model) = chunks.identity();
             let write = if chunks.texts { texts::write_break_off } else { stream::write_break_off };
-            write(id, chunks.created(), model, fault, out);
+            write(&id, chunks.created(), &model, fault, out);
         }
     }
 
@@ -274,7 +273,7 @@ impl Chunks {
         }
         for (choice, call) in self.inspector.calls_without_arguments() {
             let (id, model) = self.identity();
-            stream::write_empty_arguments(id, self.created(), model, *choice, *call, out);
+            stream::write_empty_arguments(&id, self.created(), &model, *choice, *call, out);
         }
         if self.withhold_usage(data, frame, &seen) {
             return Ok(true);
@@ -332,13 +331,14 @@ impl Chunks {
             UsageForm::Object => {
                 let (id, model) = self.identity();
                 let write = if self.texts { texts::write_usage_chunk } else { stream::write_usage_chunk };
-                write(id, self.created(), model, &self.usage.bytes, out);
+                write(&id, self.created(), &model, &self.usage.bytes, out);
             }
         }
         out.extend_from_slice(stream::DONE);
     }
 
-    fn identity(&self) -> (&[u8], &[u8]) {
+    /// The id and the model, as JSON.
+    fn identity(&self) -> (Cow<'_, [u8]>, Cow<'_, [u8]>) {
         let seen = &self.inspector.identity;
         (or(&seen.id, &self.id), or(&seen.model, &self.model))
     }
@@ -348,8 +348,13 @@ impl Chunks {
     }
 }
 
-fn or<'a>(seen: &'a [u8], ours: &'a [u8]) -> &'a [u8] {
-    if seen.is_empty() { ours } else { seen }
+fn or<'a>(seen: &'a [u8], ours: &str) -> Cow<'a, [u8]> {
+    if !seen.is_empty() {
+        return Cow::Borrowed(seen);
+    }
+    let mut json = Vec::new();
+    write::string(ours, &mut json);
+    Cow::Owned(json)
 }
 
 /// Whether a line without data belongs to an event: blank, a comment, or a field that is not `data`.

@@ -19,8 +19,8 @@ pub struct StoredAnswer {
     pub dropped: Vec<String>,
     /// The body.
     pub body: Bytes,
-    /// Where each piece of it ended, in bytes from its beginning; the last one is its length.
-    pub ends: Vec<usize>,
+    /// Where one piece of it ended and the next began, in bytes from its beginning: none where it came at once.
+    pub cuts: Vec<usize>,
     /// When it was complete, in milliseconds since the Unix epoch.
     pub stored_unix_ms: u64,
     /// How long it may be served from then on.
@@ -30,8 +30,9 @@ pub struct StoredAnswer {
 impl StoredAnswer {
     /// The pieces in which it was delivered.
     pub fn pieces(&self) -> impl Iterator<Item = Bytes> {
-        let starts = std::iter::once(0).chain(self.ends.iter().copied());
-        starts.zip(&self.ends).map(|(start, end)| self.body.slice(start..*end))
+        let cuts = self.cuts.iter().copied();
+        let (starts, ends) = (std::iter::once(0).chain(cuts.clone()), cuts.chain([self.body.len()]));
+        starts.zip(ends).map(|(start, end)| self.body.slice(start..end))
     }
 
     /// How old it is.
@@ -48,7 +49,7 @@ impl StoredAnswer {
     pub fn size(&self) -> usize {
         let texts: usize = self.dropped.iter().map(|text| text.len() + size_of::<String>()).sum();
         let names = self.provider.len() + self.model.len();
-        OVERHEAD + self.body.len() + self.ends.len() * size_of::<usize>() + texts + names
+        OVERHEAD + self.body.len() + self.cuts.len() * size_of::<usize>() + texts + names
     }
 }
 

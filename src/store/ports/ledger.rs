@@ -103,7 +103,7 @@ pub trait Ledger: Send + Sync {
     ///
     /// # Errors
     /// The database's; then nothing of the batch is kept.
-    async fn write(&self, batch: &[LedgerRow<'static>]) -> Result<Kept, StoreError>;
+    async fn write(&self, batch: &Arc<[LedgerRow<'static>]>) -> Result<Kept, StoreError>;
 
     /// What was spent from one day up to and with another (see [`crate::domain::ledger::day_of`]), to the pico-dollar.
     ///

@@ -8,6 +8,7 @@ use crate::store::ports::ledger::{Cursor, Filter, Kept, Ledger, Page, Subject};
 use crate::store::rows::stored_time;
 use async_trait::async_trait;
 use std::collections::{BTreeSet, HashSet};
+use std::sync::Arc;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{IsolationLevel, Transaction};
 
@@ -209,7 +210,7 @@ fn read(json: &str) -> Result<LedgerRow<'static>, Trouble> {
 
 #[async_trait]
 impl Ledger for PostgresDatabase {
-    async fn write(&self, batch: &[LedgerRow<'static>]) -> Result<Kept, StoreError> {
+    async fn write(&self, batch: &Arc<[LedgerRow<'static>]>) -> Result<Kept, StoreError> {
         let client = self.client().await?;
         self.within(client, async |client| {
             // Gateways add to the same sums: each waits for the other instead of failing.

@@ -121,6 +121,7 @@ struct Head {
     provider: Arc<str>,
     model: Arc<str>,
     dropped: Vec<String>,
+    /// Where each piece ends; the last one is the length of the body.
     ends: Vec<usize>,
     stored_unix_ms: u64,
     ttl_ms: u64,
@@ -132,7 +133,7 @@ fn written(answer: &StoredAnswer) -> Option<Vec<u8>> {
         provider: answer.provider.clone(),
         model: answer.model.clone(),
         dropped: answer.dropped.clone(),
-        ends: answer.ends.clone(),
+        ends: answer.cuts.iter().copied().chain([answer.body.len()]).collect(),
         stored_unix_ms: answer.stored_unix_ms,
         ttl_ms: u64::try_from(answer.ttl.as_millis()).ok()?,
     };
@@ -152,10 +153,10 @@ fn read(bytes: &Bytes) -> Option<StoredAnswer> {
     let length = usize::try_from(u32::from_le_bytes(*length)).ok()?;
     let head: Head = (version == VERSION).then(|| serde_json::from_slice(rest.get(..length)?).ok())??;
     let body = bytes.slice(5 + length..);
-    let in_order = head.ends.is_sorted() && head.ends.last().copied().unwrap_or_default() == body.len();
-    let Head { provider, model, dropped, ends, stored_unix_ms, ttl_ms } = head;
+    let Head { provider, model, dropped, ends: mut cuts, stored_unix_ms, ttl_ms } = head;
+    let in_order = cuts.is_sorted() && cuts.pop() == Some(body.len());
     let ttl = Duration::from_millis(ttl_ms);
-    in_order.then_some(StoredAnswer { provider, model, dropped, body, ends, stored_unix_ms, ttl })
+    in_order.then_some(StoredAnswer { provider, model, dropped, body, cuts, stored_unix_ms, ttl })
 }
 
 #[cfg(test)]
@@ -168,7 +169,7 @@ mod tests {
             model: "m".into(),
             dropped: vec!["top_k".to_owned()],
             body: Bytes::from_static(b"a\xffbcde"),
-            ends: vec![1, 3, 6],
+            cuts: vec![1, 3],
             stored_unix_ms: 1_000,
             ttl: Duration::from_secs(300),
         }

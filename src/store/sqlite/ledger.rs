@@ -9,6 +9,7 @@ use crate::store::rows::stored_time;
 use async_trait::async_trait;
 use rusqlite::types::Value;
 use rusqlite::{Statement, Transaction, params, params_from_iter};
+use std::sync::Arc;
 
 /// So many rows are deleted at once; others may use the file in between.
 const AT_ONCE: u64 = 2000;
@@ -188,8 +189,8 @@ fn read(json: &str) -> Result<LedgerRow<'static>, Trouble> {
 
 #[async_trait]
 impl Ledger for SqliteDatabase {
-    async fn write(&self, batch: &[LedgerRow<'static>]) -> Result<Kept, StoreError> {
-        let batch = batch.to_vec();
+    async fn write(&self, batch: &Arc<[LedgerRow<'static>]>) -> Result<Kept, StoreError> {
+        let batch = batch.clone();
         SqliteDatabase::write(self, move |transaction| write(transaction, &batch)).await
     }
 
