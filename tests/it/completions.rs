@@ -371,9 +371,11 @@ async fn a_slow_provider_gets_company() {
     let gateway = builder.start().await;
     let body = json!({"model": "together/sim-ok", "prompt": "one two", "stream": true,
         "extra": {"fallback_models": ["two/sim-ok"]}});
-    // As many answers as it takes to know what is usual.
+    // As many answers as it takes to know what is usual; each is noted before its line is in the log.
     for _ in 0..20 {
-        assert_eq!(complete(&gateway, &body).await.header("x-provider"), "together");
+        let answer = complete(&gateway, &body).await;
+        assert_eq!(answer.header("x-provider"), "together");
+        gateway.log_line(&answer).await;
     }
     one.script([Step::Acts(vec![Act::Silence])]);
     let answer = complete(&gateway, &body).await;
