@@ -15,6 +15,11 @@ use std::sync::Arc;
 
 /// How many requests are kept.
 pub const KEPT: usize = 10_000;
+/// How many bytes are kept at most, of all of them and of one.
+const MOST_BYTES: usize = 16 << 20;
+const LARGEST: usize = 64 << 10;
+/// Most of them are smaller than this.
+const USUAL: usize = 512;
 
 /// Why a request went where it went. Serialised, it is the answer of `GET /api/v1/requests/{id}/explain`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -125,37 +130,34 @@ impl<'a> Entry<'a> {
 #[derive(Clone, Default)]
 pub struct Recent(Arc<Mutex<Ring>>);
 
-/// Entries as bytes, the oldest first, and where each ends.
+/// Entries as bytes, the oldest first, and how long each is. What a request is called may be long: it is bounded in bytes too.
 #[derive(Default)]
 struct Ring {
     bytes: VecDeque<u8>,
     lengths: VecDeque<usize>,
-    /// What the next entry is written into, before it is known how long it is.
-    draft: Vec<u8>,
 }
 
 impl Ring {
-    fn keep(&mut self, entry: &Entry<'_>) -> Option<()> {
-        let mut draft = std::mem::take(&mut self.draft);
-        draft.clear();
-        self.draft = postcard::to_extend(entry, draft).ok()?;
-        if self.lengths.len() >= KEPT
-            && let Some(oldest) = self.lengths.pop_front()
-        {
+    fn keep(&mut self, entry: &[u8]) {
+        if entry.len() > LARGEST {
+            return;
+        }
+        while self.lengths.len() >= KEPT || self.bytes.len() > MOST_BYTES - entry.len() {
+            let Some(oldest) = self.lengths.pop_front() else { break };
             self.bytes.drain(..oldest);
         }
-        self.bytes.extend(&self.draft);
-        self.lengths.push_back(self.draft.len());
-        Some(())
+        self.bytes.extend(entry);
+        self.lengths.push_back(entry.len());
     }
 
-    fn find(&self, id: RequestId) -> Option<Entry<'static>> {
+    /// The entry that begins with these bytes.
+    fn find(&self, id: &[u8]) -> Option<Vec<u8>> {
         let mut end = self.bytes.len();
         self.lengths.iter().rev().find_map(|length| {
-            let begin = end - length;
-            let bytes: Vec<u8> = self.bytes.range(begin..end).copied().collect();
-            end = begin;
-            postcard::from_bytes(&bytes).ok().filter(|entry: &Entry<'static>| entry.id == id)
+            let entry = end - length..end;
+            end = entry.start;
+            let is_it = self.bytes.range(entry.clone()).take(id.len()).eq(id);
+            is_it.then(|| self.bytes.range(entry).copied().collect())
         })
     }
 }
@@ -169,14 +171,18 @@ impl fmt::Debug for Recent {
 impl Recent {
     /// Keeps what explains a finished request, if it had a plan.
     pub fn keep(&self, record: &RequestRecord) {
-        if let Some(entry) = Entry::of(record) {
+        let entry = Entry::of(record).and_then(|entry| postcard::to_extend(&entry, Vec::with_capacity(USUAL)).ok());
+        if let Some(entry) = entry {
             self.0.lock().keep(&entry);
         }
     }
 
     /// Why a request went where it went; `None` when it is not among the last ones. Names that clients made up pass the redactor.
     pub fn explain(&self, id: RequestId, redactor: &Redactor) -> Option<Explanation> {
-        let entry = self.0.lock().find(id)?;
+        // What an entry begins with. Read when the lock is free again: every request that ends takes it.
+        let begin = postcard::to_stdvec(&id).ok()?;
+        let bytes = self.0.lock().find(&begin)?;
+        let entry: Entry<'static> = postcard::from_bytes(&bytes).ok()?;
         let shown = |name: &str| -> Arc<str> { redactor.redact(name).as_ref().into() };
         let mut decision = entry.decision.into_owned();
         for candidate in &mut decision.candidates {
@@ -243,6 +249,21 @@ mod tests {
         without.decision = None;
         recent.keep(&without);
         assert_eq!(found(kept + 1), None, "what had no plan has nothing to explain");
+    }
+
+    #[test]
+    fn long_names_take_the_place_of_others_and_not_more_memory() {
+        let (recent, redactor) = (Recent::default(), Redactor::default());
+        let found = |number| recent.explain(RequestId::of(0, number), &redactor).is_some();
+        recent.keep(&record(0, &"m".repeat(LARGEST)));
+        assert!(!found(0), "larger than any may be");
+        let name = "m".repeat(LARGEST / 4);
+        (1..=1000).for_each(|number| recent.keep(&record(number, &name)));
+        let ring = recent.0.lock();
+        assert!(ring.bytes.len() <= MOST_BYTES && ring.lengths.len() > 400, "{} bytes", ring.bytes.len());
+        assert_eq!(ring.lengths.iter().sum::<usize>(), ring.bytes.len());
+        drop(ring);
+        assert!(found(1000) && !found(1));
     }
 
     #[test]
