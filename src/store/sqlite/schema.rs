@@ -161,6 +161,19 @@ mod tests {
     }
 
     #[test]
+    fn a_new_file_has_large_pages_and_one_that_is_there_keeps_its_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let pages = |name: &str| -> u32 {
+            let connection = open(&folder.path().join(name)).unwrap();
+            connection.query_row("PRAGMA page_size", [], |row| row.get(0)).unwrap()
+        };
+        let earlier = Connection::open(folder.path().join("earlier.db")).unwrap();
+        earlier.execute_batch("PRAGMA journal_mode = WAL; CREATE TABLE one (it INTEGER)").unwrap();
+        drop(earlier);
+        assert_eq!((pages("new.db"), pages("earlier.db")), (PAGE, 4096));
+    }
+
+    #[test]
     fn a_file_from_the_future_is_refused_and_left_alone() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(super::super::FILE);
